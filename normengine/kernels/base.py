@@ -1,0 +1,106 @@
+"""What a kernel is: one registered row, one C signature, one list of arguments an operator.
+
+Every kernel is ``void kernel(const int64_t *args, int64_t begin, int64_t end, int64_t thread)`` and does the tasks
+``begin..end`` of its work, on no other thread's memory. ``args`` holds 8-byte slots: a pointer for each input and
+output of the operator's :class:`Signature` (0 for an optional input that is absent), then ``scratch`` (memory shared
+by the kernel's stages), ``workspace`` (memory of one thread at ``workspace + thread * workspace_stride``) and
+``workspace_stride`` in bytes, then the parameters; a ``float`` parameter is a C ``double`` in its slot.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+Shape = tuple[int, ...]
+Parameters = tuple[int | float, ...]
+
+
+@dataclass(frozen=True)
+class Problem:
+    """What a kernel is asked to do: an operator on shapes and dtypes. An absent optional input has shape None."""
+
+    op: str
+    inputs: tuple[Shape | None, ...]
+    outputs: tuple[Shape, ...]
+    attrs: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Signature:
+    """The slots of an operator's kernels, the same for every instruction set.
+
+    ``inputs`` and ``outputs`` name the pointer slots, ``parameters`` the numbers after them, which ``values``
+    derives from a problem.
+    """
+
+    op: str
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+    parameters: tuple[str, ...]
+    values: Callable[[Problem], Parameters]
+
+    def slot(self, name: str) -> int:
+        """Index of the named slot in ``args``."""
+        return (self.inputs + self.outputs + ("scratch", "workspace", "workspace_stride") + self.parameters).index(name)
+
+
+@dataclass(frozen=True)
+class Launch:
+    """How one kernel runs one problem: the tasks of each of its stages (a stage starts when the one before it has
+    ended), bytes of memory that the stages share, bytes that each thread has for itself, and extra parameters that
+    follow the signature's own (block sizes that the kernel chose)."""
+
+    tasks: tuple[int, ...]
+    scratch: int = 0
+    workspace: int = 0
+    extra: Parameters = ()
+
+
+@dataclass(frozen=True)
+class Kernel:
+    """One row of the list of kernels.
+
+    ``isa`` is ``"numba"`` for the portable default or the instruction set that the code needs. ``stages`` return
+    the addresses of the C functions, compiling on first use where they must. ``cost`` orders the kernels that support
+    a problem: the smallest wins. ``packs`` names inputs of which alone the first stage's result (in ``scratch``)
+    depends, so that it can run once when they are constant.
+    """
+
+    op: str
+    name: str
+    isa: str
+    stages: tuple[Callable[[], int], ...]
+    launch: Callable[[Problem], Launch]
+    supports: Callable[[Problem], bool] = lambda problem: True
+    cost: float = 1.0
+    packs: tuple[str, ...] = ()
+
+
+class Registry:
+    """The list of kernels that dispatch and tests read, and the signatures they share."""
+
+    def __init__(self) -> None:
+        self.signatures: dict[str, Signature] = {}
+        self.kernels: dict[str, list[Kernel]] = {}
+
+    def declare(self, signature: Signature) -> Signature:
+        self.signatures[signature.op] = signature
+        return signature
+
+    def register(self, kernel: Kernel) -> Kernel:
+        if kernel.op not in self.signatures:
+            raise KeyError(f"kernel {kernel.name}: operator {kernel.op} has no signature")
+        self.kernels.setdefault(kernel.op, []).append(kernel)
+        return kernel
+
+    def choose(self, problem: Problem, isas: Sequence[str]) -> Kernel:
+        """The cheapest kernel that supports ``problem`` among those of the instruction sets ``isas``."""
+        rows = [k for k in self.kernels.get(problem.op, ()) if k.isa in isas and k.supports(problem)]
+        if not rows:
+            raise LookupError(f"no kernel for {problem.op} with inputs {problem.inputs} among {', '.join(isas)}")
+        return min(rows, key=lambda k: (k.cost, -isas.index(k.isa)))
+
+
+REGISTRY = Registry()

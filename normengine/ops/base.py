@@ -1,0 +1,90 @@
+"""What an operator is: one record of plain functions and data, whole in the file of its family."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ..graph import Node, Spec, Value
+
+if TYPE_CHECKING:
+    from .builder import Builder
+
+Attrs = Mapping[str, Any]
+Arrays = Sequence[np.ndarray]
+
+
+class OperatorError(ValueError):
+    """An operator was given what its rule does not allow; the builder puts the layer's name before the message."""
+
+
+@dataclass(frozen=True)
+class Scalar:
+    """How an elementwise operator computes one element: a function of ``kernels/scalars.py``.
+
+    It is called with one element of each input, then the named attributes as float32 constants; with ``index`` set,
+    the element's position (see the operator) as uint32 comes after the inputs.
+    """
+
+    function: str
+    attrs: tuple[str, ...] = ()
+    index: bool = False
+
+
+@dataclass(frozen=True)
+class OnnxMapping:
+    """The ONNX operator that means the same, where names alone differ.
+
+    ``attributes`` maps our attribute names to ONNX's; ``defaults`` are ONNX's values where a file leaves them out.
+    What needs more than names (weights as inputs, axes as tensors) has a converter in the ``onnx`` layer instead.
+    """
+
+    op_type: str
+    attributes: Mapping[str, str] = field(default_factory=dict)
+    defaults: Mapping[str, Any] = field(default_factory=dict)
+    since: int = 1
+
+
+@dataclass(frozen=True)
+class Case:
+    """One input that every generic test of an operator tries.
+
+    ``shapes`` are drawn from the standard normal distribution as float32 unless ``draw`` makes the arrays itself.
+    ``differentiable`` is False where finite differences mean nothing (integer results, random draws at a kink).
+    """
+
+    shapes: tuple[tuple[int, ...], ...] = ()
+    attrs: Attrs = field(default_factory=dict)
+    draw: Callable[[np.random.Generator], Sequence[np.ndarray]] | None = None
+    differentiable: bool = True
+
+    def arrays(self, rng: np.random.Generator) -> list[np.ndarray]:
+        if self.draw is not None:
+            return list(self.draw(rng))
+        return [rng.standard_normal(shape).astype(np.float32) for shape in self.shapes]
+
+
+@dataclass(frozen=True)
+class Op:
+    """One operator.
+
+    ``infer(specs, attrs)`` gives the outputs' specs or raises :class:`OperatorError`. ``reference(arrays, attrs)``
+    computes in float64 and returns a tuple of arrays. ``gradient(builder, node, grads)`` gets one value (or None
+    where nothing flows) for each output and returns one (or None) for each input. ``scalar`` marks elementwise
+    operators, whose inputs broadcast as in NumPy. ``decompose(builder, node)`` rewrites a composite operator with
+    simpler ones and returns the values of its outputs. ``tolerance`` bounds ``|kernel - reference|`` relative to the
+    largest magnitude of the reference (at least 1).
+    """
+
+    name: str
+    infer: Callable[[Sequence[Spec], Attrs], tuple[Spec, ...]]
+    reference: Callable[[Arrays, Attrs], tuple[np.ndarray, ...]]
+    gradient: Callable[[Builder, Node, Sequence[Value | None]], Sequence[Value | None]] | None = None
+    scalar: Scalar | None = None
+    decompose: Callable[[Builder, Node], Sequence[Value]] | None = None
+    onnx: OnnxMapping | None = None
+    cases: tuple[Case, ...] = ()
+    tolerance: float = 1e-5

@@ -1,0 +1,118 @@
+"""Graphs are made here: a builder infers each node's outputs and names the layer in every error."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from types import MappingProxyType
+from typing import Any
+
+import numpy as np
+
+from ..graph import Graph, Node, Spec, Value, check
+from .base import Op, OperatorError
+from .table import OPS
+
+
+class Builder:
+    """Collects values and nodes, then becomes a :class:`~normengine.graph.Graph`."""
+
+    def __init__(self) -> None:
+        self.inputs: list[Value] = []
+        self.state: dict[str, Value] = {}
+        self.constants: dict[Value, np.ndarray] = {}
+        self.nodes: list[Node] = []
+        self.updates: dict[Value, Value] = {}
+        self._layer = ""
+        self._kind = ""
+        self._count = 0
+
+    @classmethod
+    def extending(cls, graph: Graph) -> Builder:
+        """A builder that holds everything of ``graph`` and goes on from there."""
+        builder = cls()
+        builder.inputs = list(graph.inputs)
+        builder.state = {v.name: v for v in graph.state}
+        builder.constants = dict(graph.constants)
+        builder.nodes = list(graph.nodes)
+        builder.updates = dict(graph.updates)
+        builder._count = sum(len(n.outputs) for n in graph.nodes) + len(graph.constants)
+        return builder
+
+    @contextmanager
+    def at(self, layer: str, kind: str = "") -> Iterator[None]:
+        """Nodes added inside belong to ``layer``; ``kind`` (``Conv2d``) goes before the name in errors."""
+        before = self._layer, self._kind
+        self._layer, self._kind = layer, kind
+        try:
+            yield
+        finally:
+            self._layer, self._kind = before
+
+    def input(self, name: str, spec: Spec) -> Value:
+        value = Value(name, spec)
+        self.inputs.append(value)
+        return value
+
+    def state_value(self, name: str, spec: Spec) -> Value:
+        """The state value of that name, made on first use."""
+        if name not in self.state:
+            self.state[name] = Value(name, spec)
+        return self.state[name]
+
+    def constant(self, array: np.ndarray | float, name: str | None = None) -> Value:
+        array = np.asarray(array, dtype=np.float32 if isinstance(array, (int, float)) else None)
+        value = Value(name or self._fresh("c"), Spec.of(array))
+        self.constants[value] = array
+        return value
+
+    def update(self, old: Value, new: Value) -> None:
+        """Store ``new`` over the state value or input ``old`` when the graph has run."""
+        self.updates[old] = new
+
+    def add(self, op: str, *inputs: Value, **attrs: Any) -> Value:
+        """Append a node with one output and return it."""
+        (value,) = self.add_multi(op, *inputs, **attrs)
+        return value
+
+    def add_multi(self, op: str, *inputs: Value, **attrs: Any) -> tuple[Value, ...]:
+        """Append a node and return all its outputs."""
+        record: Op = OPS[op]
+        try:
+            specs = record.infer([v.spec for v in inputs], attrs)
+        except OperatorError as error:
+            place = f"{self._kind or op} '{self._layer}'" if self._layer else (self._kind or op)
+            raise OperatorError(f"{place}: {error}") from None
+        outputs = tuple(Value(self._fresh(op), spec) for spec in specs)
+        self.nodes.append(Node(op, tuple(inputs), outputs, MappingProxyType(dict(attrs)), self._layer))
+        return outputs
+
+    def replay(self, node: Node, inputs: Sequence[Value]) -> tuple[Value, ...]:
+        """Append ``node`` again on other inputs, its layer kept."""
+        with self.at(node.layer):
+            return self.add_multi(node.op, *inputs, **node.attrs)
+
+    def graph(self, outputs: Sequence[Value]) -> Graph:
+        """The checked graph of all that was added, without what ``outputs`` and updates do not need."""
+        graph = Graph(
+            inputs=tuple(self.inputs),
+            outputs=tuple(outputs),
+            nodes=tuple(self.nodes),
+            state=tuple(self.state.values()),
+            constants=dict(self.constants),
+            updates=tuple(self.updates.items()),
+        )
+        return check(graph.pruned())
+
+    def _fresh(self, stem: str) -> str:
+        self._count += 1
+        return f"{stem}_{self._count}"
+
+
+def rebuild(graph: Graph, rewrite: Mapping[str, Any] | None = None) -> Builder:
+    """A builder with ``graph``'s inputs, state and constants but none of its nodes: where a pass starts."""
+    builder = Builder()
+    builder.inputs = list(graph.inputs)
+    builder.state = {v.name: v for v in graph.state}
+    builder.constants = dict(graph.constants)
+    return builder
