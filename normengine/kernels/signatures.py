@@ -1,0 +1,190 @@
+"""The arguments of every operator that has kernels of its own: names of the slots, and the numbers of a problem.
+
+Shapes are those of the operators (``ops/``): images ``(N, C, H, W)``, weights ``(OC, C / groups, KH, KW)``, all
+C-contiguous. Importing this module declares the signatures in :data:`REGISTRY`.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from .base import REGISTRY, Parameters, Problem, Shape, Signature
+
+CONVOLUTION = (
+    "N", "C", "H", "W", "OC", "OH", "OW", "KH", "KW",
+    "stride_h", "stride_w", "pad_top", "pad_left", "dilation_h", "dilation_w", "groups",
+)  # fmt: skip
+MAX_POOL = (
+    "P", "H", "W", "OH", "OW", "KH", "KW",
+    "stride_h", "stride_w", "pad_top", "pad_left", "dilation_h", "dilation_w",
+)  # fmt: skip
+AVG_POOL = (
+    "P", "H", "W", "OH", "OW", "KH", "KW",
+    "stride_h", "stride_w", "pad_top", "pad_left", "pad_bottom", "pad_right", "count_include_pad",
+)  # fmt: skip
+REDUCTIONS = {"none": 0, "mean": 1, "sum": 2}
+
+
+def reduction_view(shape: Shape, axes: Sequence[int]) -> tuple[int, int, int, int]:
+    """``shape`` as ``(R0, K0, R1, K1)`` such that the sum over ``axes`` is the sum over R0 and R1.
+
+    Axes are filled in from the last to the first; extents of 1 count as either kind.
+
+    Raises:
+        ValueError: kept and summed axes alternate more often than that; reduce in two steps.
+    """
+    reduced = {axis % len(shape) for axis in axes}
+    runs: list[tuple[bool, int]] = []
+    for axis, extent in enumerate(shape):
+        kind = axis in reduced
+        if extent == 1:
+            continue
+        if runs and runs[-1][0] == kind:
+            runs[-1] = (kind, runs[-1][1] * extent)
+        else:
+            runs.append((kind, extent))
+    if not runs or runs[-1][0]:
+        runs.append((False, 1))
+    if len(runs) > 4:
+        raise ValueError(f"reduce_sum: axes {tuple(axes)} of {shape} are not (R0, K0, R1, K1); reduce in two steps")
+    view = [1] * (4 - len(runs)) + [extent for _, extent in runs]
+    return view[0], view[1], view[2], view[3]
+
+
+def _shape(problem: Problem, position: int) -> Shape:
+    shape = problem.inputs[position]
+    assert shape is not None, f"{problem.op}: input {position} is not optional"
+    return shape
+
+
+def _convolution(x: Shape, weight: Shape, y: Shape, problem: Problem) -> Parameters:
+    attrs = problem.attrs
+    top, left = attrs["padding"][:2]
+    return (*x, *y[1:], *weight[2:], *attrs["stride"], top, left, *attrs["dilation"], attrs["groups"])
+
+
+def _conv2d(problem: Problem) -> Parameters:
+    return _convolution(_shape(problem, 0), _shape(problem, 1), problem.outputs[0], problem)
+
+
+def _conv2d_input_grad(problem: Problem) -> Parameters:
+    return _convolution(problem.outputs[0], _shape(problem, 1), _shape(problem, 0), problem)
+
+
+def _conv2d_weight_grad(problem: Problem) -> Parameters:
+    return _convolution(_shape(problem, 1), problem.outputs[0], _shape(problem, 0), problem)
+
+
+def _linear(problem: Problem) -> Parameters:
+    m, k = _shape(problem, 0)
+    return m, _shape(problem, 1)[0], k
+
+
+def _matmul(problem: Problem) -> Parameters:
+    transpose_a, transpose_b = bool(problem.attrs["transpose_a"]), bool(problem.attrs["transpose_b"])
+    a = _shape(problem, 0)
+    m, n = problem.outputs[0]
+    return m, n, a[0] if transpose_a else a[1], int(transpose_a), int(transpose_b)
+
+
+def _channels(problem: Problem) -> Parameters:
+    n, c, *space = _shape(problem, 0)
+    return n, c, math.prod(space)
+
+
+def _channels_eps(problem: Problem) -> Parameters:
+    return (*_channels(problem), float(problem.attrs["eps"]))
+
+
+def _window(x: Shape, y: Shape, problem: Problem) -> Parameters:
+    return (x[0] * x[1], *x[2:], *y[2:], *problem.attrs["kernel_size"], *problem.attrs["stride"])
+
+
+def _max_pool2d(problem: Problem) -> Parameters:
+    window = _window(_shape(problem, 0), problem.outputs[0], problem)
+    return (*window, *problem.attrs["padding"][:2], *problem.attrs["dilation"])
+
+
+def _max_pool2d_grad(problem: Problem) -> Parameters:
+    window = _window(_shape(problem, 1), _shape(problem, 0), problem)
+    return (*window, *problem.attrs["padding"][:2], *problem.attrs["dilation"])
+
+
+def _avg_pool2d(problem: Problem) -> Parameters:
+    window = _window(_shape(problem, 0), problem.outputs[0], problem)
+    return (*window, *problem.attrs["padding"], int(problem.attrs["count_include_pad"]))
+
+
+def _avg_pool2d_grad(problem: Problem) -> Parameters:
+    window = _window(problem.outputs[0], _shape(problem, 0), problem)
+    return (*window, *problem.attrs["padding"], int(problem.attrs["count_include_pad"]))
+
+
+def _adaptive_pool2d(problem: Problem) -> Parameters:
+    x, y = _shape(problem, 0), problem.outputs[0]
+    return (x[0] * x[1], *x[2:], *y[2:])
+
+
+def _adaptive_pool2d_grad(problem: Problem) -> Parameters:
+    x, y = problem.outputs[0], _shape(problem, 0)
+    return (x[0] * x[1], *x[2:], *y[2:])
+
+
+def _reduce_sum(problem: Problem) -> Parameters:
+    return reduction_view(_shape(problem, 0), problem.attrs["axes"])
+
+
+def _around_axis(problem: Problem) -> Parameters:
+    shape = _shape(problem, 0)
+    axis = problem.attrs["axis"] % len(shape)
+    return math.prod(shape[:axis]), shape[axis], math.prod(shape[axis + 1 :])
+
+
+def _labels(logits: Shape, problem: Problem) -> Parameters:
+    attrs = problem.attrs
+    extents = logits[0], logits[1], math.prod(logits[2:])
+    return (*extents, float(attrs["label_smoothing"]), attrs["ignore_index"], REDUCTIONS[attrs["reduction"]])
+
+
+def _cross_entropy(problem: Problem) -> Parameters:
+    return _labels(_shape(problem, 0), problem)
+
+
+def _cross_entropy_grad(problem: Problem) -> Parameters:
+    return _labels(_shape(problem, 1), problem)
+
+
+_LABELS = ("A", "C", "B", "label_smoothing", "ignore_index", "reduction")
+
+for _signature in (
+    Signature("conv2d", ("x", "weight", "bias"), ("y",), CONVOLUTION, _conv2d),
+    Signature("conv2d_input_grad", ("dy", "weight"), ("dx",), CONVOLUTION, _conv2d_input_grad),
+    Signature("conv2d_weight_grad", ("dy", "x"), ("dw",), CONVOLUTION, _conv2d_weight_grad),
+    Signature("linear", ("x", "weight", "bias"), ("y",), ("M", "N", "K"), _linear),
+    Signature("matmul", ("a", "b"), ("y",), ("M", "N", "K", "transpose_a", "transpose_b"), _matmul),
+    Signature("batch_stats", ("x",), ("mean", "var"), ("N", "C", "S"), _channels),
+    Signature(
+        "batch_norm_grad_sums",
+        ("dy", "x", "mean", "var"),
+        ("dweight", "dbias"),
+        ("N", "C", "S", "eps"),
+        _channels_eps,
+    ),
+    Signature("max_pool2d", ("x",), ("y",), MAX_POOL, _max_pool2d),
+    Signature("max_pool2d_grad", ("dy", "x"), ("dx",), MAX_POOL, _max_pool2d_grad),
+    Signature("avg_pool2d", ("x",), ("y",), AVG_POOL, _avg_pool2d),
+    Signature("avg_pool2d_grad", ("dy",), ("dx",), AVG_POOL, _avg_pool2d_grad),
+    Signature("adaptive_avg_pool2d", ("x",), ("y",), ("P", "H", "W", "OH", "OW"), _adaptive_pool2d),
+    Signature("adaptive_avg_pool2d_grad", ("dy",), ("dx",), ("P", "H", "W", "OH", "OW"), _adaptive_pool2d_grad),
+    Signature("reduce_sum", ("x",), ("y",), ("R0", "K0", "R1", "K1"), _reduce_sum),
+    Signature("softmax", ("x",), ("y",), ("A", "C", "B"), _around_axis),
+    Signature("log_softmax", ("x",), ("y",), ("A", "C", "B"), _around_axis),
+    Signature("softmax_grad", ("dy", "y"), ("dx",), ("A", "C", "B"), _around_axis),
+    Signature("log_softmax_grad", ("dy", "y"), ("dx",), ("A", "C", "B"), _around_axis),
+    Signature("cross_entropy", ("logits", "target", "weight"), ("loss",), _LABELS, _cross_entropy),
+    Signature(
+        "cross_entropy_grad", ("dloss", "logits", "target", "weight"), ("dlogits",), _LABELS, _cross_entropy_grad
+    ),
+):
+    REGISTRY.declare(_signature)
