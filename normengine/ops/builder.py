@@ -39,6 +39,13 @@ class Builder:
         builder._count = sum(len(n.outputs) for n in graph.nodes) + len(graph.constants)
         return builder
 
+    @classmethod
+    def rewriting(cls, graph: Graph) -> Builder:
+        """A builder with the inputs, state and constants of ``graph`` but none of its nodes: where a pass starts."""
+        builder = cls.extending(graph)
+        builder.nodes, builder.updates = [], {}
+        return builder
+
     @contextmanager
     def at(self, layer: str, kind: str = "") -> Iterator[None]:
         """Nodes added inside belong to ``layer``; ``kind`` (``Conv2d``) goes before the name in errors."""
@@ -107,12 +114,3 @@ class Builder:
     def _fresh(self, stem: str) -> str:
         self._count += 1
         return f"{stem}_{self._count}"
-
-
-def rebuild(graph: Graph, rewrite: Mapping[str, Any] | None = None) -> Builder:
-    """A builder with ``graph``'s inputs, state and constants but none of its nodes: where a pass starts."""
-    builder = Builder()
-    builder.inputs = list(graph.inputs)
-    builder.state = {v.name: v for v in graph.state}
-    builder.constants = dict(graph.constants)
-    return builder

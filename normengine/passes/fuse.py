@@ -1,0 +1,152 @@
+"""Connected elementwise nodes of one shape become one ``chain`` node, which is one loop over memory.
+
+A chain's attribute ``nodes`` holds the nodes it stands for, in order; its inputs are the values they read from
+outside, its outputs the values that are read outside. Nodes whose results are only stored to state at the end of the
+run (running statistics, the optimizer's update) are never joined with others, so that all of them can run last.
+"""
+
+from __future__ import annotations
+
+import heapq
+from types import MappingProxyType
+
+from ..graph import Graph, Node, Value, check
+from ..ops import OPS
+
+MAX_OPERANDS = 12
+
+
+def fuse(graph: Graph) -> Graph:
+    """``graph`` with its elementwise nodes grouped into chains, the nodes in an order in which updates come last."""
+    last = update_only(graph)
+    groups = _Grouping(graph, last).groups()
+    readers = graph.consumers()
+    results = set(graph.results())
+    units = [_chain(group, readers, results) if OPS[group[0].op].scalar else group[0] for group in groups]
+    order = {node: i for i, node in enumerate(graph.nodes)}
+    keys = [(group[0] in last, max(order[n] for n in group)) for group in groups]
+    return check(_with_nodes(graph, _sorted(units, keys, graph)))
+
+
+def update_only(graph: Graph) -> set[Node]:
+    """Nodes all of whose results are, at the end, only stored to state: by an update or by another such node."""
+    readers = graph.consumers()
+    stored = {new for _, new in graph.updates}
+    outputs = set(graph.outputs)
+    found: set[Node] = set()
+    for node in reversed(graph.nodes):
+        used = [v for v in node.outputs if v in stored or v in readers]
+        if used and all(v not in outputs and all(r in found for r in readers.get(v, ())) for v in used):
+            found.add(node)
+    return found
+
+
+class _Grouping:
+    """Greedy grouping in program order; ``above[u]`` is the bit set of units that unit ``u`` depends on."""
+
+    def __init__(self, graph: Graph, last: set[Node]) -> None:
+        self.graph = graph
+        self.last = last
+        self.members: list[list[Node]] = []
+        self.above: list[int] = []
+        self.unit_of: dict[Value, int] = {}
+
+    def groups(self) -> list[list[Node]]:
+        for node in self.graph.nodes:
+            sources = dict.fromkeys(self.unit_of[v] for v in node.inputs if v in self.unit_of)
+            homes = [u for u in sources if self._alike(u, node)]
+            home = next((u for u in homes if self._may_join(u, sources)), None)
+            if home is None:
+                home = len(self.members)
+                self.members.append([])
+                self.above.append(0)
+            self.members[home].append(node)
+            self.unit_of.update(dict.fromkeys(node.outputs, home))
+            self._depend(home, [u for u in sources if u != home])
+            for other in homes:
+                if other != home:
+                    self._merge(other, home)
+        return [m for m in self.members if m]
+
+    def _alike(self, unit: int, node: Node) -> bool:
+        first = self.members[unit][0]
+        return (
+            OPS[node.op].scalar is not None
+            and OPS[first.op].scalar is not None
+            and first.outputs[0].shape == node.outputs[0].shape
+            and (first in self.last) == (node in self.last)
+            and len(self._operands([*self.members[unit], node])) <= MAX_OPERANDS
+        )
+
+    @staticmethod
+    def _operands(nodes: list[Node]) -> set[Value]:
+        made = {v for n in nodes for v in n.outputs}
+        return {v for n in nodes for v in n.inputs if v not in made}
+
+    def _may_join(self, unit: int, sources: dict[int, None]) -> bool:
+        return not any(self.above[u] >> unit & 1 for u in sources if u != unit)
+
+    def _depend(self, unit: int, sources: list[int]) -> None:
+        added = 0
+        for u in sources:
+            added |= self.above[u] | 1 << u
+        self.above[unit] |= added
+        for u, bits in enumerate(self.above):
+            if bits >> unit & 1:
+                self.above[u] |= added
+
+    def _merge(self, unit: int, home: int) -> None:
+        """Move ``unit`` into ``home``, which reads it, if no third unit lies on a way between them."""
+        between = any(self.above[home] >> u & 1 and self.above[u] >> unit & 1 for u in range(len(self.members)))
+        joined = self.members[unit] + self.members[home]
+        if between or self.above[unit] >> home & 1 or len(self._operands(joined)) > MAX_OPERANDS:
+            return
+        order = {node: i for i, node in enumerate(self.graph.nodes)}
+        self.members[home] = sorted(joined, key=order.__getitem__)
+        self.members[unit] = []
+        for node in joined:
+            self.unit_of.update(dict.fromkeys(node.outputs, home))
+        inherited = self.above[unit]
+        self.above[unit] = 0
+        for u, bits in enumerate(self.above):
+            if bits >> unit & 1 and u != home:
+                self.above[u] = bits & ~(1 << unit) | 1 << home
+        self.above[home] = self.above[home] & ~(1 << unit) | inherited
+        for u, bits in enumerate(self.above):
+            if bits >> home & 1:
+                self.above[u] |= self.above[home]
+
+
+def _chain(group: list[Node], readers: dict[Value, list[Node]], results: set[Value]) -> Node:
+    members = set(group)
+    made = dict.fromkeys(v for n in group for v in n.outputs)
+    inputs = dict.fromkeys(v for n in group for v in n.inputs if v not in made)
+    outputs = [v for v in made if v in results or any(r not in members for r in readers.get(v, ()))]
+    layer = next((n.layer for n in reversed(group) if n.layer), "")
+    return Node("chain", tuple(inputs), tuple(outputs), MappingProxyType({"nodes": tuple(group)}), layer)
+
+
+def _sorted(units: list[Node], keys: list[tuple[bool, int]], graph: Graph) -> tuple[Node, ...]:
+    """Units in dependency order, the smallest key first among those that are ready."""
+    made_by = {v: i for i, unit in enumerate(units) for v in unit.outputs}
+    needs = [{made_by[v] for v in unit.inputs if v in made_by} for unit in units]
+    unlocks: list[list[int]] = [[] for _ in units]
+    for i, need in enumerate(needs):
+        for j in need:
+            unlocks[j].append(i)
+    ready = [(keys[i], i) for i, need in enumerate(needs) if not need]
+    heapq.heapify(ready)
+    done: list[Node] = []
+    while ready:
+        _, i = heapq.heappop(ready)
+        done.append(units[i])
+        for j in unlocks[i]:
+            needs[j].discard(i)
+            if not needs[j]:
+                heapq.heappush(ready, (keys[j], j))
+    assert len(done) == len(units), "fusion made a cycle"
+    return tuple(done)
+
+
+def _with_nodes(graph: Graph, nodes: tuple[Node, ...]) -> Graph:
+    return Graph(graph.inputs, graph.outputs, nodes, graph.state, graph.constants, graph.updates)

@@ -1,0 +1,81 @@
+"""How elements are found in memory: views that share another value's memory, and loops over several of them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from ..graph import Node, Value
+
+Strides = tuple[int, ...]
+
+
+def dense_strides(shape: Sequence[int]) -> Strides:
+    """Row-major strides, in elements."""
+    strides, step = [], 1
+    for extent in reversed(shape):
+        strides.append(step)
+        step *= max(extent, 1)
+    return tuple(reversed(strides))
+
+
+@dataclass(frozen=True)
+class Access:
+    """The elements of a value inside the memory of ``base``; offset and strides count elements."""
+
+    base: Value
+    shape: tuple[int, ...]
+    offset: int
+    strides: Strides
+
+    @classmethod
+    def whole(cls, value: Value) -> Access:
+        return cls(value, value.shape, 0, dense_strides(value.shape))
+
+    @property
+    def dense(self) -> bool:
+        """Whether the elements lie one after the other in row-major order, wherever they begin."""
+        packed = dense_strides(self.shape)
+        return all(n == 1 or s == p for n, s, p in zip(self.shape, self.strides, packed, strict=True))
+
+    def broadcast(self, shape: tuple[int, ...]) -> Access:
+        """The same elements repeated to ``shape`` by NumPy's rules."""
+        lead = len(shape) - len(self.shape)
+        own = [0 if n == 1 else s for n, s in zip(self.shape, self.strides, strict=True)]
+        return Access(self.base, shape, self.offset, (0,) * lead + tuple(own))
+
+    def sliced(self, starts: Sequence[int], steps: Sequence[int], shape: tuple[int, ...]) -> Access:
+        offset = self.offset + sum(b * s for b, s in zip(starts, self.strides, strict=True))
+        return Access(self.base, shape, offset, tuple(s * k for s, k in zip(self.strides, steps, strict=True)))
+
+
+def view_of(node: Node, source: Access) -> Access | None:
+    """Where the result of ``node`` lies in the memory of its input, or None if it needs memory of its own."""
+    shape = node.outputs[0].shape
+    if node.op == "reshape" and source.dense:
+        return Access(source.base, shape, source.offset, dense_strides(shape))
+    if node.op == "permute":
+        return Access(source.base, shape, source.offset, tuple(source.strides[a] for a in node.attrs["axes"]))
+    if node.op == "slice":
+        return source.sliced(node.attrs["starts"], node.attrs["steps"], shape)
+    return None
+
+
+def collapse(shape: tuple[int, ...], strides: Sequence[Strides]) -> tuple[tuple[int, ...], list[Strides]]:
+    """The same loop over fewer dimensions: extents of 1 dropped, neighbours joined where every operand allows it."""
+    kept = [d for d, n in enumerate(shape) if n != 1]
+    extents: list[int] = []
+    merged: list[list[int]] = [[] for _ in strides]
+    for d in kept:
+        if extents and all(m[-1] == s[d] * shape[d] for m, s in zip(merged, strides, strict=True)):
+            extents[-1] *= shape[d]
+            for m, s in zip(merged, strides, strict=True):
+                m[-1] = s[d]
+        else:
+            extents.append(shape[d])
+            for m, s in zip(merged, strides, strict=True):
+                m.append(s[d])
+    if not extents:
+        return (math.prod(shape),), [(0,) for _ in strides]
+    return tuple(extents), [tuple(m) for m in merged]

@@ -1,0 +1,82 @@
+"""What a plan is: a flat list of kernel calls over named memory, still without an address."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from ..graph import Graph
+
+
+@dataclass(frozen=True, eq=False)
+class Memory:
+    """One stretch of memory. ``kind`` says where it comes from:
+
+    - ``arena``: at ``offset`` in the program's arena;
+    - ``feed``: given at each run under ``name`` (a graph input or a state value);
+    - ``output``: made fresh at each run, the output number ``index``;
+    - ``constant``: ``array``, shared by all programs;
+    - ``packed``: the program's own, filled once by the plan's ``setup`` calls;
+    - ``scratch``: as arena, shared by the stages of one kernel.
+    """
+
+    kind: str
+    nbytes: int
+    name: str = ""
+    index: int = 0
+    array: np.ndarray | None = None
+
+
+@dataclass(frozen=True)
+class Pointer:
+    """An argument slot that holds an address: ``offset`` bytes into ``memory``."""
+
+    memory: Memory
+    offset: int = 0
+
+
+@dataclass(frozen=True)
+class Workspace:
+    """The two slots of a kernel's memory for each thread: where it begins, and bytes a thread."""
+
+    nbytes: int
+
+
+Argument = Pointer | int | float | None
+
+
+@dataclass(frozen=True)
+class Call:
+    """One kernel on one problem: its stages run over the same arguments, one after the other.
+
+    ``stages`` are (address, tasks) pairs; the address comes from a function, so that a plan can be made and looked at
+    before anything is compiled. ``arguments`` are the slots as the kernel's signature orders them.
+    """
+
+    op: str
+    kernel: str
+    layer: str
+    stages: tuple[tuple[Callable[[], int], int], ...]
+    arguments: tuple[Argument, ...]
+    workspace: int = 0
+    workspace_slot: int = -1
+    shapes: str = ""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Everything that a program needs: ``calls`` in order (``setup`` once, before the first run), and how memory is
+    laid out. ``guard`` is the index of the first call after the one that makes output 0."""
+
+    graph: Graph
+    calls: tuple[Call, ...]
+    setup: tuple[Call, ...]
+    arena_bytes: int
+    offsets: dict[Memory, int] = field(repr=False)
+    guard: int = 0
+
+    def __str__(self) -> str:
+        rows = [f"{c.kernel:32s} {c.shapes:56s} {c.layer}" for c in self.calls]
+        return "\n".join([*rows, f"{len(self.calls)} calls, arena of {self.arena_bytes / 2**20:.2f} MiB"])

@@ -1,0 +1,53 @@
+"""Programs by graph: the same structure is compiled once."""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+from collections import OrderedDict
+from typing import Any
+
+from ..graph import Graph, Value
+from .program import Program, compile_graph
+
+
+def structure(graph: Graph) -> tuple[Any, ...]:
+    """A hashable description that two graphs share exactly if one program serves both.
+
+    State and inputs count by name and spec, constants by content, nodes by operator, attributes and layer.
+    """
+    number: dict[Value, int] = {}
+
+    def define(value: Value) -> int:
+        return number.setdefault(value, len(number))
+
+    sources: list[Any] = [("given", v.name, v.spec, define(v)) for v in (*graph.inputs, *graph.state)]
+    for value, array in graph.constants.items():
+        sources.append(("constant", value.spec, hashlib.sha256(array.tobytes()).digest(), define(value)))
+    nodes = [
+        (n.op, tuple(number[v] for v in n.inputs), tuple((define(v), v.spec) for v in n.outputs),
+         tuple(sorted(n.attrs.items())), n.layer)
+        for n in graph.nodes
+    ]  # fmt: skip
+    ends = [number[v] for v in graph.outputs], [(number[old], number[new]) for old, new in graph.updates]
+    return (tuple(sources), tuple(nodes), tuple(ends[0]), tuple(ends[1]))
+
+
+class ProgramCache:
+    """The programs of the graphs used last, at most ``size`` of them. Safe to use from several threads."""
+
+    def __init__(self, size: int = 8) -> None:
+        self.size = size
+        self._lock = threading.Lock()
+        self._programs: OrderedDict[tuple[Any, ...], Program] = OrderedDict()
+
+    def get(self, graph: Graph) -> Program:
+        """The program of ``graph``, compiled now if no graph of its structure was seen lately."""
+        key = structure(graph)
+        with self._lock:
+            if key not in self._programs:
+                self._programs[key] = compile_graph(graph)
+                while len(self._programs) > self.size:
+                    self._programs.popitem(last=False)
+            self._programs.move_to_end(key)
+            return self._programs[key]

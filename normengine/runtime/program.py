@@ -1,0 +1,164 @@
+"""A plan in memory: addresses in place of names, one arena, and the executor that walks the calls."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Mapping
+
+import numpy as np
+
+from ..graph import Graph, Spec
+from ..passes import decompose, fuse
+from ..plan import Call, Memory, Plan, Pointer, make_plan
+from .executor import Executor
+from .threads import get_num_threads
+
+_ALIGNMENT = 64
+
+
+def compile_graph(graph: Graph) -> Program:
+    """The program of ``graph``: composite operators written out, elementwise nodes fused, planned, in memory."""
+    return Program(make_plan(fuse(decompose(graph))))
+
+
+def aligned_bytes(size: int) -> np.ndarray:
+    """``size`` bytes that begin at a multiple of 64."""
+    raw = np.empty(size + _ALIGNMENT, np.uint8)
+    start = -raw.ctypes.data % _ALIGNMENT
+    return raw[start : start + size]
+
+
+class Program:
+    """Runs a plan over and over. One run at a time; others wait for it."""
+
+    def __init__(self, plan: Plan) -> None:
+        self.plan = plan
+        self._lock = threading.Lock()
+        self._arena = aligned_bytes(plan.arena_bytes)
+        self._packed: dict[Memory, np.ndarray] = {}
+        self._keep: list[np.ndarray] = []
+        self._patches: dict[str, list[tuple[int, int]]] = {}
+        self._outputs: dict[int, list[tuple[int, int]]] = {}
+        self._workspace_slots: list[int] = []
+        self._workspace_bytes = max((c.workspace for c in (*plan.setup, *plan.calls)), default=0)
+        self._workspace_threads = 0
+        self._specs = {v.name: v.spec for v in (*plan.graph.inputs, *plan.graph.state)}
+        self._bound: dict[str, int] = {}
+
+        calls = (*plan.setup, *plan.calls)
+        starts = np.cumsum([0] + [len(c.arguments) for c in calls])
+        self._slots = np.zeros(int(starts[-1]), np.int64)
+        rows: list[tuple[int, int, int, int]] = []
+        self._first_row: list[int] = []
+        self._row_calls: list[int] = []
+        for i, (call, start) in enumerate(zip(calls, starts, strict=False)):
+            self._write(call, int(start))
+            self._first_row.append(len(rows))
+            for address, tasks in call.stages:
+                rows.append((address(), self._slots.ctypes.data + 8 * int(start), tasks, 0))
+                self._row_calls.append(i)
+        self._first_row.append(len(rows))
+        self._executor = Executor(np.array(rows, np.int64).reshape(-1, 4))
+        self._begin = self._first_row[len(plan.setup)]
+        self._guard = self._first_row[len(plan.setup) + plan.guard]
+        self._end = len(rows)
+        if plan.setup:
+            self._prepare_workspace()
+            self._executor.run(0, self._begin, get_num_threads())
+
+    def __str__(self) -> str:
+        return str(self.plan)
+
+    def run(
+        self, feeds: Mapping[str, np.ndarray], check: Callable[[np.ndarray], None] | None = None
+    ) -> list[np.ndarray]:
+        """Run once and return fresh arrays for the outputs.
+
+        ``feeds`` holds a C-contiguous array of exactly the declared shape and dtype for every graph input and state
+        value, by name; arrays that the graph updates are changed in place. ``check`` is called with output 0 as soon
+        as that is known; if it raises, nothing after it runs, so that no state has changed.
+        """
+        with self._lock:
+            self._bind(feeds)
+            results = [np.empty(v.shape, v.dtype) for v in self.plan.graph.outputs]
+            for index, slots in self._outputs.items():
+                self._point(slots, results[index].ctypes.data)
+            self._prepare_workspace()
+            threads = get_num_threads()
+            if check is None:
+                self._executor.run(self._begin, self._end, threads)
+            else:
+                self._executor.run(self._begin, self._guard, threads)
+                check(results[0])
+                self._executor.run(self._guard, self._end, threads)
+            return results
+
+    def profile(self, feeds: Mapping[str, np.ndarray]) -> list[tuple[Call, float]]:
+        """Run once and return every call with its time in seconds."""
+        with self._lock:
+            self._bind(feeds)
+            results = [np.empty(v.shape, v.dtype) for v in self.plan.graph.outputs]
+            for index, slots in self._outputs.items():
+                self._point(slots, results[index].ctypes.data)
+            self._prepare_workspace()
+            seconds = self._executor.profile(self._begin, self._end, get_num_threads())
+        spent = [0.0] * len(self.plan.calls)
+        for row, value in zip(range(self._begin, self._end), seconds, strict=True):
+            spent[self._row_calls[row] - len(self.plan.setup)] += float(value)
+        return list(zip(self.plan.calls, spent, strict=True))
+
+    def _write(self, call: Call, start: int) -> None:
+        for i, argument in enumerate(call.arguments, start):
+            if isinstance(argument, Pointer):
+                self._write_pointer(i, argument)
+            elif isinstance(argument, float):
+                self._slots[i : i + 1].view(np.float64)[0] = argument
+            elif argument is not None:
+                self._slots[i] = argument
+        if call.workspace:
+            self._workspace_slots.append(start + call.workspace_slot)
+
+    def _write_pointer(self, slot: int, pointer: Pointer) -> None:
+        memory = pointer.memory
+        if memory.kind == "feed":
+            self._patches.setdefault(memory.name, []).append((slot, pointer.offset))
+        elif memory.kind == "output":
+            self._outputs.setdefault(memory.index, []).append((slot, pointer.offset))
+        elif memory.kind == "constant":
+            assert memory.array is not None and memory.array.flags.c_contiguous
+            self._keep.append(memory.array)
+            self._slots[slot] = memory.array.ctypes.data + pointer.offset
+        elif memory.kind == "packed":
+            if memory not in self._packed:
+                self._packed[memory] = aligned_bytes(memory.nbytes)
+            self._slots[slot] = self._packed[memory].ctypes.data + pointer.offset
+        else:
+            self._slots[slot] = self._arena.ctypes.data + self.plan.offsets[memory] + pointer.offset
+
+    def _bind(self, feeds: Mapping[str, np.ndarray]) -> None:
+        for name, spec in self._specs.items():
+            array = feeds.get(name)
+            if array is None:
+                raise ValueError(f"program: '{name}' ({spec}) was not given")
+            if Spec.of(array) != spec or not array.flags.c_contiguous:
+                raise ValueError(
+                    f"program: '{name}' must be a C-contiguous {spec}, got {Spec.of(array)}"
+                    + ("" if array.flags.c_contiguous else ", not contiguous")
+                )
+            address = array.ctypes.data
+            if self._bound.get(name) != address:
+                self._point(self._patches.get(name, ()), address)
+                self._bound[name] = address
+
+    def _point(self, slots: list[tuple[int, int]] | tuple[()], address: int) -> None:
+        for slot, offset in slots:
+            self._slots[slot] = address + offset
+
+    def _prepare_workspace(self) -> None:
+        threads = get_num_threads()
+        if not self._workspace_bytes or threads <= self._workspace_threads:
+            return
+        self._workspace = aligned_bytes(self._workspace_bytes * threads)
+        self._workspace_threads = threads
+        for slot in self._workspace_slots:
+            self._slots[slot] = self._workspace.ctypes.data
