@@ -1,0 +1,5 @@
+"""Training: the compiled step."""
+
+from .step import TrainStep
+
+__all__ = ["TrainStep"]

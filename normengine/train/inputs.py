@@ -1,0 +1,31 @@
+"""What may be given as images and targets, and how it is converted."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+
+def as_input(array: Any, what: str) -> np.ndarray:
+    """``array`` as a C-contiguous float32 array with at least one sample; raises ValueError for anything else."""
+    array = np.asarray(array)
+    if array.dtype.kind in "iub":
+        raise ValueError(f"{what} must be floating point, got {array.dtype}; convert with x.astype(np.float32) / 255")
+    if array.dtype.kind != "f":
+        raise ValueError(f"{what} must be float32, got {array.dtype}; convert with x.astype(np.float32)")
+    return _filled(np.ascontiguousarray(array, np.float32) if array.ndim else array.astype(np.float32), what)
+
+
+def as_target(array: Any, what: str) -> np.ndarray:
+    """``array`` as C-contiguous int64 labels or float32 targets with at least one sample."""
+    array = np.asarray(array)
+    if array.dtype.kind not in "iubf":
+        raise ValueError(f"{what} must be integer labels or float32 targets, got {array.dtype}")
+    return _filled(np.ascontiguousarray(array, np.int64 if array.dtype.kind in "iub" else np.float32), what)
+
+
+def _filled(array: np.ndarray, what: str) -> np.ndarray:
+    if array.ndim == 0 or array.size == 0:
+        raise ValueError(f"{what} is an empty batch, shape {array.shape}; give at least one sample")
+    return array

@@ -1,0 +1,166 @@
+"""One step of training as one compiled program: forward, loss, backward, update."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from ..graph import Graph, Node, Spec
+from ..nn import random
+from ..nn.module import Module
+from ..nn.trace import Trace, trace
+from ..optim import Optimizer, Update
+from ..passes import differentiate
+from ..runtime import Program, compile_graph
+from .inputs import as_input, as_target
+from .nonfinite import explain_nonfinite
+
+
+@dataclass
+class _Compiled:
+    program: Program
+    forward: Graph
+    traced: Trace
+    update: Update
+    classes: tuple[tuple[int, int], ...]
+
+
+class TrainStep:
+    """Trains ``model`` by one step of ``optimizer`` on each call: ``loss = step(x, y)``.
+
+    Args:
+        model: the :class:`~normengine.nn.Module` to train; modules in ``eval`` mode behave as they do in PyTorch
+            (their batch norms use the running statistics, their dropout does nothing).
+        loss: ``loss(model(x), y)`` must be a scalar: a loss module such as ``nn.CrossEntropyLoss()`` or any function
+            of ``normengine.nn.functional``.
+        optimizer: from :mod:`normengine.optim`; parameters that it does not hold, or whose ``requires_grad`` is
+            False, stay as they are.
+        seed: of the dropout masks, which are a function of (seed, number of the step, layer, element) alone; by
+            default drawn from the generator that ``ne.manual_seed`` sets.
+
+    The step is compiled at the first call, and again for a new batch shape or when a setting of a module or of the
+    optimizer changes that alters the computation; learning rates and weight decay are read at every call.
+    """
+
+    def __init__(
+        self,
+        model: Module,
+        loss: Callable[[Any, Any], Any],
+        optimizer: Optimizer,
+        *,
+        seed: int | None = None,
+    ) -> None:
+        self.model = model
+        self.loss = loss
+        self.optimizer = optimizer
+        self.seed = random.draw_seed() if seed is None else int(seed)
+        self.steps = 0
+        self._compiled: dict[tuple[Any, ...], _Compiled] = {}
+
+    @property
+    def program(self) -> Program | None:
+        """The program compiled last, to print or to profile; None before the first step."""
+        return next(reversed(self._compiled.values())).program if self._compiled else None
+
+    def __call__(self, x: np.ndarray, y: np.ndarray) -> float:
+        """Train on one batch and return its loss, as it was before the update.
+
+        Args:
+            x: ``(N, ...)`` float32, the model's input; float64 and non-contiguous arrays are converted.
+            y: the target as the loss expects it; integer labels become int64, floating-point targets float32.
+
+        Raises:
+            ValueError: for shapes, dtypes or labels that the model or the loss cannot take.
+            FloatingPointError: if the loss is not finite; the message names the layer where that began.
+
+        Whatever is raised, parameters, running statistics and the optimizer are as they were.
+        """
+        x = as_input(x, "TrainStep: x")
+        y = as_target(y, "TrainStep: y")
+        if len(x) != len(y):
+            raise ValueError(f"TrainStep: x has {len(x)} samples, y has {len(y)}; give one target for each sample")
+        step = self._compile(x, y)
+        for classes, ignored in step.classes:
+            _check_labels(y, classes, ignored)
+        feeds = {
+            "x": x,
+            "y": y,
+            **{name: p.data for name, p in step.traced.parameters.items()},
+            **{name: get() for name, get in step.traced.buffers.items()},
+            **step.update.state,
+            **step.update.scalars(),
+        }
+        if step.traced.rng:
+            feeds["rng_seed"] = np.asarray(self.seed & 0xFFFFFFFF, np.uint32)
+            feeds["rng_step"] = np.asarray(self.steps & 0xFFFFFFFF, np.uint32)
+
+        def check(loss: np.ndarray) -> None:
+            if not np.isfinite(loss):
+                kinds = {name: type(m).__name__ for name, m in self.model.named_modules()}
+                raise FloatingPointError(
+                    f"TrainStep: the loss is {float(loss)} at step {self.steps + 1}; "
+                    f"{explain_nonfinite(step.forward, feeds, kinds)}; nothing was updated"
+                )
+
+        (loss,) = step.program.run(feeds, check)
+        step.update.commit()
+        self.steps += 1
+        return float(loss)
+
+    def _compile(self, x: np.ndarray, y: np.ndarray) -> _Compiled:
+        key = (Spec.of(x), Spec.of(y), self._settings(), self.optimizer.structure())
+        if key not in self._compiled:
+            self._compiled[key] = self._build(Spec.of(x), Spec.of(y))
+        return self._compiled[key]
+
+    def _settings(self) -> tuple[Any, ...]:
+        """Everything plain that a module's ``forward`` may look at, so that a change compiles anew."""
+        plain = (bool, int, float, str, tuple, type(None))
+        modules = tuple(
+            (id(m), tuple((k, v) for k, v in vars(m).items() if isinstance(v, plain))) for m in self.model.modules()
+        )
+        return modules, tuple((id(p), p.requires_grad) for p in self.model.parameters())
+
+    def _build(self, x: Spec, y: Spec) -> _Compiled:
+        modules: list[tuple[str, Module]] = [("", self.model)]
+        if isinstance(self.loss, Module):
+            modules.append(("loss", self.loss))
+        traced = trace(lambda a, b: self.loss(self.model(a), b), [("x", x), ("y", y)], modules)
+        if len(traced.outputs) != 1 or traced.outputs[0].shape != ():
+            shapes = ", ".join(str(v.shape) for v in traced.outputs)
+            raise ValueError(f"TrainStep: the loss must be one scalar, got {shapes or 'nothing'}; reduce it to its mean")
+        builder, (loss,) = traced.builder, traced.outputs
+        forward = replace(builder.graph([loss]), updates=())
+
+        held = {id(p) for group in self.optimizer.param_groups for p in group["params"] if p.requires_grad}
+        trained = [(n, p, builder.state[n]) for n, p in traced.parameters.items() if id(p) in held]
+        if not trained:
+            raise ValueError("TrainStep: none of the optimizer's parameters takes part in the loss; "
+                             "make the optimizer from this model's parameters()")  # fmt: skip
+        grads = differentiate(builder, loss, [v for _, _, v in trained])
+        entries = [(n, p, v, g) for (n, p, v), g in zip(trained, grads, strict=True) if g is not None]
+        update = self.optimizer.emit(builder, entries)
+        graph = builder.graph([loss])
+        return _Compiled(compile_graph(graph), forward, traced, update, _label_rules(forward.nodes, "y"))
+
+
+def _label_rules(nodes: Sequence[Node], name: str) -> tuple[tuple[int, int], ...]:
+    """(number of classes, ignored label) of every cross entropy whose target is the graph input ``name``."""
+    return tuple(
+        (n.inputs[0].shape[1], n.attrs["ignore_index"])
+        for n in nodes
+        if n.op == "cross_entropy" and n.inputs[1].name == name
+    )
+
+
+def _check_labels(y: np.ndarray, classes: int, ignored: int) -> None:
+    wrong = ((y < 0) | (y >= classes)) & (y != ignored)
+    if wrong.any():
+        at = tuple(int(i[0]) for i in np.nonzero(wrong))
+        place = at[0] if len(at) == 1 else at
+        raise ValueError(
+            f"TrainStep: labels must be in 0..{classes - 1} for {classes} classes, got {int(y[at])} at index {place}"
+        )
