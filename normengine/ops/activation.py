@@ -1,0 +1,183 @@
+"""Activation functions and their derivatives, all elementwise.
+
+``<name>_grad(dy, v)`` takes the activation's output where that suffices (relu, relu6, sigmoid, tanh), else its input.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from ..graph import Node, Value
+from .base import Case, OnnxMapping, Op, Scalar
+from .builder import Builder
+from .rules import elementwise_infer, elementwise_reference, only
+from .table import register
+
+_erf: Any = np.vectorize(math.erf, otypes=[np.float64])
+_TANH_SCALE = math.sqrt(2.0 / math.pi)
+_TANH_CUBIC = 0.044715
+
+
+def relu(x: np.ndarray) -> np.ndarray:
+    """max(x, 0)."""
+    return np.maximum(x, 0.0)
+
+
+def relu_grad(dy: np.ndarray, y: np.ndarray) -> np.ndarray:
+    return np.where(y > 0, dy, 0.0)
+
+
+def leaky_relu(x: np.ndarray, negative_slope: float) -> np.ndarray:
+    """x where x > 0, else negative_slope * x."""
+    return np.where(x > 0, x, negative_slope * x)
+
+
+def leaky_relu_grad(dy: np.ndarray, x: np.ndarray, negative_slope: float) -> np.ndarray:
+    return np.where(x > 0, dy, negative_slope * dy)
+
+
+def relu6(x: np.ndarray) -> np.ndarray:
+    """min(max(x, 0), 6)."""
+    return np.clip(x, 0.0, 6.0)
+
+
+def relu6_grad(dy: np.ndarray, y: np.ndarray) -> np.ndarray:
+    return np.where((y > 0) & (y < 6), dy, 0.0)
+
+
+def sigmoid(x: np.ndarray) -> np.ndarray:
+    """1 / (1 + exp(-x))."""
+    return np.exp(-np.logaddexp(0.0, -x))
+
+
+def sigmoid_grad(dy: np.ndarray, y: np.ndarray) -> np.ndarray:
+    return dy * y * (1.0 - y)
+
+
+def tanh_grad(dy: np.ndarray, y: np.ndarray) -> np.ndarray:
+    return dy * (1.0 - y * y)
+
+
+def silu(x: np.ndarray) -> np.ndarray:
+    """x * sigmoid(x)."""
+    return x * sigmoid(x)
+
+
+def silu_grad(dy: np.ndarray, x: np.ndarray) -> np.ndarray:
+    s = sigmoid(x)
+    return dy * s * (1.0 + x * (1.0 - s))
+
+
+def gelu(x: np.ndarray) -> np.ndarray:
+    """x * Phi(x), Phi the normal distribution function (Hendrycks and Gimpel, 2016)."""
+    return 0.5 * x * (1.0 + _erf(x / math.sqrt(2.0)))
+
+
+def gelu_grad(dy: np.ndarray, x: np.ndarray) -> np.ndarray:
+    density = np.exp(-0.5 * x * x) / math.sqrt(2.0 * math.pi)
+    return dy * (0.5 * (1.0 + _erf(x / math.sqrt(2.0))) + x * density)
+
+
+def gelu_tanh(x: np.ndarray) -> np.ndarray:
+    """0.5 * x * (1 + tanh(sqrt(2/pi) * (x + 0.044715 x^3)))."""
+    return 0.5 * x * (1.0 + np.tanh(_TANH_SCALE * (x + _TANH_CUBIC * x**3)))
+
+
+def gelu_tanh_grad(dy: np.ndarray, x: np.ndarray) -> np.ndarray:
+    t = np.tanh(_TANH_SCALE * (x + _TANH_CUBIC * x**3))
+    inner = _TANH_SCALE * (1.0 + 3.0 * _TANH_CUBIC * x * x)
+    return dy * (0.5 * (1.0 + t) + 0.5 * x * (1.0 - t * t) * inner)
+
+
+def hardswish(x: np.ndarray) -> np.ndarray:
+    """x * min(max(x + 3, 0), 6) / 6 (Howard et al., 2019)."""
+    return x * np.clip(x + 3.0, 0.0, 6.0) / 6.0
+
+
+def hardswish_grad(dy: np.ndarray, x: np.ndarray) -> np.ndarray:
+    return np.where(x <= -3, 0.0, np.where(x < 3, dy * (x / 3.0 + 0.5), dy))
+
+
+def _draw_wide(rng: np.random.Generator) -> Sequence[np.ndarray]:
+    return [(4.0 * rng.standard_normal((3, 67))).astype(np.float32)]
+
+
+def _draw_extreme(rng: np.random.Generator) -> Sequence[np.ndarray]:
+    return [np.array([-1e4, -90.0, -20.0, -1e-6, 0.0, 1e-6, 20.0, 90.0, 1e4], np.float32)]
+
+
+def _cases(attrs: dict[str, Any]) -> tuple[Case, ...]:
+    return (
+        Case(((2, 3, 5, 7),), attrs),
+        Case(((),), attrs),
+        Case(attrs=attrs, draw=_draw_wide),
+        Case(attrs=attrs, draw=_draw_extreme, differentiable=False),
+    )
+
+
+def _grad_cases(forward: Callable[..., np.ndarray] | None, attrs: dict[str, Any]) -> tuple[Case, ...]:
+    def draw(rng: np.random.Generator) -> Sequence[np.ndarray]:
+        dy, x = rng.standard_normal((2, 3, 67)).astype(np.float32)
+        x = 4.0 * x if forward is None else forward(4.0 * x, **attrs)
+        return [dy, x.astype(np.float32)]
+
+    return (Case(attrs=attrs, draw=draw),)
+
+
+def _activation(
+    name: str,
+    function: Callable[..., np.ndarray],
+    derivative: Callable[..., np.ndarray],
+    from_output: bool,
+    onnx: OnnxMapping | None = None,
+    attrs: dict[str, Any] | None = None,
+) -> tuple[Op, Op]:
+    """The operator ``name`` and its ``<name>_grad``."""
+    attrs = attrs or {}
+
+    def gradient(builder: Builder, node: Node, grads: Sequence[Value | None]) -> Sequence[Value | None]:
+        known = node.outputs[0] if from_output else node.inputs[0]
+        return [builder.add(f"{name}_grad", only(grads), known, **node.attrs)]
+
+    return (
+        Op(
+            name,
+            elementwise_infer("input"),
+            elementwise_reference(function),
+            gradient,
+            Scalar(name, tuple(attrs)),
+            onnx=onnx,
+            cases=_cases(attrs),
+        ),
+        Op(
+            f"{name}_grad",
+            elementwise_infer("output gradient", "output" if from_output else "input"),
+            elementwise_reference(derivative),
+            scalar=Scalar(f"{name}_grad", tuple(attrs)),
+            cases=_grad_cases(function if from_output else None, attrs),
+        ),
+    )
+
+
+register(
+    *_activation("relu", relu, relu_grad, True, OnnxMapping("Relu")),
+    *_activation(
+        "leaky_relu",
+        leaky_relu,
+        leaky_relu_grad,
+        False,
+        OnnxMapping("LeakyRelu", {"negative_slope": "alpha"}, {"alpha": 0.01}),
+        {"negative_slope": 0.1},
+    ),
+    *_activation("relu6", relu6, relu6_grad, True),
+    *_activation("sigmoid", sigmoid, sigmoid_grad, True, OnnxMapping("Sigmoid")),
+    *_activation("tanh", np.tanh, tanh_grad, True, OnnxMapping("Tanh")),
+    *_activation("silu", silu, silu_grad, False),
+    *_activation("gelu", gelu, gelu_grad, False),
+    *_activation("gelu_tanh", gelu_tanh, gelu_tanh_grad, False),
+    *_activation("hardswish", hardswish, hardswish_grad, False, OnnxMapping("HardSwish", since=14)),
+)

@@ -1,0 +1,265 @@
+"""Elementwise arithmetic, broadcasting (``expand``) and conversion (``cast``)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from ..graph import DTYPES, Node, Spec, Value
+from .base import Arrays, Attrs, Case, OnnxMapping, Op, OperatorError, Scalar
+from .builder import Builder
+from .reduce import sum_to
+from .rules import elementwise_infer, elementwise_reference, only, real
+from .table import register
+
+Grads = Sequence["Value | None"]
+
+
+def _add_gradient(builder: Builder, node: Node, grads: Grads) -> Grads:
+    a, b = node.inputs
+    g = only(grads)
+    return [sum_to(builder, g, a.shape), sum_to(builder, g, b.shape)]
+
+
+def _sub_gradient(builder: Builder, node: Node, grads: Grads) -> Grads:
+    a, b = node.inputs
+    g = only(grads)
+    return [sum_to(builder, g, a.shape), builder.add("neg", sum_to(builder, g, b.shape))]
+
+
+def _mul_gradient(builder: Builder, node: Node, grads: Grads) -> Grads:
+    a, b = node.inputs
+    g = only(grads)
+    return [
+        sum_to(builder, builder.add("mul", g, b), a.shape),
+        sum_to(builder, builder.add("mul", g, a), b.shape),
+    ]
+
+
+def _div_gradient(builder: Builder, node: Node, grads: Grads) -> Grads:
+    a, b = node.inputs
+    (y,) = node.outputs
+    quotient = builder.add("div", only(grads), b)
+    return [
+        sum_to(builder, quotient, a.shape),
+        builder.add("neg", sum_to(builder, builder.add("mul", quotient, y), b.shape)),
+    ]
+
+
+def _neg_gradient(builder: Builder, node: Node, grads: Grads) -> Grads:
+    return [builder.add("neg", only(grads))]
+
+
+def _sqrt_gradient(builder: Builder, node: Node, grads: Grads) -> Grads:
+    return [builder.add("mul", builder.add("div", only(grads), node.outputs[0]), builder.constant(0.5))]
+
+
+def _rsqrt_gradient(builder: Builder, node: Node, grads: Grads) -> Grads:
+    (y,) = node.outputs
+    cube = builder.add("mul", builder.add("mul", y, y), y)
+    return [builder.add("mul", builder.add("mul", only(grads), cube), builder.constant(-0.5))]
+
+
+def _exp_gradient(builder: Builder, node: Node, grads: Grads) -> Grads:
+    return [builder.add("mul", only(grads), node.outputs[0])]
+
+
+def _log_gradient(builder: Builder, node: Node, grads: Grads) -> Grads:
+    return [builder.add("div", only(grads), node.inputs[0])]
+
+
+def expanded_shape(shape: tuple[int, ...], target: tuple[int, ...]) -> tuple[int, ...]:
+    """``target`` with -1 (keep the input's extent) replaced, aligned at the last axis."""
+    if len(target) < len(shape):
+        raise OperatorError(f"cannot expand shape {shape} to the fewer axes of {target}")
+    extra = len(target) - len(shape)
+    result = []
+    for axis, extent in enumerate(target):
+        own = shape[axis - extra] if axis >= extra else 1
+        if extent == -1 and axis < extra:
+            raise OperatorError(f"cannot expand shape {shape} to {target}: -1 stands where the input has no axis")
+        if extent != -1 and own not in (1, extent):
+            raise OperatorError(f"cannot expand shape {shape} to {target}: only extents of 1 can be repeated")
+        result.append(own if extent == -1 else extent)
+    return tuple(result)
+
+
+def _expand_infer(specs: Sequence[Spec], attrs: Attrs) -> tuple[Spec, ...]:
+    (x,) = specs
+    return (Spec(expanded_shape(x.shape, attrs["shape"]), x.dtype),)
+
+
+def _expand_reference(arrays: Arrays, attrs: Attrs) -> tuple[np.ndarray, ...]:
+    (x,) = arrays
+    x = real(x) if x.dtype.kind == "f" else x
+    return (np.broadcast_to(x, expanded_shape(x.shape, attrs["shape"])).copy(),)
+
+
+def _expand_gradient(builder: Builder, node: Node, grads: Grads) -> Grads:
+    (x,) = node.inputs
+    return [sum_to(builder, only(grads), x.shape)]
+
+
+def _cast_infer(specs: Sequence[Spec], attrs: Attrs) -> tuple[Spec, ...]:
+    if attrs["dtype"] not in DTYPES:
+        raise OperatorError(f"cannot convert to {attrs['dtype']}; the dtypes are {', '.join(DTYPES)}")
+    return (Spec(specs[0].shape, attrs["dtype"]),)
+
+
+def _cast_reference(arrays: Arrays, attrs: Attrs) -> tuple[np.ndarray, ...]:
+    (x,) = arrays
+    return (real(x) if attrs["dtype"].startswith("float") else x.astype(attrs["dtype"]),)
+
+
+def _cast_gradient(builder: Builder, node: Node, grads: Grads) -> Grads:
+    (x,) = node.inputs
+    g = only(grads)
+    if not (x.dtype.startswith("float") and g.dtype.startswith("float")):
+        return [None]
+    return [g if x.dtype == g.dtype else builder.add("cast", g, dtype=x.dtype)]
+
+
+def _draw_positive(rng: np.random.Generator) -> Sequence[np.ndarray]:
+    return [rng.uniform(0.1, 4.0, (3, 17)).astype(np.float32)]
+
+
+def _draw_quotient(rng: np.random.Generator) -> Sequence[np.ndarray]:
+    sign = rng.choice([-1.0, 1.0], (2, 1, 5))
+    return [
+        rng.standard_normal((3, 5)).astype(np.float32),
+        (sign * rng.uniform(0.5, 2.0, (2, 1, 5))).astype(np.float32),
+    ]
+
+
+def _draw_counts(rng: np.random.Generator) -> Sequence[np.ndarray]:
+    return [rng.integers(-5, 300, (4, 9))]
+
+
+_UNARY = (Case(((),)), Case(((1,),)), Case(((3, 17),)), Case(((2, 3, 5, 7),)))
+_POSITIVE = (Case(draw=_draw_positive),)
+_BINARY = (
+    Case(((), ())),
+    Case(((5,), (5,))),
+    Case(((2, 3, 4, 5), (2, 3, 4, 5))),
+    Case(((2, 3, 4, 5), ())),
+    Case(((2, 3, 4, 5), (3, 1, 1))),
+    Case(((3, 1), (1, 7))),
+    Case(((4, 1, 6), (5, 1))),
+    Case(((7,), (2, 3, 7))),
+)
+
+_binary = elementwise_infer("left operand", "right operand")
+_unary = elementwise_infer("input")
+
+register(
+    Op(
+        "add",
+        _binary,
+        elementwise_reference(np.add),
+        _add_gradient,
+        Scalar("add"),
+        onnx=OnnxMapping("Add", since=7),
+        cases=_BINARY,
+    ),
+    Op(
+        "sub",
+        _binary,
+        elementwise_reference(np.subtract),
+        _sub_gradient,
+        Scalar("sub"),
+        onnx=OnnxMapping("Sub", since=7),
+        cases=_BINARY,
+    ),
+    Op(
+        "mul",
+        _binary,
+        elementwise_reference(np.multiply),
+        _mul_gradient,
+        Scalar("mul"),
+        onnx=OnnxMapping("Mul", since=7),
+        cases=_BINARY,
+    ),
+    Op(
+        "div",
+        _binary,
+        elementwise_reference(np.divide),
+        _div_gradient,
+        Scalar("div"),
+        onnx=OnnxMapping("Div", since=7),
+        cases=(Case(draw=_draw_quotient),),
+    ),
+    Op(
+        "neg",
+        _unary,
+        elementwise_reference(np.negative),
+        _neg_gradient,
+        Scalar("neg"),
+        onnx=OnnxMapping("Neg"),
+        cases=_UNARY,
+    ),
+    Op(
+        "sqrt",
+        _unary,
+        elementwise_reference(np.sqrt),
+        _sqrt_gradient,
+        Scalar("sqrt"),
+        onnx=OnnxMapping("Sqrt"),
+        cases=_POSITIVE,
+    ),
+    Op(
+        "rsqrt",
+        _unary,
+        elementwise_reference(lambda x: 1.0 / np.sqrt(x)),
+        _rsqrt_gradient,
+        Scalar("rsqrt"),
+        cases=_POSITIVE,
+    ),
+    Op(
+        "exp",
+        _unary,
+        elementwise_reference(np.exp),
+        _exp_gradient,
+        Scalar("exp"),
+        onnx=OnnxMapping("Exp"),
+        cases=_UNARY,
+    ),
+    Op(
+        "log",
+        _unary,
+        elementwise_reference(np.log),
+        _log_gradient,
+        Scalar("log"),
+        onnx=OnnxMapping("Log"),
+        cases=_POSITIVE,
+    ),
+    Op(
+        "expand",
+        _expand_infer,
+        _expand_reference,
+        _expand_gradient,
+        Scalar("expand"),
+        onnx=OnnxMapping("Expand", since=8),
+        cases=(
+            Case(((),), {"shape": (3, 4)}),
+            Case(((3, 1, 1),), {"shape": (2, 3, 4, 5)}),
+            Case(((2, 1, 5),), {"shape": (-1, 3, -1)}),
+            Case(((6,),), {"shape": (6,)}),
+            Case(draw=_draw_counts, attrs={"shape": (2, 4, 9)}, differentiable=False),
+        ),
+    ),
+    Op(
+        "cast",
+        _cast_infer,
+        _cast_reference,
+        _cast_gradient,
+        Scalar("cast"),
+        onnx=OnnxMapping("Cast", since=6),
+        cases=(
+            Case(((3, 5),), {"dtype": "float32"}),
+            Case(((3, 5),), {"dtype": "float64"}),
+            Case(draw=_draw_counts, attrs={"dtype": "float32"}),
+            Case(((3, 5),), {"dtype": "int64"}, differentiable=False),
+        ),
+    ),
+)

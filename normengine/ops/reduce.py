@@ -1,0 +1,119 @@
+"""Sums and means over axes, and the reduction that undoes broadcasting in gradients."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+
+from ..graph import Node, Spec, Value
+from .base import Arrays, Attrs, Case, OnnxMapping, Op, OperatorError
+from .builder import Builder
+from .rules import only, real, require_axis, require_float32
+from .table import register
+
+
+def sum_to(builder: Builder, grad: Value, shape: tuple[int, ...]) -> Value:
+    """``grad`` summed over the axes along which a value of ``shape`` was broadcast; itself if there are none."""
+    extra = len(grad.shape) - len(shape)
+    stretched = tuple(range(extra)) + tuple(
+        extra + axis for axis, extent in enumerate(shape) if extent == 1 and grad.shape[extra + axis] != 1
+    )
+    if stretched:
+        grad = builder.add("reduce_sum", grad, axes=stretched, keepdims=False)
+    return grad if grad.shape == shape else builder.add("reshape", grad, shape=shape)
+
+
+def kept_shape(shape: tuple[int, ...], axes: tuple[int, ...]) -> tuple[int, ...]:
+    """``shape`` with extent 1 at ``axes``."""
+    return tuple(1 if axis in axes else extent for axis, extent in enumerate(shape))
+
+
+def _infer(specs: Sequence[Spec], attrs: Attrs) -> tuple[Spec, ...]:
+    (x,) = specs
+    axes: tuple[int, ...] = attrs["axes"]
+    require_float32("input", x)
+    for axis in axes:
+        require_axis("axis", axis, x)
+    if list(axes) != sorted(set(axes)):
+        raise OperatorError(f"axes must be in ascending order, each once, got {axes}")
+    if attrs["keepdims"]:
+        return (Spec(kept_shape(x.shape, axes)),)
+    return (Spec(tuple(extent for axis, extent in enumerate(x.shape) if axis not in axes)),)
+
+
+def _count(x: Value, axes: tuple[int, ...]) -> int:
+    return math.prod(x.shape[axis] for axis in axes)
+
+
+def _sum_reference(arrays: Arrays, attrs: Attrs) -> tuple[np.ndarray, ...]:
+    return (np.asarray(np.sum(real(arrays[0]), axis=attrs["axes"], keepdims=attrs["keepdims"])),)
+
+
+def _mean_reference(arrays: Arrays, attrs: Attrs) -> tuple[np.ndarray, ...]:
+    return (np.asarray(np.mean(real(arrays[0]), axis=attrs["axes"], keepdims=attrs["keepdims"])),)
+
+
+def _spread(builder: Builder, node: Node, grad: Value) -> Value:
+    """``grad`` repeated along the reduced axes."""
+    (x,) = node.inputs
+    kept = kept_shape(x.shape, node.attrs["axes"])
+    if grad.shape != kept:
+        grad = builder.add("reshape", grad, shape=kept)
+    return grad if kept == x.shape else builder.add("expand", grad, shape=x.shape)
+
+
+def _sum_gradient(builder: Builder, node: Node, grads: Sequence[Value | None]) -> Sequence[Value | None]:
+    return [_spread(builder, node, only(grads))]
+
+
+def _mean_gradient(builder: Builder, node: Node, grads: Sequence[Value | None]) -> Sequence[Value | None]:
+    share = builder.constant(1.0 / _count(node.inputs[0], node.attrs["axes"]))
+    return [_spread(builder, node, builder.add("mul", only(grads), share))]
+
+
+def _mean_decompose(builder: Builder, node: Node) -> Sequence[Value]:
+    total = builder.add("reduce_sum", *node.inputs, **node.attrs)
+    return [builder.add("mul", total, builder.constant(1.0 / _count(node.inputs[0], node.attrs["axes"])))]
+
+
+_CASES = tuple(
+    Case((shape,), {"axes": axes, "keepdims": keepdims})
+    for shape, axes, keepdims in [
+        ((5,), (0,), False),
+        ((5,), (0,), True),
+        ((3, 4), (0,), False),
+        ((3, 4), (1,), True),
+        ((3, 4), (0, 1), False),
+        ((2, 3, 5, 7), (2, 3), False),
+        ((2, 3, 5, 7), (2, 3), True),
+        ((2, 3, 5, 7), (0, 2, 3), False),
+        ((2, 3, 5, 7), (0, 2), True),
+        ((2, 3, 5, 7), (1, 3), False),
+        ((2, 3, 5, 7), (1,), False),
+        ((1, 1, 1), (0, 2), False),
+        ((3, 130), (1,), False),
+        ((130, 3), (0,), False),
+    ]
+)
+
+register(
+    Op(
+        "reduce_sum",
+        _infer,
+        _sum_reference,
+        _sum_gradient,
+        onnx=OnnxMapping("ReduceSum", {"keepdims": "keepdims"}, {"keepdims": 1}, since=13),
+        cases=_CASES,
+    ),
+    Op(
+        "reduce_mean",
+        _infer,
+        _mean_reference,
+        _mean_gradient,
+        decompose=_mean_decompose,
+        onnx=OnnxMapping("ReduceMean", {"axes": "axes", "keepdims": "keepdims"}, {"keepdims": 1}),
+        cases=_CASES,
+    ),
+)
