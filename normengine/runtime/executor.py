@@ -1,0 +1,42 @@
+"""The executor in use: the compiled one where it was built, else (or with ``NORMENGINE_BACKEND=numba``) Numba's."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from ..kernels.cpu import backend
+from .threads import usable_cpus
+
+
+class Executor:
+    """Runs ranges of a list of kernel calls, the tasks of each call shared by a team of threads.
+
+    ``calls`` is an int64 array of shape (n, 4): each row the address of a kernel, the address of its arguments, its
+    number of tasks, and how many tasks a thread takes at a time (0: chosen from their number). What the addresses
+    point to must live as long as the executor. Raises ``ValueError`` for an array of another shape or dtype.
+
+    Several Python threads may run executors at the same time; runs of more than one thread take turns. Denormal
+    numbers count as zero while the calls are done, and again as themselves afterwards.
+    """
+
+    def __init__(self, calls: np.ndarray) -> None:
+        if backend() == "numba":
+            from .portable_executor import PortableExecutor
+
+            self._executor = PortableExecutor(calls, usable_cpus())
+        else:
+            from ._executor import CompiledExecutor
+
+            self._executor = CompiledExecutor(calls, usable_cpus())
+
+    def run(self, first: int, last: int, threads: int) -> None:
+        """Do the calls ``first..last-1`` in order, each one after the one before it has ended, on ``threads`` threads.
+
+        Raises ``ValueError`` unless ``0 <= first <= last <= n`` and ``1 <= threads <= 1024``, and ``RuntimeError``
+        when the system refuses to start a thread.
+        """
+        self._executor.run(first, last, threads)
+
+    def profile(self, first: int, last: int, threads: int) -> np.ndarray:
+        """As :meth:`run`; returns the seconds that each call took, float64 of shape (last - first,)."""
+        return np.asarray(self._executor.profile(first, last, threads))
