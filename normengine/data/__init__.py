@@ -1,0 +1,9 @@
+"""Data to train on: digits in the package, readers of MNIST and CIFAR-10 folders, a loader that shuffles."""
+
+from .augment import random_shift
+from .cifar import cifar10
+from .digits import digits
+from .loader import DataLoader, TensorDataset
+from .mnist import mnist
+
+__all__ = ["DataLoader", "TensorDataset", "cifar10", "digits", "mnist", "random_shift"]
