@@ -1,0 +1,109 @@
+"""Fusion keeps the meaning, joins what it may, and puts updates last."""
+
+import numpy as np
+import pytest
+
+from normengine.graph import Spec
+from normengine.ops import Builder, evaluate
+from normengine.passes import decompose, fuse
+from normengine.passes.fuse import update_only
+
+
+def ops(graph):
+    return [n.op for n in graph.nodes]
+
+
+def test_a_line_of_elementwise_nodes_is_one_chain():
+    b = Builder()
+    x = b.input("x", Spec((2, 3)))
+    y = b.add("relu", b.add("add", x, b.add("sigmoid", x)))
+    fused = fuse(b.graph([y]))
+    assert ops(fused) == ["chain"]
+    assert [n.op for n in fused.nodes[0].attrs["nodes"]] == ["sigmoid", "add", "relu"]
+    assert fused.nodes[0].inputs == (x,) and fused.nodes[0].outputs == (y,)
+
+
+def test_two_branches_meet_in_one_chain():
+    b = Builder()
+    x, z = b.input("x", Spec((2, 3))), b.input("z", Spec((2, 3)))
+    fused = fuse(b.graph([b.add("add", b.add("relu", x), b.add("tanh", z))]))
+    assert ops(fused) == ["chain"]
+
+
+def test_a_value_read_outside_becomes_an_output():
+    b = Builder()
+    x = b.input("x", Spec((2, 3)))
+    kept = b.add("relu", x)
+    total = b.add("reduce_sum", kept, axes=(0, 1), keepdims=False)
+    fused = fuse(b.graph([b.add("tanh", kept), total]))
+    chain = next(n for n in fused.nodes if n.op == "chain")
+    assert kept in chain.outputs and len(chain.outputs) == 2
+
+
+def test_no_cycle_is_made_around_another_operator():
+    b = Builder()
+    x = b.input("x", Spec((2, 3)))
+    first = b.add("relu", x)
+    mean = b.add("reduce_sum", first, axes=(0, 1), keepdims=True)
+    fused = fuse(b.graph([b.add("sub", first, mean)]))
+    assert ops(fused) == ["chain", "reduce_sum", "chain"]
+
+
+def test_shapes_that_differ_stay_apart():
+    b = Builder()
+    x, c = b.input("x", Spec((2, 3))), b.input("c", Spec((3,)))
+    fused = fuse(b.graph([b.add("mul", x, b.add("neg", c))]))
+    assert ops(fused) == ["chain", "chain"]
+
+
+def test_updates_run_last_and_alone():
+    b = Builder()
+    x = b.input("x", Spec((2, 3)))
+    s = b.state_value("s", Spec((2, 3)))
+    fresh = b.add("relu", x)
+    b.update(s, b.add("add", s, fresh))
+    out = b.add("reduce_sum", b.add("tanh", fresh), axes=(0, 1), keepdims=False)
+    graph = b.graph([out])
+    assert [n.op for n in graph.nodes if n in update_only(graph)] == ["add"]
+    assert ops(fuse(graph)) == ["chain", "reduce_sum", "chain"]
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_random_graphs_order_and_pieces(seed):
+    """Every node of the graph is in exactly one unit, after all that it reads."""
+    rng = np.random.default_rng(seed)
+    b = Builder()
+    values = [b.input(f"x{i}", Spec((2, 3))) for i in range(3)]
+    for _ in range(40):
+        one, two = (values[i] for i in rng.integers(0, len(values), 2))
+        pick = rng.integers(0, 4)
+        if pick == 0:
+            total = b.add("reduce_sum", one, axes=(1,), keepdims=True)
+            values.append(b.add("mul", two, total))
+        elif pick == 1:
+            values.append(b.add("tanh", one))
+        else:
+            values.append(b.add("add" if pick == 2 else "mul", one, two))
+    graph = b.graph(values[-3:])
+    fused = fuse(decompose(graph))
+    pieces = [p for n in fused.nodes for p in n.attrs.get("nodes", (n,))]
+    assert sorted(map(id, pieces)) == sorted(map(id, graph.nodes))
+    made = set(graph.inputs) | set(graph.constants)
+    for node in pieces:
+        assert all(v in made for v in node.inputs)
+        made.update(node.outputs)
+
+
+def test_decompose_keeps_the_meaning():
+    rng = np.random.default_rng(0)
+    b = Builder()
+    x = b.input("x", Spec((4, 3, 5, 5)))
+    w, bias = b.input("w", Spec((3,))), b.input("b", Spec((3,)))
+    y, mean, var = b.add_multi("batch_norm_train", x, w, bias, eps=1e-5)
+    graph = b.graph([b.add("reduce_mean", b.add("relu", y), axes=(2, 3), keepdims=False), mean, var])
+    written = decompose(graph)
+    assert not {"batch_norm_train", "reduce_mean"} & set(ops(written))
+    feeds = {x: rng.standard_normal(x.shape), w: rng.standard_normal(3), bias: rng.standard_normal(3)}
+    want, got = evaluate(graph, feeds), evaluate(written, feeds)
+    for old, new in zip(graph.outputs, written.outputs):
+        assert np.allclose(want[old], got[new], rtol=1e-12, atol=1e-12)

@@ -1,0 +1,199 @@
+"""Compiled programs against the references: views, fusion, updates in place, memory used again."""
+
+import numpy as np
+import pytest
+
+from normengine.graph import Spec
+from normengine.ops import Builder, evaluate
+from normengine.passes import decompose, fuse
+from normengine.plan import make_plan
+from normengine.runtime import Program, ProgramCache, compile_graph, set_num_threads
+
+
+def check_against_references(graph, seed=0, tolerance=2e-5):
+    rng = np.random.default_rng(seed)
+    feeds = {v: rng.standard_normal(v.shape).astype(np.float32) for v in (*graph.inputs, *graph.state)}
+    want = evaluate(graph, feeds)
+    named = {v.name: a.copy() for v, a in feeds.items()}
+    results = compile_graph(graph).run(named)
+    for value, got in zip(graph.outputs, results):
+        assert got.shape == value.shape and got.dtype == value.dtype
+        scale = max(1.0, float(np.abs(want[value]).max(initial=0)))
+        assert np.abs(got - want[value]).max(initial=0) <= tolerance * scale, value
+    for old, new in graph.updates:
+        assert np.allclose(named[old.name], want[new], rtol=tolerance, atol=tolerance), old
+    return named
+
+
+def test_movements_are_views_and_copies_where_needed():
+    b = Builder()
+    x = b.input("x", Spec((2, 4, 6, 5)))
+    turned = b.add("permute", x, axes=(0, 2, 3, 1))
+    cut = b.add("slice", turned, starts=(0, 1, 0, 0), stops=(2, 6, 5, 4), steps=(1, 2, 2, 1))
+    flat = b.add("reshape", cut, shape=(0, -1))
+    joined = b.add("concat", flat, b.add("relu", flat), flat, axis=1)
+    back = b.add("unslice", cut, starts=(0, 1, 0, 0), steps=(1, 2, 2, 1), shape=(2, 6, 5, 4))
+    check_against_references(b.graph([joined, back, turned, x, b.add("reshape", x, shape=(8, -1))]))
+
+
+def test_the_same_value_twice_and_an_input_as_output():
+    b = Builder()
+    x = b.input("x", Spec((3, 4)))
+    y = b.add("relu", x)
+    first, second, third = compile_graph(b.graph([y, y, x])).run({"x": np.ones((3, 4), np.float32)})
+    assert np.array_equal(first, second) and first is not second
+    assert not np.shares_memory(first, second)
+    assert np.array_equal(third, np.ones((3, 4)))
+
+
+@pytest.mark.parametrize("axes", [(0,), (1,), (0, 2), (1, 3), (0, 1, 2, 3), (0, 2, 3), (0, 2, 4)])
+def test_sums_over_any_axes(axes):
+    shape = (3, 4, 5, 2, 3)[: max(4, max(axes) + 1)]
+    b = Builder()
+    x = b.input("x", Spec(shape))
+    check_against_references(b.graph([b.add("reduce_sum", x, axes=axes, keepdims=False),
+                                      b.add("reduce_mean", x, axes=axes, keepdims=True)]))  # fmt: skip
+
+
+def test_updates_are_stored_and_read_before_they_change():
+    b = Builder()
+    x = b.input("x", Spec((4, 3)))
+    s, t = b.state_value("s", Spec((4, 3))), b.state_value("t", Spec((4, 3)))
+    b.update(s, b.add("add", s, x))
+    b.update(t, s)
+    out = b.add("mul", s, t)
+    named = check_against_references(b.graph([out]))
+    assert named["s"].shape == (4, 3)
+
+
+def test_an_update_waits_for_later_readers():
+    """The new value is made early in the list of nodes, the old one is read after."""
+    b = Builder()
+    x = b.input("x", Spec((4, 4)))
+    s = b.state_value("s", Spec((4, 4)))
+    new = b.add("mul", s, x)
+    b.update(s, new)
+    late = b.add("matmul", x, s, transpose_a=False, transpose_b=True)
+    check_against_references(b.graph([late, b.add("relu", new)]))
+
+
+def test_a_check_that_raises_leaves_state_alone():
+    b = Builder()
+    x = b.input("x", Spec((4,)))
+    s = b.state_value("s", Spec((4,)))
+    loss = b.add("reduce_sum", b.add("mul", x, s), axes=(0,), keepdims=False)
+    b.update(s, b.add("add", s, x))
+    state = np.arange(4, dtype=np.float32)
+
+    def refuse(value):
+        assert value == 6.0
+        raise FloatingPointError("no")
+
+    program = compile_graph(b.graph([loss]))
+    with pytest.raises(FloatingPointError, match="no"):
+        program.run({"x": np.ones(4, np.float32), "s": state}, refuse)
+    assert np.array_equal(state, np.arange(4))
+    program.run({"x": np.ones(4, np.float32), "s": state}, lambda value: None)
+    assert np.array_equal(state, np.arange(4) + 1)
+
+
+def test_a_missing_or_wrong_feed_is_named():
+    b = Builder()
+    x = b.input("x", Spec((4,)))
+    program = compile_graph(b.graph([b.add("relu", x)]))
+    with pytest.raises(ValueError, match="'x' .* was not given"):
+        program.run({})
+    with pytest.raises(ValueError, match=r"'x' must be a C-contiguous float32\[4\], got float32\[5\]"):
+        program.run({"x": np.zeros(5, np.float32)})
+
+
+def random_graph(seed):
+    rng = np.random.default_rng(seed)
+    b = Builder()
+    x = b.input("x", Spec((2, 4, 6, 6)))
+    c = b.state_value("c", Spec((1, 4, 1, 1)))
+    values = [x]
+    for _ in range(24):
+        one, two = (values[i] for i in rng.integers(0, len(values), 2))
+        pick = int(rng.integers(0, 8))
+        if pick == 0:
+            w = b.state_value(f"w{len(b.nodes)}", Spec((4, 4, 3, 3)))
+            values.append(b.add("tanh", b.add("conv2d", one, w, stride=(1, 1), padding=(1, 1, 1, 1),
+                                              dilation=(1, 1), groups=1)))  # fmt: skip
+        elif pick == 1:
+            values.append(b.add("mul", one, b.add("tanh", b.add("reduce_mean", two, axes=(2, 3), keepdims=True))))
+        elif pick == 2:
+            values.append(b.add("mul", b.add("sigmoid", one), c))
+        elif pick == 3:
+            values.append(b.add("max_pool2d", one, kernel_size=(3, 3), stride=(1, 1), padding=(1, 1, 1, 1),
+                                dilation=(1, 1), ceil_mode=False))  # fmt: skip
+        elif pick == 4:
+            half = b.add("slice", one, starts=(0, 0, 0, 0), stops=(2, 2, 6, 6), steps=(1, 1, 1, 1))
+            values.append(b.add("concat", half, b.add("relu", half), axis=1))
+        elif pick == 5:
+            values.append(b.add("permute", one, axes=(0, 1, 3, 2)))
+        else:
+            values.append(b.add("add" if pick == 6 else "sub", one, b.add("tanh", two)))
+    b.update(c, b.add("add", c, b.add("reduce_mean", values[-1], axes=(0, 2, 3), keepdims=True)))
+    return b.graph(values[-2:])
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_random_graphs_compute_what_the_references_do(seed):
+    check_against_references(random_graph(seed), seed)
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_no_two_live_buffers_overlap(seed):
+    plan = make_plan(fuse(decompose(random_graph(seed))))
+    alive = {}
+    for i, call in enumerate(plan.calls):
+        for argument in call.arguments:
+            memory = getattr(argument, "memory", None)
+            if memory is not None and memory.kind in ("arena", "scratch"):
+                alive[memory] = (min(alive.get(memory, (i, i))[0], i), i)
+    pairs = list(alive.items())
+    for n, (a, (a_first, a_last)) in enumerate(pairs):
+        assert plan.offsets[a] + a.nbytes <= plan.arena_bytes
+        for b, (b_first, b_last) in pairs[:n]:
+            if a_first <= b_last and b_first <= a_last:
+                assert plan.offsets[a] + a.nbytes <= plan.offsets[b] or plan.offsets[b] + b.nbytes <= plan.offsets[a]
+
+
+def test_one_and_two_threads_give_the_same_bits():
+    graph = random_graph(3)
+    rng = np.random.default_rng(0)
+    feeds = {v.name: rng.standard_normal(v.shape).astype(np.float32) for v in (*graph.inputs, *graph.state)}
+    runs = []
+    for threads in (1, 2, 3):
+        set_num_threads(threads)
+        runs.append(compile_graph(graph).run({k: a.copy() for k, a in feeds.items()}))
+    set_num_threads(2)
+    for other in runs[1:]:
+        for a, b in zip(runs[0], other):
+            assert np.array_equal(a, b)
+
+
+def test_a_plan_prints_its_calls_and_profiles():
+    b = Builder()
+    x = b.input("x", Spec((2, 3, 8, 8)))
+    with b.at("stem"):
+        y = b.add("relu", b.add("reduce_sum", x, axes=(2, 3), keepdims=True))
+    program = compile_graph(b.graph([y]))
+    assert isinstance(program, Program)
+    assert "stem" in str(program) and "reduce_sum" in str(program) and "2 calls" in str(program)
+    rows = program.profile({"x": np.zeros((2, 3, 8, 8), np.float32)})
+    assert len(rows) == 2 and all(seconds >= 0 for _, seconds in rows)
+
+
+def test_the_cache_knows_a_structure_again():
+    def graph(slope):
+        b = Builder()
+        return b.graph([b.add("leaky_relu", b.input("x", Spec((4,))), negative_slope=slope)])
+
+    cache = ProgramCache(size=2)
+    first = cache.get(graph(0.1))
+    assert cache.get(graph(0.1)) is first
+    assert cache.get(graph(0.2)) is not first
+    cache.get(graph(0.3))
+    assert cache.get(graph(0.1)) is not first

@@ -1,0 +1,174 @@
+"""The training step: same bits whatever the threads, nothing changed on an error, settings that count."""
+
+import numpy as np
+import pytest
+
+import normengine as ne
+from normengine import nn, optim
+
+
+def network():
+    ne.manual_seed(1)
+    return nn.Sequential(
+        nn.Conv2d(1, 6, 3, padding=1), nn.BatchNorm2d(6), nn.ReLU(), nn.Dropout(0.3), nn.MaxPool2d(2),
+        nn.Conv2d(6, 8, 3), nn.BatchNorm2d(8), nn.ReLU(), nn.Dropout2d(0.2), nn.GaussianDropout(0.1),
+        nn.UniformDropout(0.2), nn.Flatten(), nn.Linear(8 * 4, 4))  # fmt: skip
+
+
+def batches(count, size=12):
+    rng = np.random.default_rng(0)
+    return [(rng.standard_normal((size, 1, 8, 8)).astype(np.float32), rng.integers(0, 4, size)) for _ in range(count)]
+
+
+def snapshot(model, optimizer):
+    state = {k: v.copy() for k, v in model.state_dict().items()}
+    for parameter, entry in optimizer.state.items():
+        state |= {(id(parameter), k): np.copy(v) for k, v in entry.items()}
+    return state
+
+
+def same(one, two):
+    return one.keys() == two.keys() and all(np.array_equal(one[k], two[k]) for k in one)
+
+
+def ten_steps(threads):
+    ne.set_num_threads(threads)
+    model = network()
+    step = ne.TrainStep(model, nn.CrossEntropyLoss(), optim.SGD(model.parameters(), lr=0.1, momentum=0.9))
+    losses = [step(x, y) for x, y in batches(10)]
+    return losses, model.state_dict()
+
+
+def test_the_same_bits_for_any_number_of_threads_and_any_run():
+    before = ne.get_num_threads()
+    try:
+        runs = [ten_steps(threads) for threads in (1, 2, 2, 3)]
+    finally:
+        ne.set_num_threads(before)
+    for losses, state in runs[1:]:
+        assert losses == runs[0][0]
+        assert same(state, runs[0][1])
+
+
+def test_another_seed_gives_other_masks():
+    results = []
+    for seed in (1, 2, 1):
+        model = network()
+        step = ne.TrainStep(model, nn.CrossEntropyLoss(), optim.SGD(model.parameters(), lr=0.1), seed=seed)
+        results.append([step(x, y) for x, y in batches(2)])
+    assert results[0] == results[2] != results[1]
+
+
+def test_a_smaller_last_batch_goes_on_with_the_same_state():
+    model = network()
+    step = ne.TrainStep(model, nn.CrossEntropyLoss(), optim.SGD(model.parameters(), lr=0.1, momentum=0.9))
+    x, y = batches(1)[0]
+    step(x, y), step(x[:5], y[:5]), step(x, y)
+    assert step.steps == 3
+    assert model.state_dict()["1.num_batches_tracked"] == 3
+
+
+@pytest.mark.parametrize(
+    "change, error, words",
+    [
+        (lambda x, y: (x[:, 0], y), ValueError, r"Conv2d '0': .*\(12, 8, 8\)"),
+        (lambda x, y: (x.repeat(3, 1), y), ValueError, r"Conv2d '0': input has 3 channels, weight expects 1"),
+        (lambda x, y: ((x * 255).astype(np.uint8), y), ValueError, r"uint8.*astype\(np.float32\) / 255"),
+        (lambda x, y: (x[:0], y[:0]), ValueError, "empty batch"),
+        (lambda x, y: (x, y[:5]), ValueError, "x has 12 samples, y has 5"),
+        (lambda x, y: (x, y + 4), ValueError, r"labels must be in 0..3 for 4 classes, got \d at index 0"),
+        (lambda x, y: (x, np.where(np.arange(12) == 7, -1, y)), ValueError, "got -1 at index 7"),
+        (lambda x, y: (x[:, :, :4, :4], y), ValueError, "Linear '12'"),
+        (lambda x, y: (x * np.float32(np.nan), y), FloatingPointError, "loss is nan at step 2; input 'x'"),
+        (lambda x, y: (x * np.float32(1e30), y), FloatingPointError, r"at step 2; .*(Conv2d|BatchNorm2d) '"),
+    ],
+)
+def test_bad_input_is_one_clear_error_and_changes_nothing(change, error, words):
+    model = network()
+    optimizer = optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
+    step = ne.TrainStep(model, nn.CrossEntropyLoss(), optimizer)
+    x, y = batches(1)[0]
+    step(x, y)
+    before = snapshot(model, optimizer)
+    with pytest.raises(error, match=words):
+        step(*change(x, y))
+    assert same(before, snapshot(model, optimizer))
+    assert step.steps == 1
+    twin = network()
+    other = ne.TrainStep(twin, nn.CrossEntropyLoss(), optim.SGD(twin.parameters(), lr=0.1, momentum=0.9), seed=step.seed)
+    other(x, y)
+    assert step(x, y) == other(x, y)
+
+
+def test_one_value_per_channel_is_an_error_in_training():
+    model = nn.Sequential(nn.Conv2d(1, 2, 3), nn.BatchNorm2d(2), nn.Flatten(), nn.Linear(2, 2))
+    step = ne.TrainStep(model, nn.CrossEntropyLoss(), optim.SGD(model.parameters(), lr=0.1))
+    with pytest.raises(ValueError, match=r"BatchNorm2d '1': .*more than 1 value per channel.*\(1, 2, 1, 1\)"):
+        step(np.zeros((1, 1, 3, 3), np.float32), np.zeros(1, int))
+
+
+def test_double_precision_and_strided_input_is_converted():
+    x, y = batches(1)[0]
+    results = []
+    for given in (x, x.astype(np.float64), np.asfortranarray(x), np.repeat(x, 2, axis=3)[..., ::2]):
+        model = network()
+        step = ne.TrainStep(model, nn.CrossEntropyLoss(), optim.SGD(model.parameters(), lr=0.1), seed=3)
+        results.append(step(given, y.astype(np.int32)))
+    assert len(set(results)) == 1
+
+
+def test_changed_settings_count():
+    model = network()
+    step = ne.TrainStep(model, nn.CrossEntropyLoss(), optim.SGD(model.parameters(), lr=0.0))
+    x, y = batches(1)[0]
+    masked = step(x, y), step(x, y)
+    assert masked[0] != masked[1]
+    for module in model.modules():
+        if isinstance(module, (nn.Dropout, nn.Dropout2d, nn.GaussianDropout)):
+            module.p = 0.0
+        if isinstance(module, nn.UniformDropout):
+            module.beta = 0.0
+    assert step(x, y) == step(x, y)
+    before = model.state_dict()["1.running_mean"].copy()
+    model.eval()
+    step(x, y)
+    assert np.array_equal(model.state_dict()["1.running_mean"], before)
+
+
+def test_frozen_parameters_stay():
+    model = network()
+    frozen = model[0].weight
+    frozen.requires_grad = False
+    before = frozen.data.copy()
+    step = ne.TrainStep(model, nn.CrossEntropyLoss(), optim.SGD(model.parameters(), lr=0.1, weight_decay=0.1))
+    step(*batches(1)[0])
+    assert np.array_equal(frozen.data, before)
+
+
+def test_an_optimizer_of_another_model_and_a_loss_that_is_no_scalar():
+    x, y = batches(1)[0]
+    model = network()
+    with pytest.raises(ValueError, match="none of the optimizer's parameters"):
+        ne.TrainStep(model, nn.CrossEntropyLoss(), optim.SGD(network().parameters(), lr=0.1))(x, y)
+    with pytest.raises(ValueError, match="the loss must be one scalar"):
+        ne.TrainStep(model, nn.CrossEntropyLoss(reduction="none"), optim.SGD(model.parameters(), lr=0.1))(x, y)
+
+
+@pytest.mark.parametrize("loss, target", [
+    (nn.MSELoss(), lambda rng: rng.standard_normal((12, 4))),
+    (nn.BCEWithLogitsLoss(), lambda rng: rng.integers(0, 2, (12, 4)).astype(np.float64)),
+    (nn.CrossEntropyLoss(label_smoothing=0.1), lambda rng: rng.integers(0, 4, 12)),
+])  # fmt: skip
+@pytest.mark.parametrize("make", [
+    lambda p: optim.SGD(p, lr=0.05, momentum=0.9, nesterov=True),
+    lambda p: optim.Adam(p, lr=0.01),
+    lambda p: optim.AdamW(p, lr=0.01),
+])  # fmt: skip
+def test_every_loss_and_optimizer_learns(loss, target, make):
+    ne.manual_seed(0)
+    model = nn.Sequential(nn.Conv2d(1, 6, 3), nn.BatchNorm2d(6), nn.ReLU(), nn.Flatten(), nn.Linear(216, 4))
+    step = ne.TrainStep(model, loss, make(model.parameters()))
+    x, y = batches(1)[0][0], target(np.random.default_rng(2))
+    losses = [step(x, y) for _ in range(25)]
+    floor = 0.4 if getattr(loss, "label_smoothing", 0) else 0.0
+    assert losses[-1] - floor < 0.5 * (losses[0] - floor)
