@@ -1,0 +1,194 @@
+"""Two-dimensional convolution (cross-correlation, as everywhere in deep learning) in its three directions.
+
+``y[n, o, p, q] = b[o] + sum_{c, i, j} w[o, c, i, j] x[n, g * C/groups + c, p*sh - top + i*dh, q*sw - left + j*dw]``
+with ``g`` the group of output channel ``o`` and zeros outside the image. Shapes: x ``(N, C, H, W)``, w
+``(O, C / groups, KH, KW)``, b ``(O,)``, y ``(N, O, OH, OW)``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from ..graph import Node, Spec, Value
+from .base import Arrays, Attrs, Case, OnnxMapping, Op, OperatorError
+from .builder import Builder
+from .rules import only, real, require_float32, require_layout, require_shape
+from .table import register
+from .window import check_window, output_size, pad, taps, unpad
+
+WINDOW = ("stride", "padding", "dilation", "groups")
+
+
+def _check_channels(channels: int, w: Spec, groups: int) -> None:
+    if groups < 1 or w.shape[0] % groups:
+        raise OperatorError(
+            f"groups must divide the output channels, got {groups} groups for {w.shape[0]} (weight shape {w.shape})"
+        )
+    if channels != w.shape[1] * groups:
+        grouped = f" in each of {groups} groups" if groups > 1 else ""
+        raise OperatorError(
+            f"input has {channels} channels, weight expects {w.shape[1]}{grouped} (weight shape {w.shape})"
+        )
+
+
+def _infer(specs: Sequence[Spec], attrs: Attrs) -> tuple[Spec, ...]:
+    x, w, *bias = specs
+    require_layout("input", x, "(N, C, H, W)")
+    require_layout("weight", w, "(O, C / groups, KH, KW)")
+    kernel = w.shape[2], w.shape[3]
+    check_window(attrs, kernel)
+    _check_channels(x.shape[1], w, attrs["groups"])
+    for b in bias:
+        require_float32("bias", b)
+        require_shape("bias", b, w.shape[:1])
+    return (Spec((x.shape[0], w.shape[0], *output_size((x.shape[2], x.shape[3]), attrs, kernel))),)
+
+
+def _input_grad_infer(specs: Sequence[Spec], attrs: Attrs) -> tuple[Spec, ...]:
+    dy, w = specs
+    require_layout("output gradient", dy, "(N, O, OH, OW)")
+    require_layout("weight", w, "(O, C / groups, KH, KW)")
+    x = Spec((dy.shape[0], w.shape[1] * attrs["groups"], *attrs["input_size"]))
+    (y,) = _infer([x, w], attrs)
+    require_shape("output gradient", dy, y.shape)
+    return (x,)
+
+
+def _weight_grad_infer(specs: Sequence[Spec], attrs: Attrs) -> tuple[Spec, ...]:
+    dy, x = specs
+    require_layout("output gradient", dy, "(N, O, OH, OW)")
+    require_layout("input", x, "(N, C, H, W)")
+    w = Spec((dy.shape[1], x.shape[1] // attrs["groups"], *attrs["kernel_size"]))
+    (y,) = _infer([x, w], attrs)
+    require_shape("output gradient", dy, y.shape)
+    return (w,)
+
+
+def _grouped(image: np.ndarray, groups: int) -> np.ndarray:
+    """``(N, C, ...)`` as ``(N, groups, C / groups, rest)``."""
+    return image.reshape(image.shape[0], groups, image.shape[1] // groups, -1)
+
+
+def _grouped_weight(w: np.ndarray, groups: int) -> np.ndarray:
+    return real(w).reshape(groups, w.shape[0] // groups, *w.shape[1:])
+
+
+def _reference(arrays: Arrays, attrs: Attrs) -> tuple[np.ndarray, ...]:
+    x, w, *bias = arrays
+    groups, kernel = attrs["groups"], (w.shape[2], w.shape[3])
+    size = output_size((x.shape[2], x.shape[3]), attrs, kernel)
+    padded = pad(real(x), attrs, kernel, size, 0.0)
+    weight = _grouped_weight(w, groups)
+    y = np.zeros((x.shape[0], groups, weight.shape[1], size[0] * size[1]))
+    for i, j, index in taps(attrs, kernel, size):
+        y += weight[..., i, j] @ _grouped(padded[index], groups)
+    y = y.reshape(x.shape[0], w.shape[0], *size)
+    return (y + real(bias[0])[:, None, None] if bias else y,)
+
+
+def _input_grad_reference(arrays: Arrays, attrs: Attrs) -> tuple[np.ndarray, ...]:
+    dy, w = arrays
+    groups, kernel, size = attrs["groups"], (w.shape[2], w.shape[3]), (dy.shape[2], dy.shape[3])
+    weight = _grouped_weight(w, groups)
+    channels = w.shape[1] * groups
+    padded = pad(np.zeros((dy.shape[0], channels, *attrs["input_size"])), attrs, kernel, size, 0.0)
+    errors = _grouped(real(dy), groups)
+    for i, j, index in taps(attrs, kernel, size):
+        part = weight[..., i, j].swapaxes(1, 2) @ errors
+        padded[index] += part.reshape(dy.shape[0], channels, *size)
+    return (unpad(padded, attrs, attrs["input_size"]),)
+
+
+def _weight_grad_reference(arrays: Arrays, attrs: Attrs) -> tuple[np.ndarray, ...]:
+    dy, x = arrays
+    groups, kernel, size = attrs["groups"], attrs["kernel_size"], (dy.shape[2], dy.shape[3])
+    padded = pad(real(x), attrs, kernel, size, 0.0)
+    errors = _grouped(real(dy), groups)
+    dw = np.zeros((groups, dy.shape[1] // groups, x.shape[1] // groups, *kernel))
+    for i, j, index in taps(attrs, kernel, size):
+        dw[..., i, j] = (errors @ _grouped(padded[index], groups).swapaxes(2, 3)).sum(axis=0)
+    return (dw.reshape(dy.shape[1], -1, *kernel),)
+
+
+def _gradient(builder: Builder, node: Node, grads: Sequence[Value | None]) -> Sequence[Value | None]:
+    x, w, *bias = node.inputs
+    g = only(grads)
+    window = {name: node.attrs[name] for name in WINDOW}
+    parts: list[Value | None] = [
+        builder.add("conv2d_input_grad", g, w, **window, input_size=x.shape[2:]),
+        builder.add("conv2d_weight_grad", g, x, **window, kernel_size=w.shape[2:]),
+    ]
+    if bias:
+        parts.append(builder.add("reduce_sum", g, axes=(0, 2, 3), keepdims=False))
+    return parts
+
+
+def window(stride: int = 1, padding: int | Sequence[int] = 0, dilation: int = 1, groups: int = 1) -> dict[str, object]:
+    """The attributes of a convolution with equal strides and dilations."""
+    sides = (padding,) * 4 if isinstance(padding, int) else tuple(padding)
+    return {"stride": (stride, stride), "padding": sides, "dilation": (dilation, dilation), "groups": groups}
+
+
+_PROBLEMS: tuple[tuple[tuple[int, ...], tuple[int, ...], dict[str, object]], ...] = (
+    ((1, 1, 1, 1), (1, 1, 1, 1), window()),
+    ((2, 3, 7, 6), (5, 3, 1, 1), window()),
+    ((1, 17, 5, 5), (19, 17, 1, 1), window(stride=2)),
+    ((2, 1, 8, 8), (8, 1, 3, 3), window(padding=1)),
+    ((2, 3, 9, 7), (4, 3, 3, 3), window()),
+    ((1, 16, 8, 8), (32, 16, 3, 3), window(padding=1)),
+    ((2, 17, 6, 5), (9, 17, 3, 3), window(padding=1)),
+    ((1, 8, 9, 8), (16, 8, 3, 3), window(stride=2, padding=1)),
+    ((2, 4, 11, 10), (3, 4, 3, 3), window(stride=3, padding=1)),
+    ((1, 5, 9, 9), (7, 5, 3, 3), window(padding=2, dilation=2)),
+    ((1, 4, 10, 8), (4, 4, 3, 2), window(stride=2, padding=(2, 0, 1, 1), dilation=2)),
+    ((2, 4, 6, 6), (6, 2, 3, 3), window(padding=1, groups=2)),
+    ((1, 32, 5, 5), (32, 8, 1, 1), window(groups=4)),
+    ((2, 8, 7, 7), (8, 1, 3, 3), window(padding=1, groups=8)),
+    ((1, 6, 8, 9), (12, 1, 3, 3), window(stride=2, padding=1, groups=6)),
+    ((1, 17, 9, 9), (17, 1, 5, 5), window(padding=2, groups=17)),
+    ((1, 3, 12, 12), (10, 3, 5, 5), window(padding=2)),
+    ((1, 3, 17, 15), (8, 3, 7, 7), window(stride=2, padding=3)),
+    ((2, 2, 5, 9), (3, 2, 1, 5), window(padding=(0, 2, 0, 2))),
+    ((1, 2, 4, 4), (2, 2, 4, 4), window()),
+    ((1, 3, 6, 6), (4, 3, 2, 2), window(padding=(0, 0, 1, 1))),
+    ((1, 2, 7, 7), (2, 2, 1, 1), window(stride=3)),
+)
+
+
+def _output_shape(x: tuple[int, ...], w: tuple[int, ...], attrs: Attrs) -> tuple[int, ...]:
+    return _infer([Spec(x), Spec(w)], attrs)[0].shape
+
+
+register(
+    Op(
+        "conv2d",
+        _infer,
+        _reference,
+        _gradient,
+        onnx=OnnxMapping(
+            "Conv",
+            {"stride": "strides", "padding": "pads", "dilation": "dilations", "groups": "group"},
+            {"stride": (1, 1), "padding": (0, 0, 0, 0), "dilation": (1, 1), "groups": 1},
+        ),
+        cases=(
+            *(Case((x, w), attrs) for x, w, attrs in _PROBLEMS),
+            *(Case((x, w, w[:1]), attrs) for x, w, attrs in _PROBLEMS[::3]),
+        ),
+    ),
+    Op(
+        "conv2d_input_grad",
+        _input_grad_infer,
+        _input_grad_reference,
+        cases=tuple(Case((_output_shape(x, w, attrs), w), {**attrs, "input_size": x[2:]}) for x, w, attrs in _PROBLEMS),
+    ),
+    Op(
+        "conv2d_weight_grad",
+        _weight_grad_infer,
+        _weight_grad_reference,
+        cases=tuple(
+            Case((_output_shape(x, w, attrs), x), {**attrs, "kernel_size": w[2:]}) for x, w, attrs in _PROBLEMS
+        ),
+    ),
+)

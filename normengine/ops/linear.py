@@ -1,0 +1,111 @@
+"""Matrix products: the linear layer ``y = x w^T + b`` and ``matmul`` of two matrices."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from ..graph import Node, Spec, Value
+from .base import Arrays, Attrs, Case, Op, OperatorError
+from .builder import Builder
+from .rules import only, real, require_float32, require_layout, require_shape
+from .table import register
+
+Grads = Sequence["Value | None"]
+
+
+def _linear_infer(specs: Sequence[Spec], attrs: Attrs) -> tuple[Spec, ...]:
+    x, w, *bias = specs
+    require_layout("input", x, "(N, features)")
+    require_layout("weight", w, "(out features, in features)")
+    if x.shape[1] != w.shape[1]:
+        raise OperatorError(f"input has {x.shape[1]} features, weight expects {w.shape[1]} (weight shape {w.shape})")
+    for b in bias:
+        require_float32("bias", b)
+        require_shape("bias", b, w.shape[:1])
+    return (Spec((x.shape[0], w.shape[0])),)
+
+
+def _linear_reference(arrays: Arrays, attrs: Attrs) -> tuple[np.ndarray, ...]:
+    x, w, *bias = map(real, arrays)
+    y = x @ w.T
+    return (y + bias[0] if bias else y,)
+
+
+def _linear_gradient(builder: Builder, node: Node, grads: Grads) -> Grads:
+    x, w, *bias = node.inputs
+    g = only(grads)
+    parts: list[Value | None] = [
+        builder.add("matmul", g, w, transpose_a=False, transpose_b=False),
+        builder.add("matmul", g, x, transpose_a=True, transpose_b=False),
+    ]
+    if bias:
+        parts.append(builder.add("reduce_sum", g, axes=(0,), keepdims=False))
+    return parts
+
+
+def _matmul_infer(specs: Sequence[Spec], attrs: Attrs) -> tuple[Spec, ...]:
+    a, b = specs
+    require_layout("left matrix", a, "(M, K)")
+    require_layout("right matrix", b, "(K, N)")
+    rows, inner = a.shape[::-1] if attrs["transpose_a"] else a.shape
+    given, columns = b.shape[::-1] if attrs["transpose_b"] else b.shape
+    if inner != given:
+        flags = f"transpose_a={attrs['transpose_a']}, transpose_b={attrs['transpose_b']}"
+        raise OperatorError(f"matrices {a.shape} and {b.shape} ({flags}) differ in the summed extent: {inner}, {given}")
+    return (Spec((rows, columns)),)
+
+
+def _matmul_reference(arrays: Arrays, attrs: Attrs) -> tuple[np.ndarray, ...]:
+    a, b = map(real, arrays)
+    return ((a.T if attrs["transpose_a"] else a) @ (b.T if attrs["transpose_b"] else b),)
+
+
+def _matmul_gradient(builder: Builder, node: Node, grads: Grads) -> Grads:
+    a, b = node.inputs
+    g = only(grads)
+    flip_a, flip_b = node.attrs["transpose_a"], node.attrs["transpose_b"]
+    if flip_a:
+        da = builder.add("matmul", b, g, transpose_a=flip_b, transpose_b=True)
+    else:
+        da = builder.add("matmul", g, b, transpose_a=False, transpose_b=not flip_b)
+    if flip_b:
+        db = builder.add("matmul", g, a, transpose_a=True, transpose_b=flip_a)
+    else:
+        db = builder.add("matmul", a, g, transpose_a=not flip_a, transpose_b=False)
+    return [da, db]
+
+
+_SIZES = ((1, 1, 1), (3, 5, 7), (4, 16, 32), (2, 10, 257), (17, 33, 9), (64, 3, 2))
+
+
+def _matmul_case(m: int, n: int, k: int, flip_a: bool, flip_b: bool) -> Case:
+    shapes = ((k, m) if flip_a else (m, k), (n, k) if flip_b else (k, n))
+    return Case(shapes, {"transpose_a": flip_a, "transpose_b": flip_b})
+
+
+register(
+    Op(
+        "linear",
+        _linear_infer,
+        _linear_reference,
+        _linear_gradient,
+        cases=(
+            *(Case(((m, k), (n, k))) for m, n, k in _SIZES),
+            *(Case(((m, k), (n, k), (n,))) for m, n, k in _SIZES),
+        ),
+    ),
+    Op(
+        "matmul",
+        _matmul_infer,
+        _matmul_reference,
+        _matmul_gradient,
+        cases=tuple(
+            _matmul_case(m, n, k, flip_a, flip_b)
+            for m, n, k in _SIZES
+            for flip_a in (False, True)
+            for flip_b in (False, True)
+        ),
+    ),
+)

@@ -1,0 +1,280 @@
+"""Pooling over windows ``(N, C, H, W) -> (N, C, OH, OW)``: maximum, average, and adaptive average."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+
+from ..graph import Node, Spec, Value
+from .base import Arrays, Attrs, Case, OnnxMapping, Op, OperatorError
+from .builder import Builder
+from .rules import only, real, require_layout, require_positive, require_shape
+from .table import register
+from .window import Pair, check_window, output_size, pad, taps, unpad
+
+Grads = Sequence["Value | None"]
+
+
+def _image_size(spec: Spec | np.ndarray) -> Pair:
+    return spec.shape[2], spec.shape[3]
+
+
+def _infer(specs: Sequence[Spec], attrs: Attrs) -> tuple[Spec, ...]:
+    (x,) = specs
+    require_layout("input", x, "(N, C, H, W)")
+    kernel, padding = attrs["kernel_size"], attrs["padding"]
+    check_window(attrs, kernel)
+    dilation = attrs.get("dilation", (1, 1))
+    if any(side > dilation[i % 2] * (kernel[i % 2] - 1) for i, side in enumerate(padding)):
+        raise OperatorError(f"padding {padding} (top, left, bottom, right) must be smaller than the kernel {kernel}")
+    return (Spec((*x.shape[:2], *output_size(_image_size(x), attrs, kernel))),)
+
+
+def _choices(x: np.ndarray, attrs: Attrs) -> tuple[np.ndarray, np.ndarray]:
+    """The maxima, and which tap (counted along rows) holds each: the first of equal ones, -1 where there is none."""
+    kernel = attrs["kernel_size"]
+    size = output_size(_image_size(x), attrs, kernel)
+    padded = pad(x, attrs, kernel, size, 0.0)
+    inside = pad(np.ones(x.shape[2:]), attrs, kernel, size, 0.0) > 0
+    best = np.full((*x.shape[:2], *size), -np.inf)
+    chosen = np.full(best.shape, -1)
+    for row, column, index in taps(attrs, kernel, size):
+        value = padded[index]
+        better = inside[index] & ((chosen < 0) | (value > best) | np.isnan(value))
+        best = np.where(better, value, best)
+        chosen = np.where(better, row * kernel[1] + column, chosen)
+    return best, chosen
+
+
+def _max_reference(arrays: Arrays, attrs: Attrs) -> tuple[np.ndarray, ...]:
+    return (_choices(real(arrays[0]), attrs)[0],)
+
+
+def _max_gradient(builder: Builder, node: Node, grads: Grads) -> Grads:
+    return [builder.add("max_pool2d_grad", only(grads), node.inputs[0], **node.attrs)]
+
+
+def _max_grad_infer(specs: Sequence[Spec], attrs: Attrs) -> tuple[Spec, ...]:
+    dy, x = specs
+    (y,) = _infer([x], attrs)
+    require_layout("output gradient", dy, "(N, C, OH, OW)")
+    require_shape("output gradient", dy, y.shape)
+    return (x,)
+
+
+def _max_grad_reference(arrays: Arrays, attrs: Attrs) -> tuple[np.ndarray, ...]:
+    dy, x = map(real, arrays)
+    kernel, size = attrs["kernel_size"], _image_size(dy)
+    chosen = _choices(x, attrs)[1]
+    padded = pad(np.zeros(x.shape), attrs, kernel, size, 0.0)
+    for row, column, index in taps(attrs, kernel, size):
+        padded[index] += np.where(chosen == row * kernel[1] + column, dy, 0.0)
+    return (unpad(padded, attrs, _image_size(x)),)
+
+
+def _divisors(size: Pair, attrs: Attrs) -> np.ndarray:
+    """Values that each average divides by: those of the window inside the image, or inside image and padding."""
+    kernel = attrs["kernel_size"]
+    counts = []
+    for axis, positions in enumerate(output_size(size, attrs, kernel)):
+        before, after = attrs["padding"][axis], attrs["padding"][axis + 2]
+        start = np.arange(positions) * attrs["stride"][axis] - before
+        if attrs["count_include_pad"]:
+            counts.append(np.minimum(start + kernel[axis], size[axis] + after) - start)
+        else:
+            counts.append(np.minimum(start + kernel[axis], size[axis]) - np.maximum(start, 0))
+    return np.outer(*counts)
+
+
+def _avg_reference(arrays: Arrays, attrs: Attrs) -> tuple[np.ndarray, ...]:
+    x = real(arrays[0])
+    kernel, size = attrs["kernel_size"], output_size(_image_size(x), attrs, attrs["kernel_size"])
+    padded = pad(x, attrs, kernel, size, 0.0)
+    total = np.zeros((*x.shape[:2], *size))
+    for _, _, index in taps(attrs, kernel, size):
+        total += padded[index]
+    return (total / _divisors(_image_size(x), attrs),)
+
+
+def _avg_gradient(builder: Builder, node: Node, grads: Grads) -> Grads:
+    size = node.inputs[0].shape[2:]
+    return [builder.add("avg_pool2d_grad", only(grads), **node.attrs, input_size=size)]
+
+
+def _avg_grad_infer(specs: Sequence[Spec], attrs: Attrs) -> tuple[Spec, ...]:
+    (dy,) = specs
+    require_layout("output gradient", dy, "(N, C, OH, OW)")
+    x = Spec((*dy.shape[:2], *attrs["input_size"]))
+    (y,) = _infer([x], attrs)
+    require_shape("output gradient", dy, y.shape)
+    return (x,)
+
+
+def _avg_grad_reference(arrays: Arrays, attrs: Attrs) -> tuple[np.ndarray, ...]:
+    dy = real(arrays[0])
+    kernel, size = attrs["kernel_size"], _image_size(dy)
+    padded = pad(np.zeros((*dy.shape[:2], *attrs["input_size"])), attrs, kernel, size, 0.0)
+    share = dy / _divisors(attrs["input_size"], attrs)
+    for _, _, index in taps(attrs, kernel, size):
+        padded[index] += share
+    return (unpad(padded, attrs, attrs["input_size"]),)
+
+
+def _adaptive_infer(specs: Sequence[Spec], attrs: Attrs) -> tuple[Spec, ...]:
+    (x,) = specs
+    require_layout("input", x, "(N, C, H, W)")
+    require_positive("output size", attrs["output_size"])
+    return (Spec((*x.shape[:2], *attrs["output_size"])),)
+
+
+def _regions(size: Pair, positions: Pair) -> Iterator[tuple[int, int, tuple[Any, slice, slice]]]:
+    """Rows ``floor(i H / OH)`` up to ``ceil((i + 1) H / OH)``, columns alike, of each output pixel."""
+
+    def span(i: int, extent: int, count: int) -> slice:
+        return slice(i * extent // count, -(-(i + 1) * extent // count))
+
+    for p in range(positions[0]):
+        for q in range(positions[1]):
+            yield p, q, (..., span(p, size[0], positions[0]), span(q, size[1], positions[1]))
+
+
+def _adaptive_reference(arrays: Arrays, attrs: Attrs) -> tuple[np.ndarray, ...]:
+    x = real(arrays[0])
+    y = np.empty((*x.shape[:2], *attrs["output_size"]))
+    for p, q, region in _regions(_image_size(x), attrs["output_size"]):
+        y[..., p, q] = x[region].mean(axis=(2, 3))
+    return (y,)
+
+
+def _adaptive_gradient(builder: Builder, node: Node, grads: Grads) -> Grads:
+    size = node.inputs[0].shape[2:]
+    return [builder.add("adaptive_avg_pool2d_grad", only(grads), input_size=size, **node.attrs)]
+
+
+def _adaptive_grad_infer(specs: Sequence[Spec], attrs: Attrs) -> tuple[Spec, ...]:
+    (dy,) = specs
+    require_layout("output gradient", dy, "(N, C, OH, OW)")
+    x = Spec((*dy.shape[:2], *attrs["input_size"]))
+    (y,) = _adaptive_infer([x], attrs)
+    require_shape("output gradient", dy, y.shape)
+    return (x,)
+
+
+def _adaptive_grad_reference(arrays: Arrays, attrs: Attrs) -> tuple[np.ndarray, ...]:
+    dy = real(arrays[0])
+    dx = np.zeros((*dy.shape[:2], *attrs["input_size"]))
+    for p, q, region in _regions(attrs["input_size"], attrs["output_size"]):
+        part = dx[region]
+        part += dy[..., p, q, None, None] / (part.shape[2] * part.shape[3])
+    return (dx,)
+
+
+def _window(
+    kernel: Pair, stride: Pair, padding: tuple[int, int, int, int] = (0, 0, 0, 0), ceil_mode: bool = False, **more: Any
+) -> dict[str, Any]:
+    return {"kernel_size": kernel, "stride": stride, "padding": padding, "ceil_mode": ceil_mode, **more}
+
+
+_MAX = tuple(
+    (shape, _window(kernel, stride, padding, ceil_mode, dilation=dilation))
+    for shape, kernel, stride, padding, dilation, ceil_mode in (
+        ((1, 1, 1, 1), (1, 1), (1, 1), (0, 0, 0, 0), (1, 1), False),
+        ((2, 3, 8, 8), (2, 2), (2, 2), (0, 0, 0, 0), (1, 1), False),
+        ((1, 17, 7, 9), (3, 3), (2, 2), (1, 1, 1, 1), (1, 1), False),
+        ((2, 2, 7, 7), (2, 2), (2, 2), (0, 0, 0, 0), (1, 1), True),
+        ((1, 3, 8, 6), (3, 2), (2, 1), (0, 0, 1, 1), (1, 1), False),
+        ((1, 2, 9, 9), (3, 3), (1, 1), (2, 2, 2, 2), (2, 2), False),
+        ((1, 2, 6, 5), (2, 2), (3, 3), (1, 1, 1, 1), (1, 1), True),
+        ((1, 4, 5, 5), (5, 5), (5, 5), (0, 0, 0, 0), (1, 1), False),
+        ((2, 3, 5, 5), (3, 3), (1, 1), (1, 1, 1, 1), (1, 1), False),
+    )
+)
+_AVG = tuple(
+    (shape, _window(kernel, stride, padding, ceil_mode, count_include_pad=count_include_pad))
+    for shape, kernel, stride, padding, ceil_mode, count_include_pad in (
+        ((1, 1, 1, 1), (1, 1), (1, 1), (0, 0, 0, 0), False, True),
+        ((2, 3, 8, 8), (2, 2), (2, 2), (0, 0, 0, 0), False, True),
+        ((1, 17, 7, 9), (3, 3), (2, 2), (1, 1, 1, 1), False, True),
+        ((1, 17, 7, 9), (3, 3), (2, 2), (1, 1, 1, 1), False, False),
+        ((2, 2, 7, 8), (3, 3), (2, 2), (1, 1, 1, 1), True, True),
+        ((2, 2, 6, 8), (3, 3), (2, 2), (1, 1, 1, 1), True, False),
+        ((1, 3, 8, 6), (3, 2), (2, 1), (0, 0, 1, 1), False, False),
+        ((1, 2, 4, 5), (2, 2), (3, 3), (0, 0, 0, 0), True, True),
+        ((1, 8, 4, 4), (4, 4), (4, 4), (0, 0, 0, 0), False, True),
+    )
+)
+_ADAPTIVE = (
+    ((1, 1, 1, 1), (1, 1)),
+    ((2, 3, 8, 8), (1, 1)),
+    ((1, 17, 7, 9), (1, 1)),
+    ((2, 3, 8, 6), (4, 3)),
+    ((1, 2, 7, 5), (3, 4)),
+    ((1, 2, 3, 2), (5, 7)),
+)
+
+
+def _output_shape(shape: tuple[int, ...], attrs: Attrs) -> tuple[int, ...]:
+    return _infer([Spec(shape)], attrs)[0].shape
+
+
+_WINDOW_NAMES = {"kernel_size": "kernel_shape", "stride": "strides", "padding": "pads", "ceil_mode": "ceil_mode"}
+_WINDOW_DEFAULTS = {"stride": (1, 1), "padding": (0, 0, 0, 0), "ceil_mode": 0}
+
+register(
+    Op(
+        "max_pool2d",
+        _infer,
+        _max_reference,
+        _max_gradient,
+        onnx=OnnxMapping(
+            "MaxPool",
+            {**_WINDOW_NAMES, "dilation": "dilations"},
+            {**_WINDOW_DEFAULTS, "dilation": (1, 1)},
+            since=10,
+        ),
+        cases=tuple(Case((shape,), attrs) for shape, attrs in _MAX),
+        tolerance=0.0,
+    ),
+    Op(
+        "max_pool2d_grad",
+        _max_grad_infer,
+        _max_grad_reference,
+        cases=tuple(Case((_output_shape(shape, attrs), shape), attrs) for shape, attrs in _MAX),
+    ),
+    Op(
+        "avg_pool2d",
+        _infer,
+        _avg_reference,
+        _avg_gradient,
+        onnx=OnnxMapping(
+            "AveragePool",
+            {**_WINDOW_NAMES, "count_include_pad": "count_include_pad"},
+            {**_WINDOW_DEFAULTS, "count_include_pad": 0},
+            since=10,
+        ),
+        cases=tuple(Case((shape,), attrs) for shape, attrs in _AVG),
+    ),
+    Op(
+        "avg_pool2d_grad",
+        _avg_grad_infer,
+        _avg_grad_reference,
+        cases=tuple(Case((_output_shape(shape, attrs),), {**attrs, "input_size": shape[2:]}) for shape, attrs in _AVG),
+    ),
+    Op(
+        "adaptive_avg_pool2d",
+        _adaptive_infer,
+        _adaptive_reference,
+        _adaptive_gradient,
+        cases=tuple(Case((shape,), {"output_size": size}) for shape, size in _ADAPTIVE),
+    ),
+    Op(
+        "adaptive_avg_pool2d_grad",
+        _adaptive_grad_infer,
+        _adaptive_grad_reference,
+        cases=tuple(
+            Case(((*shape[:2], *size),), {"input_size": shape[2:], "output_size": size}) for shape, size in _ADAPTIVE
+        ),
+    ),
+)
