@@ -36,12 +36,14 @@ cdef extern from "platform.h" nogil:
     void ne_wake_all(ne_condition *condition)
     int64_t ne_process()
     int64_t ne_now()
+    void ne_yield()
     int ne_thread(ne_start *start)
 
 cdef enum:
     MOST_THREADS = 1024
     SPIN_CHECKS = 32
     SPIN_NANOSECONDS = 50000
+    SPIN_CROWDED = 5000
     SHARES = 8
     LINE = 128
 
@@ -117,6 +119,7 @@ cdef void gate_wait(Gate *gate, int64_t old, int64_t spin) noexcept nogil:
             end = now + spin
         elif now >= end:
             break
+        ne_yield()  # the thread waited for may want this very CPU
     ne_lock(&gate.mutex)
     ne_fetch_add(&gate.sleepers, 1)
     while ne_load(&gate.word) == old:
@@ -319,7 +322,7 @@ cdef class CompiledExecutor:
                 ne_fp_set(before)
             return 0
         team = team_of(threads)
-        spin = SPIN_NANOSECONDS if threads <= self.cpus else 0
+        spin = SPIN_NANOSECONDS if threads <= self.cpus else SPIN_CROWDED
         with nogil:
             before = ne_fp_get()
             ne_fp_fast()

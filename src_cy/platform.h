@@ -95,6 +95,7 @@ static inline void ne_condition_init(ne_condition *c) { InitializeConditionVaria
 static inline void ne_sleep(ne_condition *c, ne_mutex *m) { SleepConditionVariableSRW(c, m, INFINITE, 0); }
 static inline void ne_wake_all(ne_condition *c) { WakeAllConditionVariable(c); }
 static inline int64_t ne_process(void) { return (int64_t)GetCurrentProcessId(); }
+static inline void ne_yield(void) { SwitchToThread(); }
 
 /* Nanoseconds of a clock that only goes forward. */
 static inline int64_t ne_now(void)
@@ -129,6 +130,7 @@ static inline int ne_thread(ne_start *start)
 #else
 
 #include <pthread.h>
+#include <sched.h>
 #include <signal.h>
 #include <time.h>
 #include <unistd.h>
@@ -143,6 +145,7 @@ static inline void ne_condition_init(ne_condition *c) { pthread_cond_init(c, NUL
 static inline void ne_sleep(ne_condition *c, ne_mutex *m) { pthread_cond_wait(c, m); }
 static inline void ne_wake_all(ne_condition *c) { pthread_cond_broadcast(c); }
 static inline int64_t ne_process(void) { return (int64_t)getpid(); }
+static inline void ne_yield(void) { sched_yield(); }
 
 /* Nanoseconds of a clock that only goes forward. */
 static inline int64_t ne_now(void)

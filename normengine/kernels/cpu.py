@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import importlib.util
 import os
 import platform
 from dataclasses import dataclass
 from functools import lru_cache
+from importlib.machinery import PathFinder
+from pathlib import Path
 
 NEEDS = {
     "baseline": (),
@@ -48,7 +49,7 @@ def choice() -> Choice:
         why = "NORMENGINE_BACKEND=numba" if _variable("NORMENGINE_BACKEND") else "no compiled executor was built"
         return Choice(("numba",), f"numba: {why}")
     offered = detect()
-    usable = ("numba", *(isa for isa in offered if _built(isa)))
+    usable = ("numba", *(isa for isa in offered if _built("kernels", f"_{isa}")))
     asked = _variable("NORMENGINE_ISA")
     if not asked:
         missing = [isa for isa in offered if isa not in usable]
@@ -83,7 +84,7 @@ def backend() -> str:
         raise ValueError(f"NORMENGINE_BACKEND must be 'numba' or 'compiled', got {asked!r}")
     if asked == "numba":
         return "numba"
-    if _found("normengine.runtime._executor"):
+    if _built("runtime", "_executor"):
         return "compiled"
     if asked:
         raise ValueError(
@@ -120,10 +121,6 @@ def _features() -> dict[str, bool]:
 
 
 @lru_cache(maxsize=None)
-def _built(isa: str) -> bool:
-    return _found(f"normengine.kernels._{isa}")
-
-
-@lru_cache(maxsize=None)
-def _found(module: str) -> bool:
-    return importlib.util.find_spec(module) is not None
+def _built(folder: str, module: str) -> bool:
+    """Whether the extension module is there; nothing is imported."""
+    return PathFinder.find_spec(module, [str(Path(__file__).parents[1] / folder)]) is not None
