@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import platform
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache
 from importlib.machinery import PathFinder
 from pathlib import Path
 
@@ -63,7 +63,7 @@ def choice() -> Choice:
     return Choice(usable[: usable.index(asked) + 1], f"{asked}: NORMENGINE_ISA={asked}")
 
 
-@lru_cache(maxsize=1)
+@cache
 def detect() -> tuple[str, ...]:
     """Instruction sets that the CPU and the operating system offer, best last, ``("baseline", "avx2")`` for example.
 
@@ -120,7 +120,7 @@ def _features() -> dict[str, bool]:
         return {}
 
 
-@lru_cache(maxsize=None)
+@cache
 def _built(folder: str, module: str) -> bool:
     """Whether the extension module is there; nothing is imported."""
     return PathFinder.find_spec(module, [str(Path(__file__).parents[1] / folder)]) is not None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import operator
 import os
-from functools import lru_cache
+from functools import cache
 from pathlib import Path
 
 MOST_THREADS = 1024
@@ -46,7 +46,7 @@ def set_num_threads(count: int) -> None:
     _chosen = number
 
 
-@lru_cache(maxsize=1)
+@cache
 def usable_cpus() -> int:
     """CPUs that this process may use: those it may be scheduled on, at most what its cgroup's quota pays for."""
     count = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
