@@ -1,13 +1,14 @@
 """The operators: one family a file, their table, the builder that makes graphs of them, and their evaluation."""
 
-from . import activation, arithmetic, conv, linear, norm, pool, reduce, shape
+from . import activation, arithmetic, conv, dropout, linear, loss, norm, pool, reduce, shape, softmax
 from .base import Attrs, Case, OnnxMapping, Op, OperatorError, Scalar
 from .builder import Builder
 from .evaluate import evaluate
+from .rebatch import merge_batches, with_batch
 from .reduce import sum_to
 from .table import OPS, register
 
-FAMILIES = (activation, arithmetic, conv, linear, norm, pool, reduce, shape)
+FAMILIES = (activation, arithmetic, conv, dropout, linear, loss, norm, pool, reduce, shape, softmax)
 """The modules whose import filled the table."""
 
 __all__ = [
@@ -21,6 +22,8 @@ __all__ = [
     "OperatorError",
     "Scalar",
     "evaluate",
+    "merge_batches",
     "register",
     "sum_to",
+    "with_batch",
 ]

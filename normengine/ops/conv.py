@@ -125,35 +125,35 @@ def _gradient(builder: Builder, node: Node, grads: Sequence[Value | None]) -> Se
     return parts
 
 
-def window(stride: int = 1, padding: int | Sequence[int] = 0, dilation: int = 1, groups: int = 1) -> dict[str, object]:
+def _window(stride: int = 1, padding: int | Sequence[int] = 0, dilation: int = 1, groups: int = 1) -> dict[str, object]:
     """The attributes of a convolution with equal strides and dilations."""
     sides = (padding,) * 4 if isinstance(padding, int) else tuple(padding)
     return {"stride": (stride, stride), "padding": sides, "dilation": (dilation, dilation), "groups": groups}
 
 
 _PROBLEMS: tuple[tuple[tuple[int, ...], tuple[int, ...], dict[str, object]], ...] = (
-    ((1, 1, 1, 1), (1, 1, 1, 1), window()),
-    ((2, 3, 7, 6), (5, 3, 1, 1), window()),
-    ((1, 17, 5, 5), (19, 17, 1, 1), window(stride=2)),
-    ((2, 1, 8, 8), (8, 1, 3, 3), window(padding=1)),
-    ((2, 3, 9, 7), (4, 3, 3, 3), window()),
-    ((1, 16, 8, 8), (32, 16, 3, 3), window(padding=1)),
-    ((2, 17, 6, 5), (9, 17, 3, 3), window(padding=1)),
-    ((1, 8, 9, 8), (16, 8, 3, 3), window(stride=2, padding=1)),
-    ((2, 4, 11, 10), (3, 4, 3, 3), window(stride=3, padding=1)),
-    ((1, 5, 9, 9), (7, 5, 3, 3), window(padding=2, dilation=2)),
-    ((1, 4, 10, 8), (4, 4, 3, 2), window(stride=2, padding=(2, 0, 1, 1), dilation=2)),
-    ((2, 4, 6, 6), (6, 2, 3, 3), window(padding=1, groups=2)),
-    ((1, 32, 5, 5), (32, 8, 1, 1), window(groups=4)),
-    ((2, 8, 7, 7), (8, 1, 3, 3), window(padding=1, groups=8)),
-    ((1, 6, 8, 9), (12, 1, 3, 3), window(stride=2, padding=1, groups=6)),
-    ((1, 17, 9, 9), (17, 1, 5, 5), window(padding=2, groups=17)),
-    ((1, 3, 12, 12), (10, 3, 5, 5), window(padding=2)),
-    ((1, 3, 17, 15), (8, 3, 7, 7), window(stride=2, padding=3)),
-    ((2, 2, 5, 9), (3, 2, 1, 5), window(padding=(0, 2, 0, 2))),
-    ((1, 2, 4, 4), (2, 2, 4, 4), window()),
-    ((1, 3, 6, 6), (4, 3, 2, 2), window(padding=(0, 0, 1, 1))),
-    ((1, 2, 7, 7), (2, 2, 1, 1), window(stride=3)),
+    ((1, 1, 1, 1), (1, 1, 1, 1), _window()),
+    ((2, 3, 7, 6), (5, 3, 1, 1), _window()),
+    ((1, 17, 5, 5), (19, 17, 1, 1), _window(stride=2)),
+    ((2, 1, 8, 8), (8, 1, 3, 3), _window(padding=1)),
+    ((2, 3, 9, 7), (4, 3, 3, 3), _window()),
+    ((1, 16, 8, 8), (32, 16, 3, 3), _window(padding=1)),
+    ((2, 17, 6, 5), (9, 17, 3, 3), _window(padding=1)),
+    ((1, 8, 9, 8), (16, 8, 3, 3), _window(stride=2, padding=1)),
+    ((2, 4, 11, 10), (3, 4, 3, 3), _window(stride=3, padding=1)),
+    ((1, 5, 9, 9), (7, 5, 3, 3), _window(padding=2, dilation=2)),
+    ((1, 4, 10, 8), (4, 4, 3, 2), _window(stride=2, padding=(2, 0, 1, 1), dilation=2)),
+    ((2, 4, 6, 6), (6, 2, 3, 3), _window(padding=1, groups=2)),
+    ((1, 32, 5, 5), (32, 8, 1, 1), _window(groups=4)),
+    ((2, 8, 7, 7), (8, 1, 3, 3), _window(padding=1, groups=8)),
+    ((1, 6, 8, 9), (12, 1, 3, 3), _window(stride=2, padding=1, groups=6)),
+    ((1, 17, 9, 9), (17, 1, 5, 5), _window(padding=2, groups=17)),
+    ((1, 3, 12, 12), (10, 3, 5, 5), _window(padding=2)),
+    ((1, 3, 17, 15), (8, 3, 7, 7), _window(stride=2, padding=3)),
+    ((2, 2, 5, 9), (3, 2, 1, 5), _window(padding=(0, 2, 0, 2))),
+    ((1, 2, 4, 4), (2, 2, 4, 4), _window()),
+    ((1, 3, 6, 6), (4, 3, 2, 2), _window(padding=(0, 0, 1, 1))),
+    ((1, 2, 7, 7), (2, 2, 1, 1), _window(stride=3)),
 )
 
 
