@@ -56,10 +56,11 @@ class _Lowering:
             if node.op in VIEWS:
                 base[node.outputs[0]] = base.get(node.inputs[0], node.inputs[0])
         outputs = set(self.graph.outputs)
+        read_at_end = {base.get(v, v) for v in self.graph.results()}
         legal: dict[Value, Value] = {}
         for old, new in self.graph.updates:
             node = producers.get(new)
-            if node is None or node.op != "chain" or new in outputs or new in legal or old in outputs:
+            if node is None or node.op != "chain" or new in outputs or new in legal or old in read_at_end:
                 continue
             through_view = any(base.get(v) is old for v in node.inputs)
             if last_read.get(old, -1) <= position[node] and not through_view:

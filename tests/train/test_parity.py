@@ -14,7 +14,7 @@ FIXTURE = pathlib.Path(__file__).parent.parent / "fixtures" / "parity.npz"
 
 
 @pytest.mark.parametrize("name", MODELS)
-def test_six_facts_of_a_run_are_those_of_pytorch(name):
+def test_a_run_gives_the_numbers_of_pytorch(name):
     with np.load(FIXTURE) as stored:
         want = {k[len(name) + 1 :]: stored[k] for k in stored.files if k.startswith(name + "/")}
     before = {k[7:]: v for k, v in want.items() if k.startswith("before/")}
