@@ -1,0 +1,115 @@
+"""Activations that need more than another name: composed before the opset that has them, or clipped."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from ...graph import Node, Value
+from ..node import OnnxError
+from ..reading import Call
+from ..table import reads, writes
+from ..writing import Writing
+
+
+@reads("Gelu")
+def read_gelu(call: Call) -> Value:
+    kind = call.node.text("approximate", "none")
+    if kind not in ("none", "tanh"):
+        raise OnnxError(f"attribute 'approximate' must be none or tanh, got {kind!r}")
+    return call.add("gelu" if kind == "none" else "gelu_tanh", call.value(0))
+
+
+@reads("Swish")
+def read_swish(call: Call) -> Value:
+    x, alpha = call.value(0), call.node.number("alpha", 1.0)
+    if alpha == 1:
+        return call.add("silu", x)
+    return call.add("mul", x, call.add("sigmoid", call.add("mul", x, call.constant(alpha))))
+
+
+@reads("HardSigmoid")
+def read_hard_sigmoid(call: Call) -> Value:
+    """max(0, min(1, alpha x + beta))."""
+    alpha, beta = call.node.number("alpha", 0.2), call.node.number("beta", 0.5)
+    line = call.add("add", call.add("mul", call.value(0), call.constant(alpha)), call.constant(beta))
+    return call.add("minimum", call.add("maximum", line, call.constant(0.0)), call.constant(1.0))
+
+
+@reads("PRelu")
+def read_prelu(call: Call) -> Value:
+    x, slope = call.value(0), call.value(1)
+    zero = call.constant(0.0)
+    return call.add("add", call.add("maximum", x, zero), call.add("mul", call.add("minimum", x, zero), slope))
+
+
+@reads("Clip")
+def read_clip(call: Call) -> Value:
+    x = call.value(0)
+    low = _bound(call, 1, "min")
+    high = _bound(call, 2, "max")
+    if low == 0 and high == 6:
+        return call.add("relu6", x)
+    if low is not None and low > -float(np.finfo(np.float32).max):
+        x = call.add("relu", x) if low == 0 else call.add("maximum", x, call.constant(low))
+    if high is not None and high < float(np.finfo(np.float32).max):
+        x = call.add("minimum", x, call.constant(high))
+    return x
+
+
+def _bound(call: Call, index: int, attribute: str) -> float | None:
+    if call.given(index):
+        return call.scalar(index, attribute)
+    return call.node.number(attribute) if attribute in call.node.attributes else None
+
+
+@writes("relu6")
+def write_relu6(writing: Writing, node: Node) -> None:
+    writing.make(node, "Clip", *node.inputs, writing.constant(0.0, "zero"), writing.constant(6.0, "six"))
+
+
+@writes("silu")
+def write_silu(writing: Writing, node: Node) -> None:
+    (x,) = node.inputs
+    writing.make(node, "Mul", x, writing.step(node, "Sigmoid", x))
+
+
+@writes("hardswish")
+def write_hardswish(writing: Writing, node: Node) -> None:
+    (x,) = node.inputs
+    if writing.opset >= 14:
+        writing.make(node, "HardSwish", x)
+    else:
+        writing.make(node, "Mul", x, writing.step(node, "HardSigmoid", x, alpha=1 / 6, beta=0.5))
+
+
+@writes("gelu")
+def write_gelu(writing: Writing, node: Node) -> None:
+    """x * (1 + erf(x / sqrt(2))) / 2."""
+    (x,) = node.inputs
+    if writing.opset >= 20:
+        writing.make(node, "Gelu", x)
+        return
+    erf = writing.step(node, "Erf", writing.step(node, "Mul", x, writing.constant(math.sqrt(0.5), "sqrt_half")))
+    _half_of_product(writing, node, x, erf)
+
+
+@writes("gelu_tanh")
+def write_gelu_tanh(writing: Writing, node: Node) -> None:
+    """x * (1 + tanh(sqrt(2 / pi) * (x + 0.044715 x^3))) / 2."""
+    (x,) = node.inputs
+    if writing.opset >= 20:
+        writing.make(node, "Gelu", x, approximate="tanh")
+        return
+    cubic = writing.step(node, "Mul", writing.step(node, "Mul", x, x), writing.constant(0.044715, "gelu_cubic"))
+    factor = writing.step(node, "Add", cubic, writing.constant(1.0, "one"))
+    inner = writing.step(node, "Mul", x, factor)
+    scaled = writing.step(node, "Mul", inner, writing.constant(math.sqrt(2 / math.pi), "gelu_scale"))
+    _half_of_product(writing, node, x, writing.step(node, "Tanh", scaled))
+
+
+def _half_of_product(writing: Writing, node: Node, x: Value, share: str) -> None:
+    """x * (1 + share) / 2 as the node's output."""
+    weight = writing.step(node, "Add", share, writing.constant(1.0, "one"))
+    writing.make(node, "Mul", writing.step(node, "Mul", x, weight), writing.constant(0.5, "half"))

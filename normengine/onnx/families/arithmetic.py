@@ -1,0 +1,140 @@
+"""Elementwise operators: most are read by turning the operators' own ONNX mappings around."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+
+from ...graph import Node, Value
+from ...ops import OPS, Op
+from ..node import OnnxError
+from ..reading import Call
+from ..table import READERS, reads, writes
+from ..writing import Writing
+from .linear import with_bias
+
+_MORE = ("Add", "Mul", "Max", "Min", "Expand", "Cast", "HardSwish")
+"""Elementwise operators that have a reader of their own although a mapping names them."""
+
+
+def _reader(op: Op) -> Callable[[Call], Value]:
+    mapping = op.onnx
+    assert mapping is not None
+
+    def read(call: Call) -> Value:
+        attrs = {
+            ours: call.node.number(theirs, mapping.defaults.get(theirs)) for ours, theirs in mapping.attributes.items()
+        }
+        return call.add(op.name, *call.values(), **attrs)
+
+    return read
+
+
+for _op in OPS.values():
+    if _op.scalar is not None and _op.onnx is not None and _op.onnx.op_type not in (*_MORE, *READERS):
+        reads(_op.onnx.op_type)(_reader(_op))
+
+
+@reads("HardSwish")
+def read_hardswish(call: Call) -> Value:
+    return call.add("hardswish", call.value(0))
+
+
+@reads("Add")
+def read_add(call: Call) -> Value:
+    return with_bias(call) or call.add("add", *call.values())
+
+
+@reads("Mul")
+def read_mul(call: Call) -> Value:
+    """A product; x * sigmoid(x) is SiLU."""
+    a, b = call.values()
+    for x, gate in ((a, b), (b, a)):
+        maker = call.producer(gate)
+        if maker is not None and maker.op == "sigmoid" and maker.inputs[0] is x:
+            return call.add("silu", x)
+    return call.add("mul", a, b)
+
+
+def _folded(op: str) -> Callable[[Call], Value]:
+    def read(call: Call) -> Value:
+        first, *rest = call.values()
+        for value in rest:
+            first = call.add(op, first, value)
+        return first
+
+    return read
+
+
+reads("Sum")(_folded("add"))
+reads("Max")(_folded("maximum"))
+reads("Min")(_folded("minimum"))
+
+
+@reads("Reciprocal")
+def read_reciprocal(call: Call) -> Value:
+    return call.add("div", call.constant(1.0), call.value(0))
+
+
+@reads("Abs")
+def read_abs(call: Call) -> Value:
+    x = call.value(0)
+    return call.add("maximum", x, call.add("neg", x))
+
+
+@reads("Pow")
+def read_pow(call: Call) -> Value:
+    """x to a known power that products, roots and quotients can make."""
+    x, power = call.value(0), call.scalar(1, "the exponent")
+    one = call.constant(1.0)
+    if power in (0.5, -0.5):
+        return call.add("sqrt" if power > 0 else "rsqrt", x)
+    if power == 0 or abs(power) > 8 or power != int(power):
+        raise OnnxError(f"the exponent must be 0.5, -0.5 or an integer from -8 to 8 but 0, got {power}")
+    result = x
+    for _ in range(int(abs(power)) - 1):
+        result = call.add("mul", result, x)
+    return result if power > 0 else call.add("div", one, result)
+
+
+@reads("Expand")
+def read_expand(call: Call) -> Value:
+    """Broadcasting in both directions: an extent of 1 in the target keeps the input's."""
+    x, target = call.value(0), call.integers(1, "the shape")
+    try:
+        shape = np.broadcast_shapes(x.shape, target)
+    except ValueError:
+        raise OnnxError(f"cannot expand shape {x.shape} to {target}") from None
+    return x if shape == x.shape else call.add("expand", x, shape=tuple(map(int, shape)))
+
+
+CAST = {1: "float32", 11: "float64", 7: "int64", 6: "int64", 2: "uint8", 12: "uint32", 9: "bool"}
+"""ONNX's numbers of element types; 32-bit integers are held in 64 bits."""
+
+
+@reads("Cast")
+def read_cast(call: Call) -> Value:
+    number = call.node.integer("to")
+    if number not in CAST:
+        raise OnnxError(f"element type number {number} is not supported")
+    x = call.value(0)
+    return x if x.dtype == CAST[number] else call.add("cast", x, dtype=CAST[number])
+
+
+@writes("cast")
+def write_cast(writing: Writing, node: Node) -> None:
+    number = next(k for k, v in CAST.items() if v == node.attrs["dtype"])
+    writing.make(node, "Cast", *node.inputs, to=number)
+
+
+@writes("rsqrt")
+def write_rsqrt(writing: Writing, node: Node) -> None:
+    writing.make(node, "Reciprocal", writing.step(node, "Sqrt", *node.inputs))
+
+
+@writes("expand")
+def write_expand(writing: Writing, node: Node) -> None:
+    """-1 (keep the input's extent) is 1 in ONNX, whose ``Expand`` broadcasts both ways."""
+    (x,), target = node.inputs, node.attrs["shape"]
+    writing.make(node, "Expand", x, writing.integers([1 if n == -1 else n for n in target], "shape"))

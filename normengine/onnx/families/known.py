@@ -1,0 +1,196 @@
+"""NumPy for nodes whose inputs are all known: the arithmetic of shapes, and constants made from constants."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+from ..node import OnnxError
+from ..reading import Call, bounded
+from ..table import evaluates
+from .shape import slices
+
+Arrays = Sequence[np.ndarray]
+
+_NUMPY = {1: "float32", 11: "float64", 7: "int64", 6: "int32", 2: "uint8", 12: "uint32", 9: "bool"}
+
+
+@evaluates("Constant")
+def constant(call: Call) -> Arrays:
+    attributes = call.node.attributes
+    if "value" in attributes:
+        return [call.node.tensor("value")]
+    for name, dtype in (("value_float", "f4"), ("value_floats", "f4"), ("value_int", "i8"), ("value_ints", "i8")):
+        if name in attributes:
+            return [np.array(attributes[name], dtype)]
+    raise OnnxError(f"holds no number, only {', '.join(attributes) or 'nothing'}")
+
+
+@evaluates("ConstantOfShape")
+def constant_of_shape(call: Call) -> Arrays:
+    shape = bounded(call.integers(0, "the shape"))
+    fill = call.node.tensor("value") if "value" in call.node.attributes else np.zeros(1, np.float32)
+    return [np.broadcast_to(fill.reshape(()), shape)]
+
+
+@evaluates("Shape")
+def shape(call: Call) -> Arrays:
+    given = call.array(0, "the input").shape
+    return [np.array(given[slice(call.node.integer("start", 0), call.node.integer("end", len(given)))], np.int64)]
+
+
+@evaluates("Identity")
+def identity(call: Call) -> Arrays:
+    return [call.array(0, "the input")]
+
+
+@evaluates("Cast")
+def cast(call: Call) -> Arrays:
+    number = call.node.integer("to")
+    if number not in _NUMPY:
+        raise OnnxError(f"element type number {number} is not supported")
+    return [call.array(0, "the input").astype(_NUMPY[number], copy=False)]
+
+
+@evaluates("Gather")
+def gather(call: Call) -> Arrays:
+    x, indices = call.array(0, "the input"), call.array(1, "the indices")
+    axis = call.axis(call.node.integer("axis", 0), x.ndim)
+    bounded((*x.shape[:axis], *indices.shape, *x.shape[axis + 1 :]))
+    return [np.take(x, indices, axis=axis)]
+
+
+@evaluates("Unsqueeze")
+def unsqueeze(call: Call) -> Arrays:
+    x, axes = call.array(0, "the input"), call.integers_anywhere("axes", 1) or ()
+    return [np.expand_dims(x, axes)]
+
+
+@evaluates("Squeeze")
+def squeeze(call: Call) -> Arrays:
+    return [np.squeeze(call.array(0, "the input"), call.integers_anywhere("axes", 1))]
+
+
+@evaluates("Reshape")
+def reshape(call: Call) -> Arrays:
+    x = call.array(0, "the input")
+    target = call.integers(1, "the shape")
+    return [x.reshape([x.shape[a] if n == 0 else n for a, n in enumerate(target)])]
+
+
+@evaluates("Flatten")
+def flatten(call: Call) -> Arrays:
+    x, axis = call.array(0, "the input"), call.node.integer("axis", 1)
+    return [x.reshape(int(np.prod(x.shape[:axis])), -1)]
+
+
+@evaluates("Transpose")
+def transpose(call: Call) -> Arrays:
+    x = call.array(0, "the input")
+    return [x.transpose(call.node.integers("perm", tuple(reversed(range(x.ndim)))))]
+
+
+@evaluates("Concat")
+def concat(call: Call) -> Arrays:
+    parts = [call.array(i, "the input") for i in range(len(call.node.inputs))]
+    bounded((sum(p.size for p in parts),))
+    return [np.concatenate(parts, axis=call.node.integer("axis"))]
+
+
+@evaluates("Slice")
+def cut(call: Call) -> Arrays:
+    x = call.array(0, "the input")
+    index = [slice(None)] * x.ndim
+    for axis, limits in slices(call, x.shape):
+        index[axis] = limits
+    return [x[tuple(index)]]
+
+
+@evaluates("Expand")
+def expand(call: Call) -> Arrays:
+    x = call.array(0, "the input")
+    return [np.broadcast_to(x, bounded(np.broadcast_shapes(x.shape, call.integers(1, "the shape"))))]
+
+
+@evaluates("Range")
+def span(call: Call) -> Arrays:
+    start, limit, delta = (call.array(i, "the limits").reshape(()) for i in range(3))
+    bounded((max(0, int(np.ceil((limit - start) / delta))),))
+    return [np.arange(start, limit, delta, start.dtype)]
+
+
+@evaluates("Where")
+def where(call: Call) -> Arrays:
+    arrays = [call.array(i, "the input") for i in range(3)]
+    bounded(np.broadcast_shapes(*(a.shape for a in arrays)))
+    return [np.where(*arrays)]
+
+
+def _divide(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """ONNX divides integers like C, towards zero."""
+    if a.dtype.kind == "f":
+        return a / b
+    if np.any(b == 0):
+        raise OnnxError("divides an integer by zero")
+    return (np.sign(a) * np.sign(b) * (abs(a) // abs(b))).astype(a.dtype)
+
+
+def _elementwise(function: Callable[..., np.ndarray], same: bool = True) -> Callable[[Call], Arrays]:
+    def evaluate(call: Call) -> Arrays:
+        arrays = [call.array(i, "the input") for i in range(len(call.node.inputs))]
+        bounded(np.broadcast_shapes(*(a.shape for a in arrays)))
+        with np.errstate(all="ignore"):
+            result = np.asarray(function(*arrays))
+        return [result.astype(arrays[0].dtype, copy=False) if same else result]
+
+    return evaluate
+
+
+_SAME_TYPE: dict[str, Callable[..., np.ndarray]] = {
+    "Add": np.add,
+    "Sub": np.subtract,
+    "Mul": np.multiply,
+    "Div": _divide,
+    "Mod": np.mod,
+    "Pow": np.power,
+    "Min": lambda *a: np.min(np.broadcast_arrays(*a), axis=0),
+    "Max": lambda *a: np.max(np.broadcast_arrays(*a), axis=0),
+    "Neg": np.negative,
+    "Abs": np.abs,
+    "Floor": np.floor,
+    "Ceil": np.ceil,
+    "Sqrt": np.sqrt,
+    "Exp": np.exp,
+    "Log": np.log,
+    "Reciprocal": np.reciprocal,
+}
+_TRUTH: dict[str, Callable[..., np.ndarray]] = {
+    "Equal": np.equal,
+    "Greater": np.greater,
+    "GreaterOrEqual": np.greater_equal,
+    "Less": np.less,
+    "LessOrEqual": np.less_equal,
+    "And": np.logical_and,
+    "Or": np.logical_or,
+    "Not": np.logical_not,
+}
+for _name, _function in _SAME_TYPE.items():
+    evaluates(_name)(_elementwise(_function))
+for _name, _function in _TRUTH.items():
+    evaluates(_name)(_elementwise(_function, same=False))
+
+
+def _reduction(function: Callable[..., np.ndarray]) -> Callable[[Call], Arrays]:
+    def evaluate(call: Call) -> Arrays:
+        x, axes = call.array(0, "the input"), call.integers_anywhere("axes", 1)
+        if not axes and call.node.integer("noop_with_empty_axes", 0):
+            return [x]
+        kept = bool(call.node.integer("keepdims", 1))
+        return [np.asarray(function(x, axis=axes or None, keepdims=kept)).astype(x.dtype, copy=False)]
+
+    return evaluate
+
+
+for _name, _function in (("ReduceProd", np.prod), ("ReduceSum", np.sum), ("ReduceMax", np.max), ("ReduceMin", np.min)):
+    evaluates(_name)(_reduction(_function))

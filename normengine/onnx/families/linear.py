@@ -1,0 +1,101 @@
+"""Matrix products: ``Gemm`` and ``MatMul`` with a known matrix become ``linear``, whose weight is (O, I)."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from ...graph import Node, Value
+from ..node import OnnxError
+from ..reading import Call
+from ..table import reads, writes
+from ..writing import Writing
+
+
+@reads("Gemm")
+def read_gemm(call: Call) -> Value:
+    alpha, beta = call.node.number("alpha", 1.0), call.node.number("beta", 1.0)
+    trans_a, trans_b = bool(call.node.integer("transA", 0)), bool(call.node.integer("transB", 0))
+    a = call.value(0)
+    known = call.known(1)
+    shape = call.shape(1)
+    if a.spec.rank != 2 or len(shape) != 2:
+        raise OnnxError(f"both factors must be matrices, got shapes {a.shape} and {shape}")
+    bias = call.known(2) if call.given(2) else None
+    if known is not None:
+        x = call.add("permute", a, axes=(1, 0)) if trans_a else a
+        weight = call.constant(scaled(known if trans_b else known.T, alpha), call.name(1))
+        if bias is not None and is_row(bias, weight.shape[0]):
+            row = np.broadcast_to(scaled(bias.reshape(-1), beta), (weight.shape[0],))
+            return call.add("linear", x, weight, call.constant(np.ascontiguousarray(row), call.name(2)))
+        y = call.add("linear", x, weight)
+    else:
+        y = call.add("matmul", a, call.value(1), transpose_a=trans_a, transpose_b=trans_b)
+        y = y if alpha == 1 else call.add("mul", y, call.constant(alpha))
+    if not call.given(2):
+        return y
+    c = call.value(2)
+    return call.add("add", y, c if beta == 1 else call.add("mul", c, call.constant(beta)))
+
+
+def scaled(array: np.ndarray, factor: float) -> np.ndarray:
+    """``array`` times ``factor``, computed in float64; the array itself where the factor is 1."""
+    return array if factor == 1 else (array.astype(np.float64) * factor).astype(array.dtype)
+
+
+def is_row(bias: np.ndarray, width: int) -> bool:
+    """Whether ``bias`` adds the same ``width`` numbers to each row."""
+    return bias.ndim == 0 or (bias.shape[-1] in (1, width) and bias.size == bias.shape[-1])
+
+
+@reads("MatMul")
+def read_matmul(call: Call) -> Value:
+    left, right = call.known(0), call.known(1)
+    if right is not None and right.ndim == 2:
+        return _times_matrix(call, call.value(0), right, call.name(1))
+    if left is not None and left.ndim == 2:
+        b = call.value(1)
+        if b.spec.rank < 2:
+            raise OnnxError(f"the product of a matrix and shape {b.shape} is not supported")
+        swap = (*range(b.spec.rank - 2), b.spec.rank - 1, b.spec.rank - 2)
+        turned = _times_matrix(call, call.add("permute", b, axes=swap), left.T, call.name(0))
+        return call.add("permute", turned, axes=swap)
+    a, b = call.value(0), call.value(1)
+    if a.spec.rank != 2 or b.spec.rank != 2:
+        raise OnnxError(f"products of computed arrays must be of two matrices, got shapes {a.shape} and {b.shape}")
+    return call.add("matmul", a, b, transpose_a=False, transpose_b=False)
+
+
+def _times_matrix(call: Call, x: Value, matrix: np.ndarray, name: str) -> Value:
+    """``x @ matrix`` for a matrix (I, O), all axes of ``x`` but the last taken as rows."""
+    if not x.shape or x.shape[-1] != matrix.shape[0]:
+        raise OnnxError(f"the product of shapes {x.shape} and {matrix.shape} does not exist: inner extents differ")
+    rows = x if x.spec.rank == 2 else call.add("reshape", x, shape=(-1, matrix.shape[0]))
+    y = call.add("linear", rows, call.constant(matrix.T, name))
+    return y if x.spec.rank == 2 else call.add("reshape", y, shape=(*x.shape[:-1], matrix.shape[1]))
+
+
+def with_bias(call: Call) -> Value | None:
+    """``Add`` of a known channel vector to a product or convolution without bias, as that layer with bias."""
+    for x, other in ((0, 1), (1, 0)):
+        array = call.known(other)
+        if array is None or call.known(x) is not None or not call.alone(x):
+            continue
+        value = call.value(x)
+        layer = call.producer(value)
+        if layer is None or layer.op not in ("linear", "conv2d") or len(layer.inputs) != 2:
+            continue
+        rank, channels = value.spec.rank, value.shape[1]
+        if array.ndim <= rank and (1,) * (rank - array.ndim) + array.shape == (1, channels, *[1] * (rank - 2)):
+            return call.add(layer.op, *layer.inputs, call.constant(array.reshape(-1), call.name(other)), **layer.attrs)
+    return None
+
+
+@writes("linear")
+def write_linear(writing: Writing, node: Node) -> None:
+    writing.make(node, "Gemm", *node.inputs, transB=1)
+
+
+@writes("matmul")
+def write_matmul(writing: Writing, node: Node) -> None:
+    turned = {"transA": int(node.attrs["transpose_a"]), "transB": int(node.attrs["transpose_b"])}
+    writing.make(node, "Gemm", *node.inputs, **{k: v for k, v in turned.items() if v})

@@ -1,0 +1,53 @@
+"""Batch normalization. In a network that is run, the stored statistics are used as they are, in ONNX as in PyTorch.
+
+What differs concerns training alone: ONNX weighs the *old* statistic with ``momentum``, PyTorch the new one, so the
+one is one minus the other; and ONNX remembers the population variance where PyTorch remembers the unbiased one, which
+is the same number ``running_var`` at inference and must not be converted for it.
+"""
+
+from __future__ import annotations
+
+from ...graph import Node, Value
+from ..node import OnnxError
+from ..reading import Call
+from ..table import reads, writes
+from ..writing import Writing
+from .reduce import write_reduction
+
+
+@reads("BatchNormalization")
+def read_batch_norm(call: Call) -> Value:
+    if call.node.integer("training_mode", 0):
+        raise OnnxError("is in training mode; export the network in eval mode")
+    if not call.node.integer("spatial", 1):
+        raise OnnxError("normalizes every pixel by itself (spatial=0), which is not supported")
+    return call.add("batch_norm", *(call.value(i) for i in range(5)), eps=call.node.number("epsilon", 1e-5))
+
+
+@writes("batch_norm")
+def write_batch_norm(writing: Writing, node: Node) -> None:
+    momentum = writing.settings.get(node.layer)
+    attributes = {"epsilon": float(node.attrs["eps"])}
+    if momentum is not None:  # None is PyTorch's cumulative average, which ONNX does not have
+        attributes["momentum"] = 1.0 - momentum
+    writing.make(node, "BatchNormalization", *node.inputs, **attributes)
+
+
+@writes("batch_stats")
+def write_batch_stats(writing: Writing, node: Node) -> None:
+    """Mean and biased variance over all axes but the channels, the variance from centered values."""
+    (x,) = node.inputs
+    mean, var = node.outputs
+    axes = tuple(axis for axis in range(x.spec.rank) if axis != 1)
+    center = write_reduction(writing, node, "ReduceMean", x, axes, keepdims=True)
+    centered = writing.step(node, "Sub", x, center)
+    square = writing.step(node, "Mul", centered, centered)
+    write_reduction(writing, node, "ReduceMean", x, axes, keepdims=False, to=mean)
+    write_reduction(writing, node, "ReduceMean", square, axes, keepdims=False, to=var)
+
+
+@reads("Dropout")
+def read_dropout(call: Call) -> Value:
+    if call.given(2) and bool(call.array(2, "training_mode").any()):
+        raise OnnxError("is in training mode; export the network in eval mode")
+    return call.value(0)

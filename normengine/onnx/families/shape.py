@@ -1,0 +1,224 @@
+"""Operators that move elements. Axes, extents and limits are attributes here and inputs in ONNX, at some opsets."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from ...graph import Node, Value
+from ..node import OnnxError
+from ..reading import Call, Padding
+from ..table import reads, writes
+from ..writing import Writing
+
+TO_END = 2**63 - 1
+
+
+@reads("Identity")
+def read_identity(call: Call) -> Value:
+    return call.value(0)
+
+
+@reads("Shape")
+def read_shape(call: Call) -> np.ndarray:
+    shape = call.shape(0)
+    start, end = call.node.integer("start", 0), call.node.integer("end", len(shape))
+    return np.array(shape[slice(start, end)], np.int64)
+
+
+@reads("Size")
+def read_size(call: Call) -> np.ndarray:
+    return np.array(math.prod(call.shape(0)), np.int64)
+
+
+@reads("Reshape")
+def read_reshape(call: Call) -> Value:
+    target = call.integers(1, "the shape") if call.given(1) else call.node.integers("shape")
+    if call.node.integer("allowzero", 0) and 0 in target:
+        raise OnnxError(f"reshaping to {target} with extents of zero is not supported")
+    return call.add("reshape", call.value(0), shape=target)
+
+
+@reads("Flatten")
+def read_flatten(call: Call) -> Value:
+    x, axis = call.value(0), call.node.integer("axis", 1)
+    axis = axis if axis == x.spec.rank else call.axis(axis, x.spec.rank)
+    return call.add("reshape", x, shape=(math.prod(x.shape[:axis]), math.prod(x.shape[axis:])))
+
+
+@reads("Squeeze")
+def read_squeeze(call: Call) -> Value:
+    x, given = call.value(0), call.integers_anywhere("axes", 1)
+    axes = call.axes(given, x.spec.rank) if given is not None else [a for a, n in enumerate(x.shape) if n == 1]
+    if any(x.shape[a] != 1 for a in axes):
+        raise OnnxError(f"axes {tuple(axes)} of shape {x.shape} must have extent 1")
+    return call.add("reshape", x, shape=tuple(n for a, n in enumerate(x.shape) if a not in axes))
+
+
+@reads("Unsqueeze")
+def read_unsqueeze(call: Call) -> Value:
+    x, given = call.value(0), call.integers_anywhere("axes", 1) or ()
+    rank = x.spec.rank + len(given)
+    axes, extents = call.axes(given, rank), iter(x.shape)
+    if len(axes) != len(given):
+        raise OnnxError(f"axes {given} name an axis twice")
+    return call.add("reshape", x, shape=tuple(1 if a in axes else next(extents) for a in range(rank)))
+
+
+@reads("Transpose")
+def read_transpose(call: Call) -> Value:
+    x = call.value(0)
+    return call.add("permute", x, axes=call.node.integers("perm", tuple(reversed(range(x.spec.rank)))))
+
+
+@reads("Concat")
+def read_concat(call: Call) -> Value:
+    values = call.values()
+    return call.add("concat", *values, axis=call.axis(call.node.integer("axis"), values[0].spec.rank))
+
+
+@reads("Split")
+def read_split(call: Call) -> list[Value]:
+    x = call.value(0)
+    axis = call.axis(call.node.integer("axis", 0), x.spec.rank)
+    sizes, parts = call.integers_anywhere("split", 1), len(call.node.outputs)
+    if sizes is None:
+        step = -(-x.shape[axis] // parts)
+        sizes = tuple(min(step, x.shape[axis] - i * step) for i in range(parts))
+    if len(sizes) != parts or sum(sizes) != x.shape[axis] or min(sizes) < 1:
+        raise OnnxError(f"cannot split axis {axis} of shape {x.shape} into {parts} parts of {sizes}")
+    starts = np.cumsum((0, *sizes)).tolist()
+    return [cut(call, x, axis, start, start + size) for start, size in zip(starts, sizes, strict=False)]
+
+
+def cut(call: Call, x: Value, axis: int, start: int, stop: int, step: int = 1) -> Value:
+    """``x[..., start:stop:step, ...]`` along one axis."""
+    if (start, step) == (0, 1) and stop >= x.shape[axis]:
+        return x
+    rank = x.spec.rank
+    return call.add(
+        "slice",
+        x,
+        starts=tuple(start if a == axis else 0 for a in range(rank)),
+        stops=tuple(stop if a == axis else n for a, n in enumerate(x.shape)),
+        steps=tuple(step if a == axis else 1 for a in range(rank)),
+    )
+
+
+@reads("Slice")
+def read_slice(call: Call) -> Value:
+    x = call.value(0)
+    for axis, limits in slices(call, x.shape):
+        start, stop, step = limits.indices(x.shape[axis])
+        if step < 1:
+            raise OnnxError("slicing backwards (negative steps) is not supported")
+        x = cut(call, x, axis, start, stop, step)
+    return x
+
+
+def slices(call: Call, shape: tuple[int, ...]) -> list[tuple[int, slice]]:
+    """The axes that a ``Slice`` node cuts and the ranges it keeps."""
+    starts, ends = call.integers_anywhere("starts", 1), call.integers_anywhere("ends", 2)
+    if starts is None or ends is None:
+        raise OnnxError("starts and ends are missing")
+    axes = call.integers_anywhere("axes", 3) or tuple(range(len(starts)))
+    steps = call.integers(4, "steps") if call.given(4) else (1,) * len(starts)
+    if not len(starts) == len(ends) == len(axes) == len(steps) or 0 in steps:
+        raise OnnxError(f"starts {starts}, ends {ends}, axes {axes} and steps {steps} do not fit each other")
+    places = [call.axis(a, len(shape)) for a in axes]
+    # an end before the first element, with a negative step, is what slice() calls None
+    return [
+        (a, slice(s, None if t < 0 and e < -shape[a] else e, t))
+        for a, s, e, t in zip(places, starts, ends, steps, strict=True)
+    ]
+
+
+@reads("Gather")
+def read_gather(call: Call) -> Value:
+    """Known places along one axis: one, or several in equal steps, or a few that are put together."""
+    x, indices = call.value(0), call.array(1, "the indices")
+    axis = call.axis(call.node.integer("axis", 0), x.spec.rank)
+    extent = x.shape[axis]
+    places = [int(i) for i in indices.reshape(-1)]
+    if not places or any(not -extent <= i < extent for i in places):
+        raise OnnxError(f"indices {places[:8]} are not all inside axis {axis} of shape {x.shape}")
+    places = [i % extent for i in places]
+    steps = {b - a for a, b in zip(places, places[1:], strict=False)} or {1}
+    if len(steps) == 1 and min(steps) > 0:
+        picked = cut(call, x, axis, places[0], places[-1] + 1, min(steps))
+    else:
+        picked = call.add("concat", *(cut(call, x, axis, i, i + 1) for i in places), axis=axis)
+    shape = (*x.shape[:axis], *indices.shape, *x.shape[axis + 1 :])
+    return picked if picked.shape == shape else call.add("reshape", picked, shape=shape)
+
+
+@reads("Pad")
+def read_pad(call: Call) -> Value:
+    x = call.value(0)
+    if call.node.text("mode", "constant") != "constant":
+        raise OnnxError(f"padding mode {call.node.text('mode')!r} is not supported, only constant")
+    given = call.integers_anywhere("pads", 1) or ()
+    fill = call.scalar(2, "the fill value") if call.given(2) else call.node.number("value", 0.0)
+    axes = call.integers(3, "axes") if call.given(3) else tuple(range(x.spec.rank))
+    if len(given) != 2 * len(axes):
+        raise OnnxError(f"pads {given} must be two numbers for each of the axes {axes}")
+    before, after = [0] * x.spec.rank, [0] * x.spec.rank
+    for i, axis in enumerate(axes):
+        axis = call.axis(axis, x.spec.rank)
+        before[axis], after[axis] = given[i], given[i + len(axes)]
+    for axis in range(x.spec.rank):
+        if before[axis] < 0 or after[axis] < 0:
+            x = cut(call, x, axis, max(0, -before[axis]), x.shape[axis] + min(0, after[axis]))
+    whole = Padding(x, tuple(max(0, n) for n in before), tuple(max(0, n) for n in after), fill)
+    return call.pad(_padded(call, whole), whole) if any(before + after) else x
+
+
+def _padded(call: Call, padding: Padding) -> Value:
+    x = padding.source
+    if padding.fill == 0:
+        shape = tuple(b + n + a for b, n, a in zip(padding.before, x.shape, padding.after, strict=True))
+        return x if shape == x.shape else call.add(
+            "unslice", x, starts=padding.before, steps=(1,) * len(shape), shape=shape
+        )
+    for axis, (before, after) in enumerate(zip(padding.before, padding.after, strict=True)):
+        parts = [_block(call, x, axis, before, padding.fill), x, _block(call, x, axis, after, padding.fill)]
+        present = [p for p in parts if p is not None]
+        x = call.add("concat", *present, axis=axis) if len(present) > 1 else x
+    return x
+
+
+def _block(call: Call, x: Value, axis: int, extent: int, fill: float) -> Value | None:
+    """``extent`` times ``fill`` along ``axis``, otherwise shaped like ``x``; None where nothing is to be added."""
+    if extent == 0:
+        return None
+    return call.add("expand", call.constant(fill), shape=(*x.shape[:axis], extent, *x.shape[axis + 1 :]))
+
+
+@writes("reshape")
+def write_reshape(writing: Writing, node: Node) -> None:
+    writing.make(node, "Reshape", *node.inputs, writing.integers(node.attrs["shape"], "shape"))
+
+
+@writes("slice")
+def write_slice(writing: Writing, node: Node) -> None:
+    (x,), attrs = node.inputs, node.attrs
+    rows = zip(range(x.spec.rank), x.shape, attrs["starts"], attrs["stops"], attrs["steps"], strict=True)
+    rows = [row for row in rows if row[2:] != (0, row[1], 1) and row[2:] != (0, TO_END, 1)]
+    if not rows:
+        writing.make(node, "Identity", x)
+        return
+    axes, _, starts, stops, steps = zip(*rows, strict=True)
+    limits = [writing.integers(numbers, "limits") for numbers in (starts, stops, axes, steps)]
+    writing.make(node, "Slice", x, *limits)
+
+
+@writes("unslice")
+def write_unslice(writing: Writing, node: Node) -> None:
+    """Zeros around, which is all that a network's own padding needs; zeros between elements have no ONNX form."""
+    (x,), attrs = node.inputs, node.attrs
+    if any(step != 1 and n > 1 for step, n in zip(attrs["steps"], x.shape, strict=True)):
+        raise OnnxError(f"'{writing.label(node)}': spreading elements apart has no form in ONNX")
+    (y,) = node.outputs
+    after = [total - start - n for total, start, n in zip(y.shape, attrs["starts"], x.shape, strict=True)]
+    writing.make(node, "Pad", x, writing.integers((*attrs["starts"], *after), "pads"))

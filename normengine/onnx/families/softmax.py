@@ -1,0 +1,36 @@
+"""Softmax: one axis since opset 13; before it, all axes from ``axis`` on taken together."""
+
+from __future__ import annotations
+
+from ...graph import Node, Value
+from ..reading import Call
+from ..table import reads, writes
+from ..writing import Writing
+
+_OPS = {"Softmax": "softmax", "LogSoftmax": "log_softmax"}
+
+
+@reads(*_OPS)
+def read_softmax(call: Call) -> Value:
+    x, op = call.value(0), _OPS[call.node.op_type]
+    rank = x.spec.rank
+    if call.opset >= 13:
+        return call.add(op, x, axis=call.axis(call.node.integer("axis", -1), rank))
+    axis = call.axis(call.node.integer("axis", 1), rank)
+    if axis == rank - 1:
+        return call.add(op, x, axis=axis)
+    rows = call.add("reshape", x, shape=(*x.shape[:axis], -1))
+    return call.add("reshape", call.add(op, rows, axis=axis), shape=x.shape)
+
+
+@writes("softmax", "log_softmax")
+def write_softmax(writing: Writing, node: Node) -> None:
+    op_type = next(theirs for theirs, ours in _OPS.items() if ours == node.op)
+    (x,), axis = node.inputs, node.attrs["axis"]
+    last = x.spec.rank - 1
+    if writing.opset >= 13 or axis == last:
+        writing.make(node, op_type, x, axis=axis)
+        return
+    swap = [last if a == axis else axis if a == last else a for a in range(last + 1)]
+    turned = writing.step(node, op_type, writing.step(node, "Transpose", x, perm=swap), axis=last)
+    writing.make(node, "Transpose", turned, perm=swap)

@@ -1,0 +1,55 @@
+"""One node of an ONNX graph, and the one kind of error that reading a file raises."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+
+class OnnxError(ValueError):
+    """A file cannot be read or a network cannot be written; the message names the file, the node and the reason."""
+
+
+@dataclass(frozen=True, eq=False)
+class OnnxNode:
+    """``label`` is the node's name, or its first output's where it has none; absent inputs are empty strings."""
+
+    op_type: str
+    label: str
+    domain: str
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+    attributes: Mapping[str, Any]
+
+    def __str__(self) -> str:
+        return f"{self.op_type} '{self.label}'"
+
+    def integer(self, name: str, default: int | None = None) -> int:
+        return int(self._get(name, int, "an integer", default))
+
+    def number(self, name: str, default: float | None = None) -> float:
+        return float(self._get(name, float, "a number", default))
+
+    def text(self, name: str, default: str | None = None) -> str:
+        return str(self._get(name, str, "a string", default))
+
+    def integers(self, name: str, default: tuple[int, ...] | None = None) -> tuple[int, ...]:
+        found = self._get(name, tuple, "a list of integers", default)
+        if not all(type(n) is int for n in found):
+            raise OnnxError(f"attribute '{name}' must be a list of integers, got {found}")
+        return tuple(found)
+
+    def tensor(self, name: str) -> np.ndarray:
+        found: np.ndarray = self._get(name, np.ndarray, "a tensor", None)
+        return found
+
+    def _get(self, name: str, kind: type, words: str, default: Any) -> Any:
+        found = self.attributes.get(name, default)
+        if found is None:
+            raise OnnxError(f"attribute '{name}' is missing")
+        if not isinstance(found, kind):
+            raise OnnxError(f"attribute '{name}' must be {words}, got {found!r}")
+        return found

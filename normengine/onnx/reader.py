@@ -1,0 +1,172 @@
+"""An ONNX file as plain Python data: nodes, weights as arrays, inputs and outputs, every size checked first.
+
+This and the writer are the only modules that know protobuf; what follows in the importer works on these records.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+from google.protobuf.message import DecodeError
+
+from .node import OnnxError, OnnxNode
+from .tensors import DTYPES, tensor_array
+
+OLDEST_OPSET = 7
+"""Broadcasting is NumPy's since then."""
+
+MAX_MODEL_BYTES = 2**31 - 1
+
+
+@dataclass(frozen=True)
+class Port:
+    """An input or output of the network: extents are numbers, names (``batch``), or None where the file says nothing."""
+
+    name: str
+    shape: tuple[int | str | None, ...] | None
+    dtype: str
+
+
+@dataclass(frozen=True)
+class OnnxModel:
+    """What a file holds. ``opset`` is the version of the standard operators."""
+
+    source: str
+    opset: int
+    inputs: tuple[Port, ...]
+    outputs: tuple[Port, ...]
+    nodes: tuple[OnnxNode, ...]
+    weights: Mapping[str, np.ndarray]
+    metadata: Mapping[str, str] = field(default_factory=dict)
+
+
+def read_model(source: str | os.PathLike[str] | bytes) -> OnnxModel:
+    """Read a model from a path or from the bytes of a file.
+
+    Raises :class:`OnnxError` (a ValueError) for what is no ONNX model, is damaged, or needs data that is missing;
+    OSError where the file itself cannot be read.
+    """
+    if isinstance(source, (bytes, bytearray, memoryview)):
+        return _parse(bytes(source), "model bytes", None)
+    path = Path(source)
+    if path.is_dir():
+        raise OnnxError(f"{path} is a folder; give the .onnx file in it")
+    if not path.exists():
+        raise FileNotFoundError(f"there is no file {path}")
+    return _parse(path.read_bytes(), str(path), path.parent)
+
+
+def _parse(data: bytes, name: str, folder: Path | None) -> OnnxModel:
+    if not data:
+        raise OnnxError(f"{name} is empty")
+    if len(data) > MAX_MODEL_BYTES:
+        raise OnnxError(f"{name} has {len(data)} bytes; an ONNX file has at most {MAX_MODEL_BYTES}, keep weights beside it")
+    model = onnx.ModelProto()
+    try:
+        model.ParseFromString(data)
+    except DecodeError:
+        raise OnnxError(f"{name} is damaged or not an ONNX file ({len(data)} bytes that do not parse)") from None
+    if not model.HasField("graph") or not model.graph.node and not model.graph.output:
+        raise OnnxError(f"{name} is damaged or not an ONNX file: it has no graph")
+    if len(model.functions):
+        model = _without_functions(model, name)
+    graph = model.graph
+    if len(graph.sparse_initializer):
+        raise OnnxError(f"{name}: sparse weights are not supported; store them dense")
+    weights: dict[str, np.ndarray] = {}
+    for tensor in graph.initializer:
+        if tensor.name in weights:
+            raise OnnxError(f"{name}: two weights are named '{tensor.name}'")
+        weights[tensor.name] = tensor_array(tensor, f"{name}: weight '{tensor.name}'", folder)
+    return OnnxModel(
+        source=name,
+        opset=_opset(model, name),
+        inputs=tuple(_port(v, f"{name}: input") for v in graph.input if v.name not in weights),
+        outputs=tuple(_port(v, f"{name}: output") for v in graph.output),
+        nodes=tuple(_node(n, name, folder) for n in graph.node),
+        weights=weights,
+        metadata={p.key: p.value for p in model.metadata_props},
+    )
+
+
+def _without_functions(model: onnx.ModelProto, name: str) -> onnx.ModelProto:
+    from onnx.inliner import inline_local_functions
+
+    try:
+        return inline_local_functions(model)
+    except RuntimeError as error:
+        raise OnnxError(f"{name}: its functions cannot be put in place: {error}") from None
+
+
+def _opset(model: onnx.ModelProto, name: str) -> int:
+    versions = [o.version for o in model.opset_import if o.domain in ("", "ai.onnx")]
+    if not versions:
+        raise OnnxError(f"{name} is damaged or not an ONNX file: it does not say which opset it uses")
+    newest = onnx.defs.onnx_opset_version()
+    if not OLDEST_OPSET <= versions[0] <= newest:
+        raise OnnxError(f"{name} uses opset {versions[0]}; opsets {OLDEST_OPSET} to {newest} are read, export it with one of them")
+    return int(versions[0])
+
+
+def _port(info: onnx.ValueInfoProto, place: str) -> Port:
+    if not info.type.HasField("tensor_type"):
+        kind = info.type.WhichOneof("value") or "nothing"
+        raise OnnxError(f"{place} '{info.name}' must be a tensor, got {kind}")
+    tensor = info.type.tensor_type
+    if tensor.elem_type not in DTYPES:
+        raise OnnxError(f"{place} '{info.name}' has an element type that is not supported: {_type_name(tensor.elem_type)}")
+    shape: tuple[int | str | None, ...] | None = None
+    if tensor.HasField("shape"):
+        shape = tuple(_extent(d, f"{place} '{info.name}'") for d in tensor.shape.dim)
+    return Port(info.name, shape, DTYPES[tensor.elem_type])
+
+
+def _extent(dim: onnx.TensorShapeProto.Dimension, place: str) -> int | str | None:
+    if dim.HasField("dim_value"):
+        if dim.dim_value < 0:
+            raise OnnxError(f"{place}: extent {dim.dim_value} is negative")
+        return int(dim.dim_value)
+    return dim.dim_param or None
+
+
+def _type_name(elem_type: int) -> str:
+    try:
+        return str(onnx.TensorProto.DataType.Name(elem_type))
+    except ValueError:
+        return f"number {elem_type}"
+
+
+def _node(proto: onnx.NodeProto, name: str, folder: Path | None) -> OnnxNode:
+    label = proto.name or next((o for o in proto.output if o), "") or proto.op_type
+    attributes: dict[str, Any] = {}
+    for attribute in proto.attribute:
+        attributes[attribute.name] = _attribute(attribute, f"{name}: {proto.op_type} '{label}'", folder)
+    domain = "" if proto.domain == "ai.onnx" else proto.domain
+    return OnnxNode(proto.op_type, label, domain, tuple(proto.input), tuple(proto.output), attributes)
+
+
+def _attribute(attribute: onnx.AttributeProto, place: str, folder: Path | None) -> Any:
+    kind = attribute.type
+    kinds = onnx.AttributeProto
+    if kind == kinds.FLOAT:
+        return float(attribute.f)
+    if kind == kinds.INT:
+        return int(attribute.i)
+    if kind == kinds.STRING:
+        return attribute.s.decode("utf-8", errors="replace")
+    if kind == kinds.FLOATS:
+        return tuple(map(float, attribute.floats))
+    if kind == kinds.INTS:
+        return tuple(map(int, attribute.ints))
+    if kind == kinds.STRINGS:
+        return tuple(s.decode("utf-8", errors="replace") for s in attribute.strings)
+    if kind == kinds.TENSOR:
+        return tensor_array(attribute.t, f"{place}: attribute '{attribute.name}'", folder)
+    return None  # graphs, types and sparse tensors: no supported operator has them
+

@@ -1,0 +1,146 @@
+"""What a family's reading function works with: one ONNX node, what is known of its inputs, and the graph to add to."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ..graph import Node, Spec, Value
+from .node import OnnxError, OnnxNode
+
+if TYPE_CHECKING:
+    from .importer import Reading
+
+
+@dataclass(frozen=True)
+class Padding:
+    """How a padded value was made: ``source`` with ``before`` and ``after`` elements of ``fill`` on each axis."""
+
+    source: Value
+    before: tuple[int, ...]
+    after: tuple[int, ...]
+    fill: float
+
+
+class Call:
+    """One node being read: its inputs by position, its attributes, and the graph to add to."""
+
+    def __init__(self, reading: Reading, node: OnnxNode) -> None:
+        self._reading = reading
+        self.node = node
+        self.opset = reading.model.opset
+
+    def given(self, index: int) -> bool:
+        """Whether the optional input is there."""
+        return index < len(self.node.inputs) and bool(self.node.inputs[index])
+
+    def value(self, index: int) -> Value:
+        return self._reading.value(self.name(index), f"input {index}")
+
+    def values(self) -> list[Value]:
+        return [self.value(i) for i in range(len(self.node.inputs))]
+
+    def shape(self, index: int) -> tuple[int, ...]:
+        """The input's extents, whether it is known or computed."""
+        known = self.known(index)
+        return self.value(index).shape if known is None else known.shape
+
+    def known(self, index: int) -> np.ndarray | None:
+        """The input's array where it is known while reading."""
+        return self._reading.known.get(self.name(index))
+
+    def array(self, index: int, what: str) -> np.ndarray:
+        """The input's array, which must be known; ``what`` names it in the error."""
+        found = self.known(index)
+        if found is None:
+            raise OnnxError(f"{what} must be known before the network runs, but '{self.name(index)}' is computed by it")
+        return found
+
+    def integers(self, index: int, what: str) -> tuple[int, ...]:
+        """A known input as integers."""
+        found = self.array(index, what)
+        if found.dtype.kind not in "iu":
+            raise OnnxError(f"{what} must be integers, got {found.dtype}")
+        return tuple(map(int, found.reshape(-1)))
+
+    def scalar(self, index: int, what: str) -> float:
+        """A known input of one element."""
+        found = self.array(index, what)
+        if found.size != 1:
+            raise OnnxError(f"{what} must be one number, got shape {found.shape}")
+        return float(found.reshape(()))
+
+    def integers_anywhere(self, attribute: str, index: int) -> tuple[int, ...] | None:
+        """Integers that are an attribute in older opsets and an input in newer ones; None where absent."""
+        if self.given(index):
+            return self.integers(index, attribute)
+        return self.node.integers(attribute) if attribute in self.node.attributes else None
+
+    def alone(self, index: int) -> bool:
+        """Whether no other node reads this input and it is no output of the network."""
+        return self._reading.readers[self.name(index)] == 1
+
+    def producer(self, value: Value) -> Node | None:
+        """The node that makes ``value``, where that was one of the last few."""
+        return next((n for n in reversed(self._reading.builder.nodes) if value in n.outputs), None)
+
+    def constant(self, array: np.ndarray | float, name: str | None = None) -> Value:
+        array = np.asarray(array, np.float32) if isinstance(array, (int, float)) else array
+        return self._reading.constant(array, name)
+
+    def add(self, op: str, *inputs: Value, **attrs: Any) -> Value:
+        made = self._reading.builder.add(op, *inputs, **attrs)
+        checked(made.spec)
+        return made
+
+    def pad(self, value: Value, padding: Padding) -> Value:
+        """Remember how ``value`` was padded, so that a layer that reads it can pad by itself."""
+        self._reading.paddings[value] = padding
+        return value
+
+    def padding(self, index: int) -> Padding | None:
+        name = self.name(index)
+        return self._reading.paddings.get(self._reading.values[name]) if name in self._reading.values else None
+
+    def axis(self, axis: int, rank: int) -> int:
+        """``axis`` counted from the front."""
+        if not -rank <= axis < rank:
+            raise OnnxError(f"axis {axis} is not one of the {rank} axes of its input")
+        return axis % rank
+
+    def axes(self, axes: Sequence[int], rank: int) -> tuple[int, ...]:
+        return tuple(sorted({self.axis(a, rank) for a in axes}))
+
+    def name(self, index: int) -> str:
+        if not self.given(index):
+            raise OnnxError(f"input {index} is missing")
+        return self.node.inputs[index]
+
+
+def _memory() -> int:
+    if hasattr(os, "sysconf") and "SC_PHYS_PAGES" in os.sysconf_names:
+        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    return 2**36
+
+
+MEMORY = _memory()
+"""Bytes that one array of a network may have at most: the machine's memory."""
+
+
+def checked(spec: Spec) -> Spec:
+    if spec.nbytes > MEMORY:
+        raise OnnxError(f"an array of shape {spec.shape} takes {spec.nbytes} bytes, more than this machine's {MEMORY}")
+    return spec
+
+
+def bounded(shape: Sequence[int], itemsize: int = 8) -> tuple[int, ...]:
+    """``shape``, checked before an array of it is made."""
+    shape = tuple(int(n) for n in shape)
+    if any(n < 0 for n in shape) or math.prod(shape) * itemsize > MEMORY:
+        raise OnnxError(f"an array of shape {shape} cannot be made: extents are negative or exceed the memory")
+    return shape

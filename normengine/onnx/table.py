@@ -1,0 +1,52 @@
+"""The tables that the families fill: how an ONNX operator is read, and how an operator of the graph is written."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, TypeVar
+
+import numpy as np
+
+from ..graph import Node, Value
+
+if TYPE_CHECKING:
+    from .reading import Call
+    from .writing import Writing
+
+Reader = Callable[["Call"], "Value | np.ndarray | Sequence[Value | np.ndarray]"]
+Evaluator = Callable[["Call"], "Sequence[np.ndarray]"]
+Writer = Callable[["Writing", Node], None]
+
+READERS: dict[str, Reader] = {}
+"""By ONNX operator: adds nodes that mean the same and returns what the outputs stand for, in order."""
+
+EVALUATORS: dict[str, Evaluator] = {}
+"""By ONNX operator: the outputs' arrays where all inputs are known arrays; tried before the reader."""
+
+WRITERS: dict[str, Writer] = {}
+"""By the graph's operator: adds ONNX nodes that make the node's outputs."""
+
+_Function = TypeVar("_Function", bound=Callable[..., object])
+
+
+def _entering(table: dict[str, _Function], names: tuple[str, ...]) -> Callable[[_Function], _Function]:
+    def enter(function: _Function) -> _Function:
+        for name in names:
+            if name in table:
+                raise KeyError(f"{name} has two entries in the table")
+            table[name] = function
+        return function
+
+    return enter
+
+
+def reads(*op_types: str) -> Callable[[Reader], Reader]:
+    return _entering(READERS, op_types)
+
+
+def evaluates(*op_types: str) -> Callable[[Evaluator], Evaluator]:
+    return _entering(EVALUATORS, op_types)
+
+
+def writes(*ops: str) -> Callable[[Writer], Writer]:
+    return _entering(WRITERS, ops)

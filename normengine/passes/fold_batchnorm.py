@@ -1,0 +1,180 @@
+"""Batch normalization with constant statistics is an affine map of each channel: a convolution or linear layer next
+to it takes it into its own weight and bias.
+
+With ``scale = weight / sqrt(running_var + eps)`` and ``shift = bias - running_mean * scale``:
+
+- behind a layer, ``scale * (W x + b) + shift = (scale W) x + (scale b + shift)``, always;
+- before a layer, ``W (scale x + shift) + b = (W scale) x + (b + sum W shift)``, where the layer pads with nothing or
+  ``shift`` is zero: zeros that a convolution pads with would have to be shifted too.
+
+Everything is computed in float64 and rounded to float32 once. See Jacob et al., arXiv 1712.05877, section 3.2.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from ..graph import Graph, Node, Spec, Value, check
+
+_LAYERS = {"conv2d": "convolution", "linear": "linear layer"}
+
+
+@dataclass(frozen=True)
+class Folding:
+    """What became of one batch normalization: ``into`` names the layers that took it, or ``reason`` says why it
+    stayed (``into`` is empty then)."""
+
+    batch_norm: str
+    into: tuple[str, ...] = ()
+    reason: str = ""
+
+
+class _Stays(Exception):
+    """Why a batch normalization cannot be folded in one direction."""
+
+
+def fold_batchnorm(graph: Graph) -> tuple[Graph, tuple[Folding, ...]]:
+    """Fold each ``batch_norm`` node of ``graph`` into the ``conv2d`` or ``linear`` nodes beside it where that is exact.
+
+    Only constants can be folded: bind the state to its arrays first. Returns the new graph and what became of each
+    batch normalization, in the graph's order. A folded weight keeps its name; a bias that a layer did not have gets
+    the layer's name and ``.bias``.
+    """
+    editor = _Editor(graph)
+    found = tuple(editor.fold(node) for node in graph.nodes if node.op == "batch_norm")
+    return editor.graph(), found
+
+
+class _Editor:
+    """The graph while nodes are exchanged: values keep their identity, so no reader has to be told."""
+
+    def __init__(self, graph: Graph) -> None:
+        self._graph = graph
+        self._nodes = list(graph.nodes)
+        self._constants = dict(graph.constants)
+        self._results = set(graph.results())
+        self._labels = labels(graph)
+
+    def graph(self) -> Graph:
+        whole = replace(self._graph, nodes=tuple(self._nodes), constants=self._constants)
+        return check(whole.pruned())
+
+    def fold(self, norm: Node) -> Folding:
+        name = self._labels[norm]
+        try:
+            scale, shift = self._affine(norm)
+        except _Stays as reason:
+            return Folding(name, reason=str(reason))
+        try:
+            return Folding(name, (self._into_layer_before(norm, scale, shift),))
+        except _Stays as reason:
+            before = str(reason)
+        try:
+            return Folding(name, self._into_layers_behind(norm, scale, shift))
+        except _Stays:
+            return Folding(name, reason=before)
+
+    def _affine(self, norm: Node) -> tuple[np.ndarray, np.ndarray]:
+        arrays = [self._constants.get(v) for v in norm.inputs[1:]]
+        if any(a is None for a in arrays):
+            raise _Stays("its weight and statistics are not constants")
+        weight, bias, mean, var = (np.asarray(a, np.float64) for a in arrays)
+        with np.errstate(all="ignore"):
+            scale = weight / np.sqrt(var + float(norm.attrs["eps"]))
+            shift = bias - mean * scale
+        if not (_fits(scale) and _fits(shift)):
+            raise _Stays("its scale or shift is no finite float32 number")
+        return scale, shift
+
+    def _into_layer_before(self, norm: Node, scale: np.ndarray, shift: np.ndarray) -> str:
+        x = norm.inputs[0]
+        layer = next((n for n in self._nodes if x in n.outputs), None)
+        if layer is None:
+            raise _Stays("its input is an input of the network")
+        if layer.op not in _LAYERS:
+            raise _Stays(f"its input comes from '{self._labels[layer]}', neither a convolution nor a linear layer")
+        if x in self._results:
+            raise _Stays("its input is also an output of the network")
+        others = [n for n in self._nodes if x in n.inputs and n is not norm]
+        if others:
+            raise _Stays("its input is also read by " + ", ".join(f"'{self._labels[n]}'" for n in others))
+        weight, bias = self._parameters(layer)
+        columns = scale.reshape(-1, *[1] * (weight.ndim - 1))
+        self._exchange(layer, layer.inputs[0], weight * columns, bias * scale + shift, norm.outputs)
+        self._nodes.remove(norm)
+        return self._labels[layer]
+
+    def _into_layers_behind(self, norm: Node, scale: np.ndarray, shift: np.ndarray) -> tuple[str, ...]:
+        (y,) = norm.outputs
+        readers = [n for n in self._nodes if y in n.inputs]
+        if not readers or y in self._results:
+            raise _Stays("its output is an output of the network")
+        if any(n.op not in _LAYERS or n.inputs[0] is not y for n in readers):
+            raise _Stays("its output is read by other operators")
+        if any(shift) and any(any(n.attrs.get("padding", ())) for n in readers):
+            raise _Stays("a convolution behind it pads with zeros")
+        folded = []
+        for layer in readers:
+            weight, bias = self._parameters(layer)
+            groups = layer.attrs.get("groups", 1)
+            rows = weight.reshape(groups, weight.shape[0] // groups, -1)  # one group: (outputs, inputs * kernel)
+            kernel = weight[0, 0].size
+            scales = np.repeat(scale.reshape(groups, 1, -1), kernel, axis=2)
+            shifts = np.repeat(shift.reshape(groups, 1, -1), kernel, axis=2)
+            folded.append(((rows * scales).reshape(weight.shape), bias + (rows * shifts).sum(axis=2).reshape(-1)))
+        if not all(_fits(w) and _fits(b) for w, b in folded):
+            raise _Stays("the folded weight is no finite float32 number")
+        for layer, (weight, bias) in zip(readers, folded, strict=True):
+            self._exchange(layer, norm.inputs[0], weight, bias, layer.outputs)
+        self._nodes.remove(norm)
+        return tuple(self._labels[layer] for layer in readers)
+
+    def _parameters(self, layer: Node) -> tuple[np.ndarray, np.ndarray]:
+        """Weight and bias in float64, the bias zero where the layer has none."""
+        arrays = [self._constants.get(v) for v in layer.inputs[1:]]
+        if any(a is None for a in arrays):
+            raise _Stays(f"the weight of '{self._labels[layer]}' is not a constant")
+        weight = np.asarray(arrays[0], np.float64)
+        bias = np.asarray(arrays[1], np.float64) if len(arrays) > 1 else np.zeros(weight.shape[0])
+        return weight, bias
+
+    def _exchange(
+        self, layer: Node, x: Value, weight: np.ndarray, bias: np.ndarray, outputs: tuple[Value, ...]
+    ) -> None:
+        """Put ``layer`` on the input ``x`` with new parameters, making ``outputs``."""
+        if not (_fits(weight) and _fits(bias)):
+            raise _Stays("the folded weight is no finite float32 number")
+        stem = layer.inputs[1].name
+        stem = stem.removesuffix(".weight") if stem.endswith(".weight") else layer.layer or stem
+        bias_name = layer.inputs[2].name if len(layer.inputs) > 2 else f"{stem}.bias"
+        parameters = (self._constant(layer.inputs[1].name, weight), self._constant(bias_name, bias))
+        made = replace(layer, inputs=(x, *parameters), outputs=outputs)
+        self._nodes[self._nodes.index(layer)] = made
+        self._labels[made] = self._labels[layer]
+
+    def _constant(self, name: str, array: np.ndarray) -> Value:
+        array = np.ascontiguousarray(array, dtype=np.float32)
+        value = Value(name, Spec.of(array))
+        self._constants[value] = array
+        return value
+
+
+def labels(graph: Graph) -> dict[Node, str]:
+    """What to call each node: its layer, where that names this node alone, else the layer and the operator."""
+    layers = Counter(node.layer for node in graph.nodes)
+    containers = {layer[:i] for layer in layers for i, c in enumerate(layer) if c == "."} | {""}
+    alone = {layer for layer, count in layers.items() if count == 1 and layer not in containers}
+    names: dict[Node, str] = {}
+    for node in graph.nodes:
+        own = node.layer in alone or (node.op in (*_LAYERS, "batch_norm") and node.layer not in containers)
+        names[node] = node.layer if own else f"{node.layer}.{node.op}".lstrip(".")
+    return names
+
+
+def _fits(array: np.ndarray) -> bool:
+    """Whether every number stays finite in float32."""
+    return bool(np.all(np.abs(array) <= np.finfo(np.float32).max))
+
