@@ -68,7 +68,7 @@ def elementwise_call(
     )
     tasks, rows_per_task, block = chain_launch(extents)
     arguments_: list[Argument] = [p for p, _, _ in (*reads, *writes)]
-    arguments_ += [*extents, *(s for strides in walks for s in strides), rows_per_task, block]
+    arguments_ += [*extents, *(s for strides in walks for s in strides), rows_per_task, block, *chain.constants()]
     names = "+".join(step.function for step in steps)
     return Call(
         op="chain",

@@ -1,0 +1,273 @@
+"""Elementwise chains: a description of one loop over memory, the Python source made of it, and its machine code.
+
+A :class:`Chain` reads some inputs, computes steps (functions of :mod:`.scalars`) and stores some of their results, for
+every position of an iteration space of 1 to 6 dimensions. The last dimension is the inner loop, the others count rows.
+The kernel's 8-byte slots, which :func:`chain_args` fills, are ::
+
+    input pointers, output pointers, extents (rank), strides of input 0 (rank), ..., strides of output 0 (rank), ...,
+    strides of index operand 0 (rank), ..., rows_per_task, block, constants (as C doubles)
+
+Strides count elements. A task is ``rows_per_task`` rows, or ``block`` elements where the rank is 1; every row and
+every block is computed by itself, so the result has the same bits however the tasks are shared out.
+
+No two operands of a chain may overlap in memory, except inputs among themselves and an output with the one input that
+``aliases`` says it is, element by element: the code relies on it. Constants are slots, not code, so chains that differ
+in them alone share one kernel. Transcendental steps compute in float32 whatever their arguments.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from .inline import PRIMITIVES, Inliner
+
+Ref = tuple[str, int | float]
+ELEMENTS_PER_TASK = 16384
+MAX_RANK = 6
+
+
+@dataclass(frozen=True)
+class Operand:
+    """One array: ``stride`` is that of the innermost loop, "zero", "one" or "any"."""
+
+    dtype: str
+    stride: str
+
+
+@dataclass(frozen=True)
+class Step:
+    """One result: ``function`` of :mod:`.scalars` on ``arguments``, converted to ``dtype``.
+
+    A Ref is ``("input", k)``, ``("step", k)`` (an earlier one), ``("constant", number)``, a float32, or
+    ``("index", k)``: the k-th index operand, ``sum(i_d * stride_d)`` as uint32.
+    """
+
+    function: str
+    arguments: tuple[Ref, ...]
+    dtype: str
+
+
+@dataclass(frozen=True)
+class Chain:
+    """A chain; ``results[o]`` is the step that output o stores, ``aliases`` are (output, input) pairs that are the
+    same memory element by element. An output of stride "zero" is for an inner extent of 1."""
+
+    rank: int
+    inputs: tuple[Operand, ...]
+    outputs: tuple[Operand, ...]
+    results: tuple[int, ...]
+    indices: int
+    aliases: tuple[tuple[int, int], ...]
+    steps: tuple[Step, ...]
+
+    def constants(self) -> tuple[float, ...]:
+        """The values of the constant slots, in order of first use."""
+        refs = (ref for step in self.steps for ref in step.arguments)
+        found = dict.fromkeys(struct.pack("d", value) for kind, value in refs if kind == "constant")
+        return tuple(struct.unpack("d", bits)[0] for bits in found)
+
+    def source(self) -> str:
+        """The module that :func:`compile_chain` compiles; chains of equal source share their code."""
+        return _Writer(self).source()
+
+
+def chain_launch(extents: Sequence[int]) -> tuple[int, int, int]:
+    """``(tasks, rows_per_task, block)`` for an iteration space, about 16K elements a task."""
+    *outer, inner = extents
+    if not outer:
+        return -(-inner // ELEMENTS_PER_TASK), 1, ELEMENTS_PER_TASK
+    rows = int(np.prod(outer, dtype=np.int64)) if inner else 0
+    rows_per_task = max(1, ELEMENTS_PER_TASK // max(inner, 1))
+    return -(-rows // rows_per_task), rows_per_task, ELEMENTS_PER_TASK
+
+
+def chain_args(
+    chain: Chain,
+    pointers: Sequence[int],
+    extents: Sequence[int],
+    strides: Sequence[Sequence[int]],
+    rows_per_task: int,
+    block: int,
+) -> np.ndarray:
+    """The int64 slots of one call.
+
+    ``pointers`` are the addresses of the inputs, then of the outputs (zeros to be filled in later will do);
+    ``strides`` has one entry for each input, output and index operand, in that order.
+    """
+    operands = len(chain.inputs) + len(chain.outputs)
+    assert len(pointers) == operands and len(strides) == operands + chain.indices and len(extents) == chain.rank
+    assert all(len(s) == chain.rank for s in strides)
+    numbers = [*pointers, *extents, *(s for each in strides for s in each), rows_per_task, block]
+    return np.concatenate([np.array(numbers, np.int64), np.array(chain.constants(), np.float64).view(np.int64)])
+
+
+_compiled: dict[str, Any] = {}
+
+
+def compile_chain(chain: Chain) -> int:
+    """Address of the chain's kernel, from memory, from the disk cache or compiled now."""
+    source = chain.source()
+    if source not in _compiled:
+        _compiled[source] = _compile(source)
+    return int(_compiled[source].address)
+
+
+def _compile(source: str) -> Any:
+    import inspect
+
+    from . import abi
+    from .cache import cache_folder, compile_function, digest, write_atomically
+
+    name = digest(source, inspect.getsource(abi))
+    folder = cache_folder() / "chains"
+    code = folder / f"{name}.code"
+    if not code.exists():
+        write_atomically(folder / f"{name}.py", source.encode())
+    space: dict[str, Any] = {"__name__": f"chain_{name}"}
+    exec(compile(source, str(folder / f"{name}.py"), "exec"), space)
+    return compile_function(space["chain"], code, {"contract"})
+
+
+_STORAGE = {"bool": "uint8"}
+_TYPES = ("float32", "float64", "int32", "int64", "uint8", "uint32", "uint64")
+
+
+class _Writer:
+    """Writes the source of one chain. Variables: ``n`` extents, ``i`` positions, ``p`` where an operand's row begins,
+    ``s`` inner strides, ``x`` loaded inputs, ``v`` steps, ``k`` constants; ``C`` are the scalar functions' own."""
+
+    def __init__(self, chain: Chain) -> None:
+        assert 1 <= chain.rank <= MAX_RANK
+        self.chain = chain
+        self.outer = range(chain.rank - 1)
+        self.alias = dict(chain.aliases)
+        named = [(f"x{k}", k, o) for k, o in enumerate(chain.inputs)]
+        count = len(chain.inputs)
+        named += [(f"y{k}", count + k, o) for k, o in enumerate(chain.outputs) if k not in self.alias]
+        count += len(chain.outputs)
+        self.arrays = named
+        self.names = [(name, number, o.stride) for name, number, o in named]
+        self.names += [(f"index{k}", count + k, "any") for k in range(chain.indices)]
+        self.extents = count
+        self.strides = count + chain.rank
+        self.tail = self.strides + chain.rank * (count + chain.indices)
+        self.constants = {struct.pack("d", value): j for j, value in enumerate(chain.constants())}
+        self.inliner = Inliner()
+
+    def source(self) -> str:
+        body = self._body()
+        constants = [f"{name} = {value}" for name, value in self.inliner.constants.items()]
+        return "\n".join([*self._head(), *constants, "", "", *body, ""])
+
+    def _head(self) -> list[str]:
+        chain, rank = self.chain, self.chain.rank
+        lines = [
+            '"""' + "; ".join(self._summary(j, step) for j, step in enumerate(chain.steps)) + '"""',
+            "import numpy as np",
+            f"from numba import {', '.join(_TYPES)}",
+            f"from normengine.kernels.abi import array, double_of, row, {', '.join(PRIMITIVES)}",
+            "",
+        ]
+        sizes = {}
+        for turn, (name, _, operand) in enumerate(self.arrays):
+            dtype = _STORAGE.get(operand.dtype, operand.dtype)
+            sizes[name] = np.dtype(dtype).itemsize
+            lines.append(f'load_{name}, store_{name} = array("{dtype}", {turn}, {len(self.arrays)})')
+        if self.outer:
+            for name, number, _ in self.names:
+                pointer, size = (number, sizes[name]) if name in sizes else (-1, 1)
+                lines.append(f"row_{name} = row({pointer}, {self.strides + number * rank}, {size})")
+        return lines
+
+    def _summary(self, number: int, step: Step) -> str:
+        return f"v{number} = {step.function}({', '.join(self._variable(ref) for ref in step.arguments)})"
+
+    def _body(self) -> list[str]:
+        rank = self.chain.rank
+        lines = [f"n{d} = args[{self.extents + d}]" for d in range(rank)]
+        for name, number, stride in self.names:
+            if stride == "any":
+                lines.append(f"s{name} = args[{self.strides + number * rank + rank - 1}]")
+        slots = range(self.tail + 2, self.tail + 2 + len(self.constants))
+        lines += [f"k{j} = float32(double_of(args[{slot}]))" for j, slot in enumerate(slots)]
+        lines += self._rows() if self.outer else self._blocks()
+        return ["def chain(args, begin, end, thread):", *("    " + line for line in lines)]
+
+    def _blocks(self) -> list[str]:
+        lines = [f"p{name} = args[{number}]" for name, number, _ in self.arrays]
+        lines += [f"pindex{k} = 0" for k in range(self.chain.indices)]
+        lines += [f"block = args[{self.tail + 1}]", "for task in range(begin, end):"]
+        body = ["first = task * block", "last = min(first + block, n0)", *self._inner("range(first, last)")]
+        return lines + ["    " + line for line in body]
+
+    def _rows(self) -> list[str]:
+        lines = [
+            f"rows = args[{self.tail}]",
+            "first = begin * rows",
+            f"last = min(end * rows, {' * '.join(f'n{d}' for d in self.outer)})",
+        ]
+        rest = "first"
+        for d in reversed(self.outer):
+            lines.append(f"i{d} = {rest} % n{d}" if d else f"i{d} = {rest}")
+            rest = f"({rest} // n{d})"
+        lines.append("for _ in range(first, last):")
+        positions = "".join(f"i{d}, " for d in self.outer)
+        body = [f"p{name} = row_{name}(args, ({positions}))" for name, _, _ in self.names]
+        body += self._inner(f"range(n{self.chain.rank - 1})")
+        indent = ""
+        for d in reversed(self.outer):
+            body.append(f"{indent}i{d} += 1")
+            if d:
+                body += [f"{indent}if i{d} == n{d}:", f"{indent}    i{d} = 0"]
+                indent += "    "
+        return lines + ["    " + line for line in body]
+
+    def _inner(self, positions: str) -> list[str]:
+        chain = self.chain
+        before: list[str] = []
+        body = self.inliner.lines
+
+        def move(name: str, stride: str) -> str:
+            return {"zero": "0", "one": "j", "any": f"j * s{name}"}[stride]
+
+        for k, operand in enumerate(chain.inputs):
+            load = f"load_x{k}(px{k}, {move(f'x{k}', operand.stride)})"
+            load = f"{load} != uint8(0)" if operand.dtype == "bool" else load
+            (before if operand.stride == "zero" else body).append(f"x{k} = {load}")
+        for k in range(chain.indices):
+            body.append(f"index{k} = uint32(pindex{k} + j * sindex{k})")
+        for j, step in enumerate(chain.steps):
+            result = self.inliner.call(step.function, [self._variable(ref) for ref in step.arguments])
+            body.append(f"v{j} = {self._converted(result, step)}")
+        for k, operand in enumerate(chain.outputs):
+            name = f"x{self.alias[k]}" if k in self.alias else f"y{k}"
+            value = f"v{chain.results[k]}"
+            value = f"uint8({value})" if operand.dtype == "bool" else value
+            body.append(f"store_{name}(p{name}, {move(name, operand.stride)}, {value})")
+        return [*before, f"for j in {positions}:", *("    " + line for line in body)]
+
+    def _variable(self, ref: Ref) -> str:
+        kind, value = ref
+        if kind == "constant":
+            return f"k{self.constants[struct.pack('d', value)]}"
+        return {"input": "x", "step": "v", "index": "index"}[kind] + str(value)
+
+    def _dtype(self, ref: Ref) -> str:
+        kind, value = ref
+        if kind == "input":
+            return self.chain.inputs[int(value)].dtype
+        if kind == "step":
+            return self.chain.steps[int(value)].dtype
+        return "uint32" if kind == "index" else "float32"
+
+    def _converted(self, result: str, step: Step) -> str:
+        if step.dtype == "float32" and all(self._dtype(ref) == "float32" for ref in step.arguments):
+            return result
+        if step.dtype == "bool":
+            return result if all(self._dtype(ref) == "bool" for ref in step.arguments) else f"({result}) != 0"
+        return f"{step.dtype}({result})"
