@@ -72,7 +72,7 @@ time.sleep(0.05)
 
 def run(script: str) -> None:
     # Python 3.12 and later warn of every fork of a process that has threads, which is what is tested here.
-    command = [sys.executable, "-W", "error", "-W", "ignore:.*fork:DeprecationWarning", "-c", PRELUDE + script]
+    command = [sys.executable, "-W", "error", "-W", "ignore:This process:DeprecationWarning", "-c", PRELUDE + script]
     done = subprocess.run(command, capture_output=True, text=True, timeout=120, env=os.environ, check=False)
     assert (done.returncode, done.stderr) == (0, "")
 
