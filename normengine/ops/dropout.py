@@ -64,7 +64,7 @@ def bernoulli(first: np.ndarray, second: np.ndarray, p: float) -> np.ndarray:
 
 def gaussian(first: np.ndarray, second: np.ndarray, p: float) -> np.ndarray:
     """``N(1, p / (1 - p))`` (Srivastava et al., 2014, section 10), by Box and Muller's transform of both words."""
-    radius = np.sqrt(-2.0 * np.log(_unit(first) + 2.0**-24))
+    radius = np.sqrt(-2.0 * np.log(1.0 - _unit(first)))
     return 1.0 + math.sqrt(p / (1.0 - p)) * radius * np.cos(2.0 * math.pi * _unit(second))
 
 

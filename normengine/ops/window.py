@@ -34,16 +34,16 @@ def output_size(size: Pair, attrs: Attrs, kernel: Pair) -> Pair:
         before, after = padding[axis], padding[axis + 2]
         reach = dilation[axis] * (kernel[axis] - 1) + 1
         room = size[axis] + before + after - reach
-        if room < 0:
+        count = room // stride[axis] + 1
+        if attrs.get("ceil_mode", False):
+            count = -(-room // stride[axis]) + 1
+            if (count - 1) * stride[axis] >= size[axis] + before:
+                count -= 1
+        if count < 1:
             raise OperatorError(
                 f"kernel {kernel} with dilation {dilation} covers {reach} {('rows', 'columns')[axis]}, the input has "
                 f"{size[axis]} (H, W = {size}) and padding {padding} (top, left, bottom, right)"
             )
-        count = room // stride[axis] + 1
-        if attrs.get("ceil_mode", False) and room % stride[axis]:
-            count += 1
-            if (count - 1) * stride[axis] >= size[axis] + before:
-                count -= 1
         result.append(count)
     return result[0], result[1]
 

@@ -16,7 +16,7 @@ DIFFERENTIABLE = [
     for p in CASES
     if OPS[p.values[0]].gradient is not None and p.values[1].differentiable
 ]
-CONSTANT_INPUTS = {"batch_norm": (3, 4), "cross_entropy": (2,), "cross_entropy_with_weight": (2,)}
+CONSTANT_INPUTS = {"batch_norm": (3, 4), "cross_entropy": (2,)}
 """Inputs that count as constants although the output depends on them smoothly, as in PyTorch."""
 
 
@@ -114,3 +114,11 @@ def test_every_operator_belongs_to_the_file_that_registered_it() -> None:
         }
         assert len(files) <= 1, f"{name} is spread over {sorted(files)}"
         assert files <= {family.__name__ for family in FAMILIES}
+
+
+def test_derivatives_live_with_their_operators() -> None:
+    for name in OPS:
+        base = name.removesuffix("_grad")
+        if base != name and base in OPS:
+            assert OPS[name].infer.__module__ in (OPS[base].infer.__module__, "normengine.ops.rules")
+            assert OPS[base].gradient is not None
