@@ -1,0 +1,100 @@
+"""What a trainer refuses, in words, and what a refused batch leaves unchanged."""
+
+import re
+
+import numpy as np
+import pytest
+
+import normengine as ne
+from normengine import nn, optim
+from normengine.data import DataLoader
+
+
+def trainer():
+    ne.manual_seed(0)
+    model = nn.Sequential(nn.Conv2d(1, 4, 3, bias=False), nn.BatchNorm2d(4), nn.ReLU(), nn.Flatten(), nn.Linear(16, 3))
+    optimizer = optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
+    return ne.Trainer(model, optimizer, nn.CrossEntropyLoss(), seed=0)
+
+
+@pytest.fixture
+def data():
+    rng = np.random.default_rng(0)
+    return rng.normal(size=(20, 1, 4, 4)).astype(np.float32), rng.integers(0, 3, 20)
+
+
+def state(owner):
+    return {name: np.array(array) for name, array in owner.model.state_dict().items()}
+
+
+def test_bad_label_names_epoch_and_batch(data):
+    x, y = data
+    y[9] = 3
+    owner = trainer()
+    batches = [(x[:8], y[:8]), (x[8:16], y[8:16])]
+    seen = []
+    with pytest.raises(ValueError, match=r"epoch 1, batch 2: .*labels must be in 0\.\.2 for 3 classes, got 3") as error:
+        owner.fit((seen.append(state(owner)) or batch for batch in batches), epochs=1, progress=False)
+    assert type(error.value) is ValueError
+    assert all(np.array_equal(seen[1][name], array) for name, array in state(owner).items())
+    assert not len(owner.history)
+
+
+def test_loss_that_is_not_finite_names_epoch_and_batch(data):
+    x, y = data
+    x[12] = np.nan
+    with pytest.raises(FloatingPointError, match="epoch 1, batch 2: .*the loss is nan"):
+        trainer().fit(x, y, epochs=1, batch_size=10, shuffle=False, progress=False)
+
+
+def test_images_that_do_not_fit_name_the_layer(data):
+    x, y = data
+    with pytest.raises(ValueError, match="epoch 1, batch 1: .*Conv2d '0': input has 2 channels, weight expects 1"):
+        trainer().fit(np.concatenate([x, x], axis=1), y, epochs=1, progress=False)
+
+
+def test_integer_images(data):
+    x, y = data
+    with pytest.raises(ValueError, match=re.escape("convert with x.astype(np.float32) / 255")):
+        trainer().fit((255 * x).astype(np.uint8), y, epochs=1, progress=False)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda x, y: {"y": y[:19]}, r"one entry a sample, got shapes \(20, 1, 4, 4\) and \(19,\)"),
+        (lambda x, y: {"x": x[:0], "y": y[:0]}, "the data set has no samples"),
+        (lambda x, y: {"y": None}, "y is missing"),
+        (lambda x, y: {"epochs": -1}, "epochs must be an integer of 0 or more, got -1"),
+        (lambda x, y: {"epochs": 1.5}, "epochs must be an integer of 0 or more, got 1.5"),
+        (lambda x, y: {"batch_size": 0}, "batch_size must be a positive integer, got 0"),
+        (lambda x, y: {"x": iter([(x, y)]), "y": None}, "a generator gives its batches once"),
+        (lambda x, y: {"x": DataLoader((x, y)), "y": None, "validation": 0.5}, "validation must be arrays"),
+        (lambda x, y: {"x": [], "y": None}, "the loader gave no batches"),
+        (lambda x, y: {"x": [x], "y": None}, r"epoch 1, batch 1: expected a pair \(x, y\), got ndarray"),
+    ],
+)
+def test_arguments(data, change, message):
+    x, y = data
+    owner = trainer()
+    before = state(owner)
+    arguments = {"x": x, "y": y, "epochs": 2, "progress": False} | change(x, y)
+    with pytest.raises(ValueError, match=message):
+        owner.fit(**arguments)
+    assert all(np.array_equal(before[name], array) for name, array in state(owner).items())
+
+
+def test_predict_and_evaluate(data):
+    x, y = data
+    with pytest.raises(ValueError, match=r"x is an empty batch, shape \(0, 1, 4, 4\)"):
+        trainer().predict(x[:0])
+    with pytest.raises(ValueError, match="batch_size must be a positive integer, got 0"):
+        trainer().predict(x, batch_size=0)
+    with pytest.raises(ValueError, match="x has 20 samples, y has 5"):
+        trainer().evaluate(x, y[:5])
+    with pytest.raises(ValueError, match="labels must be|label"):
+        trainer().evaluate(x, y + 3)
+    owner = trainer()
+    with pytest.raises(ValueError, match="has 2 channels"):
+        owner.predict(np.concatenate([x, x], axis=1))
+    assert all(module.training for module in owner.model.modules())
