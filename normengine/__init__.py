@@ -1,0 +1,119 @@
+"""normengine: trains small convolutional networks on a CPU, folds batch normalization, exports and runs ONNX.
+
+Building and training use PyTorch's names (``import normengine as torch`` serves a model file as it is), running a
+network uses ONNX Runtime's. Names are loaded when they are first used.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+
+if TYPE_CHECKING:
+    from numpy import float32, int64
+
+    from . import cli, data, nn, onnx, optim, train
+    from .creation import (
+        arange,
+        empty,
+        from_numpy,
+        full,
+        linspace,
+        ones,
+        ones_like,
+        rand,
+        randint,
+        randn,
+        tensor,
+        zeros,
+        zeros_like,
+    )
+    from .functions import (
+        abs,
+        add,
+        cat,
+        chunk,
+        concat,
+        concatenate,
+        div,
+        exp,
+        flatten,
+        is_tensor,
+        log,
+        log_softmax,
+        matmul,
+        mean,
+        mm,
+        mul,
+        neg,
+        numel,
+        permute,
+        pow,
+        relu,
+        reshape,
+        rsqrt,
+        sigmoid,
+        softmax,
+        split,
+        sqrt,
+        square,
+        squeeze,
+        stack,
+        sub,
+        sum,
+        tanh,
+        transpose,
+        unbind,
+        unsqueeze,
+    )
+    from .nn.random import manual_seed
+    from .nn.trace import no_grad
+    from .runtime.threads import get_num_threads, set_num_threads
+    from .session import InferenceSession
+    from .tensor import Tensor
+    from .train import TrainStep
+    from .train.checkpoint import load, save
+    from .train.trainer import Trainer
+
+_HOMES = {
+    "numpy": ("float32", "int64"),
+    "normengine.creation": (
+        "arange", "empty", "from_numpy", "full", "linspace", "ones", "ones_like", "rand", "randint", "randn", "tensor",
+        "zeros", "zeros_like",
+    ),
+    "normengine.functions": (
+        "abs", "add", "cat", "chunk", "concat", "concatenate", "div", "exp", "flatten", "is_tensor", "log",
+        "log_softmax", "matmul", "mean", "mm", "mul", "neg", "numel", "permute", "pow", "relu", "reshape", "rsqrt",
+        "sigmoid", "softmax", "split", "sqrt", "square", "squeeze", "stack", "sub", "sum", "tanh", "transpose",
+        "unbind", "unsqueeze",
+    ),
+    "normengine.nn.random": ("manual_seed",),
+    "normengine.nn.trace": ("no_grad",),
+    "normengine.runtime.threads": ("get_num_threads", "set_num_threads"),
+    "normengine.session": ("InferenceSession",),
+    "normengine.tensor": ("Tensor",),
+    "normengine.train": ("TrainStep",),
+    "normengine.train.checkpoint": ("load", "save"),
+    "normengine.train.trainer": ("Trainer",),
+}  # fmt: skip
+"""Where the public names are defined; nothing of it is imported before it is used."""
+
+_MODULES = ("cli", "data", "nn", "onnx", "optim", "train")
+_HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
+
+__all__ = sorted([*_HOME_OF, *_MODULES])
+
+
+def __getattr__(name: str) -> Any:
+    if name in _MODULES:
+        return importlib.import_module(f"{__name__}.{name}")
+    if name not in _HOME_OF:
+        raise AttributeError(f"module 'normengine' has no attribute '{name}'")
+    found = globals()[name] = getattr(importlib.import_module(_HOME_OF[name]), name)
+    return found
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *__all__])

@@ -1,0 +1,89 @@
+"""Arrays made from scratch, under PyTorch's names: what ``torch.zeros`` and its kin are to ported code."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from .nn import random
+from .nn.module import check_placement
+from .shapes import numbers
+
+_KINDS = {"f": np.float32, "i": np.int64, "u": np.int64, "b": np.bool_}
+
+
+def _dtype(dtype: Any, device: Any, default: Any = np.float32) -> Any:
+    check_placement(device)
+    return default if dtype is None else dtype
+
+
+def zeros(*size: Any, dtype: Any = None, device: Any = None) -> np.ndarray:
+    """Zeros, float32 by default; the shape as ints or as one tuple."""
+    return np.zeros(numbers(size), _dtype(dtype, device))
+
+
+def ones(*size: Any, dtype: Any = None, device: Any = None) -> np.ndarray:
+    """Ones, float32 by default."""
+    return np.ones(numbers(size), _dtype(dtype, device))
+
+
+def empty(*size: Any, dtype: Any = None, device: Any = None) -> np.ndarray:
+    """An array to be overwritten; it holds zeros."""
+    return zeros(*size, dtype=dtype, device=device)
+
+
+def full(size: Any, fill_value: float, *, dtype: Any = None, device: Any = None) -> np.ndarray:
+    """``fill_value`` everywhere, float32 by default."""
+    return np.full(numbers((size,)), fill_value, _dtype(dtype, device))
+
+
+def zeros_like(input: Any, *, dtype: Any = None, device: Any = None) -> np.ndarray:
+    """Zeros of the shape and dtype of an array, parameter or tensor."""
+    return np.zeros(input.shape, _dtype(dtype, device, input.dtype))
+
+
+def ones_like(input: Any, *, dtype: Any = None, device: Any = None) -> np.ndarray:
+    """Ones of the shape and dtype of an array, parameter or tensor."""
+    return np.ones(input.shape, _dtype(dtype, device, input.dtype))
+
+
+def tensor(data: Any, *, dtype: Any = None, device: Any = None) -> np.ndarray:
+    """A copy of ``data`` as an array: floating point becomes float32, integers int64."""
+    array = np.array(data)
+    return array.astype(_dtype(dtype, device, _KINDS.get(array.dtype.kind, array.dtype)))
+
+
+def from_numpy(array: np.ndarray) -> np.ndarray:
+    """``array`` itself."""
+    return array
+
+
+def arange(start: float, end: float | None = None, step: float = 1, *, dtype: Any = None, device: Any = None) -> Any:
+    """``start``, ``start + step``, ... below ``end``: int64, or float32 where one of them is no integer."""
+    first, last = (0, start) if end is None else (start, end)
+    array = np.arange(first, last, step)
+    return array.astype(_dtype(dtype, device, _KINDS[array.dtype.kind]))
+
+
+def linspace(start: float, end: float, steps: int, *, dtype: Any = None, device: Any = None) -> np.ndarray:
+    """``steps`` equally spaced numbers from ``start`` to ``end``, both included."""
+    return np.linspace(start, end, steps).astype(_dtype(dtype, device))
+
+
+def randn(*size: Any, dtype: Any = None, device: Any = None) -> np.ndarray:
+    """Draws from N(0, 1), from the generator of ``manual_seed``."""
+    return random.generator().standard_normal(numbers(size)).astype(_dtype(dtype, device))
+
+
+def rand(*size: Any, dtype: Any = None, device: Any = None) -> np.ndarray:
+    """Draws from U(0, 1), from the generator of ``manual_seed``."""
+    return random.generator().random(numbers(size)).astype(_dtype(dtype, device))
+
+
+def randint(low: int, high: int | None = None, size: Any = None, *, device: Any = None) -> np.ndarray:
+    """Integers in ``low..high-1`` (``0..low-1`` for two arguments), int64: ``randint(10, (32,))``."""
+    if size is None:
+        low, high, size = 0, low, high
+    check_placement(device)
+    return random.generator().integers(low, high, numbers((tuple(size),)))

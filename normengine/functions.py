@@ -1,0 +1,216 @@
+"""What ported code calls as ``torch.cat`` and its kin: on tensors in ``forward``, on NumPy arrays elsewhere."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from . import shapes
+from .nn.eager import function
+from .nn.functional.activation import lift
+from .tensor import Tensor
+
+
+@function
+def cat(tensors: Sequence[Any], dim: int = 0) -> Any:
+    """The tensors one after the other along ``dim``; their other extents are equal."""
+    parts = [lift(t) for t in tensors]
+    if not parts:
+        raise ValueError("cat needs at least one tensor")
+    return parts[0]._apply("concat", *parts[1:], axis=shapes.axis_of(dim, parts[0].ndim))
+
+
+concat = concatenate = cat
+
+
+@function
+def stack(tensors: Sequence[Any], dim: int = 0) -> Any:
+    """The tensors, of one shape, one after the other along a new axis ``dim``."""
+    return cat([lift(t).unsqueeze(dim) for t in tensors], shapes.axis_of(dim, lift(tensors[0]).ndim + 1))
+
+
+@function
+def add(input: Any, other: Any, *, alpha: float = 1) -> Any:
+    """``input + alpha * other``."""
+    return lift(input).add(lift(other), alpha=alpha)
+
+
+@function
+def sub(input: Any, other: Any, *, alpha: float = 1) -> Any:
+    """``input - alpha * other``."""
+    return lift(input).sub(lift(other), alpha=alpha)
+
+
+@function
+def mul(input: Any, other: Any) -> Any:
+    """``input * other``."""
+    return lift(input) * lift(other)
+
+
+@function
+def div(input: Any, other: Any) -> Any:
+    """``input / other``."""
+    return lift(input) / lift(other)
+
+
+@function
+def matmul(input: Any, other: Any) -> Any:
+    """(..., I) times (I, O)."""
+    return lift(input) @ lift(other)
+
+
+mm = matmul
+
+
+@function
+def neg(input: Any) -> Any:
+    """``-input``."""
+    return -lift(input)
+
+
+@function
+def pow(input: Any, exponent: float) -> Any:
+    """``input ** exponent`` for integers, 0.5 and -0.5."""
+    return lift(input) ** exponent
+
+
+@function
+def square(input: Any) -> Any:
+    """``input * input``."""
+    return lift(input).square()
+
+
+@function
+def abs(input: Any) -> Any:
+    """|input|."""
+    return lift(input).abs()
+
+
+@function
+def exp(input: Any) -> Any:
+    """e to the power of the input."""
+    return lift(input).exp()
+
+
+@function
+def log(input: Any) -> Any:
+    """The natural logarithm."""
+    return lift(input).log()
+
+
+@function
+def sqrt(input: Any) -> Any:
+    """The square root."""
+    return lift(input).sqrt()
+
+
+@function
+def rsqrt(input: Any) -> Any:
+    """1 / sqrt(input)."""
+    return lift(input).rsqrt()
+
+
+@function
+def relu(input: Any) -> Any:
+    """max(x, 0)."""
+    return lift(input).relu()
+
+
+@function
+def sigmoid(input: Any) -> Any:
+    """1 / (1 + exp(-x))."""
+    return lift(input).sigmoid()
+
+
+@function
+def tanh(input: Any) -> Any:
+    """Hyperbolic tangent."""
+    return lift(input).tanh()
+
+
+@function
+def softmax(input: Any, dim: int) -> Any:
+    """exp(x) / sum(exp(x)) along ``dim``."""
+    return lift(input).softmax(dim)
+
+
+@function
+def log_softmax(input: Any, dim: int) -> Any:
+    """x - log(sum(exp(x))) along ``dim``."""
+    return lift(input).log_softmax(dim)
+
+
+@function
+def mean(input: Any, dim: Any = None, keepdim: bool = False) -> Any:
+    """The mean over ``dim`` (an int or several), or over all axes."""
+    return lift(input).mean(dim, keepdim)
+
+
+@function
+def sum(input: Any, dim: Any = None, keepdim: bool = False) -> Any:
+    """The sum over ``dim`` (an int or several), or over all axes."""
+    return lift(input).sum(dim, keepdim)
+
+
+@function
+def reshape(input: Any, shape: Any) -> Any:
+    """The same elements in ``shape``, one extent of which may be -1."""
+    return lift(input).reshape(shape)
+
+
+@function
+def flatten(input: Any, start_dim: int = 0, end_dim: int = -1) -> Any:
+    """The axes ``start_dim`` to ``end_dim`` made one."""
+    return lift(input).flatten(start_dim, end_dim)
+
+
+@function
+def permute(input: Any, dims: Any) -> Any:
+    """The axes in the order ``dims``."""
+    return lift(input).permute(dims)
+
+
+@function
+def transpose(input: Any, dim0: int, dim1: int) -> Any:
+    """Two axes exchanged."""
+    return lift(input).transpose(dim0, dim1)
+
+
+@function
+def squeeze(input: Any, dim: Any = None) -> Any:
+    """Without the axes of extent 1, or without those of ``dim`` that have extent 1."""
+    return lift(input).squeeze(dim)
+
+
+@function
+def unsqueeze(input: Any, dim: int) -> Any:
+    """With a new axis of extent 1 at ``dim``."""
+    return lift(input).unsqueeze(dim)
+
+
+@function
+def split(tensor: Any, split_size_or_sections: Any, dim: int = 0) -> Any:
+    """Parts of a size (the last may be smaller), or of the sizes in a list, along ``dim``."""
+    return lift(tensor).split(split_size_or_sections, dim)
+
+
+@function
+def chunk(input: Any, chunks: int, dim: int = 0) -> Any:
+    """At most ``chunks`` parts of equal extent (the last may be smaller) along ``dim``."""
+    return lift(input).chunk(chunks, dim)
+
+
+@function
+def unbind(input: Any, dim: int = 0) -> Any:
+    """The slices along ``dim``, without that axis."""
+    return lift(input).unbind(dim)
+
+
+def numel(input: Any) -> int:
+    """The number of elements."""
+    return int(input.numel()) if hasattr(input, "numel") else int(input.size)
+
+
+def is_tensor(obj: Any) -> bool:
+    """Whether ``obj`` is a tensor of a trace."""
+    return isinstance(obj, Tensor)

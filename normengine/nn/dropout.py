@@ -1,0 +1,74 @@
+"""Layers that multiply by random noise of mean 1 in training mode, and do nothing in ``eval`` mode.
+
+The noise is a function of (seed, step, layer, element): the same for any number of threads.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from . import functional as F
+from .module import Module
+
+
+class _Rate(Module):
+    """What layers with a probability ``p`` share."""
+
+    def __init__(self, p: float = 0.5, inplace: bool = False) -> None:
+        super().__init__()
+        if not 0 <= p <= 1:
+            raise ValueError(f"{type(self).__name__}: p must be in [0, 1], got {p}")
+        self.p = p
+        self.inplace = inplace
+
+    def extra_repr(self) -> str:
+        return f"p={self.p}, inplace={self.inplace}"
+
+
+class Dropout(_Rate):
+    """Each element becomes 0 with probability ``p``, else x / (1 - p) (Srivastava et al., 2014)."""
+
+    def forward(self, x: Any) -> Any:
+        return F.dropout(x, self.p, self.training, self.inplace)
+
+
+class Dropout2d(_Rate):
+    """Each channel of (N, C, H, W) becomes 0 as a whole with probability ``p`` (Tompson et al., 2015)."""
+
+    def forward(self, x: Any) -> Any:
+        return F.dropout2d(x, self.p, self.training, self.inplace)
+
+
+class GaussianDropout(Module):
+    """Times N(1, p / (1 - p)) (Srivastava et al., 2014, section 10); ``p`` in [0, 1)."""
+
+    def __init__(self, p: float = 0.5) -> None:
+        super().__init__()
+        if not 0 <= p < 1:
+            raise ValueError(
+                f"GaussianDropout: p must be in [0, 1), got {p}; the noise has variance p / (1 - p), infinite at p = 1"
+            )
+        self.p = p
+
+    def forward(self, x: Any) -> Any:
+        return F.gaussian_dropout(x, self.p, self.training)
+
+    def extra_repr(self) -> str:
+        return f"p={self.p}"
+
+
+class UniformDropout(Module):
+    """Times 1 + r with r uniform in [-beta, beta] ("Uout"; Li et al., CVPR 2019)."""
+
+    def __init__(self, beta: float = 0.1) -> None:
+        super().__init__()
+        if not 0 <= beta < math.inf:
+            raise ValueError(f"UniformDropout: beta must be 0 or more, got {beta}")
+        self.beta = beta
+
+    def forward(self, x: Any) -> Any:
+        return F.uniform_dropout(x, self.beta, self.training)
+
+    def extra_repr(self) -> str:
+        return f"beta={self.beta}"

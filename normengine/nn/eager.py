@@ -1,0 +1,138 @@
+"""Modules and functions called directly: NumPy in, NumPy out, by way of a trace and a compiled program."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, ParamSpec
+
+import numpy as np
+
+from ..graph import Graph, Spec, Value
+from ..ops import evaluate
+from . import random
+from .context import current
+from .trace import Trace, trace
+
+if TYPE_CHECKING:
+    from ..runtime.cache import ProgramCache
+    from .module import Module
+
+P = ParamSpec("P")
+
+
+@functools.cache
+def _programs() -> ProgramCache:
+    from ..runtime.cache import ProgramCache
+
+    return ProgramCache(size=64)
+
+
+def function(body: Callable[P, Any]) -> Callable[P, Any]:
+    """``body``, written for tensors, made to work on NumPy arrays outside of a trace as well."""
+
+    @functools.wraps(body)
+    def call(*args: P.args, **kwargs: P.kwargs) -> Any:
+        if current() is not None:
+            return body(*args, **kwargs)
+        return run(body, args, kwargs, (), body.__name__)
+
+    return call
+
+
+def as_array(array: np.ndarray, what: str) -> np.ndarray:
+    """``array`` as C-contiguous float32, or int64 if it holds integers; ValueError for what is empty or no number."""
+    kinds = {"f": np.float32, "i": np.int64, "u": np.int64, "b": np.int64}
+    if array.dtype.kind not in kinds:
+        raise ValueError(f"{what}: input must be float32, got {array.dtype}; convert with x.astype(np.float32)")
+    if array.size == 0:
+        raise ValueError(f"{what}: input of shape {array.shape} is an empty batch; give at least one sample")
+    return np.require(array, kinds[array.dtype.kind], "C")
+
+
+def run(
+    body: Callable[..., Any],
+    args: Sequence[Any],
+    kwargs: dict[str, Any],
+    modules: Sequence[tuple[str, Module]],
+    what: str,
+) -> Any:
+    """``body(*args, **kwargs)`` with each array in its arguments traced as an input; ``what`` begins messages.
+
+    Arrays that are buffers of ``modules`` change in place where the computation updates them.
+    """
+    feeds: dict[str, np.ndarray] = {}
+
+    def take(argument: Any) -> Any:
+        if isinstance(argument, (tuple, list)) and not hasattr(argument, "_fields"):
+            return type(argument)(take(a) for a in argument)
+        if isinstance(argument, np.ndarray):
+            name = f"input_{len(feeds)}"
+            feeds[name] = as_array(argument, what)
+            return _Placeholder(name)
+        return argument
+
+    template = [take(a) for a in args], {key: take(a) for key, a in kwargs.items()}
+
+    def call(*tensors: Any) -> Any:
+        by_name = dict(zip(feeds, tensors, strict=True))
+        positional, named = (_fill(part, by_name) for part in template)
+        return body(*positional, **named)
+
+    traced = trace(call, [(name, Spec.of(array)) for name, array in feeds.items()], modules)
+    return traced.structure(_results(traced, feeds, what))
+
+
+class _Placeholder:
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+
+def _fill(part: Any, tensors: dict[str, Any]) -> Any:
+    if isinstance(part, _Placeholder):
+        return tensors[part.name]
+    if isinstance(part, dict):
+        return {key: _fill(value, tensors) for key, value in part.items()}
+    if isinstance(part, (tuple, list)) and not hasattr(part, "_fields"):
+        return type(part)(_fill(value, tensors) for value in part)
+    return part
+
+
+def _results(traced: Trace, feeds: dict[str, np.ndarray], what: str) -> list[np.ndarray]:
+    """The arrays of the trace's outputs; those that no node makes are copies of what was given."""
+    feeds = feeds | traced.state()
+    if traced.rng:
+        feeds["rng_seed"], feeds["rng_step"] = random.next_call()
+    builder = traced.builder
+    known = {v: feeds[v.name] for v in (*builder.inputs, *builder.state.values())} | builder.constants
+    wanted = [v for v in dict.fromkeys(traced.outputs) if v not in known]
+    graph = builder.graph(wanted)
+    check_labels(graph, feeds, what)
+    if wanted or graph.updates:
+        copies = {v: known[v].copy() for v in traced.outputs if v in known}
+        known = known | copies | dict(zip(wanted, _programs().get(graph).run(feeds), strict=True))
+    return [known[v] if v in wanted else np.array(known[v]) for v in traced.outputs]
+
+
+def check_labels(graph: Graph, feeds: dict[str, np.ndarray], what: str) -> None:
+    """Raise ValueError if a cross entropy of ``graph`` would read a label that is no class."""
+    for node in graph.nodes:
+        if node.op != "cross_entropy":
+            continue
+        classes, ignored = node.inputs[0].shape[1], node.attrs["ignore_index"]
+        labels = _labels(graph, node.inputs[1], feeds)
+        wrong = ((labels < 0) | (labels >= classes)) & (labels != ignored)
+        if wrong.any():
+            at = tuple(int(i[0]) for i in np.nonzero(wrong))
+            place = at[0] if len(at) == 1 else at
+            raise ValueError(
+                f"{what}: labels must be in 0..{classes - 1} for {classes} classes, "
+                f"got {int(labels[at])} at index {place}"
+            )
+
+
+def _labels(graph: Graph, target: Value, feeds: dict[str, np.ndarray]) -> np.ndarray:
+    part = replace(graph, outputs=(target,), updates=()).pruned()
+    return evaluate(part, {v: feeds[v.name] for v in (*part.inputs, *part.state)})[target]
+

@@ -1,0 +1,53 @@
+"""Layers that change shapes only."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from . import functional as F
+from .functional.activation import lift
+from .module import Module
+
+
+class Flatten(Module):
+    """The axes ``start_dim`` to ``end_dim`` made one; by default all but the first."""
+
+    def __init__(self, start_dim: int = 1, end_dim: int = -1) -> None:
+        super().__init__()
+        self.start_dim = start_dim
+        self.end_dim = end_dim
+
+    def forward(self, x: Any) -> Any:
+        return lift(x).flatten(self.start_dim, self.end_dim)
+
+    def extra_repr(self) -> str:
+        return f"start_dim={self.start_dim}, end_dim={self.end_dim}"
+
+
+class Unflatten(Module):
+    """The axis ``dim`` split into axes of ``unflattened_size``, one of which may be -1."""
+
+    def __init__(self, dim: int, unflattened_size: Any) -> None:
+        super().__init__()
+        self.dim = dim
+        self.unflattened_size = tuple(unflattened_size)
+
+    def forward(self, x: Any) -> Any:
+        return lift(x).unflatten(self.dim, self.unflattened_size)
+
+    def extra_repr(self) -> str:
+        return f"dim={self.dim}, unflattened_size={self.unflattened_size}"
+
+
+class ZeroPad2d(Module):
+    """Zeros around an image: ``padding`` is an int or (left, right, top, bottom); negative numbers cut off."""
+
+    def __init__(self, padding: Any) -> None:
+        super().__init__()
+        self.padding = (padding,) * 4 if isinstance(padding, int) else tuple(padding)
+
+    def forward(self, x: Any) -> Any:
+        return F.pad(x, self.padding)
+
+    def extra_repr(self) -> str:
+        return f"{self.padding}"

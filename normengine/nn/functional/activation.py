@@ -1,0 +1,91 @@
+"""Activation functions. Each takes tensors in ``forward`` and NumPy arrays elsewhere, float32 of any shape."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ...tensor import Tensor
+from ..context import current
+from ..eager import function
+
+
+def lift(x: Any) -> Tensor:
+    """``x`` as a tensor of the current trace."""
+    tracer = current()
+    assert tracer is not None
+    return tracer.tensor(x)
+
+
+def settle(input: Any, output: Tensor, inplace: bool) -> Tensor:
+    """``output``; where ``inplace`` is set, every holder of the tensor ``input`` sees it too, as in PyTorch."""
+    return input._become(output) if inplace and isinstance(input, Tensor) else output
+
+
+@function
+def relu(input: Any, inplace: bool = False) -> Any:
+    """max(x, 0)."""
+    return settle(input, lift(input).relu(), inplace)
+
+
+@function
+def leaky_relu(input: Any, negative_slope: float = 0.01, inplace: bool = False) -> Any:
+    """x where x > 0, else negative_slope * x."""
+    return settle(input, lift(input)._apply("leaky_relu", negative_slope=float(negative_slope)), inplace)
+
+
+@function
+def relu6(input: Any, inplace: bool = False) -> Any:
+    """min(max(x, 0), 6)."""
+    return settle(input, lift(input)._apply("relu6"), inplace)
+
+
+@function
+def sigmoid(input: Any) -> Any:
+    """1 / (1 + exp(-x))."""
+    return lift(input).sigmoid()
+
+
+@function
+def tanh(input: Any) -> Any:
+    """Hyperbolic tangent."""
+    return lift(input).tanh()
+
+
+@function
+def silu(input: Any, inplace: bool = False) -> Any:
+    """x * sigmoid(x) (Elfwing et al., 2017; "swish")."""
+    return settle(input, lift(input)._apply("silu"), inplace)
+
+
+@function
+def gelu(input: Any, approximate: str = "none") -> Any:
+    """x * Phi(x) with the normal distribution function Phi, or its ``"tanh"`` approximation (Hendrycks, 2016)."""
+    ops = {"none": "gelu", "tanh": "gelu_tanh"}
+    if approximate not in ops:
+        raise ValueError(f"gelu: approximate must be 'none' or 'tanh', got {approximate!r}")
+    return lift(input)._apply(ops[approximate])
+
+
+@function
+def hardswish(input: Any, inplace: bool = False) -> Any:
+    """x * min(max(x + 3, 0), 6) / 6 (Howard et al., 2019)."""
+    return settle(input, lift(input)._apply("hardswish"), inplace)
+
+
+@function
+def softmax(input: Any, dim: int | None = None) -> Any:
+    """exp(x) / sum(exp(x)) along ``dim``."""
+    x = lift(input)
+    return x.softmax(_usual_dim(x) if dim is None else dim)
+
+
+@function
+def log_softmax(input: Any, dim: int | None = None) -> Any:
+    """x - log(sum(exp(x))) along ``dim``."""
+    x = lift(input)
+    return x.log_softmax(_usual_dim(x) if dim is None else dim)
+
+
+def _usual_dim(x: Tensor) -> int:
+    """PyTorch's choice where no ``dim`` is given."""
+    return 0 if x.ndim in (0, 1, 3) else 1

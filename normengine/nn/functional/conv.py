@@ -1,0 +1,99 @@
+"""Convolution, linear maps and zero padding."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ... import shapes
+from ...tensor import Tensor
+from ..eager import function
+from .activation import lift
+
+
+def padding_of(padding: Any, kernel: tuple[int, int], stride: tuple[int, int], dilation: tuple[int, int]) -> tuple[
+    int, int, int, int
+]:
+    """(top, left, bottom, right) of ``padding``: an int, (height, width), ``"same"`` or ``"valid"``.
+
+    ``"same"`` puts the odd one of ``dilation * (kernel - 1)`` zeros after the image and needs stride 1.
+    """
+    if padding == "valid":
+        return 0, 0, 0, 0
+    if padding == "same":
+        if stride != (1, 1):
+            raise ValueError(f"padding 'same' needs stride 1, got stride {stride}; give the padding as numbers")
+        total = [d * (k - 1) for d, k in zip(dilation, kernel, strict=True)]
+        top, left = (t // 2 for t in total)
+        return top, left, total[0] - top, total[1] - left
+    if isinstance(padding, str):
+        raise ValueError(f"padding must be numbers, 'same' or 'valid', got {padding!r}")
+    height, width = shapes.pair(padding, "padding")
+    return height, width, height, width
+
+
+@function
+def conv2d(
+    input: Any, weight: Any, bias: Any = None, stride: Any = 1, padding: Any = 0, dilation: Any = 1, groups: int = 1
+) -> Any:
+    """2-d cross-correlation.
+
+    ``y[n, o, h, w] = bias[o] + sum over c, i, j of weight[o, c, i, j] * x[n, c', h*s + i*d - p, w*s + j*d - p]`` with
+    c' in the group of o.
+
+    Args:
+        input: (N, C, H, W) float32.
+        weight: (O, C / groups, kh, kw) float32.
+        bias: (O,) float32 or None.
+        padding: zeros around the image: an int, (height, width), ``"same"`` or ``"valid"``.
+
+    Returns: (N, O, H', W') float32.
+    """
+    x, w = lift(input), lift(weight)
+    rest = () if bias is None else (lift(bias),)
+    if w.ndim != 4:
+        raise x._tracer.error(f"weight must be (O, C / groups, kh, kw), got shape {w.shape}")
+    strides, dilations = shapes.pair(stride, "stride"), shapes.pair(dilation, "dilation")
+    return x._apply(
+        "conv2d",
+        w,
+        *rest,
+        stride=strides,
+        padding=padding_of(padding, (w.shape[2], w.shape[3]), strides, dilations),
+        dilation=dilations,
+        groups=int(groups),
+    )
+
+
+@function
+def linear(input: Any, weight: Any, bias: Any = None) -> Any:
+    """``y = x weight^T + bias`` over the last axis: x (..., I), weight (O, I), bias (O,) or None, y (..., O)."""
+    x, w = lift(input), lift(weight)
+    rest = () if bias is None else (lift(bias),)
+    if w.ndim != 2 or not x.ndim:
+        raise x._tracer.error(f"linear takes input (..., I) and weight (O, I), got shapes {x.shape} and {w.shape}")
+    if x.shape[-1] != w.shape[1]:
+        raise x._tracer.error(
+            f"input has {x.shape[-1]} features (shape {x.shape}), weight expects {w.shape[1]} (weight shape {w.shape})"
+        )
+    rows = x if x.ndim == 2 else x.reshape(-1, x.shape[-1])
+    return rows._apply("linear", w, *rest).reshape(*x.shape[:-1], w.shape[0])
+
+
+@function
+def pad(input: Any, pad: Any, mode: str = "constant", value: float | None = None) -> Any:
+    """Zeros around a tensor: ``pad`` is (before, after) of the last axis, then of the one before it, and so on.
+
+    Negative numbers cut off instead.
+    """
+    x: Tensor = lift(input)
+    numbers = shapes.numbers((tuple(pad),))
+    if mode != "constant" or value:
+        raise ValueError(f"pad: only zeros are supported, got mode {mode!r}, value {value}")
+    if len(numbers) % 2 or len(numbers) > 2 * x.ndim:
+        raise ValueError(f"pad takes (before, after) for up to {x.ndim} axes of shape {x.shape}, got {numbers}")
+    around = [(0, 0)] * (x.ndim - len(numbers) // 2) + list(zip(numbers[-2::-2], numbers[::-2], strict=True))
+    cut = tuple(slice(max(0, -b), n - max(0, -a)) for (b, a), n in zip(around, x.shape, strict=True))
+    x = x[cut]
+    before = tuple(max(0, b) for b, _ in around)
+    shape = tuple(n + b + max(0, a) for n, b, (_, a) in zip(x.shape, before, around, strict=True))
+    return x if shape == x.shape else x._apply("unslice", starts=before, steps=(1,) * x.ndim, shape=shape)

@@ -1,0 +1,66 @@
+"""Random noise that training multiplies with: masks and factors from a counter, so that they can be drawn again.
+
+Every function multiplies by noise of mean 1 while ``training`` and returns its input otherwise. The noise is a
+function of (seed, step, layer, element) alone.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from ...tensor import Tensor
+from ..eager import function
+from .activation import lift, settle
+
+
+def _probability(p: Any, name: str, closed: bool = True) -> float:
+    value = float(p)
+    if not (0 <= value <= 1 if closed else 0 <= value < 1):
+        raise ValueError(f"{name}: p must be in [0, 1{']' if closed else ')'}, got {p}")
+    return value
+
+
+def _noisy(x: Tensor, op: str, **attrs: Any) -> Tensor:
+    seed, step, layer = x._tracer.random()
+    return x._apply(op, seed, step, layer=layer, **attrs)
+
+
+@function
+def dropout(input: Any, p: float = 0.5, training: bool = True, inplace: bool = False) -> Any:
+    """Each element becomes 0 with probability ``p``, else x / (1 - p) (Srivastava et al., 2014)."""
+    p = _probability(p, "dropout")
+    x = lift(input)
+    if not training or p == 0:
+        return x
+    return settle(input, _noisy(x, "dropout", p=p, per_channel=False), inplace)
+
+
+@function
+def dropout2d(input: Any, p: float = 0.5, training: bool = True, inplace: bool = False) -> Any:
+    """Each channel (n, c) of (N, C, H, W) becomes 0 as a whole with probability ``p`` (Tompson et al., 2015)."""
+    p = _probability(p, "dropout2d")
+    x = lift(input)
+    if x.ndim != 4:
+        raise x._tracer.error(f"input must be (N, C, H, W), got shape {x.shape}")
+    if not training or p == 0:
+        return x
+    return settle(input, _noisy(x, "dropout", p=p, per_channel=True), inplace)
+
+
+@function
+def gaussian_dropout(input: Any, p: float = 0.5, training: bool = True) -> Any:
+    """Times N(1, p / (1 - p)), the variance of dropout with rate ``p`` (Srivastava et al., 2014, section 10)."""
+    p = _probability(p, "gaussian_dropout", closed=False)
+    x = lift(input)
+    return _noisy(x, "gaussian_dropout", p=p, per_channel=False) if training and p else x
+
+
+@function
+def uniform_dropout(input: Any, beta: float = 0.1, training: bool = True) -> Any:
+    """Times 1 + r with r uniform in [-beta, beta] ("Uout"; Li et al., CVPR 2019)."""
+    beta = float(beta)
+    if not 0 <= beta < math.inf:
+        raise ValueError(f"uniform_dropout: beta must be 0 or more, got {beta}")
+    x = lift(input)
+    return _noisy(x, "uniform_dropout", beta=beta, per_channel=False) if training and beta else x

@@ -1,0 +1,148 @@
+"""Losses: scalars (or one value a sample with ``reduction="none"``) that training makes small."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+from ...tensor import Tensor
+from ..eager import function
+from .activation import lift
+
+
+def _check(name: str, reduction: str, size_average: Any, reduce: Any) -> None:
+    if size_average is not None or reduce is not None:
+        raise ValueError(f"{name}: size_average and reduce are gone, use reduction='mean', 'sum' or 'none'")
+    if reduction not in ("mean", "sum", "none"):
+        raise ValueError(f"{name}: reduction must be 'mean', 'sum' or 'none', got {reduction!r}")
+
+
+def _reduced(losses: Tensor, reduction: str) -> Tensor:
+    return losses.mean() if reduction == "mean" else losses.sum() if reduction == "sum" else losses
+
+
+def _pair(name: str, input: Any, target: Any) -> tuple[Tensor, Tensor]:
+    x = lift(input)
+    y = x._tracer.float(target).float()
+    if x.shape != y.shape:
+        raise x._tracer.error(f"{name}: input has shape {x.shape}, target has shape {y.shape}; they must be equal")
+    return x, y
+
+
+@function
+def cross_entropy(
+    input: Any,
+    target: Any,
+    weight: Any = None,
+    size_average: Any = None,
+    ignore_index: int = -100,
+    reduce: Any = None,
+    reduction: str = "mean",
+    label_smoothing: float = 0.0,
+) -> Any:
+    """``-sum over c of q[c] * weight[c] * log_softmax(x)[c]``, q the target's distribution.
+
+    Args:
+        input: logits (N, C) or (N, C, ...) float32.
+        target: classes (N, ...) as integers in 0..C-1 or ``ignore_index``; or probabilities of ``input``'s shape.
+        weight: (C,) float32 or None for ones; the mean is over the weights of the targets.
+        label_smoothing: the share of q that is spread evenly over the classes (Szegedy et al., 2016).
+    """
+    _check("cross_entropy", reduction, size_average, reduce)
+    x, y = lift(input), lift(target)
+    if not 0 <= label_smoothing <= 1:
+        raise ValueError(f"cross_entropy: label_smoothing must be in [0, 1], got {label_smoothing}")
+    if x.ndim < 2:
+        raise x._tracer.error(f"logits must be (N, C) or (N, C, ...), got shape {x.shape}")
+    if y.dtype == np.float32:
+        return _soft_cross_entropy(x, y, weight, reduction, label_smoothing)
+    rest = () if weight is None else (lift(weight),)
+    return x._apply(
+        "cross_entropy",
+        y,
+        *rest,
+        label_smoothing=float(label_smoothing),
+        ignore_index=int(ignore_index),
+        reduction=reduction,
+    )
+
+
+def _soft_cross_entropy(x: Tensor, q: Tensor, weight: Any, reduction: str, smoothing: float) -> Tensor:
+    if q.shape != x.shape:
+        raise x._tracer.error(
+            f"target of shape {q.shape} is float32: give classes as integers, or probabilities of shape {x.shape}"
+        )
+    if smoothing:
+        q = q * (1 - smoothing) + smoothing / x.shape[1]
+    if weight is not None:
+        q = q * lift(weight).view(1, -1, *(1 for _ in x.shape[2:]))
+    losses = -(q * x.log_softmax(1)).sum(1)
+    samples = math.prod(x.shape) // x.shape[1]
+    return losses.sum() / samples if reduction == "mean" else _reduced(losses, reduction)
+
+
+@function
+def nll_loss(
+    input: Any,
+    target: Any,
+    weight: Any = None,
+    size_average: Any = None,
+    ignore_index: int = -100,
+    reduce: Any = None,
+    reduction: str = "mean",
+) -> Any:
+    """``-weight[y] * x[y]`` for log-probabilities x (N, C, ...) and classes y (N, ...); see :func:`cross_entropy`.
+
+    Computed as weight[y] * (cross_entropy(x, y) - log sum exp x), where the last is x - log_softmax(x) and
+    weight[y] is cross_entropy(0, y) / log C.
+    """
+    _check("nll_loss", reduction, size_average, reduce)
+    x = lift(input)
+    if x.ndim < 2 or x.shape[1] < 2:
+        raise x._tracer.error(f"nll_loss: input must be (N, C, ...) with at least 2 classes, got shape {x.shape}")
+    settings: dict[str, Any] = {"weight": weight, "ignore_index": ignore_index, "reduction": "none"}
+    zeros = lift(np.zeros(x.shape, np.float32))
+    weights = cross_entropy(zeros, target, **settings) / math.log(x.shape[1])
+    losses = cross_entropy(x, target, **settings) - weights * (x - x.log_softmax(1)).mean(1)
+    return losses.sum() / weights.sum() if reduction == "mean" else _reduced(losses, reduction)
+
+
+@function
+def mse_loss(
+    input: Any, target: Any, size_average: Any = None, reduce: Any = None, reduction: str = "mean", weight: Any = None
+) -> Any:
+    """``(x - y)^2``, times ``weight`` if given; input and target of the same shape."""
+    _check("mse_loss", reduction, size_average, reduce)
+    x, y = _pair("mse_loss", input, target)
+    losses = (x - y).square()
+    if weight is None:
+        return _reduced(losses, reduction)
+    scale = lift(weight)
+    losses = losses * scale
+    return losses.sum() / scale.expand_as(x).sum() if reduction == "mean" else _reduced(losses, reduction)
+
+
+@function
+def binary_cross_entropy_with_logits(
+    input: Any,
+    target: Any,
+    weight: Any = None,
+    size_average: Any = None,
+    reduce: Any = None,
+    reduction: str = "mean",
+    pos_weight: Any = None,
+) -> Any:
+    """``-pos_weight * y * log(sigmoid(x)) - (1 - y) * log(1 - sigmoid(x))``, times ``weight`` if given.
+
+    Input and target (in [0, 1]) have the same shape; ``weight`` and ``pos_weight`` broadcast to it.
+    """
+    _check("binary_cross_entropy_with_logits", reduction, size_average, reduce)
+    x, y = _pair("binary_cross_entropy_with_logits", input, target)
+    losses = x._apply("bce_with_logits", y)
+    if pos_weight is not None:
+        losses = losses + (lift(pos_weight) - 1.0) * y * x._apply("bce_with_logits", lift(1.0))
+    if weight is not None:
+        losses = losses * lift(weight)
+    return _reduced(losses, reduction)

@@ -1,0 +1,76 @@
+"""Batch normalization."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+from ...tensor import Tensor
+from .. import eager
+from ..context import current
+from .activation import lift
+
+
+def batch_norm(
+    input: Any,
+    running_mean: Any,
+    running_var: Any,
+    weight: Any = None,
+    bias: Any = None,
+    training: bool = False,
+    momentum: Any = 0.1,
+    eps: float = 1e-5,
+) -> Any:
+    """``(x - mean) / sqrt(var + eps) * weight + bias`` for each channel (Ioffe and Szegedy, 2015).
+
+    Args:
+        input: (N, C) or (N, C, ...) float32.
+        running_mean, running_var: (C,) float32, or both None. Used as mean and var unless ``training``; then mean
+            and biased variance are those of the batch, and ``running = (1 - momentum) * running + momentum * batch``
+            is stored in place, with the unbiased variance m / (m - 1) of the m values of a channel.
+        weight, bias: (C,) float32, or None for ones and zeros.
+
+    Raises: OperatorError, a ValueError, for one value per channel in training, or shapes that do not fit.
+    """
+    if current() is not None:
+        return _batch_norm(input, running_mean, running_var, weight, bias, training, momentum, eps)
+
+    def body(x: Any, w: Any, b: Any) -> Tensor:
+        tracer = current()
+        assert tracer is not None
+        for name, array in (("running_mean", running_mean), ("running_var", running_var)):
+            if isinstance(array, np.ndarray):
+                tracer.bind(name, array)
+        return _batch_norm(x, running_mean, running_var, w, b, training, momentum, eps)
+
+    return eager.run(body, (input, weight, bias), {}, (), "batch_norm")
+
+
+def _batch_norm(
+    input: Any, running_mean: Any, running_var: Any, weight: Any, bias: Any, training: bool, momentum: Any, eps: float
+) -> Tensor:
+    x = lift(input)
+    tracer = x._tracer
+    if x.ndim < 2:
+        raise tracer.error(f"input must be (N, C) or (N, C, ...), got shape {x.shape}")
+    channels = x.shape[1]
+    gamma = lift(np.ones(channels, np.float32) if weight is None else weight)
+    beta = lift(np.zeros(channels, np.float32) if bias is None else bias)
+    if not training:
+        if running_mean is None or running_var is None:
+            raise tracer.error("batch_norm needs running_mean and running_var unless it is training")
+        return x._apply("batch_norm", gamma, beta, lift(running_mean), lift(running_var), eps=float(eps))
+    y, mean, var = tracer.add_multi("batch_norm_train", x, gamma, beta, eps=float(eps))
+    if running_mean is not None and running_var is not None:
+        count = math.prod(x.shape) // channels
+        _remember(lift(running_mean), mean, momentum)
+        _remember(lift(running_var), var * (count / (count - 1)), momentum)
+    return y
+
+
+def _remember(running: Tensor, batch: Tensor, momentum: Any) -> None:
+    share = lift(momentum)
+    kept = (1.0 - momentum) if isinstance(momentum, (int, float)) else 1.0 - share
+    running._tracer.update(running, running * kept + batch * share)

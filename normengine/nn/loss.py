@@ -1,0 +1,114 @@
+"""Loss layers: the functions of :mod:`normengine.nn.functional` with their settings."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from . import functional as F
+from .module import Module
+
+
+def _as_weight(weight: Any) -> np.ndarray | None:
+    return None if weight is None else np.array(weight, np.float32)
+
+
+class _Loss(Module):
+    """What losses share: how single losses become one."""
+
+    def __init__(self, size_average: Any = None, reduce: Any = None, reduction: str = "mean") -> None:
+        super().__init__()
+        name = type(self).__name__
+        if size_average is not None or reduce is not None:
+            raise ValueError(f"{name}: size_average and reduce are gone, use reduction='mean', 'sum' or 'none'")
+        if reduction not in ("mean", "sum", "none"):
+            raise ValueError(f"{name}: reduction must be 'mean', 'sum' or 'none', got {reduction!r}")
+        self.reduction = reduction
+
+
+class CrossEntropyLoss(_Loss):
+    """Cross entropy of logits (N, C, ...) and classes (N, ...) or probabilities (N, C, ...).
+
+    ``weight`` (C,) weighs the classes; see :func:`normengine.nn.functional.cross_entropy` for the formula.
+    """
+
+    def __init__(
+        self,
+        weight: Any = None,
+        size_average: Any = None,
+        ignore_index: int = -100,
+        reduce: Any = None,
+        reduction: str = "mean",
+        label_smoothing: float = 0.0,
+    ) -> None:
+        super().__init__(size_average, reduce, reduction)
+        if not 0 <= label_smoothing <= 1:
+            raise ValueError(f"CrossEntropyLoss: label_smoothing must be in [0, 1], got {label_smoothing}")
+        self.weight: Any
+        self.register_buffer("weight", _as_weight(weight))
+        self.ignore_index = ignore_index
+        self.label_smoothing = label_smoothing
+
+    def forward(self, input: Any, target: Any) -> Any:
+        return F.cross_entropy(
+            input,
+            target,
+            self.weight,
+            ignore_index=self.ignore_index,
+            reduction=self.reduction,
+            label_smoothing=self.label_smoothing,
+        )
+
+
+class NLLLoss(_Loss):
+    """``-weight[y] * x[y]`` for log-probabilities x (N, C, ...) and classes y (N, ...)."""
+
+    def __init__(
+        self,
+        weight: Any = None,
+        size_average: Any = None,
+        ignore_index: int = -100,
+        reduce: Any = None,
+        reduction: str = "mean",
+    ) -> None:
+        super().__init__(size_average, reduce, reduction)
+        self.weight: Any
+        self.register_buffer("weight", _as_weight(weight))
+        self.ignore_index = ignore_index
+
+    def forward(self, input: Any, target: Any) -> Any:
+        return F.nll_loss(input, target, self.weight, ignore_index=self.ignore_index, reduction=self.reduction)
+
+
+class MSELoss(_Loss):
+    """``(x - y)^2`` of two tensors of the same shape."""
+
+    def forward(self, input: Any, target: Any) -> Any:
+        return F.mse_loss(input, target, reduction=self.reduction)
+
+
+class BCEWithLogitsLoss(_Loss):
+    """Binary cross entropy of logits x and targets y in [0, 1] of the same shape.
+
+    ``weight`` weighs the elements, ``pos_weight`` their positive part; both broadcast.
+    """
+
+    def __init__(
+        self,
+        weight: Any = None,
+        size_average: Any = None,
+        reduce: Any = None,
+        reduction: str = "mean",
+        pos_weight: Any = None,
+    ) -> None:
+        super().__init__(size_average, reduce, reduction)
+        self.weight: Any
+        self.pos_weight: Any
+        self.register_buffer("weight", _as_weight(weight))
+        self.register_buffer("pos_weight", _as_weight(pos_weight))
+
+    def forward(self, input: Any, target: Any) -> Any:
+        return F.binary_cross_entropy_with_logits(
+            input, target, self.weight, reduction=self.reduction, pos_weight=self.pos_weight
+        )

@@ -1,0 +1,118 @@
+"""Batch normalization layers."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from ..tensor import Tensor
+from . import functional as F
+from .context import current
+from .module import Module, check_placement
+from .parameter import Parameter
+
+
+class BatchNorm(Module):
+    """``(x - mean) / sqrt(var + eps) * weight + bias`` for each channel (Ioffe and Szegedy, 2015).
+
+    In training mode, or without running statistics, mean and biased variance are those of the batch, and the running
+    ones become ``(1 - momentum) * running + momentum * batch``, with the unbiased variance; ``momentum=None`` makes
+    them cumulative averages. In ``eval`` mode the running statistics are used.
+    """
+
+    ranks: tuple[int, ...] = ()
+    layout = ""
+
+    def __init__(
+        self,
+        num_features: int,
+        eps: float = 1e-5,
+        momentum: float | None = 0.1,
+        affine: bool = True,
+        track_running_stats: bool = True,
+        device: Any = None,
+        dtype: Any = None,
+        *,
+        bias: bool = True,
+    ) -> None:
+        super().__init__()
+        check_placement(device, dtype)
+        if num_features < 1:
+            raise ValueError(f"{type(self).__name__}: num_features must be positive, got {num_features}")
+        self.num_features = num_features
+        self.eps = eps
+        self.momentum = momentum
+        self.affine = affine
+        self.track_running_stats = track_running_stats
+        self.weight: Parameter | None
+        self.bias: Parameter | None
+        self.running_mean: Any
+        self.running_var: Any
+        self.num_batches_tracked: Any
+        self.register_parameter("weight", Parameter(np.ones(num_features, np.float32)) if affine else None)
+        self.register_parameter("bias", Parameter(np.zeros(num_features, np.float32)) if affine and bias else None)
+        tracked = track_running_stats
+        self.register_buffer("running_mean", np.zeros(num_features, np.float32) if tracked else None)
+        self.register_buffer("running_var", np.ones(num_features, np.float32) if tracked else None)
+        self.register_buffer("num_batches_tracked", np.zeros((), np.int64) if tracked else None)
+
+    def reset_running_stats(self) -> None:
+        """Mean 0, variance 1, no batches seen."""
+        if self.track_running_stats:
+            self.running_mean[...] = 0
+            self.running_var[...] = 1
+            self.num_batches_tracked[...] = 0
+
+    def reset_parameters(self) -> None:
+        self.reset_running_stats()
+        if self.weight is not None:
+            self.weight.data.fill_(1.0)
+        if self.bias is not None:
+            self.bias.data.zero_()
+
+    def forward(self, x: Any) -> Any:
+        tracer = current()
+        assert tracer is not None
+        shape = tracer.tensor(x).shape
+        if len(shape) not in self.ranks:
+            raise tracer.error(f"input must be {self.layout}, got shape {shape}")
+        if shape[1] != self.num_features:
+            raise tracer.error(f"input has {shape[1]} channels (shape {shape}), num_features is {self.num_features}")
+        momentum: float | Tensor = 0.0 if self.momentum is None else self.momentum
+        if self.training and self.track_running_stats and self.num_batches_tracked is not None:
+            count = self.num_batches_tracked
+            seen = tracer.add("count_step", count)
+            tracer.update(count, seen)
+            if self.momentum is None:
+                momentum = tracer.add("count_weight", seen)
+        return F.batch_norm(
+            x,
+            self.running_mean if not self.training or self.track_running_stats else None,
+            self.running_var if not self.training or self.track_running_stats else None,
+            self.weight,
+            self.bias,
+            self.training or (self.running_mean is None and self.running_var is None),
+            momentum,
+            self.eps,
+        )
+
+    def extra_repr(self) -> str:
+        return (
+            f"{self.num_features}, eps={self.eps}, momentum={self.momentum}, affine={self.affine}, "
+            f"track_running_stats={self.track_running_stats}"
+        )
+
+
+class BatchNorm1d(BatchNorm):
+    """Batch normalization of (N, C) or (N, C, L) float32; see :class:`BatchNorm`."""
+
+    ranks = (2, 3)
+    layout = "(N, C) or (N, C, L)"
+
+
+class BatchNorm2d(BatchNorm):
+    """Batch normalization of (N, C, H, W) float32; see :class:`BatchNorm`."""
+
+    ranks = (4,)
+    layout = "(N, C, H, W)"

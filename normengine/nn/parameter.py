@@ -1,0 +1,215 @@
+"""Trainable arrays."""
+
+from __future__ import annotations
+
+import operator
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ..shapes import numbers
+from ..tensor import Operators, Tensor
+from . import random
+from .context import current
+
+_PYTHON = {
+    "add": operator.add,
+    "sub": operator.sub,
+    "mul": operator.mul,
+    "div": operator.truediv,
+    "matmul": operator.matmul,
+}
+_UFUNCS = {
+    np.add: operator.add,
+    np.subtract: operator.sub,
+    np.multiply: operator.mul,
+    np.true_divide: operator.truediv,
+    np.matmul: operator.matmul,
+}
+
+
+class ParameterArray(np.ndarray):
+    """A NumPy array with those of PyTorch's in-place methods that initialization code calls on ``weight.data``."""
+
+    def zero_(self) -> ParameterArray:
+        return self.fill_(0.0)
+
+    def fill_(self, value: float) -> ParameterArray:
+        self[...] = value
+        return self
+
+    def copy_(self, source: Any) -> ParameterArray:
+        self[...] = np.asarray(source)
+        return self
+
+    def normal_(self, mean: float = 0.0, std: float = 1.0) -> ParameterArray:
+        return self.copy_(random.generator().normal(mean, std, self.shape))
+
+    def uniform_(self, a: float = 0.0, b: float = 1.0) -> ParameterArray:
+        return self.copy_(random.generator().uniform(a, b, self.shape))
+
+    def add_(self, other: Any) -> ParameterArray:
+        return self.copy_(self + other)
+
+    def sub_(self, other: Any) -> ParameterArray:
+        return self.copy_(self - other)
+
+    def mul_(self, other: Any) -> ParameterArray:
+        return self.copy_(self * other)
+
+    def div_(self, other: Any) -> ParameterArray:
+        return self.copy_(self / other)
+
+    def clamp_(self, min: float | None = None, max: float | None = None) -> ParameterArray:
+        return self.copy_(np.clip(self, min, max))
+
+
+if TYPE_CHECKING:
+    _Base = Tensor
+else:
+    _Base = Operators
+
+
+class Parameter(_Base):
+    """A float32 array that training changes, in place: ``data`` stays the same object.
+
+    Inside ``forward`` it behaves as a tensor, elsewhere its methods and operators are those of its NumPy array. Two
+    parameters are equal only if they are one; a parameter that two modules hold is trained once.
+    """
+
+    __array_priority__ = 1000
+    device = "cpu"
+    grad = None
+
+    def __init__(self, data: Any, requires_grad: bool = True) -> None:
+        array = np.asarray(data)
+        if array.dtype.kind not in "fiub":
+            raise TypeError(f"Parameter: data must be numbers, got an array of {array.dtype}")
+        self._data = np.array(array, np.float32, order="C").view(ParameterArray)
+        self.requires_grad = bool(requires_grad)
+
+    @property
+    def data(self) -> ParameterArray:
+        """The array itself; assigning copies into it where the shape is the same."""
+        return self._data
+
+    @data.setter
+    def data(self, value: Any) -> None:
+        array = np.asarray(value)
+        if array.shape == self._data.shape:
+            self._data[...] = array
+        else:
+            self._data = np.array(array, np.float32, order="C").view(ParameterArray)
+
+    def __repr__(self) -> str:
+        frozen = "" if self.requires_grad else ", requires_grad=False"
+        return f"Parameter({np.array2string(self.numpy(), separator=', ')}{frozen})"
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return self._data.shape
+
+    @property
+    def ndim(self) -> int:
+        return self._data.ndim
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        return self._data.dtype
+
+    def dim(self) -> int:
+        return self.ndim
+
+    def numel(self) -> int:
+        return int(self._data.size)
+
+    nelement = numel
+
+    def size(self, dim: int | None = None) -> Any:
+        return self.shape if dim is None else self.shape[dim]
+
+    def numpy(self) -> np.ndarray:
+        """The values as a plain NumPy array that shares this parameter's memory."""
+        return self._data.view(np.ndarray)
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
+        if dtype is None or dtype == np.float32:
+            return self.numpy().copy() if copy else self.numpy()
+        return self.numpy().astype(dtype)
+
+    def item(self) -> float:
+        return float(self._data.item())
+
+    __float__ = item
+
+    def tolist(self) -> Any:
+        return self._data.tolist()
+
+    def __len__(self) -> int:
+        return len(self._data)
+
+    def copy_(self, source: Any) -> Parameter:
+        """Overwrite the values in place."""
+        self._data.copy_(source)
+        return self
+
+    def requires_grad_(self, requires_grad: bool = True) -> Parameter:
+        self.requires_grad = bool(requires_grad)
+        return self
+
+    def detach(self) -> Any:
+        tracer = current()
+        return tracer.parameter(self).detach() if tracer else self
+
+    def cpu(self) -> Any:
+        return self
+
+    contiguous = cpu
+
+    def view(self, *shape: Any) -> Any:
+        tracer = current()
+        return tracer.parameter(self).view(*shape) if tracer else self.numpy().reshape(numbers(shape))
+
+    def clone(self) -> Any:
+        tracer = current()
+        return tracer.parameter(self) if tracer else self.numpy().copy()
+
+    def _binary(self, op: str, other: Any, swapped: bool = False) -> Any:
+        tracer = current()
+        if tracer:
+            return tracer.parameter(self)._binary(op, other, swapped)
+        if isinstance(other, Tensor):
+            return NotImplemented
+        left, right = self.numpy(), other.numpy() if isinstance(other, Parameter) else other
+        return _PYTHON[op](right, left) if swapped else _PYTHON[op](left, right)
+
+    def __array_ufunc__(self, ufunc: np.ufunc, method: str, *inputs: Any, **kwargs: Any) -> Any:
+        tracer = current()
+        if tracer is None:
+            arrays = [x.numpy() if isinstance(x, Parameter) else x for x in inputs]
+            return getattr(ufunc, method)(*arrays, **kwargs)
+        if method != "__call__" or ufunc not in _UFUNCS or kwargs:
+            return NotImplemented
+        return _UFUNCS[ufunc](*(tracer.operand(x) for x in inputs))
+
+    def __neg__(self) -> Any:
+        return 0.0 - self
+
+    def __pow__(self, exponent: Any) -> Any:
+        return self._here() ** exponent
+
+    def __abs__(self) -> Any:
+        return abs(self._here())
+
+    def __getitem__(self, index: Any) -> Any:
+        return self._here()[index]
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("_"):
+            raise AttributeError(f"'Parameter' object has no attribute '{name}'")
+        return getattr(self._here(), name)
+
+    def _here(self) -> Any:
+        """The tensor in a trace, the array outside."""
+        tracer = current()
+        return tracer.parameter(self) if tracer else self.numpy()

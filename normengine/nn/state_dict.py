@@ -1,0 +1,72 @@
+"""What a module keeps between sessions: its parameters and buffers by name, read and written as a whole."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from .module import Module
+
+
+class StateDictError(RuntimeError, ValueError):
+    """A state dict does not fit the module: a RuntimeError, as in PyTorch, and a ValueError, as other refusals."""
+
+
+class IncompatibleKeys(NamedTuple):
+    """What ``load_state_dict(strict=False)`` left out."""
+
+    missing_keys: list[str]
+    unexpected_keys: list[str]
+
+
+def entries(module: Module, prefix: str = "") -> dict[str, np.ndarray]:
+    """The arrays behind each key, not copies; what two modules share appears under both keys."""
+    found: dict[str, np.ndarray] = {}
+    for path, part in module.named_modules(prefix=prefix, remove_duplicate=False):
+        dot = f"{path}." if path else ""
+        for key, parameter in part._parameters.items():
+            if parameter is not None:
+                found[dot + key] = parameter.numpy()
+        for key, array in part._buffers.items():
+            if array is not None and key not in part._non_persistent:
+                found[dot + key] = array
+    return found
+
+
+def load(module: Module, state_dict: Mapping[str, Any], strict: bool) -> IncompatibleKeys:
+    """Copy the arrays of ``state_dict`` into ``module``; changes nothing if it raises :class:`StateDictError`."""
+    if not isinstance(state_dict, Mapping):
+        raise TypeError(f"load_state_dict takes a mapping of names to arrays, got {type(state_dict).__name__}")
+    own = entries(module)
+    missing = [key for key in own if key not in state_dict]
+    unexpected = [key for key in state_dict if key not in own]
+    fitting: dict[str, np.ndarray] = {}
+    misfits: list[str] = []
+    for key, target in own.items():
+        if key in missing:
+            continue
+        array = np.asarray(state_dict[key])
+        if array.dtype.kind not in "fiub":
+            misfits.append(f"{key} holds {array.dtype}, the model needs {target.dtype}")
+        elif array.shape != target.shape:
+            misfits.append(f"{key} has shape {array.shape}, the model needs {target.shape}")
+        else:
+            fitting[key] = array
+    complaints = []
+    if strict and missing:
+        complaints.append(f"missing keys: {', '.join(missing)}")
+    if strict and unexpected:
+        complaints.append(f"unexpected keys: {', '.join(map(str, unexpected))}")
+    if misfits:
+        complaints.append(f"other shapes or dtypes: {', '.join(misfits)}")
+    if complaints:
+        raise StateDictError(
+            f"load_state_dict of {type(module).__name__}: {'; '.join(complaints)}; nothing was loaded"
+        )
+    copies = {key: np.array(array, own[key].dtype) for key, array in fitting.items()}
+    for key, array in copies.items():
+        own[key][...] = array
+    return IncompatibleKeys(missing, unexpected)

@@ -1,0 +1,326 @@
+"""From a function on tensors to a graph: tracing runs the user's Python once and records what it does."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ..graph import Spec, Value
+from ..ops import Builder, OperatorError
+from ..tensor import Tensor
+from .context import _current, current
+from .parameter import Parameter
+
+if TYPE_CHECKING:
+    from .module import Module
+
+__all__ = ["Trace", "Tracer", "current", "no_grad", "trace"]
+
+_TAKES_INTEGERS = frozenset(
+    {"cast", "reshape", "permute", "slice", "concat", "expand", "cross_entropy", "count_step", "count_weight"}
+)
+
+
+@dataclass
+class Trace:
+    """What a traced function computes.
+
+    ``outputs`` are its results in order; ``structure(arrays)`` puts arrays in their places again, in the tuples,
+    lists and dicts that the function returned. ``builder.state`` holds a value for each parameter and buffer it used,
+    under its name in ``state_dict``; ``parameters`` are those with ``requires_grad``, ``buffers`` gets the array of
+    every other one. ``rng`` says that the graph has the uint32 inputs ``rng_seed`` and ``rng_step``.
+    """
+
+    builder: Builder
+    outputs: tuple[Value, ...]
+    structure: Callable[[Sequence[Any]], Any]
+    parameters: dict[str, Parameter]
+    buffers: dict[str, Callable[[], np.ndarray]]
+    rng: bool
+
+    def state(self) -> dict[str, np.ndarray]:
+        """The live arrays of all state values, by name."""
+        arrays: dict[str, np.ndarray] = {name: p.data for name, p in self.parameters.items()}
+        return arrays | {name: get() for name, get in self.buffers.items()}
+
+
+@dataclass
+class _Names:
+    """What modules hold, by identity; the first name of what has several."""
+
+    modules: dict[int, str] = field(default_factory=dict)
+    parameters: dict[int, str] = field(default_factory=dict)
+    buffers: dict[int, tuple[str, Callable[[], np.ndarray]]] = field(default_factory=dict)
+    taken: set[str] = field(default_factory=set)
+
+    def unique(self, name: str) -> str:
+        number, free = 1, name
+        while free in self.taken:
+            number += 1
+            free = f"{name}_{number}"
+        self.taken.add(free)
+        return free
+
+    def add(self, prefix: str, module: Module) -> None:
+        for path, part in module.named_modules(prefix=prefix):
+            self.modules.setdefault(id(part), path)
+            dot = f"{path}." if path else ""
+            for key, parameter in part._parameters.items():
+                if parameter is not None and id(parameter) not in self.parameters:
+                    self.parameters[id(parameter)] = self.unique(dot + key)
+            for key, array in part._buffers.items():
+                if array is not None and id(array) not in self.buffers:
+                    self.buffers[id(array)] = self.unique(dot + key), _getter(part, key)
+
+
+def _getter(module: Module, key: str) -> Callable[[], np.ndarray]:
+    def get() -> np.ndarray:
+        array = module._buffers[key]
+        assert array is not None
+        return array
+
+    return get
+
+
+class Tracer:
+    """One trace under way: turns what users write into nodes of ``builder``."""
+
+    def __init__(self, names: _Names) -> None:
+        self.builder = Builder()
+        self.parameters: dict[str, Parameter] = {}
+        self.buffers: dict[str, Callable[[], np.ndarray]] = {}
+        self.recording = True
+        self.gradients = True
+        self._names = names
+        self._constants: dict[int, tuple[np.ndarray, Value]] = {}
+        self._numbers: dict[float, Value] = {}
+        self._newest: dict[str, Value] = {}
+        self._sources: dict[Value, str] = {}
+        self._random: tuple[Value, Value] | None = None
+        self._dropouts = 0
+        self._place = ""
+
+    # nodes
+
+    def add(self, op: str, *inputs: Tensor, **attrs: Any) -> Tensor:
+        """The one output of a new node."""
+        return self.add_multi(op, *inputs, **attrs)[0]
+
+    def add_multi(self, op: str, *inputs: Tensor, **attrs: Any) -> tuple[Tensor, ...]:
+        """All outputs of a new node."""
+        values = [self._value_of(t) for t in inputs]
+        if op not in _TAKES_INTEGERS:
+            for value in values:
+                if value.dtype not in ("float32", "uint32"):
+                    raise self.error(
+                        f"{op} needs float32, got {value.dtype} of shape {value.shape}; "
+                        "convert images with x.astype(np.float32) / 255"
+                    )
+        outputs = self.builder.add_multi(op, *values, **attrs)
+        if not self.gradients:
+            outputs = tuple(self._detach(v) for v in outputs)
+        return tuple(Tensor(self, v) for v in outputs)
+
+    def _value_of(self, tensor: Tensor) -> Value:
+        if tensor._tracer is not self or not self.recording:
+            raise RuntimeError(
+                "a tensor of an earlier trace was used: forward() cannot keep tensors from one call to the next"
+            )
+        return tensor._value
+
+    def _detach(self, value: Value) -> Value:
+        return self.builder.add("detach", value) if value.dtype == "float32" else value
+
+    def detached(self, tensor: Tensor) -> Tensor:
+        return Tensor(self, self._detach(self._value_of(tensor)))
+
+    def error(self, message: str) -> OperatorError:
+        """The error to raise for ``message``, the layer at work before it."""
+        return OperatorError(f"{self._place}: {message}" if self._place else message)
+
+    @contextmanager
+    def inside(self, module: Module) -> Iterator[None]:
+        """Nodes added inside belong to ``module``."""
+        kind, name = type(module).__name__, self._names.modules.get(id(module), "")
+        before, self._place = self._place, f"{kind} '{name}'" if name else kind
+        try:
+            with self.builder.at(name, kind):
+                yield
+        finally:
+            self._place = before
+
+    # what users hand in
+
+    def tensor(self, x: Any) -> Tensor:
+        """``x`` as a tensor: parameters and buffers as state, numbers and other arrays as constants."""
+        if isinstance(x, Tensor):
+            self._value_of(x)
+            return x
+        if isinstance(x, Parameter):
+            return self.parameter(x)
+        if isinstance(x, (int, float, np.number)) and not isinstance(x, bool):
+            return Tensor(self, self._number(float(x)))
+        if isinstance(x, np.ndarray):
+            known = self._names.buffers.get(id(x))
+            return self._buffer(*known) if known else Tensor(self, self._constant(x))
+        raise self.error(f"a tensor or an array is needed, got {type(x).__name__}")
+
+    def operand(self, x: Any) -> Tensor | None:
+        """``x`` as a float32 side of arithmetic, None if it cannot be one."""
+        if not isinstance(x, (Tensor, Parameter, int, float, np.number, np.ndarray)):
+            return None
+        return self.float(int(x) if isinstance(x, bool) else x)
+
+    def float(self, x: Any) -> Tensor:
+        """``x`` as a tensor, constants and buffers of integers converted to float32."""
+        if isinstance(x, np.ndarray) and x.dtype.kind in "iub" and id(x) not in self._names.buffers:
+            x = x.astype(np.float32)
+        tensor = self.tensor(x)
+        return tensor if isinstance(x, Tensor) else tensor.float()
+
+    def parameter(self, parameter: Parameter) -> Tensor:
+        """The state value of ``parameter``."""
+        name = self._names.parameters.get(id(parameter))
+        if name is None:
+            name = self._names.parameters[id(parameter)] = self._names.unique("parameter")
+        if name not in self.builder.state:
+            if parameter.requires_grad:
+                self.parameters[name] = parameter
+            else:
+                self.buffers[name] = lambda: parameter.data
+        value = self.builder.state_value(name, Spec.of(parameter.data))
+        return Tensor(self, value if self.gradients else self._detach(value))
+
+    def buffer(self, module: Module, key: str) -> Tensor | None:
+        """The newest value of a module's buffer, None where the module has None."""
+        array = module._buffers[key]
+        if array is None:
+            return None
+        if id(array) not in self._names.buffers:
+            self._names.buffers[id(array)] = self._names.unique(key), _getter(module, key)
+        return self._buffer(*self._names.buffers[id(array)])
+
+    def bind(self, name: str, array: np.ndarray) -> None:
+        """Make ``array`` state, so that updates change it in place."""
+        self._names.buffers.setdefault(id(array), (self._names.unique(name), lambda: array))
+
+    def _buffer(self, name: str, get: Callable[[], np.ndarray]) -> Tensor:
+        if name not in self._newest:
+            self.buffers[name] = get
+            value = self.builder.state_value(name, Spec.of(get()))
+            self._newest[name] = value
+            self._sources[value] = name
+        return Tensor(self, self._newest[name])
+
+    def update(self, buffer: Tensor, new: Tensor) -> None:
+        """Store ``new`` in ``buffer`` when the graph has run; those who read the buffer later see it at once."""
+        name = self._sources.get(self._value_of(buffer))
+        if name is None:
+            raise self.error("only a buffer that was registered with register_buffer can be updated")
+        old, value = self.builder.state[name], self._value_of(new)
+        if old.spec != value.spec:
+            raise self.error(f"buffer '{name}' is {old.spec}, it cannot become {value.spec}")
+        self.builder.update(old, value)
+        self._newest[name] = value
+        self._sources[value] = name
+
+    def _constant(self, array: np.ndarray) -> Value:
+        if id(array) not in self._constants:
+            kinds = {"f": np.float32, "i": np.int64, "u": np.int64, "b": np.int64}
+            if array.dtype.kind not in kinds:
+                raise self.error(f"an array of numbers is needed, got {array.dtype}")
+            copy = np.array(array, kinds[array.dtype.kind], order="C", subok=False)
+            self._constants[id(array)] = array, self.builder.constant(copy)
+        return self._constants[id(array)][1]
+
+    def _number(self, number: float) -> Value:
+        if number not in self._numbers:
+            self._numbers[number] = self.builder.constant(number)
+        return self._numbers[number]
+
+    # randomness
+
+    def random(self) -> tuple[Tensor, Tensor, int]:
+        """The seed and step of the run, and a number that no other dropout of this trace has."""
+        if self._random is None:
+            scalar = Spec((), "uint32")
+            self._random = self.builder.input("rng_seed", scalar), self.builder.input("rng_step", scalar)
+        seed, step = self._random
+        self._dropouts += 1
+        return Tensor(self, seed), Tensor(self, step), self._dropouts - 1
+
+    @property
+    def draws(self) -> bool:
+        return self._random is not None
+
+
+def trace(
+    function: Callable[..., Any], inputs: Sequence[tuple[str, Spec]], modules: Sequence[tuple[str, Module]]
+) -> Trace:
+    """Call ``function`` with one tensor for each of ``inputs`` (name, spec) and return what it computed.
+
+    ``modules`` are (prefix, module) pairs whose parameters and buffers get the names of their ``state_dict`` under
+    the prefix. Whatever the function's Python decides (loops, conditions on shapes and settings) is decided now.
+    Raises what the function raises; :class:`~normengine.ops.OperatorError` names the layer.
+    """
+    names = _Names()
+    for prefix, module in modules:
+        names.add(prefix, module)
+    tracer = Tracer(names)
+    tensors = [Tensor(tracer, tracer.builder.input(name, spec)) for name, spec in inputs]
+    token = _current.set(tracer)
+    try:
+        result = function(*tensors)
+        outputs: list[Value] = []
+        structure = _outputs(result, tracer, outputs)
+    finally:
+        _current.reset(token)
+        tracer.recording = False
+    return Trace(tracer.builder, tuple(outputs), structure, tracer.parameters, tracer.buffers, tracer.draws)
+
+
+def _outputs(result: Any, tracer: Tracer, outputs: list[Value]) -> Callable[[Sequence[Any]], Any]:
+    """Append the tensors in ``result`` to ``outputs``; the function that rebuilds it from as many arrays."""
+    if isinstance(result, (Tensor, Parameter, np.ndarray)):
+        index = len(outputs)
+        outputs.append(tracer.tensor(result)._value)
+        return lambda arrays: arrays[index]
+    if isinstance(result, dict):
+        entries = {key: _outputs(part, tracer, outputs) for key, part in result.items()}
+        return lambda arrays: {key: build(arrays) for key, build in entries.items()}
+    if isinstance(result, (tuple, list)):
+        parts = [_outputs(part, tracer, outputs) for part in result]
+        if hasattr(result, "_fields"):
+            return lambda arrays: type(result)(*(build(arrays) for build in parts))
+        return lambda arrays: type(result)(build(arrays) for build in parts)
+    if result is None or isinstance(result, (int, float, str)):
+        return lambda arrays: result
+    raise TypeError(f"forward() returned a {type(result).__name__}; tensors in tuples, lists and dicts are supported")
+
+
+class no_grad:
+    """A context (or decorator) in which nothing is differentiated, as ``torch.no_grad()``.
+
+    Inside ``forward`` no gradient flows through what is computed in it; elsewhere it changes nothing, since arrays
+    carry no gradients.
+    """
+
+    def __enter__(self) -> None:
+        self._tracer = current()
+        if self._tracer is not None:
+            self._before, self._tracer.gradients = self._tracer.gradients, False
+
+    def __exit__(self, *error: object) -> None:
+        if self._tracer is not None:
+            self._tracer.gradients = self._before
+
+    def __call__(self, function: Callable[..., Any]) -> Callable[..., Any]:
+        def wrapped(*args: Any, **kwargs: Any) -> Any:
+            with no_grad():
+                return function(*args, **kwargs)
+
+        return wrapped

@@ -1,0 +1,272 @@
+"""What optimizers share: parameter groups, state, and the seam at which a step takes their update in."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from ..graph import Spec, Value
+from ..nn.parameter import Parameter
+from ..ops import Builder
+
+Entry = tuple[str, Parameter, Value, Value]
+"""Name, parameter, the parameter's state value, its gradient."""
+
+
+class Update:
+    """An optimizer's part in one compiled step.
+
+    ``state`` holds the live arrays of the optimizer by name, as the graph's state values are bound to them.
+    """
+
+    def __init__(self) -> None:
+        self.state: dict[str, np.ndarray] = {}
+        self._scalars: dict[str, Callable[[], float]] = {}
+        self._parameters: list[Parameter] = []
+        self._advance: Callable[[Parameter], None] = lambda parameter: None
+
+    def scalars(self) -> dict[str, np.ndarray]:
+        """The float32 scalars of the coming step by name, from what ``param_groups`` says now."""
+        return {name: np.asarray(value(), np.float32) for name, value in self._scalars.items()}
+
+    def commit(self) -> None:
+        """Count the step; to be called after it has succeeded."""
+        for parameter in self._parameters:
+            self._advance(parameter)
+
+
+class Rule:
+    """The update of the parameters of one group that are at the same step: what a subclass's ``rule`` works with."""
+
+    def __init__(self, builder: Builder, update: Update, prefix: str, state: dict[Parameter, dict[str, Any]]) -> None:
+        self._builder = builder
+        self._update = update
+        self._prefix = prefix
+        self._state = state
+        self._inputs: dict[str, Value] = {}
+
+    def op(self, op: str, *values: Value) -> Value:
+        return self._builder.add(op, *values)
+
+    def number(self, what: str, value: Callable[[], float]) -> Value:
+        """A float32 scalar that is read anew at every step."""
+        if what not in self._inputs:
+            name = f"{self._prefix}.{what}"
+            self._inputs[what] = self._builder.input(name, Spec(()))
+            self._update._scalars[name] = value
+        return self._inputs[what]
+
+    def memory(self, what: str, name: str, parameter: Parameter) -> Value:
+        """An array like the parameter that the optimizer keeps, zeros at first."""
+        arrays = self._state.setdefault(parameter, {})
+        if what not in arrays:
+            arrays[what] = np.zeros(parameter.shape, np.float32)
+        key = f"optimizer.{what}.{name}"
+        self._update.state[key] = arrays[what]
+        return self._builder.state_value(key, Spec.of(arrays[what]))
+
+    def store(self, old: Value, new: Value) -> Value:
+        self._builder.update(old, new)
+        return new
+
+
+class Optimizer:
+    """Base of optimizers. ``param_groups`` are dictionaries of settings and ``"params"``; change them at any time.
+
+    An optimizer does not step by itself: ``ne.TrainStep`` and ``ne.Trainer`` make its update part of their program.
+    ``state`` maps each parameter to the arrays that belong to it, and ``"step"``, the number of its updates.
+    """
+
+    def __init__(self, params: Iterable[Any], defaults: dict[str, Any]) -> None:
+        self.defaults = defaults
+        self.param_groups: list[dict[str, Any]] = []
+        self.state: dict[Parameter, dict[str, Any]] = {}
+        self._active: tuple[Parameter, ...] | None = None
+        if isinstance(params, (Parameter, np.ndarray)):
+            raise TypeError(f"{self._name}: params must be an iterable of Parameters, got one {type(params).__name__}")
+        given = list(params)
+        if not given:
+            raise ValueError(f"{self._name}: got no parameters")
+        for group in given if isinstance(given[0], dict) else [{"params": given}]:
+            self.add_param_group(group)
+
+    @property
+    def _name(self) -> str:
+        return type(self).__name__
+
+    def add_param_group(self, param_group: dict[str, Any]) -> None:
+        """Add parameters with settings of their own; what the group leaves out is as for the optimizer."""
+        if not isinstance(param_group, dict) or "params" not in param_group:
+            raise TypeError(f"{self._name}: a parameter group is a dict with 'params', got {param_group!r}")
+        params = param_group["params"]
+        group = {**self.defaults, **param_group}
+        group["params"] = [params] if isinstance(params, Parameter) else list(params)
+        taken = {id(p) for g in self.param_groups for p in g["params"]}
+        for parameter in group["params"]:
+            if not isinstance(parameter, Parameter):
+                raise TypeError(f"{self._name}: can train Parameters only, got {type(parameter).__name__}")
+            if id(parameter) in taken:
+                raise ValueError(f"{self._name}: a parameter of shape {parameter.shape} is given twice")
+            taken.add(id(parameter))
+        self.check(group)
+        self.param_groups.append(group)
+
+    def check(self, group: Mapping[str, Any]) -> None:
+        """Raise ValueError for settings that make no sense."""
+        for name in ("lr", "weight_decay", "eps", "momentum"):
+            if name in group and not group[name] >= 0:
+                raise ValueError(f"{self._name}: {name} must be 0 or more, got {group[name]}")
+
+    def zero_grad(self, set_to_none: bool = True) -> None:
+        """Nothing: gradients live inside a step only."""
+
+    def step(self, closure: Any = None) -> None:
+        """Raises RuntimeError: the update is part of the compiled step."""
+        raise RuntimeError(
+            f"{self._name}.step() does nothing by itself: call step(x, y) of ne.TrainStep(model, loss, optimizer)"
+        )
+
+    # the seam
+
+    def emit(self, builder: Builder, entries: Sequence[Entry]) -> Update:
+        """Add to ``builder`` the nodes that update the parameters of ``entries`` and what this optimizer remembers.
+
+        Entries whose parameter is in no group stay as they are. Learning rates and the like become float32 inputs
+        ``optimizer.<group>.<what>``; arrays become state ``optimizer.<what>.<name>``.
+        """
+        update = Update()
+        update._advance = self._count
+        groups = {id(p): index for index, group in enumerate(self.param_groups) for p in group["params"]}
+        held = [entry for entry in entries if id(entry[1]) in groups]
+        update._parameters = [parameter for _, parameter, _, _ in held]
+        self._active = tuple(update._parameters)
+        rules: dict[tuple[int, Any], Rule] = {}
+        for name, parameter, value, grad in held:
+            index = groups[id(parameter)]
+            group = self.param_groups[index]
+            key = index, self._age(parameter, group)
+            if key not in rules:
+                same_group = sum(k[0] == index for k in rules)
+                prefix = f"optimizer.{index}" + (f".{same_group}" if same_group else "")
+                rules[key] = Rule(builder, update, prefix, self.state)
+            if group.get("maximize"):
+                grad = builder.add("neg", grad)
+            builder.update(value, self.rule(rules[key], group, name, parameter, value, grad))
+        return update
+
+    def structure(self) -> tuple[Any, ...]:
+        """What the emitted nodes depend on, besides shapes: another result means that a step must be built anew."""
+        return tuple(
+            (self.variant(group), tuple(id(p) for p in group["params"]), self._ages(group))
+            for group in self.param_groups
+        )
+
+    def variant(self, group: Mapping[str, Any]) -> tuple[Any, ...]:
+        """Which form of the update the group's settings ask for."""
+        raise NotImplementedError
+
+    def rule(
+        self, rule: Rule, group: dict[str, Any], name: str, parameter: Parameter, value: Value, grad: Value
+    ) -> Value:
+        """Add the update of one parameter and return its new value."""
+        raise NotImplementedError
+
+    def steps_of(self, parameter: Parameter) -> int:
+        """How often the parameter was updated."""
+        return int(self.state.get(parameter, {}).get("step", 0))
+
+    def _count(self, parameter: Parameter) -> None:
+        self.state.setdefault(parameter, {})["step"] = self.steps_of(parameter) + 1
+
+    def _age(self, parameter: Parameter, group: Mapping[str, Any]) -> Any:
+        """What parameters must share for one set of scalars to serve them."""
+        return None
+
+    def _ages(self, group: Mapping[str, Any]) -> tuple[int, ...]:
+        """How the group's parameters differ in age; empty where they do not."""
+        active = None if self._active is None else {id(p) for p in self._active}
+        ages = [self._age(p, group) for p in group["params"] if active is None or id(p) in active]
+        order = {age: index for index, age in enumerate(dict.fromkeys(ages))}
+        return () if len(order) <= 1 else tuple(order[age] for age in ages)
+
+    # saving
+
+    def state_dict(self) -> dict[str, Any]:
+        """``state`` by the parameter's number and ``param_groups``, as PyTorch has them; the arrays are not copies."""
+        number = {id(p): i for i, p in enumerate(p for group in self.param_groups for p in group["params"])}
+        state = {number[id(p)]: dict(s) for p, s in self.state.items() if id(p) in number and self.steps_of(p)}
+        groups = [{**group, "params": [number[id(p)] for p in group["params"]]} for group in self.param_groups]
+        return {"state": state, "param_groups": groups}
+
+    def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
+        """Take over what :meth:`state_dict` returned, here or in PyTorch; raises ValueError and changes nothing else.
+
+        Groups must have as many parameters, and arrays the shapes of their parameters.
+        """
+        groups, saved = state_dict["param_groups"], state_dict["state"]
+        sizes, own = [len(g["params"]) for g in groups], [len(g["params"]) for g in self.param_groups]
+        if sizes != own:
+            raise ValueError(f"{self._name}: the saved groups have {sizes} parameters, this optimizer's have {own}")
+        new_groups = [
+            {**mine, **{k: v for k, v in theirs.items() if k in mine and k != "params"}}
+            for mine, theirs in zip(self.param_groups, groups, strict=True)
+        ]
+        for group in new_groups:
+            self.check(group)
+        by_number = {
+            n: p
+            for mine, theirs in zip(self.param_groups, groups, strict=True)
+            for n, p in zip(theirs["params"], mine["params"], strict=True)
+        }
+        fresh: dict[Parameter, dict[str, Any]] = {}
+        for number, entries in saved.items():
+            parameter = by_number.get(number)
+            if parameter is None:
+                raise ValueError(f"{self._name}: the saved state has parameter {number}, which is in no saved group")
+            fresh[parameter] = self._checked(number, parameter, entries)
+        for mine, theirs in zip(self.param_groups, new_groups, strict=True):
+            mine.update(theirs)
+        for parameter in self.state:
+            fresh.setdefault(parameter, {})
+        for parameter, entries in fresh.items():
+            self._overwrite(parameter, entries)
+
+    def _checked(self, number: int, parameter: Parameter, entries: Mapping[str, Any]) -> dict[str, Any]:
+        checked: dict[str, Any] = {"step": 1}
+        for what, given in entries.items():
+            if given is None:
+                continue
+            array = np.asarray(given)
+            if what == "step":
+                checked["step"] = int(array)
+            elif array.shape != parameter.shape:
+                raise ValueError(
+                    f"{self._name}: saved {what} of parameter {number} has shape {array.shape}, "
+                    f"the parameter has shape {parameter.shape}"
+                )
+            else:
+                checked[what] = np.array(array, np.float32)
+        return checked
+
+    def _overwrite(self, parameter: Parameter, entries: dict[str, Any]) -> None:
+        """Put ``entries`` in the live arrays, which compiled steps are bound to."""
+        own = self.state.setdefault(parameter, {})
+        for what in [w for w in own if w not in entries]:
+            if isinstance(own[what], np.ndarray):
+                own[what][...] = 0
+            else:
+                del own[what]
+        for what, value in entries.items():
+            if isinstance(value, np.ndarray) and what in own:
+                own[what][...] = value
+            else:
+                own[what] = value
+
+    def __repr__(self) -> str:
+        lines = []
+        for index, group in enumerate(self.param_groups):
+            lines.append(f"Parameter Group {index}")
+            lines += [f"    {key}: {group[key]}" for key in sorted(group) if key != "params"]
+        return f"{self._name} (\n" + "\n".join(lines) + "\n)"
