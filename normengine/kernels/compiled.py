@@ -1,0 +1,132 @@
+"""The rows of the kernels that were compiled ahead of time: one for each algorithm and each instruction set that was
+built and that this CPU has. Names are ``<operator>[_<algorithm>]_f32_<instruction set>``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from importlib import import_module
+
+from . import launches
+from .base import REGISTRY, Kernel, Launch, Problem
+from .cpu import detect
+from .launches import Convolution, Sizes
+
+Supports = Callable[[Problem], bool]
+
+
+def _any(problem: Problem) -> bool:
+    return True
+
+
+def _small_planes(problem: Problem) -> bool:
+    """Positions in a plane are 32-bit integers."""
+    p = Convolution.of(problem)
+    return max(p.h * p.w, p.oh * p.ow) < 1 << 28
+
+
+def _depthwise(problem: Problem) -> bool:
+    return Convolution.of(problem).depthwise
+
+
+@dataclass(frozen=True)
+class Row:
+    """One algorithm for one operator, in every instruction set: ``stages`` are names of functions."""
+
+    op: str
+    algorithm: str
+    stages: tuple[str, ...]
+    launch: Callable[[Problem, Sizes], Launch]
+    supports: Supports = _any
+    cost: float = 1.0
+    packs: tuple[str, ...] = ()
+
+
+def _plane_row(op: str) -> Row:
+    return Row(op, "", (op,), launches.planes)
+
+
+ROWS = (
+    Row("conv2d", "gemm", ("conv2d_pack", "conv2d_gemm"), launches.conv2d_gemm, _small_planes, packs=("weight",)),
+    Row("conv2d", "depthwise", ("conv2d_depthwise",), launches.conv2d_depthwise, _depthwise, cost=0.5),
+    Row(
+        "conv2d_input_grad",
+        "gemm",
+        ("conv2d_input_grad_pack", "conv2d_input_grad_gemm"),
+        launches.conv2d_input_grad_gemm,
+        _small_planes,
+        packs=("weight",),
+    ),
+    Row(
+        "conv2d_input_grad",
+        "depthwise",
+        ("conv2d_input_grad_depthwise",),
+        launches.conv2d_input_grad_depthwise,
+        _depthwise,
+        cost=0.5,
+    ),
+    Row(
+        "conv2d_weight_grad",
+        "gemm",
+        ("conv2d_weight_grad_gemm", "conv2d_weight_grad_merge"),
+        launches.conv2d_weight_grad_gemm,
+        _small_planes,
+    ),
+    Row(
+        "conv2d_weight_grad",
+        "depthwise",
+        ("conv2d_weight_grad_depthwise",),
+        launches.conv2d_weight_grad_depthwise,
+        _depthwise,
+        cost=0.5,
+    ),
+    Row("linear", "gemm", ("linear_pack", "linear_gemm"), launches.matrix_product, packs=("weight",)),
+    Row("matmul", "gemm", ("matmul_pack", "matmul_gemm"), launches.matrix_product, packs=("b",)),
+    Row("batch_stats", "", ("batch_stats_chunk", "batch_stats_merge"), launches.channel_sums),
+    Row(
+        "batch_norm_grad_sums",
+        "",
+        ("batch_norm_grad_sums_chunk", "batch_norm_grad_sums_merge"),
+        launches.channel_sums,
+    ),
+    Row("reduce_sum", "", ("reduce_sum",), launches.reduce_sum),
+    _plane_row("max_pool2d"),
+    _plane_row("max_pool2d_grad"),
+    _plane_row("avg_pool2d"),
+    _plane_row("avg_pool2d_grad"),
+    _plane_row("adaptive_avg_pool2d"),
+    _plane_row("adaptive_avg_pool2d_grad"),
+)
+
+
+def kernel(row: Row, isa: str, addresses: dict[str, int], sizes: Sizes) -> Kernel:
+    """The row for one instruction set, whose module gave the functions' addresses and its sizes."""
+    return Kernel(
+        op=row.op,
+        name="_".join(filter(None, (row.op, row.algorithm, "f32", isa))),
+        isa=isa,
+        stages=tuple(partial(addresses.__getitem__, stage) for stage in row.stages),
+        launch=partial(row.launch, sizes=sizes),
+        supports=row.supports,
+        cost=row.cost,
+        packs=row.packs,
+    )
+
+
+def _register() -> tuple[str, ...]:
+    built = []
+    for isa in detect():
+        try:
+            module = import_module(f"{__package__}._{isa}")
+        except ImportError:
+            continue
+        built.append(isa)
+        for row in ROWS:
+            REGISTRY.register(kernel(row, isa, module.ADDRESSES, module.SIZES))
+    return tuple(built)
+
+
+BUILT = _register()
+"""Instruction sets whose modules were imported; a module for a CPU that this one is not would not even start."""

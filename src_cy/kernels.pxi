@@ -1,0 +1,53 @@
+# Every kernel of one instruction set, and where its module says what it has.
+
+include "conv_gemm.pxi"
+include "conv_weight_grad.pxi"
+include "depthwise.pxi"
+include "matmul.pxi"
+include "norm.pxi"
+include "pool.pxi"
+
+ctypedef void (*Kernel)(const int64_t*, int64_t, int64_t, int64_t) noexcept nogil
+
+
+cdef object address(Kernel function):
+    return <size_t> function
+
+
+ADDRESSES = {
+    "conv2d_pack": address(conv2d_pack),
+    "conv2d_gemm": address(conv2d_gemm),
+    "conv2d_depthwise": address(conv2d_depthwise),
+    "conv2d_input_grad_pack": address(conv2d_input_grad_pack),
+    "conv2d_input_grad_gemm": address(conv2d_input_grad_gemm),
+    "conv2d_input_grad_depthwise": address(conv2d_input_grad_depthwise),
+    "conv2d_weight_grad_gemm": address(conv2d_weight_grad_gemm),
+    "conv2d_weight_grad_merge": address(conv2d_weight_grad_merge),
+    "conv2d_weight_grad_depthwise": address(conv2d_weight_grad_depthwise),
+    "linear_pack": address(linear_pack),
+    "linear_gemm": address(linear_gemm),
+    "matmul_pack": address(matmul_pack),
+    "matmul_gemm": address(matmul_gemm),
+    "batch_stats_chunk": address(batch_stats_chunk),
+    "batch_stats_merge": address(batch_stats_merge),
+    "batch_norm_grad_sums_chunk": address(batch_norm_grad_sums_chunk),
+    "batch_norm_grad_sums_merge": address(batch_norm_grad_sums_merge),
+    "reduce_sum": address(reduce_sum),
+    "max_pool2d": address(max_pool2d),
+    "max_pool2d_grad": address(max_pool2d_grad),
+    "avg_pool2d": address(avg_pool2d),
+    "avg_pool2d_grad": address(avg_pool2d_grad),
+    "adaptive_avg_pool2d": address(adaptive_avg_pool2d),
+    "adaptive_avg_pool2d_grad": address(adaptive_avg_pool2d_grad),
+}
+
+# What sizes of blocks and of packed arrays follow from.
+SIZES = {
+    "width": SIMD_WIDTH,
+    "rows": TILE_ROWS,
+    "columns": TILE_COLS,
+    "panel_pixels": PANEL_PIXELS,
+    "panel_pitch": PANEL_PITCH,
+    "moments": sizeof(Moments),
+    "sum_columns": COLUMNS,
+}

@@ -1,0 +1,2 @@
+# The kernels compiled for avx2; setup.py gives the flags.
+include "kernels.pxi"

@@ -1,0 +1,2 @@
+# The kernels compiled for baseline; setup.py gives the flags.
+include "kernels.pxi"

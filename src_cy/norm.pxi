@@ -1,0 +1,154 @@
+# Sums and statistics of channels. What a task adds up in float32 is short; everything longer is added in float64, in
+# an order that the problem alone decides.
+
+from libc.math cimport sqrt
+
+cdef extern from "rows.h" nogil:
+    double row_sum(const float* x, int64_t count)
+    void row_moments(const float* x, int64_t count, float shift, double* sums)
+    void row_products(const float* dy, const float* x, int64_t count, float shift, double* sums)
+
+
+cdef struct Channels:
+    int64_t n, c, s
+
+
+cdef struct Moments:
+    # Count, mean and sum of squared distances from the mean.
+    double count, mean, m2
+
+
+cdef enum:
+    BLOCK = 1024
+
+
+cdef void moments_merge(Moments* a, const Moments* b) noexcept nogil:
+    # Chan, Golub and LeVeque, "Updating formulae and a pairwise algorithm for computing sample variances" (1979).
+    cdef double delta = b.mean - a.mean, count = a.count + b.count
+    a.mean += delta * (b.count / count)
+    a.m2 += b.m2 + delta * delta * (a.count * b.count / count)
+    a.count = count
+
+
+cdef void moments_add(Moments* m, const float* x, int64_t count) noexcept nogil:
+    # A block no longer than what m holds already is shifted by the mean so far, of which the squared distance is then
+    # part of m2: no digits are lost that the result has.
+    cdef Moments block
+    cdef double sums[2]
+    cdef float shift = <float> (m.mean if m.count >= count else row_sum(x, count) / count)
+    sums[0] = sums[1] = 0
+    row_moments(x, count, shift, sums)
+    block.count = count
+    block.mean = shift + sums[0] / count
+    block.m2 = sums[1] - sums[0] * sums[0] / count
+    if block.m2 < 0:
+        block.m2 = 0
+    if m.count == 0:
+        m[0] = block
+    else:
+        moments_merge(m, &block)
+
+
+cdef void batch_stats_chunk(const int64_t* args, int64_t begin, int64_t end, int64_t thread) noexcept nogil:
+    # A task is one channel of one chunk of the batch; extra = chunks. Small planes are gathered into blocks.
+    cdef const Channels* p = <const Channels*> &args[6]
+    cdef int64_t chunks = args[9], task, channel, chunk, image, last, filled, at
+    cdef const float* plane
+    cdef float gathered[BLOCK]
+    cdef Moments* m
+    for task in range(begin, end):
+        channel, chunk = task // chunks, task % chunks
+        m = <Moments*> args[3] + task
+        m.count = m.mean = m.m2 = 0
+        filled = 0
+        last = share(p.n, chunks, chunk + 1)
+        for image in range(share(p.n, chunks, chunk), last):
+            plane = array(args, 0) + (image * p.c + channel) * p.s
+            if 2 * p.s <= BLOCK:
+                memcpy(gathered + filled, plane, p.s * sizeof(float))
+                filled += p.s
+                if filled + p.s > BLOCK or image + 1 == last:
+                    moments_add(m, gathered, filled)
+                    filled = 0
+                continue
+            at = 0
+            while at < p.s:
+                moments_add(m, plane + at, least(BLOCK, p.s - at))
+                at += BLOCK
+
+
+cdef void batch_stats_merge(const int64_t* args, int64_t begin, int64_t end, int64_t thread) noexcept nogil:
+    cdef int64_t chunks = args[9], channel, chunk
+    cdef const Moments* parts
+    cdef Moments m
+    for channel in range(begin, end):
+        parts = <const Moments*> args[3] + channel * chunks
+        m = parts[0]
+        for chunk in range(1, chunks):
+            moments_merge(&m, &parts[chunk])
+        array(args, 1)[channel] = <float> m.mean
+        array(args, 2)[channel] = <float> (m.m2 / m.count)
+
+
+cdef void batch_norm_grad_sums_chunk(const int64_t* args, int64_t begin, int64_t end, int64_t thread) noexcept nogil:
+    # A task is one channel of one chunk of the batch: sums of dy (x - mean) and of dy; extra = chunks.
+    cdef const Channels* p = <const Channels*> &args[9]
+    cdef int64_t chunks = args[13], task, channel, chunk, image, at, count, offset
+    cdef double* sums
+    for task in range(begin, end):
+        channel, chunk = task // chunks, task % chunks
+        sums = <double*> args[6] + 2 * task
+        sums[0] = sums[1] = 0
+        for image in range(share(p.n, chunks, chunk), share(p.n, chunks, chunk + 1)):
+            at = 0
+            while at < p.s:
+                count = least(BLOCK, p.s - at)
+                offset = (image * p.c + channel) * p.s + at
+                row_products(array(args, 0) + offset, array(args, 1) + offset, count, array(args, 2)[channel], sums)
+                at += count
+
+
+cdef void batch_norm_grad_sums_merge(const int64_t* args, int64_t begin, int64_t end, int64_t thread) noexcept nogil:
+    cdef int64_t chunks = args[13], channel, chunk
+    cdef double eps = (<const double*> &args[12])[0], dweight, dbias
+    cdef const double* sums
+    for channel in range(begin, end):
+        sums = <const double*> args[6] + 2 * channel * chunks
+        dweight = dbias = 0
+        for chunk in range(chunks):
+            dweight += sums[2 * chunk]
+            dbias += sums[2 * chunk + 1]
+        array(args, 4)[channel] = <float> (dweight / sqrt(array(args, 3)[channel] + eps))
+        array(args, 5)[channel] = <float> dbias
+
+
+cdef struct Reduction:
+    int64_t r0, k0, r1, k1
+
+
+cdef enum:
+    COLUMNS = 64
+
+
+cdef void reduce_sum(const int64_t* args, int64_t begin, int64_t end, int64_t thread) noexcept nogil:
+    # A task makes COLUMNS neighbouring results of the last axis.
+    cdef const Reduction* p = <const Reduction*> &args[5]
+    cdef int64_t blocks = ceil_div(p.k1, COLUMNS), task, row, first, count, i, j, c
+    cdef double total[COLUMNS]
+    cdef const float* x
+    for task in range(begin, end):
+        row, first = task // blocks, task % blocks * COLUMNS
+        count = least(COLUMNS, p.k1 - first)
+        for c in range(count):
+            total[c] = 0
+        for i in range(p.r0):
+            x = array(args, 0) + (i * p.k0 + row) * p.r1 * p.k1 + first
+            if p.k1 == 1:
+                total[0] += row_sum(x, p.r1)
+                continue
+            for j in range(p.r1):
+                for c in range(count):
+                    total[c] += x[c]
+                x += p.k1
+        for c in range(count):
+            array(args, 1)[row * p.k1 + first + c] = <float> total[c]

@@ -1,0 +1,151 @@
+/* Work on rows of values: depthwise convolution, sums, pooling. */
+#ifndef NORMENGINE_ROWS_H
+#define NORMENGINE_ROWS_H
+
+#include "simd.h"
+
+#define DEPTHWISE_ROWS 8
+#define DEPTHWISE_TAPS 8
+
+/* One vector of each of several rows of a depthwise convolution: out[r * out_pitch + lane] =
+ * bias + sum over taps of weight[t] * band[at[t] + r * row_step + lane], full vectors. */
+INLINE void depthwise_block(const int rows, int64_t taps, const int64_t *at, const float *weight, const float *band,
+                            int64_t row_step, float bias, float *out, int64_t out_pitch)
+{
+    vec sum[DEPTHWISE_ROWS];
+    UNROLL for (int r = 0; r < rows; r++) sum[r] = splat(bias);
+    for (int64_t t = 0; t < taps; t++) {
+        const float *from = band + at[t];
+        vec w = splat(weight[t]);
+        UNROLL for (int r = 0; r < rows; r++) sum[r] += load(from + r * row_step) * w;
+    }
+    UNROLL for (int r = 0; r < rows; r++) store(out + r * out_pitch, sum[r]);
+}
+
+static void depthwise_rows(int64_t rows, int64_t taps, const int64_t *at, const float *weight, const float *band,
+                           int64_t row_step, float bias, float *out, int64_t out_pitch)
+{
+#define CASE(R) case R: depthwise_block(R, taps, at, weight, band, row_step, bias, out, out_pitch); break;
+    switch (rows) { CASE(1) CASE(2) CASE(3) CASE(4) CASE(5) CASE(6) CASE(7) CASE(8) }
+#undef CASE
+}
+
+/* total[t] += sum over rows and columns of dy[r * dy_pitch + c] * band[at[t] + r * row_step + c]; vectors a row. */
+INLINE void correlate_block(const int taps, const int64_t *at, const float *dy, int64_t dy_pitch, const float *band,
+                            int64_t row_step, int64_t rows, int64_t vectors, double *total)
+{
+    vec sum[DEPTHWISE_TAPS];
+    UNROLL for (int t = 0; t < taps; t++) sum[t] = splat(0.0f);
+    for (int64_t r = 0; r < rows; r++)
+        for (int64_t c = 0; c < vectors * SIMD_WIDTH; c += SIMD_WIDTH) {
+            vec g = load(dy + r * dy_pitch + c);
+            const float *from = band + r * row_step + c;
+            UNROLL for (int t = 0; t < taps; t++) sum[t] += g * load(from + at[t]);
+        }
+    UNROLL for (int t = 0; t < taps; t++) total[t] += sum_lanes(sum[t]);
+}
+
+static void correlate_rows(int64_t taps, const int64_t *at, const float *dy, int64_t dy_pitch, const float *band,
+                           int64_t row_step, int64_t rows, int64_t vectors, double *total)
+{
+#define CASE(T) case T: correlate_block(T, at, dy, dy_pitch, band, row_step, rows, vectors, total); break;
+    switch (taps) { CASE(1) CASE(2) CASE(3) CASE(4) CASE(5) CASE(6) CASE(7) CASE(8) }
+#undef CASE
+}
+
+#define SUM_BLOCK 4096
+
+/* The sum of count values, blocks of float32 sums added in double. */
+static double row_sum(const float *x, int64_t count)
+{
+    double total = 0;
+    int64_t i = 0;
+    while (i + SIMD_WIDTH <= count) {
+        const int64_t end = count - i > SUM_BLOCK ? i + SUM_BLOCK : count;
+        vec s[4] = {{0}};
+        for (; i + 4 * SIMD_WIDTH <= end; i += 4 * SIMD_WIDTH)
+            UNROLL for (int j = 0; j < 4; j++) s[j] += load(x + i + j * SIMD_WIDTH);
+        for (; i + SIMD_WIDTH <= end; i += SIMD_WIDTH) s[0] += load(x + i);
+        total += sum_lanes((s[0] + s[1]) + (s[2] + s[3]));
+    }
+    for (; i < count; i++) total += x[i];
+    return total;
+}
+
+/* Adds sum (x - shift) and sum (x - shift)^2 to sums[0] and sums[1]. */
+static void row_moments(const float *x, int64_t count, float shift, double *sums)
+{
+    vec s[4] = {{0}}, q[4] = {{0}};
+    int64_t i = 0;
+    for (; i + 4 * SIMD_WIDTH <= count; i += 4 * SIMD_WIDTH)
+        UNROLL for (int j = 0; j < 4; j++) {
+            vec d = load(x + i + j * SIMD_WIDTH) - splat(shift);
+            s[j] += d;
+            q[j] += d * d;
+        }
+    for (; i + SIMD_WIDTH <= count; i += SIMD_WIDTH) {
+        vec d = load(x + i) - splat(shift);
+        s[0] += d;
+        q[0] += d * d;
+    }
+    sums[0] += sum_lanes((s[0] + s[1]) + (s[2] + s[3]));
+    sums[1] += sum_lanes((q[0] + q[1]) + (q[2] + q[3]));
+    for (; i < count; i++) {
+        float d = x[i] - shift;
+        sums[0] += d;
+        sums[1] += (double)d * d;
+    }
+}
+
+/* Adds sum dy * (x - shift) and sum dy to sums[0] and sums[1]. */
+static void row_products(const float *dy, const float *x, int64_t count, float shift, double *sums)
+{
+    vec s[2] = {{0}}, q[2] = {{0}};
+    int64_t i = 0;
+    for (; i + 2 * SIMD_WIDTH <= count; i += 2 * SIMD_WIDTH)
+        UNROLL for (int j = 0; j < 2; j++) {
+            vec g = load(dy + i + j * SIMD_WIDTH);
+            s[j] += g * (load(x + i + j * SIMD_WIDTH) - splat(shift));
+            q[j] += g;
+        }
+    sums[0] += sum_lanes(s[0] + s[1]);
+    sums[1] += sum_lanes(q[0] + q[1]);
+    for (; i < count; i++) {
+        sums[0] += (double)dy[i] * (x[i] - shift);
+        sums[1] += dy[i];
+    }
+}
+
+/* y[i] = max(y[i], x[i * step]) for count values; NaN wins. */
+static void row_max(float *y, const float *x, int64_t step, int64_t count)
+{
+    int64_t i = 0;
+    if (step == 1)
+        for (; i + SIMD_WIDTH <= count; i += SIMD_WIDTH) {
+            vec v = load(x + i), m = load(y + i);
+            store(y + i, choose((v > m) | (v != v), v, m));
+        }
+    else if (step == 2)
+        for (; i + SIMD_WIDTH < count; i += SIMD_WIDTH) {
+            vec v = EVEN(load(x + 2 * i), load(x + 2 * i + SIMD_WIDTH)), m = load(y + i);
+            store(y + i, choose((v > m) | (v != v), v, m));
+        }
+    for (; i < count; i++) {
+        float v = x[i * step];
+        if (v > y[i] || v != v) y[i] = v;
+    }
+}
+
+/* y[i] += x[i * step] for count values. */
+static void row_add(float *y, const float *x, int64_t step, int64_t count)
+{
+    int64_t i = 0;
+    if (step == 1)
+        for (; i + SIMD_WIDTH <= count; i += SIMD_WIDTH) store(y + i, load(y + i) + load(x + i));
+    else if (step == 2)
+        for (; i + SIMD_WIDTH < count; i += SIMD_WIDTH)
+            store(y + i, load(y + i) + EVEN(load(x + 2 * i), load(x + 2 * i + SIMD_WIDTH)));
+    for (; i < count; i++) y[i] += x[i * step];
+}
+
+#endif
