@@ -30,12 +30,12 @@ def draw_digits(path: Path, history: History, scores: np.ndarray, images: np.nda
 
     figure = Figure(figsize=(11, 7.6), layout="constrained")
     FigureCanvasAgg(figure)
+    figure.get_layout_engine().set(w_pad=0.08, h_pad=0.08)
     top, bottom = figure.subfigures(2, 1, height_ratios=[1, 1.15])
     history.draw(*top.subplots(1, 2))
     mistakes = int((predicted != labels).sum())
     bottom.suptitle(
-        f"{len(labels)} held-out images, {len(labels) - mistakes} recognized, {mistakes} not "
-        f"({1 - mistakes / len(labels):.1%}); a red caption says what it took the image for",
+        f"{len(labels)} held-out images: {len(labels) - mistakes} recognized, {mistakes} mistaken for another digit",
         fontsize=11,
     )
     for axes, i in zip(bottom.subplots(_ROWS, _COLUMNS).flat, shown, strict=False):

@@ -8,6 +8,9 @@ from dataclasses import dataclass
 from typing import Any
 
 
+_TRAINING, _HELD_OUT = "#1f5fa8", "#d1603d"
+
+
 @dataclass(frozen=True)
 class Epoch:
     """One pass over the training data.
@@ -87,22 +90,17 @@ class History:
 
     def draw(self, losses: Any, accuracy: Any) -> None:
         """Draw the curves into two axes of matplotlib."""
-        epochs = [e.epoch for e in self.epochs]
-        losses.plot(epochs, self.loss, color="#1f5fa8", label="training")
-        validated = [e for e in self.epochs if e.val_loss is not None]
-        if validated:
-            losses.plot(
-                [e.epoch for e in validated], [e.val_loss for e in validated], color="#d1603d", label="held out"
-            )
-        losses.set(title="Loss", xlabel="epoch")
-        losses.set_yscale("log")
-        losses.legend(frameon=False)
+        style = {"marker": "o", "markersize": 3}
+        losses.plot([e.epoch for e in self.epochs], self.loss, color=_TRAINING, label="training", **style)
+        validated = [(e.epoch, e.val_loss) for e in self.epochs if e.val_loss is not None]
         rated = [(e.epoch, 100 * e.val_accuracy) for e in self.epochs if e.val_accuracy is not None]
-        if rated:
-            accuracy.plot(*zip(*rated, strict=True), color="#d1603d", label="held out")
-            accuracy.legend(frameon=False, loc="lower right")
-        accuracy.set(title="Accuracy (%)", xlabel="epoch")
-        for axes in (losses, accuracy):
+        for axes, points in ((losses, validated), (accuracy, rated)):
+            if points:
+                axes.plot(*zip(*points, strict=True), color=_HELD_OUT, label="held out", **style)
+                axes.legend(frameon=False)
+            axes.set(xlabel="epoch")
             axes.spines[["top", "right"]].set_visible(False)
             axes.grid(alpha=0.25)
             axes.xaxis.get_major_locator().set_params(integer=True)
+        losses.set(title="Loss", ylim=(0, None))
+        accuracy.set(title="Accuracy (%)")

@@ -1,0 +1,64 @@
+"""README and docs say what is true: the example runs, names exist, links lead somewhere, commands are there."""
+
+import re
+from functools import reduce
+from pathlib import Path
+
+import pytest
+
+import normengine
+from normengine import cli, nn, optim
+
+ROOT = Path(__file__).parents[1]
+README = ROOT / "README.md"
+PAGES = [README, ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").glob("*.md"))]
+FUNCTIONAL = {"ne": normengine, "nn": nn, "optim": optim}
+
+
+def code_blocks(page, language):
+    return re.findall(rf"```{language}\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL)
+
+
+def test_example_in_the_readme_runs(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    (example,) = code_blocks(README, "python")
+    exec(compile(example, "README.md", "exec"), {"__name__": "__main__"})
+    lines = capsys.readouterr().out.splitlines()
+    assert float(lines[-1]) > 0.95
+    assert [path.name for path in tmp_path.iterdir()] == ["model.onnx"]
+
+
+def test_first_pages_example_runs():
+    first, own, *_ = code_blocks(ROOT / "docs" / "getting-started.md", "python")
+    names = {}
+    exec(compile(first + own, "getting-started.md", "exec"), names)
+    assert names["y"].shape == (8, 16 * 32 * 32)
+    x = names["x"]
+    assert names["Block"](3)(x).shape == x.shape
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_names_in_the_text_exist(page):
+    text = page.read_text(encoding="utf-8")
+    for start, rest in set(re.findall(r"(?<![\w.])(ne|nn|optim)\.([a-zA-Z_][\w.]*\w)", text)):
+        if (start, rest) == ("nn", "functional"):
+            continue
+        reduce(getattr, rest.split("."), FUNCTIONAL[start])
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_links_lead_to_files(page):
+    text = page.read_text(encoding="utf-8")
+    for target in re.findall(r"\]\((?!https?://)([^)#]+)", text):
+        assert (page.parent / target).exists(), f"{page.name} links to {target}"
+
+
+def test_commands_and_files_in_the_text_exist():
+    text = "".join(page.read_text(encoding="utf-8") for page in PAGES)
+    choices = next(a.choices for a in cli._parser()._actions if a.dest == "command")
+    for command in set(re.findall(r"normengine (\w+)", "".join(re.findall(r"`([^`\n]+)`", text)))):
+        assert command in choices
+    for name in set(re.findall(r"`((?:normengine|tests|tools|docs)/[\w/.]+)`", text)):
+        assert (ROOT / name).exists(), name
+    for name in set(re.findall(r"`((?:ops|passes|plan|runtime|nn|kernels|train)/\w+\.py)`", text)):
+        assert (ROOT / "normengine" / name).exists(), name
