@@ -1,4 +1,4 @@
-"""Operators that move elements and compute nothing: reshape, permute, slice, its adjoint ``unslice``, concat."""
+"""Operators that compute nothing: reshape, permute, slice, its adjoint ``unslice``, concat, detach."""
 
 from __future__ import annotations
 
@@ -169,6 +169,23 @@ def _concat_gradient(builder: Builder, node: Node, grads: Grads) -> Grads:
     return parts
 
 
+def _detach_infer(specs: Sequence[Spec], attrs: Attrs) -> tuple[Spec, ...]:
+    (x,) = specs
+    return (x,)
+
+
+def _detach_reference(arrays: Arrays, attrs: Attrs) -> tuple[np.ndarray, ...]:
+    return (_moved(arrays[0]),)
+
+
+def _detach_gradient(builder: Builder, node: Node, grads: Grads) -> Grads:
+    return [None]
+
+
+def _detach_decompose(builder: Builder, node: Node) -> Sequence[Value]:
+    return node.inputs
+
+
 def _draw_labels(rng: np.random.Generator) -> Sequence[np.ndarray]:
     return [rng.integers(0, 10, (4, 6))]
 
@@ -250,6 +267,15 @@ register(
             Case(((2, 3, 1), (2, 3, 5)), {"axis": 2}),
             Case(((6,),), {"axis": 0}),
         ),
+        tolerance=0.0,
+    ),
+    Op(
+        "detach",
+        _detach_infer,
+        _detach_reference,
+        _detach_gradient,
+        decompose=_detach_decompose,
+        cases=(Case(((3, 5),), differentiable=False),),
         tolerance=0.0,
     ),
 )

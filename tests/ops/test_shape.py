@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from normengine.graph import Spec
-from normengine.ops import OPS
+from normengine.ops import OPS, Builder
 from normengine.ops.shape import TO_END
 
 
@@ -41,3 +41,13 @@ def test_integers_stay_integers() -> None:
     labels = np.arange(6).reshape(2, 3)
     for op, attrs in (("reshape", {"shape": (6,)}), ("permute", {"axes": (1, 0)})):
         assert OPS[op].reference([labels], attrs)[0].dtype == np.int64
+
+
+def test_detach_hands_its_input_on_and_no_gradient_back() -> None:
+    builder = Builder()
+    x, g = builder.input("x", Spec((2, 3))), builder.input("g", Spec((2, 3)))
+    builder.add("detach", x)
+    gradient, decompose = OPS["detach"].gradient, OPS["detach"].decompose
+    assert gradient is not None and decompose is not None
+    assert list(gradient(builder, builder.nodes[0], [g])) == [None]
+    assert list(decompose(builder, builder.nodes[0])) == [x]
