@@ -1,6 +1,20 @@
 """The operators: one family a file, their table, the builder that makes graphs of them, and their evaluation."""
 
-from . import activation, arithmetic, conv, dropout, linear, loss, norm, pool, reduce, shape, softmax
+from . import (
+    activation,
+    arithmetic,
+    conv,
+    dropout,
+    extremes,
+    linear,
+    loss,
+    norm,
+    pool,
+    reduce,
+    shape,
+    softmax,
+    special,
+)
 from .base import Attrs, Case, OnnxMapping, Op, OperatorError, Scalar
 from .builder import Builder
 from .evaluate import evaluate
@@ -8,7 +22,21 @@ from .rebatch import merge_batches, with_batch
 from .reduce import sum_to
 from .table import OPS, register
 
-FAMILIES = (activation, arithmetic, conv, dropout, linear, loss, norm, pool, reduce, shape, softmax)
+FAMILIES = (
+    activation,
+    arithmetic,
+    conv,
+    dropout,
+    extremes,
+    linear,
+    loss,
+    norm,
+    pool,
+    reduce,
+    shape,
+    softmax,
+    special,
+)
 """The modules whose import filled the table."""
 
 __all__ = [
