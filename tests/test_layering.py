@@ -66,9 +66,9 @@ def test_only_the_onnx_layer_imports_onnx(path: Path) -> None:
         assert not {m for m in imported_modules(path) if m.split(".")[0] == "onnx"}
 
 
-def test_importing_the_package_loads_neither_numba_nor_onnx() -> None:
+def test_importing_the_package_loads_neither_numba_nor_onnx(tmp_path: Path) -> None:
     script = (
         "import sys, normengine; print([m for m in ('numba', 'llvmlite', 'onnx', 'matplotlib') if m in sys.modules])"
     )
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, cwd=tmp_path)
     assert done.stdout.strip() == "[]"

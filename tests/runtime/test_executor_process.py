@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -70,19 +71,19 @@ time.sleep(0.05)
 """
 
 
-def run(script: str) -> None:
+def run(script: str, folder: Path) -> None:
     # Python 3.12 and later warn of every fork of a process that has threads, which is what is tested here.
     command = [sys.executable, "-W", "error", "-W", "ignore:This process:DeprecationWarning", "-c", PRELUDE + script]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120, env=os.environ, check=False)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, cwd=folder, check=False)
     assert (done.returncode, done.stderr) == (0, "")
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system does not fork processes")
 @pytest.mark.parametrize("script", [FORK, FORK_DURING_A_RUN], ids=["idle", "during a run"])
-def test_a_forked_process_makes_its_own_team(backend: str, script: str) -> None:
-    run(script)
+def test_a_forked_process_makes_its_own_team(backend: str, script: str, tmp_path: Path) -> None:
+    run(script, tmp_path)
 
 
 @pytest.mark.parametrize("script", ["", EXIT_DURING_A_RUN], ids=["idle", "during a run"])
-def test_a_process_ends_although_its_team_lives(backend: str, script: str) -> None:
-    run(script)
+def test_a_process_ends_although_its_team_lives(backend: str, script: str, tmp_path: Path) -> None:
+    run(script, tmp_path)
