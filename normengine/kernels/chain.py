@@ -24,7 +24,7 @@ from typing import Any
 
 import numpy as np
 
-from .inline import PRIMITIVES, Inliner
+from .inline import PRIMITIVES, TYPES, Inliner
 
 Ref = tuple[str, int | float]
 ELEMENTS_PER_TASK = 16384
@@ -134,7 +134,6 @@ def _compile(source: str) -> Any:
 
 
 _STORAGE = {"bool": "uint8"}
-_TYPES = ("float32", "float64", "int32", "int64", "uint8", "uint32", "uint64")
 
 
 class _Writer:
@@ -169,7 +168,7 @@ class _Writer:
         lines = [
             '"""' + "; ".join(self._summary(j, step) for j, step in enumerate(chain.steps)) + '"""',
             "import numpy as np",
-            f"from numba import {', '.join(_TYPES)}",
+            f"from numba import {', '.join(TYPES)}",
             f"from normengine.kernels.abi import array, double_of, row, {', '.join(PRIMITIVES)}",
             "",
         ]

@@ -16,6 +16,7 @@ import numpy as np
 from . import scalars
 
 PRIMITIVES = ("bits_of", "float_of", "select", "sqrt", "fabs")
+TYPES = ("float32", "float64", "int32", "int64", "uint8", "uint32", "uint64")
 
 
 @cache
@@ -128,3 +129,19 @@ class _Scope(ast.NodeTransformer):
         name = f"{self.prefix}a{self.inliner._calls}"
         self._append(f"{name} = {text}")
         return name
+
+
+def function(name: str) -> Any:
+    """The scalar function as one that Numba code can call, float32 constants and all."""
+    from numba.extending import register_jitable
+
+    from . import abi
+
+    parameters = [a.arg for a in definitions()[name].args.args]
+    inliner = Inliner()
+    result = inliner.call(name, parameters)
+    constants = [f"{constant} = {value}" for constant, value in inliner.constants.items()]
+    lines = [*constants, f"def {name}({', '.join(parameters)}):", *("    " + line for line in inliner.lines)]
+    space: dict[str, Any] = {n: getattr(abi, n) for n in PRIMITIVES} | {"np": np, **{t: getattr(np, t) for t in TYPES}}
+    exec("\n".join([*lines, f"    return {result}"]), space)
+    return register_jitable(space[name])

@@ -1,0 +1,91 @@
+"""Portable kernels are plain functions with the slots they need as parameters; here they become rows and code.
+
+A kernel's parameters are names of its :class:`~normengine.kernels.base.Signature` — arrays come as pointers to
+float32 (``target``: int64; ``scratch`` and the thread's own ``workspace``: float64), numbers as int64 or float64 —
+besides ``begin`` and ``end``, the tasks to do, and ``has_<input>``, whether an optional input is there. The body is
+compiled by Numba on first use, with the functions of :mod:`..scalars` that its module imports.
+"""
+
+from __future__ import annotations
+
+import ast
+import inspect
+import sys
+import textwrap
+from collections.abc import Callable
+from functools import cache
+from types import FunctionType
+from typing import Any
+
+from ..base import REGISTRY, Kernel, Launch, Problem, Signature
+
+Array = Any
+FLOATS = ("eps", "label_smoothing")
+COST = 100.0  # above any compiled kernel's, so that these are what is left
+
+
+def portable(op: str, launch: Callable[[Problem], Launch], *stages: Callable[..., None]) -> None:
+    """Register the portable kernel of ``op``; its stages run one after the other."""
+    signature = REGISTRY.signatures[op]
+    addresses = tuple(_lazily(stage, signature) for stage in stages)
+    REGISTRY.register(Kernel(op, f"{op}_f32_numba", "numba", addresses, launch, cost=COST))
+
+
+def _lazily(stage: Callable[..., None], signature: Signature) -> Callable[[], int]:
+    return lambda: int(_compiled(stage, signature.op).address)
+
+
+@cache
+def _compiled(stage: Callable[..., None], op: str) -> Any:
+    from .. import abi, inline, scalars
+    from ..cache import cache_folder, compile_function, digest
+
+    module = sys.modules[stage.__module__]
+    source = entry_source(stage, REGISTRY.signatures[op])
+    name = digest(source, *(inspect.getsource(m) for m in (module, abi, inline, scalars)))
+    space = dict(_namespace(module.__name__))
+    exec(compile(source, f"<portable {stage.__name__}>", "exec"), space)
+    path = cache_folder() / "portable" / f"{stage.__name__}-{name}.code"
+    return compile_function(space[stage.__name__], path, {"contract", "reassoc"})
+
+
+@cache
+def _namespace(module: str) -> dict[str, Any]:
+    """The module's names with its helpers and the scalar functions as Numba code can call them."""
+    from numba.extending import register_jitable
+
+    from .. import abi, inline, scalars
+
+    space = dict(vars(abi))
+    for name, value in vars(sys.modules[module]).items():
+        if not inspect.isfunction(value):
+            space[name] = value
+        elif value.__module__ == module:
+            space[name] = register_jitable(FunctionType(value.__code__, space, name))
+        elif value.__module__ == scalars.__name__:
+            space[name] = getattr(abi, name) if name in inline.PRIMITIVES else inline.function(name)
+    return space
+
+
+def entry_source(stage: Callable[..., None], signature: Signature) -> str:
+    """The kernel's source with the C signature: its parameters read from their slots, then its body."""
+    tree = ast.parse(textwrap.dedent(inspect.getsource(stage)))
+    definition = tree.body[0]
+    assert isinstance(definition, ast.FunctionDef)
+    reads = [_read(a.arg, signature) for a in definition.args.args if a.arg not in ("begin", "end")]
+    body = ast.parse("\n".join(reads)).body + definition.body[1:]
+    lines = [ast.unparse(statement) for statement in body]
+    return f"def {stage.__name__}(args, begin, end, thread):\n" + textwrap.indent("\n".join(lines), "    ")
+
+
+def _read(name: str, signature: Signature) -> str:
+    if name.startswith("has_"):
+        return f"{name} = args[{signature.slot(name[4:])}] != 0"
+    slot = signature.slot(name)
+    if name == "workspace":
+        return f"{name} = float64_at(args[{slot}] + thread * args[{slot + 1}])"
+    if name == "scratch":
+        return f"{name} = float64_at(args[{slot}])"
+    if name in signature.inputs + signature.outputs:
+        return f"{name} = {'int64_at' if name == 'target' else 'float32_at'}(args[{slot}])"
+    return f"{name} = double_of(args[{slot}])" if name in FLOATS else f"{name} = args[{slot}]"

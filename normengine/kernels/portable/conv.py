@@ -1,0 +1,119 @@
+"""Two-dimensional convolution in its three directions; the inner loops run along a row of the output."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from ..base import Launch, Problem
+from .build import Array, portable
+
+
+def first_inside(start: int, stride: int) -> int:
+    """The first position p with start + p * stride >= 0."""
+    return max(0, -(start // stride))
+
+
+def end_inside(start: int, stride: int, size: int, positions: int) -> int:
+    """One behind the last position p < positions with start + p * stride < size."""
+    return min(positions, (size - 1 - start) // stride + 1)
+
+
+def conv2d(
+    x: Array, weight: Array, bias: Array, has_bias: bool, y: Array,
+    C: int, H: int, W: int, OC: int, OH: int, OW: int, KH: int, KW: int,
+    stride_h: int, stride_w: int, pad_top: int, pad_left: int, dilation_h: int, dilation_w: int, groups: int,
+    begin: int, end: int,
+) -> None:  # fmt: skip
+    """A task is one output plane (n, oc)."""
+    channels = C // groups
+    for task in range(begin, end):
+        n = task // OC
+        oc = task % OC
+        first = n * C + oc // (OC // groups) * channels
+        constant = bias[oc] if has_bias else np.float32(0)
+        for oh in range(OH):
+            out = (task * OH + oh) * OW
+            for ow in range(OW):
+                y[out + ow] = constant
+            for c in range(channels):
+                for kh in range(KH):
+                    h = oh * stride_h - pad_top + kh * dilation_h
+                    if h < 0 or h >= H:
+                        continue
+                    for kw in range(KW):
+                        start = kw * dilation_w - pad_left
+                        factor = weight[((oc * channels + c) * KH + kh) * KW + kw]
+                        source = ((first + c) * H + h) * W + start
+                        for ow in range(first_inside(start, stride_w), end_inside(start, stride_w, W, OW)):
+                            y[out + ow] += factor * x[source + ow * stride_w]
+
+
+def conv2d_input_grad(
+    dy: Array, weight: Array, dx: Array,
+    C: int, H: int, W: int, OC: int, OH: int, OW: int, KH: int, KW: int,
+    stride_h: int, stride_w: int, pad_top: int, pad_left: int, dilation_h: int, dilation_w: int, groups: int,
+    begin: int, end: int,
+) -> None:  # fmt: skip
+    """A task is one plane (n, c) of the input's gradient."""
+    channels = C // groups
+    outputs = OC // groups
+    for task in range(begin, end):
+        n = task // C
+        c = task % C
+        for i in range(task * H * W, (task + 1) * H * W):
+            dx[i] = np.float32(0)
+        for oc in range(c // channels * outputs, (c // channels + 1) * outputs):
+            for oh in range(OH):
+                source = ((n * OC + oc) * OH + oh) * OW
+                for kh in range(KH):
+                    h = oh * stride_h - pad_top + kh * dilation_h
+                    if h < 0 or h >= H:
+                        continue
+                    for kw in range(KW):
+                        start = kw * dilation_w - pad_left
+                        factor = weight[((oc * channels + c % channels) * KH + kh) * KW + kw]
+                        out = (task * H + h) * W + start
+                        for ow in range(first_inside(start, stride_w), end_inside(start, stride_w, W, OW)):
+                            dx[out + ow * stride_w] += factor * dy[source + ow]
+
+
+def conv2d_weight_grad(
+    dy: Array, x: Array, dw: Array,
+    N: int, C: int, H: int, W: int, OC: int, OH: int, OW: int, KH: int, KW: int,
+    stride_h: int, stride_w: int, pad_top: int, pad_left: int, dilation_h: int, dilation_w: int, groups: int,
+    begin: int, end: int,
+) -> None:  # fmt: skip
+    """A task is one filter plane (oc, c); rows are summed in float32, images and rows of them in float64."""
+    channels = C // groups
+    for task in range(begin, end):
+        oc = task // channels
+        c = oc // (OC // groups) * channels + task % channels
+        for kh in range(KH):
+            for kw in range(KW):
+                start = kw * dilation_w - pad_left
+                low = first_inside(start, stride_w)
+                high = end_inside(start, stride_w, W, OW)
+                total = 0.0
+                for n in range(N):
+                    for oh in range(OH):
+                        h = oh * stride_h - pad_top + kh * dilation_h
+                        if h < 0 or h >= H:
+                            continue
+                        given = ((n * OC + oc) * OH + oh) * OW
+                        source = ((n * C + c) * H + h) * W + start
+                        row = np.float32(0)
+                        for ow in range(low, high):
+                            row += dy[given + ow] * x[source + ow * stride_w]
+                        total += float(row)
+                dw[(task * KH + kh) * KW + kw] = total
+
+
+def _planes(problem: Problem) -> Launch:
+    return Launch((math.prod(problem.outputs[0][:2]),))
+
+
+portable("conv2d", _planes, conv2d)
+portable("conv2d_input_grad", _planes, conv2d_input_grad)
+portable("conv2d_weight_grad", _planes, conv2d_weight_grad)

@@ -1,0 +1,55 @@
+"""Products of matrices, a row of the result at a time."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from ..base import Launch, Problem
+from .build import Array, portable
+
+COLUMNS = 32
+
+
+def linear(
+    x: Array, weight: Array, bias: Array, has_bias: bool, y: Array, M: int, N: int, K: int, begin: int, end: int
+) -> None:
+    """A task is 32 columns of one row."""
+    blocks = (N + COLUMNS - 1) // COLUMNS
+    for task in range(begin, end):
+        m = task // blocks
+        first = task % blocks * COLUMNS
+        for n in range(first, min(first + COLUMNS, N)):
+            total = np.float32(0)
+            for k in range(K):
+                total += x[m * K + k] * weight[n * K + k]
+            y[m * N + n] = total + bias[n] if has_bias else total
+
+
+def matmul(
+    a: Array, b: Array, y: Array, M: int, N: int, K: int, transpose_a: int, transpose_b: int, begin: int, end: int
+) -> None:
+    """A task is one row."""
+    row_a = 1 if transpose_a else K
+    step_a = M if transpose_a else 1
+    row_b = 1 if transpose_b else N
+    step_b = K if transpose_b else 1
+    for m in range(begin, end):
+        for n in range(N):
+            y[m * N + n] = np.float32(0)
+        for k in range(K):
+            factor = a[m * row_a + k * step_a]
+            for n in range(N):
+                y[m * N + n] += factor * b[k * row_b + n * step_b]
+
+
+def _column_blocks(problem: Problem) -> Launch:
+    m, n = problem.outputs[0]
+    return Launch((m * -(-n // COLUMNS),))
+
+
+def _rows(problem: Problem) -> Launch:
+    return Launch((problem.outputs[0][0],))
+
+
+portable("linear", _column_blocks, linear)
+portable("matmul", _rows, matmul)

@@ -1,0 +1,156 @@
+"""Pooling over windows. A task is one plane (n, c)."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from ..base import Launch, Problem
+from .build import Array, portable
+
+
+def largest(
+    x: Array, plane: int, H: int, W: int, top: int, left: int, KH: int, KW: int, dilation_h: int, dilation_w: int
+) -> int:
+    """Index in the plane of a window's maximum: the first of equal ones, a NaN before all; -1 for an empty window."""
+    best = np.float32(-np.inf)
+    place = -1
+    for kh in range(KH):
+        h = top + kh * dilation_h
+        if h < 0 or h >= H:
+            continue
+        for kw in range(KW):
+            w = left + kw * dilation_w
+            if w < 0 or w >= W:
+                continue
+            value = x[plane + h * W + w]
+            if value > best or value != value or place < 0:
+                best = value
+                place = h * W + w
+    return place
+
+
+def max_pool2d(
+    x: Array, y: Array, H: int, W: int, OH: int, OW: int, KH: int, KW: int, stride_h: int, stride_w: int,
+    pad_top: int, pad_left: int, dilation_h: int, dilation_w: int, begin: int, end: int,
+) -> None:  # fmt: skip
+    """``y = max`` of the window's values inside the image."""
+    for task in range(begin, end):
+        plane = task * H * W
+        for oh in range(OH):
+            top = oh * stride_h - pad_top
+            for ow in range(OW):
+                left = ow * stride_w - pad_left
+                place = largest(x, plane, H, W, top, left, KH, KW, dilation_h, dilation_w)
+                y[(task * OH + oh) * OW + ow] = x[plane + place] if place >= 0 else np.float32(-np.inf)
+
+
+def max_pool2d_grad(
+    dy: Array, x: Array, dx: Array, H: int, W: int, OH: int, OW: int, KH: int, KW: int, stride_h: int, stride_w: int,
+    pad_top: int, pad_left: int, dilation_h: int, dilation_w: int, begin: int, end: int,
+) -> None:  # fmt: skip
+    """Each window's gradient goes to its maximum."""
+    for task in range(begin, end):
+        plane = task * H * W
+        for i in range(plane, plane + H * W):
+            dx[i] = np.float32(0)
+        for oh in range(OH):
+            top = oh * stride_h - pad_top
+            for ow in range(OW):
+                left = ow * stride_w - pad_left
+                place = largest(x, plane, H, W, top, left, KH, KW, dilation_h, dilation_w)
+                if place >= 0:
+                    dx[plane + place] += dy[(task * OH + oh) * OW + ow]
+
+
+def avg_pool2d(
+    x: Array, y: Array, H: int, W: int, OH: int, OW: int, KH: int, KW: int, stride_h: int, stride_w: int,
+    pad_top: int, pad_left: int, pad_bottom: int, pad_right: int, count_include_pad: int, begin: int, end: int,
+) -> None:  # fmt: skip
+    """``y = sum / count``, the count with or without the padding that the window covers."""
+    for task in range(begin, end):
+        for oh in range(OH):
+            top = oh * stride_h - pad_top
+            h0 = max(top, 0)
+            h1 = min(top + KH, H)
+            rows = min(top + KH, H + pad_bottom) - top if count_include_pad else h1 - h0
+            for ow in range(OW):
+                left = ow * stride_w - pad_left
+                w0 = max(left, 0)
+                w1 = min(left + KW, W)
+                columns = min(left + KW, W + pad_right) - left if count_include_pad else w1 - w0
+                total = 0.0
+                for h in range(h0, h1):
+                    for i in range((task * H + h) * W + w0, (task * H + h) * W + w1):
+                        total += x[i]
+                y[(task * OH + oh) * OW + ow] = total / float(rows * columns)
+
+
+def avg_pool2d_grad(
+    dy: Array, dx: Array, H: int, W: int, OH: int, OW: int, KH: int, KW: int, stride_h: int, stride_w: int,
+    pad_top: int, pad_left: int, pad_bottom: int, pad_right: int, count_include_pad: int, begin: int, end: int,
+) -> None:  # fmt: skip
+    """Each window's gradient is shared out among its values."""
+    for task in range(begin, end):
+        for i in range(task * H * W, (task + 1) * H * W):
+            dx[i] = np.float32(0)
+        for oh in range(OH):
+            top = oh * stride_h - pad_top
+            h0 = max(top, 0)
+            h1 = min(top + KH, H)
+            rows = min(top + KH, H + pad_bottom) - top if count_include_pad else h1 - h0
+            for ow in range(OW):
+                left = ow * stride_w - pad_left
+                w0 = max(left, 0)
+                w1 = min(left + KW, W)
+                columns = min(left + KW, W + pad_right) - left if count_include_pad else w1 - w0
+                share = np.float32(dy[(task * OH + oh) * OW + ow] / float(rows * columns))
+                for h in range(h0, h1):
+                    for i in range((task * H + h) * W + w0, (task * H + h) * W + w1):
+                        dx[i] += share
+
+
+def adaptive_avg_pool2d(x: Array, y: Array, H: int, W: int, OH: int, OW: int, begin: int, end: int) -> None:
+    """Output row i averages input rows ``floor(i H / OH)`` up to ``ceil((i + 1) H / OH)``, columns alike."""
+    for task in range(begin, end):
+        for oh in range(OH):
+            h0 = oh * H // OH
+            h1 = ((oh + 1) * H + OH - 1) // OH
+            for ow in range(OW):
+                w0 = ow * W // OW
+                w1 = ((ow + 1) * W + OW - 1) // OW
+                total = 0.0
+                for h in range(h0, h1):
+                    for i in range((task * H + h) * W + w0, (task * H + h) * W + w1):
+                        total += x[i]
+                y[(task * OH + oh) * OW + ow] = total / float((h1 - h0) * (w1 - w0))
+
+
+def adaptive_avg_pool2d_grad(dy: Array, dx: Array, H: int, W: int, OH: int, OW: int, begin: int, end: int) -> None:
+    """Each output's gradient is shared out among the values that it averages."""
+    for task in range(begin, end):
+        for i in range(task * H * W, (task + 1) * H * W):
+            dx[i] = np.float32(0)
+        for oh in range(OH):
+            h0 = oh * H // OH
+            h1 = ((oh + 1) * H + OH - 1) // OH
+            for ow in range(OW):
+                w0 = ow * W // OW
+                w1 = ((ow + 1) * W + OW - 1) // OW
+                share = np.float32(dy[(task * OH + oh) * OW + ow] / float((h1 - h0) * (w1 - w0)))
+                for h in range(h0, h1):
+                    for i in range((task * H + h) * W + w0, (task * H + h) * W + w1):
+                        dx[i] += share
+
+
+def _planes(problem: Problem) -> Launch:
+    return Launch((math.prod(problem.outputs[0][:2]),))
+
+
+portable("max_pool2d", _planes, max_pool2d)
+portable("max_pool2d_grad", _planes, max_pool2d_grad)
+portable("avg_pool2d", _planes, avg_pool2d)
+portable("avg_pool2d_grad", _planes, avg_pool2d_grad)
+portable("adaptive_avg_pool2d", _planes, adaptive_avg_pool2d)
+portable("adaptive_avg_pool2d_grad", _planes, adaptive_avg_pool2d_grad)
