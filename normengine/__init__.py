@@ -1,3 +1,4 @@
+# ruff: noqa: F401
 """normengine: trains small convolutional networks on a CPU, folds batch normalization, exports and runs ONNX.
 
 Building and training use PyTorch's names (``import normengine as torch`` serves a model file as it is), running a
@@ -11,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
 
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # for type checkers and editors; the table below serves programs
     from numpy import float32, int64
 
     from . import cli, data, nn, onnx, optim, train

@@ -95,7 +95,10 @@ def select(index: Any, shape: Shape) -> Selection:
     at = dots[0] if dots else len(items)
     items[at : at + len(dots)] = [slice(None)] * missing
 
-    starts, stops, steps, seen = [], [], [], []
+    starts: list[int] = []
+    stops: list[int] = []
+    steps: list[int] = []
+    seen: list[int] = []
     extents = iter(shape)
     for item in items:
         if item is None:

@@ -10,6 +10,7 @@ import numpy as np
 
 from . import shapes
 from .graph import Value
+from .operators import Operators
 
 if TYPE_CHECKING:
     from .nn.trace import Tracer
@@ -24,45 +25,6 @@ Number = float
 """``float``, which is also the name of a method here."""
 
 
-class Operators:
-    """Python's operators in terms of ``_binary(op, other, swapped)``, where ``op`` is add, sub, mul or div."""
-
-    __slots__ = ()
-
-    def _binary(self, op: str, other: Any, swapped: bool = False) -> Any:
-        raise NotImplementedError
-
-    def __add__(self, other: Any) -> Any:
-        return self._binary("add", other)
-
-    def __radd__(self, other: Any) -> Any:
-        return self._binary("add", other, True)
-
-    def __sub__(self, other: Any) -> Any:
-        return self._binary("sub", other)
-
-    def __rsub__(self, other: Any) -> Any:
-        return self._binary("sub", other, True)
-
-    def __mul__(self, other: Any) -> Any:
-        return self._binary("mul", other)
-
-    def __rmul__(self, other: Any) -> Any:
-        return self._binary("mul", other, True)
-
-    def __truediv__(self, other: Any) -> Any:
-        return self._binary("div", other)
-
-    def __rtruediv__(self, other: Any) -> Any:
-        return self._binary("div", other, True)
-
-    def __matmul__(self, other: Any) -> Any:
-        return self._binary("matmul", other)
-
-    def __rmatmul__(self, other: Any) -> Any:
-        return self._binary("matmul", other, True)
-
-
 class Tensor(Operators):
     """One value of the graph being traced, with PyTorch's methods.
 
@@ -72,7 +34,7 @@ class Tensor(Operators):
     """
 
     __slots__ = ("_tracer", "_value")
-    __array_ufunc__ = None
+    __array_ufunc__: Any = None
     __array_priority__ = 1000
     requires_grad = True
     device = "cpu"
@@ -224,11 +186,14 @@ class Tensor(Operators):
             return self.sqrt()
         if exponent != int(exponent) or exponent > 64:
             raise self._tracer.error(f"x ** {exponent}: exponents are integers up to 64, 0.5 or -0.5")
+        return self._power(int(exponent))
+
+    def _power(self, exponent: int) -> Tensor:
         if exponent == 0:
             return self * 0.0 + 1.0
-        half = self ** (int(exponent) // 2) if exponent > 1 else self
         if exponent == 1:
             return self
+        half = self._power(exponent // 2)
         return half * half * self if exponent % 2 else half * half
 
     def pow(self, exponent: Any) -> Tensor:
@@ -342,7 +307,7 @@ class Tensor(Operators):
         return self.expand(other.shape)
 
     def __getitem__(self, index: Any) -> Tensor:
-        if isinstance(index, (Tensor, np.ndarray)) or (isinstance(index, list)):
+        if isinstance(index, (Tensor, np.ndarray, list)):
             raise IndexError("a tensor is indexed by ints, slices, None and Ellipsis, not by arrays")
         chosen = shapes.select(index, self.shape)
         part = self

@@ -48,7 +48,8 @@ class Conv2d(Module):
             )
         if in_channels % groups or out_channels % groups:
             raise ValueError(
-                f"Conv2d: in_channels {in_channels} and out_channels {out_channels} must be multiples of groups {groups}"
+                f"Conv2d: in_channels {in_channels} and out_channels {out_channels} must be multiples of groups, "
+                f"got {groups}"
             )
         self.in_channels = in_channels
         self.out_channels = out_channels

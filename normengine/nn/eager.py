@@ -135,4 +135,3 @@ def check_labels(graph: Graph, feeds: dict[str, np.ndarray], what: str) -> None:
 def _labels(graph: Graph, target: Value, feeds: dict[str, np.ndarray]) -> np.ndarray:
     part = replace(graph, outputs=(target,), updates=()).pruned()
     return evaluate(part, {v: feeds[v.name] for v in (*part.inputs, *part.state)})[target]
-

@@ -30,7 +30,7 @@ def calculate_gain(nonlinearity: str, param: float | None = None) -> float:
 
 
 def fans(shape: tuple[int, ...]) -> tuple[int, int]:
-    """(fan in, fan out): values that meet in one output, and outputs that one input reaches, of a weight (O, I, ...)."""
+    """(fan in, fan out) of a weight (O, I, ...): values that meet in one output, outputs that one input reaches."""
     if len(shape) < 2:
         raise ValueError(f"fans need a weight (O, I, ...) of at least 2 dimensions, got shape {shape}")
     field = math.prod(shape[2:])
@@ -99,7 +99,7 @@ def dirac_(tensor: T, groups: int = 1) -> T:
         raise ValueError(f"dirac_ takes a weight (O, I, ...) with O a multiple of {groups}, got shape {tensor.shape}")
     values = np.zeros(tensor.shape)
     per_group = tensor.shape[0] // groups
-    centre = tuple(k // 2 for k in tensor.shape[2:])
+    centre: tuple[int, ...] = tuple(k // 2 for k in tensor.shape[2:])
     for group in range(groups):
         for channel in range(min(per_group, tensor.shape[1])):
             values[(group * per_group + channel, channel, *centre)] = 1.0

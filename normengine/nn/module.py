@@ -179,9 +179,7 @@ class Module:
     def children(self) -> Iterator[Module]:
         return (module for _, module in self.named_children())
 
-    def _members(
-        self, table: str, prefix: str, recurse: bool, remove_duplicate: bool
-    ) -> Iterator[tuple[str, Any]]:
+    def _members(self, table: str, prefix: str, recurse: bool, remove_duplicate: bool) -> Iterator[tuple[str, Any]]:
         seen: set[int] = set()
         walk = self.named_modules(prefix=prefix, remove_duplicate=remove_duplicate) if recurse else [(prefix, self)]
         for path, module in walk:
@@ -314,8 +312,8 @@ def _buffer_array(name: str, value: Any) -> np.ndarray | None:
     array = np.asarray(value)
     if array.dtype.kind not in "fiub":
         raise TypeError(f"buffer '{name}' must be an array of numbers, got {array.dtype}")
-    kept = {"f": np.dtype(np.float32), "i": np.dtype(np.int64), "u": np.dtype(np.int64), "b": np.dtype(bool)}
-    dtype = array.dtype if array.dtype == np.uint8 else kept[array.dtype.kind]
+    kept = {"f": np.float32, "i": np.int64, "u": np.int64, "b": np.bool_}
+    dtype: Any = np.uint8 if array.dtype == np.uint8 else kept[array.dtype.kind]
     return np.require(array, dtype, ["C", "W"])
 
 

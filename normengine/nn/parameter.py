@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ..operators import Operators
 from ..shapes import numbers
-from ..tensor import Operators, Tensor
+from ..tensor import Tensor
 from . import random
 from .context import current
 

@@ -63,9 +63,7 @@ def load(module: Module, state_dict: Mapping[str, Any], strict: bool) -> Incompa
     if misfits:
         complaints.append(f"other shapes or dtypes: {', '.join(misfits)}")
     if complaints:
-        raise StateDictError(
-            f"load_state_dict of {type(module).__name__}: {'; '.join(complaints)}; nothing was loaded"
-        )
+        raise StateDictError(f"load_state_dict of {type(module).__name__}: {'; '.join(complaints)}; nothing was loaded")
     copies = {key: np.array(array, own[key].dtype) for key, array in fitting.items()}
     for key, array in copies.items():
         own[key][...] = array

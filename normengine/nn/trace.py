@@ -173,9 +173,9 @@ class Tracer:
         """``x`` as a float32 side of arithmetic, None if it cannot be one."""
         if not isinstance(x, (Tensor, Parameter, int, float, np.number, np.ndarray)):
             return None
-        return self.float(int(x) if isinstance(x, bool) else x)
+        return self.real(int(x) if isinstance(x, bool) else x)
 
-    def float(self, x: Any) -> Tensor:
+    def real(self, x: Any) -> Tensor:
         """``x`` as a tensor, constants and buffers of integers converted to float32."""
         if isinstance(x, np.ndarray) and x.dtype.kind in "iub" and id(x) not in self._names.buffers:
             x = x.astype(np.float32)

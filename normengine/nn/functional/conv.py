@@ -10,9 +10,9 @@ from ..eager import function
 from .activation import lift
 
 
-def padding_of(padding: Any, kernel: tuple[int, int], stride: tuple[int, int], dilation: tuple[int, int]) -> tuple[
-    int, int, int, int
-]:
+def padding_of(
+    padding: Any, kernel: tuple[int, int], stride: tuple[int, int], dilation: tuple[int, int]
+) -> tuple[int, int, int, int]:
     """(top, left, bottom, right) of ``padding``: an int, (height, width), ``"same"`` or ``"valid"``.
 
     ``"same"`` puts the odd one of ``dilation * (kernel - 1)`` zeros after the image and needs stride 1.

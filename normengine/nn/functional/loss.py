@@ -25,7 +25,7 @@ def _reduced(losses: Tensor, reduction: str) -> Tensor:
 
 def _pair(name: str, input: Any, target: Any) -> tuple[Tensor, Tensor]:
     x = lift(input)
-    y = x._tracer.float(target).float()
+    y = x._tracer.real(target).float()
     if x.shape != y.shape:
         raise x._tracer.error(f"{name}: input has shape {x.shape}, target has shape {y.shape}; they must be equal")
     return x, y
