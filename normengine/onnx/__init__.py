@@ -1,22 +1,25 @@
-"""ONNX files: writing a model, and reading a network. The ``onnx`` package is imported when the first of them is used."""
+"""ONNX files: writing a model, reading a network. The ``onnx`` package is imported when one of them is first used.
+
+:func:`export` lives at the top of the house, since it traces a model and runs the file that it wrote; this is the
+name that users know it by.
+"""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
-
-if TYPE_CHECKING:
-    from .exporter import export
-    from .node import OnnxError
-    from .report import Report
+import importlib
+from typing import Any
 
 __all__ = ["OnnxError", "Report", "export"]
 
-_HOMES = {"export": "exporter", "Report": "report", "OnnxError": "node"}
+_HOMES = {"export": "normengine.export", "Report": "normengine.export", "OnnxError": "normengine.onnx.node"}
 
 
 def __getattr__(name: str) -> Any:
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from importlib import import_module
+    found = globals()[name] = getattr(importlib.import_module(_HOMES[name]), name)
+    return found
 
-    return getattr(import_module(f".{_HOMES[name]}", __name__), name)
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *__all__])

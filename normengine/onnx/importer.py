@@ -26,7 +26,7 @@ def import_graph(model: OnnxModel, shapes: Mapping[str, tuple[int, ...]]) -> Gra
     Raises :class:`OnnxError` for operators that are not supported (all of them in one message), for nodes that break
     their operator's rules, and where an array would not fit into the machine's memory.
     """
-    _check_operators(model)
+    check_operators(model)
     reading = Reading(model, shapes)
     for node in model.nodes:
         reading.read(node)
@@ -34,7 +34,7 @@ def import_graph(model: OnnxModel, shapes: Mapping[str, tuple[int, ...]]) -> Gra
     return reading.builder.graph(outputs)
 
 
-def _check_operators(model: OnnxModel) -> None:
+def check_operators(model: OnnxModel) -> None:
     unknown: dict[str, list[str]] = {}
     for node in model.nodes:
         if node.domain or (node.op_type not in READERS and node.op_type not in EVALUATORS):

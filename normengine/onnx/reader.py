@@ -66,7 +66,9 @@ def _parse(data: bytes, name: str, folder: Path | None) -> OnnxModel:
     if not data:
         raise OnnxError(f"{name} is empty")
     if len(data) > MAX_MODEL_BYTES:
-        raise OnnxError(f"{name} has {len(data)} bytes; an ONNX file has at most {MAX_MODEL_BYTES}, keep weights beside it")
+        raise OnnxError(
+            f"{name} has {len(data)} bytes; an ONNX file has at most {MAX_MODEL_BYTES}, keep weights beside it"
+        )
     model = onnx.ModelProto()
     try:
         model.ParseFromString(data)
@@ -110,7 +112,9 @@ def _opset(model: onnx.ModelProto, name: str) -> int:
         raise OnnxError(f"{name} is damaged or not an ONNX file: it does not say which opset it uses")
     newest = onnx.defs.onnx_opset_version()
     if not OLDEST_OPSET <= versions[0] <= newest:
-        raise OnnxError(f"{name} uses opset {versions[0]}; opsets {OLDEST_OPSET} to {newest} are read, export it with one of them")
+        raise OnnxError(
+            f"{name} uses opset {versions[0]}; opsets {OLDEST_OPSET} to {newest} are read, export it with one of them"
+        )
     return int(versions[0])
 
 
@@ -120,7 +124,9 @@ def _port(info: onnx.ValueInfoProto, place: str) -> Port:
         raise OnnxError(f"{place} '{info.name}' must be a tensor, got {kind}")
     tensor = info.type.tensor_type
     if tensor.elem_type not in DTYPES:
-        raise OnnxError(f"{place} '{info.name}' has an element type that is not supported: {_type_name(tensor.elem_type)}")
+        raise OnnxError(
+            f"{place} '{info.name}' has an element type that is not supported: {_type_name(tensor.elem_type)}"
+        )
     shape: tuple[int | str | None, ...] | None = None
     if tensor.HasField("shape"):
         shape = tuple(_extent(d, f"{place} '{info.name}'") for d in tensor.shape.dim)
@@ -169,4 +175,3 @@ def _attribute(attribute: onnx.AttributeProto, place: str, folder: Path | None) 
     if kind == kinds.TENSOR:
         return tensor_array(attribute.t, f"{place}: attribute '{attribute.name}'", folder)
     return None  # graphs, types and sparse tensors: no supported operator has them
-

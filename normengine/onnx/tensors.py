@@ -38,7 +38,9 @@ def tensor_array(tensor: onnx.TensorProto, place: str, folder: Path | None) -> n
     or do not fit the stored bytes, and external data that is missing or too short.
     """
     if tensor.data_type not in DTYPES:
-        kind = onnx.TensorProto.DataType.Name(tensor.data_type) if tensor.data_type in _known_types() else tensor.data_type
+        kind = (
+            onnx.TensorProto.DataType.Name(tensor.data_type) if tensor.data_type in _known_types() else tensor.data_type
+        )
         raise OnnxError(f"{place} has the element type {kind}; supported are {', '.join(DTYPES.values())}")
     dtype = np.dtype(DTYPES[tensor.data_type])
     shape = tuple(map(int, tensor.dims))

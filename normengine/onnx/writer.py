@@ -10,8 +10,11 @@ import onnx
 from onnx import helper, numpy_helper
 
 from ..graph import Graph
+from ..ops import OPS
+from ..passes import decompose
 from . import families  # noqa: F401  (fills the table)
 from .node import OnnxError
+from .table import WRITERS
 from .writing import Writing
 
 OPSETS = range(11, 24)
@@ -45,7 +48,7 @@ def model_bytes(
     check_opset(opset)
     if graph.state:
         raise OnnxError(f"'{graph.state[0].name}' has no values; bind state to arrays before it is written")
-    writing = Writing(graph, tuple(outputs), opset, settings or {})
+    writing = Writing(decompose(graph, keep=_written()), tuple(outputs), opset, settings or {})
     writing.write()
     proto = helper.make_model(
         helper.make_graph(
@@ -65,6 +68,10 @@ def model_bytes(
     except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
         raise OnnxError(f"the ONNX checker refuses what was written: {str(error).strip()}") from error
     return bytes(proto.SerializeToString(deterministic=True))
+
+
+def _written() -> set[str]:
+    return {name for name, op in OPS.items() if name in WRITERS or op.onnx is not None}
 
 
 def _port(name: str, dtype: str, shape: Shape) -> onnx.ValueInfoProto:

@@ -79,9 +79,7 @@ class Writing:
     def label(self, node: Node) -> str:
         return self._labels[node]
 
-    def make(
-        self, node: Node, op_type: str, *inputs: str | Value, to: Value | None = None, **attributes: Any
-    ) -> None:
+    def make(self, node: Node, op_type: str, *inputs: str | Value, to: Value | None = None, **attributes: Any) -> None:
         """The ONNX node that makes ``to``, by default the graph node's only output."""
         if to is None:
             (to,) = node.outputs

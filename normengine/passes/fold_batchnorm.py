@@ -177,4 +177,3 @@ def labels(graph: Graph) -> dict[Node, str]:
 def _fits(array: np.ndarray) -> bool:
     """Whether every number stays finite in float32."""
     return bool(np.all(np.abs(array) <= np.finfo(np.float32).max))
-

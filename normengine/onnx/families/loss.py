@@ -1,4 +1,4 @@
-"""Losses: cross entropy is ONNX's ``SoftmaxCrossEntropyLoss``; label smoothing and binary cross entropy are composed."""
+"""Losses: cross entropy is ``SoftmaxCrossEntropyLoss``; label smoothing and binary cross entropy are composed."""
 
 from __future__ import annotations
 
@@ -73,9 +73,7 @@ def write_cross_entropy(writing: Writing, node: Node) -> None:
         )
     share = writing.constant(float(smoothing / classes), "smoothing")
     rest = writing.constant(float(1 - smoothing), "certainty")
-    writing.make(
-        node, "Add", writing.step(node, "Mul", labelled, rest), writing.step(node, "Mul", uniform, share)
-    )
+    writing.make(node, "Add", writing.step(node, "Mul", labelled, rest), writing.step(node, "Mul", uniform, share))
 
 
 def _counted(writing: Writing, node: Node, logits: Value, target: Value, *weight: Value) -> str:

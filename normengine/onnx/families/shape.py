@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 
 import numpy as np
@@ -144,7 +145,7 @@ def read_gather(call: Call) -> Value:
     if not places or any(not -extent <= i < extent for i in places):
         raise OnnxError(f"indices {places[:8]} are not all inside axis {axis} of shape {x.shape}")
     places = [i % extent for i in places]
-    steps = {b - a for a, b in zip(places, places[1:], strict=False)} or {1}
+    steps = {b - a for a, b in itertools.pairwise(places)} or {1}
     if len(steps) == 1 and min(steps) > 0:
         picked = cut(call, x, axis, places[0], places[-1] + 1, min(steps))
     else:
@@ -178,8 +179,10 @@ def _padded(call: Call, padding: Padding) -> Value:
     x = padding.source
     if padding.fill == 0:
         shape = tuple(b + n + a for b, n, a in zip(padding.before, x.shape, padding.after, strict=True))
-        return x if shape == x.shape else call.add(
-            "unslice", x, starts=padding.before, steps=(1,) * len(shape), shape=shape
+        return (
+            x
+            if shape == x.shape
+            else call.add("unslice", x, starts=padding.before, steps=(1,) * len(shape), shape=shape)
         )
     for axis, (before, after) in enumerate(zip(padding.before, padding.after, strict=True)):
         parts = [_block(call, x, axis, before, padding.fill), x, _block(call, x, axis, after, padding.fill)]

@@ -1,0 +1,216 @@
+"""``ne.onnx.export``: from a model to an ONNX file that was checked and run before it took its place."""
+
+from __future__ import annotations
+
+import operator
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from . import __version__
+from .graph import Graph, Spec
+from .nn import Module
+from .nn.trace import trace
+from .onnx.node import OnnxError
+from .onnx.reference import evaluate_file, evaluates_soon
+from .ops import merge_batches
+from .passes.bind_state import bind_state
+from .passes.fold_batchnorm import Folding, labels
+from .passes.fold_batchnorm import fold_batchnorm as fold
+from .session import InferenceSession
+from .table import table
+from .train.checkpoint import write_atomically
+
+INPUT, OUTPUT, BATCH = "x", "y", "N"
+_TRIED_BATCHES = (1, 3)
+
+
+@dataclass(frozen=True)
+class Report:
+    """What :func:`export` did: ``batch_norms`` says where each batch normalization went or why it stayed,
+    ``difference`` is the largest absolute one between the model's outputs and the file's, in random batches."""
+
+    path: Path
+    opset: int
+    batch_norms: tuple[Folding, ...]
+    difference: float
+
+    @property
+    def folded(self) -> int:
+        """How many batch normalizations are no longer in the file."""
+        return sum(bool(norm.into) for norm in self.batch_norms)
+
+    def __str__(self) -> str:
+        lines = [f"{self.path} (opset {self.opset})"]
+        if self.batch_norms:
+            lines += ["", _fates(self.batch_norms), ""]
+        lines.append(f"{self.folded} of {len(self.batch_norms)} batch normalizations folded")
+        lines.append(f"largest difference between model and file: {self.difference:.1e}")
+        return "\n".join(lines)
+
+
+def _fates(norms: Sequence[Folding]) -> str:
+    rows = [("folded into " + ", ".join(n.into)) if n.into else f"stayed: {n.reason}" for n in norms]
+    width = max(map(len, rows))
+    return table(
+        ("batch normalization", "what became of it".ljust(width)),
+        [(norm.batch_norm, row.ljust(width)) for norm, row in zip(norms, rows, strict=True)],
+    )
+
+
+def export(
+    model: Module,
+    path: str | os.PathLike[str],
+    input_shape: Sequence[int] = (1, 28, 28),
+    *,
+    opset: int = 17,
+    fold_batchnorm: bool = True,
+    tolerance: float = 1e-3,
+) -> Report:
+    """Write ``model`` as it is in eval mode to ``path`` in ONNX.
+
+    The input is named ``x`` and has the shape ``(N, *input_shape)`` float32 with a dynamic batch axis ``N``, the
+    output is named ``y`` (``y_0``, ``y_1``, ... where ``forward`` returns several). Weights are initializers under the
+    keys of ``state_dict``. With ``fold_batchnorm`` every batch normalization beside a convolution or linear layer goes
+    into that layer's weight and bias, computed in float64, wherever that is exact.
+
+    Before the file takes the place of an older one, ``onnx.checker`` has checked it, and its outputs for random
+    batches in :class:`~normengine.InferenceSession` (and, unless that would take long, ONNX's reference evaluator)
+    were those of the model within ``tolerance`` of the largest one. The model is not changed, not even its mode.
+
+    Raises:
+        ValueError: the model does what ONNX or this opset cannot express, or the file computes something else.
+        OSError: the file cannot be written. In both cases what was at ``path`` is still there.
+    """
+    from .onnx.writer import check_opset, model_bytes
+
+    check_opset(opset)
+    shape = _input_shape(input_shape)
+    with _eval_mode(model):
+        at2, at3 = (_traced(model, (batch, *shape)) for batch in (2, 3))
+        graph = merge_batches(at2, at3)
+        foldings = _kept(graph)
+        if fold_batchnorm:
+            graph, foldings = fold(graph)
+        content = model_bytes(
+            graph,
+            [(BATCH, *shape)],
+            _output_shapes(at2, at3),
+            opset,
+            settings=_momenta(model),
+            version=__version__,
+        )
+        difference = _tried(model, content, shape, tolerance, evaluates_soon(graph, opset))
+    write_atomically(path, content)
+    return Report(Path(path), opset, foldings, difference)
+
+
+def _input_shape(given: Sequence[int]) -> tuple[int, ...]:
+    try:
+        shape = tuple(operator.index(n) for n in given)
+    except TypeError:
+        shape = ()
+    if not shape or min(shape) < 1:
+        raise ValueError(f"input_shape must be the positive extents of one sample, such as (3, 32, 32), got {given!r}")
+    return shape
+
+
+@contextmanager
+def _eval_mode(model: Module) -> Iterator[None]:
+    """All modules in eval mode, afterwards each in the mode that it had."""
+    modes = [(module, module.training) for module in model.modules()]
+    try:
+        model.eval()
+        yield
+    finally:
+        for module, mode in modes:
+            module.training = mode
+
+
+def _traced(model: Module, shape: tuple[int, ...]) -> Graph:
+    """The model on an input of ``shape``, its weights constants."""
+    found = trace(model, [(INPUT, Spec(shape))], [("", model)])
+    if found.rng:
+        raise OnnxError(
+            "the model draws random numbers in eval mode, which a file cannot; call dropout with training=self.training"
+        )
+    return bind_state(found.builder.graph(found.outputs), found.state())
+
+
+def _kept(graph: Graph) -> tuple[Folding, ...]:
+    names = labels(graph)
+    norms = [node for node in graph.nodes if node.op == "batch_norm"]
+    return tuple(Folding(names[node], reason="fold_batchnorm is False") for node in norms)
+
+
+def _momenta(model: Module) -> Mapping[str, Any]:
+    """The momentum of each batch normalization by layer, as PyTorch counts it."""
+    return {name: module.momentum for name, module in model.named_modules() if hasattr(module, "momentum")}
+
+
+def _output_shapes(at2: Graph, at3: Graph) -> dict[str, tuple[int | str, ...]]:
+    """Names and declared extents of the outputs: what changes with the batch size is dynamic."""
+    many = len(at2.outputs) > 1
+    shapes: dict[str, tuple[int | str, ...]] = {}
+    for index, (a, b) in enumerate(zip(at2.outputs, at3.outputs, strict=True)):
+        name = f"{OUTPUT}_{index}" if many else OUTPUT
+        shapes[name] = tuple(
+            m if m == n else BATCH if (m, n) == (2, 3) else f"{name}_extent_{axis}"
+            for axis, (m, n) in enumerate(zip(a.shape, b.shape, strict=True))
+        )
+    return shapes
+
+
+def _tried(model: Module, content: bytes, shape: tuple[int, ...], tolerance: float, twice: bool) -> float:
+    """The largest difference between the model's outputs and the file's; ValueError where it is too large.
+
+    ``twice`` asks ONNX's reference evaluator as well.
+    """
+    session = InferenceSession(content)
+    rng = np.random.default_rng(0)
+    largest = 0.0
+    for batch in _TRIED_BATCHES:
+        x = rng.standard_normal((batch, *shape), dtype=np.float32)
+        wanted = list(_arrays(model(x)))
+        runs = {"InferenceSession": session.run(None, {INPUT: x})}
+        if twice and batch == 1:
+            runs["ONNX's reference evaluator"] = evaluate_file(content, {INPUT: x})
+        for runner, found in runs.items():
+            for name, y, z in zip(session.get_outputs(), wanted, found, strict=True):
+                largest = max(largest, _compared(name.name, runner, y, z, tolerance))
+    return largest
+
+
+def _compared(name: str, runner: str, wanted: np.ndarray, found: np.ndarray, tolerance: float) -> float:
+    if wanted.shape != found.shape:
+        raise OnnxError(f"output '{name}' of the file has shape {found.shape} in {runner}, the model's {wanted.shape}")
+    if not np.all(np.isfinite(wanted)):
+        raise OnnxError(
+            f"the model's output '{name}' for random inputs is not finite; nothing was written, since the file could "
+            "not be compared with it"
+        )
+    difference = float(np.max(np.abs(wanted.astype(np.float64) - found), initial=0.0))
+    limit = tolerance * max(1.0, float(np.max(np.abs(wanted), initial=0.0)))
+    if not difference <= limit:
+        raise OnnxError(
+            f"output '{name}' of the file differs from the model's by {difference:.3g} in {runner}, more than "
+            f"{limit:.3g}; nothing was written"
+        )
+    return difference
+
+
+def _arrays(result: Any) -> Iterator[np.ndarray]:
+    """The arrays in what a model returned, in order."""
+    if isinstance(result, np.ndarray):
+        yield result
+    elif isinstance(result, Mapping):
+        for part in result.values():
+            yield from _arrays(part)
+    elif isinstance(result, (tuple, list)):
+        for part in result:
+            yield from _arrays(part)

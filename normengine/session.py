@@ -1,0 +1,212 @@
+"""``InferenceSession``: an ONNX network, run in batches of any size, called as ONNX Runtime's."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections import OrderedDict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from .graph import Graph
+from .passes import decompose, fold_constants
+from .passes.fold_batchnorm import Folding, fold_batchnorm
+
+if TYPE_CHECKING:
+    from .onnx.reader import Port
+    from .runtime.program import Program
+
+Shapes = tuple[tuple[int, ...], ...]
+
+_TYPES = {
+    "float32": "tensor(float)",
+    "float64": "tensor(double)",
+    "int64": "tensor(int64)",
+    "int32": "tensor(int32)",
+    "uint32": "tensor(uint32)",
+    "uint8": "tensor(uint8)",
+    "bool": "tensor(bool)",
+}
+
+
+@dataclass(frozen=True)
+class NodeArg:
+    """An input or output of a network: its name, its extents (a name or None where they vary), its type
+    (``tensor(float)``)."""
+
+    name: str
+    shape: list[int | str | None]
+    type: str
+
+
+class InferenceSession:
+    """An ONNX network in memory.
+
+    ``path_or_bytes`` is an ONNX file or its content. Batch normalization is folded into the layers beside it where
+    that is exact. A program is made for each combination of input extents when it first comes, and the last
+    ``programs`` of them are kept; all of them share the weights. Sessions may be used from several threads.
+
+    Raises:
+        ValueError: the file is damaged, or the network uses what is not supported (the message lists it all).
+        OSError: the file cannot be read.
+    """
+
+    def __init__(self, path_or_bytes: str | os.PathLike[str] | bytes, *, programs: int = 8) -> None:
+        from .onnx.importer import check_operators
+        from .onnx.reader import read_model
+
+        if programs < 1:
+            raise ValueError(f"programs must be at least 1, got {programs}")
+        self._model = read_model(path_or_bytes)
+        self._lock = threading.Lock()
+        self._limit = programs
+        self._programs: OrderedDict[Shapes, Program] = OrderedDict()
+        self._weights: dict[tuple[Any, ...], list[np.ndarray]] = {}
+        self.foldings: tuple[Folding, ...] = ()
+        check_operators(self._model)
+        for port in self._model.inputs:
+            if port.shape is None:
+                raise ValueError(f"{self._model.source}: input '{port.name}' has no declared shape; export it with one")
+        self._try()
+
+    def get_inputs(self) -> list[NodeArg]:
+        return [_argument(port) for port in self._model.inputs]
+
+    def get_outputs(self) -> list[NodeArg]:
+        return [_argument(port) for port in self._model.outputs]
+
+    def run(self, output_names: Sequence[str] | None, input_feed: Mapping[str, Any]) -> list[np.ndarray]:
+        """The outputs of those names (None: all, in the file's order) for one array an input.
+
+        float64 and non-contiguous arrays are converted; arrays of integers are refused where the network reads
+        float32, since nobody knows their scale.
+
+        Raises:
+            ValueError: names are unknown or missing, or an array has another rank, extent or type than declared.
+        """
+        names = [port.name for port in self._model.outputs]
+        wanted = names if output_names is None else list(output_names)
+        for name in wanted:
+            if name not in names:
+                raise ValueError(f"output '{name}' does not exist; the outputs are {_listed(names)}")
+        feeds = self._feeds(input_feed)
+        program = self._program(tuple(array.shape for array in feeds.values()))
+        results = dict(zip(names, program.run(feeds), strict=True))
+        return [results[name] for name in wanted]
+
+    def __call__(self, x: Any) -> np.ndarray:
+        """The output for ``x``, of a network with one input and one output."""
+        inputs, outputs = self._model.inputs, self._model.outputs
+        if len(inputs) != 1 or len(outputs) != 1:
+            raise ValueError(
+                f"session(x) needs one input and one output, this network has the inputs "
+                f"{_listed(p.name for p in inputs)} and the outputs {_listed(p.name for p in outputs)}; use run()"
+            )
+        return self.run(None, {inputs[0].name: x})[0]
+
+    def _feeds(self, given: Mapping[str, Any]) -> dict[str, np.ndarray]:
+        if not isinstance(given, Mapping):
+            raise ValueError(f"feeds must be a dict from input names to arrays, got {type(given).__name__}")
+        names = [port.name for port in self._model.inputs]
+        missing = [name for name in names if name not in given]
+        unexpected = [str(name) for name in given if name not in names]
+        if missing or unexpected:
+            parts = [f"missing {_listed(missing)}"] * bool(missing) + [f"unexpected {_listed(unexpected)}"] * bool(
+                unexpected
+            )
+            raise ValueError(f"feeds: {' and '.join(parts)}; the inputs are {_listed(names)}")
+        extents: dict[str, tuple[int, str]] = {}
+        return {port.name: _feed(port, given[port.name], extents) for port in self._model.inputs}
+
+    def _program(self, shapes: Shapes) -> Program:
+        from .runtime.program import compile_graph
+
+        with self._lock:
+            if shapes not in self._programs:
+                self._programs[shapes] = compile_graph(self._graph(shapes))
+                while len(self._programs) > self._limit:
+                    self._programs.popitem(last=False)
+            self._programs.move_to_end(shapes)
+            return self._programs[shapes]
+
+    def _graph(self, shapes: Shapes) -> Graph:
+        """The folded graph for inputs of these shapes, its weights those that other shapes already use."""
+        from .onnx.importer import import_graph
+
+        names = [port.name for port in self._model.inputs]
+        graph, self.foldings = fold_batchnorm(import_graph(self._model, dict(zip(names, shapes, strict=True))))
+        graph = fold_constants(decompose(graph))
+        return replace(graph, constants={v: self._shared(v.name, a) for v, a in graph.constants.items()})
+
+    def _shared(self, name: str, array: np.ndarray) -> np.ndarray:
+        """The array of this content that an earlier graph holds, else ``array`` from now on."""
+        known = self._weights.setdefault((name, array.shape, array.dtype.str), [])
+        for other in known:
+            if other is array or np.array_equal(other, array):
+                return other
+        known.append(array)
+        return array
+
+    def _try(self) -> None:
+        """Build the graph once where only the batch axis is open, so that what is wrong comes out now."""
+        shapes = []
+        for port in self._model.inputs:
+            assert port.shape is not None
+            shape = tuple(1 if axis == 0 and not isinstance(n, int) else n for axis, n in enumerate(port.shape))
+            shapes.append(shape)
+        if all(isinstance(n, int) for shape in shapes for n in shape):
+            self._graph(tuple(shapes))  # type: ignore[arg-type]
+
+
+def _listed(names: Any) -> str:
+    return ", ".join(f"'{name}'" for name in names) or "none"
+
+
+def _argument(port: Port) -> NodeArg:
+    return NodeArg(port.name, list(port.shape or ()), _TYPES[port.dtype])
+
+
+def _feed(port: Port, given: Any, extents: dict[str, tuple[int, str]]) -> np.ndarray:
+    """``given`` as the contiguous array that ``port`` declares; ``extents`` holds what named extents are so far."""
+    array = np.asarray(given)
+    dtype = "int64" if port.dtype == "int32" else port.dtype
+    if array.dtype.name != port.dtype:
+        array = _converted(port, array)
+    declared = port.shape or ()
+    if array.ndim != len(declared):
+        raise ValueError(f"input '{port.name}' must be {_layout(declared)}, got shape {array.shape}")
+    for axis, (extent, found) in enumerate(zip(declared, array.shape, strict=True)):
+        if isinstance(extent, int) and extent != found:
+            raise ValueError(f"input '{port.name}' must be {_layout(declared)}, got shape {array.shape}")
+        if found == 0:
+            what = "the batch is empty" if axis == 0 else f"axis {axis} is empty"
+            raise ValueError(f"input '{port.name}': {what}, got shape {array.shape}")
+        if isinstance(extent, str):
+            known, first = extents.setdefault(extent, (found, port.name))
+            if known != found:
+                raise ValueError(
+                    f"input '{port.name}' has {extent} = {found} (shape {array.shape}), input '{first}' has {known}"
+                )
+    return np.ascontiguousarray(array, dtype=dtype).reshape(array.shape)
+
+
+def _converted(port: Port, array: np.ndarray) -> np.ndarray:
+    """``array`` in the declared type, where that says the same: other floats, or integers that fit."""
+    kind, wanted = array.dtype.kind, np.dtype(port.dtype)
+    if wanted.kind == "f" and kind == "f":
+        return array.astype(wanted)
+    if wanted.kind == "f" and kind in "iub":
+        raise ValueError(
+            f"input '{port.name}' must be {port.dtype}, got {array.dtype}; convert images with "
+            "x.astype(np.float32) / 255, as the network was trained"
+        )
+    if wanted.kind in "iu" and kind in "iu" and (array.size == 0 or np.array_equal(array, array.astype(wanted))):
+        return array.astype(wanted)
+    raise ValueError(f"input '{port.name}' must be {port.dtype}, got {array.dtype}; convert with astype")
+
+
+def _layout(shape: Sequence[int | str | None]) -> str:
+    return "(" + ", ".join("any" if n is None else str(n) for n in shape) + ("," if len(shape) == 1 else "") + ")"
