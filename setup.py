@@ -1,6 +1,6 @@
 """Builds the Cython extensions; everything else about the package is in pyproject.toml.
 
-Every extension is optional: where no C compiler is found, or where it does not know an instruction set, what cannot
+No extension has to be built: where no C compiler is found, or where it does not know an instruction set, what cannot
 be built is left out with one warning, and the package runs on its Numba kernels.
 ``NORMENGINE_SKIP_EXTENSIONS=1`` builds none.
 """
@@ -15,9 +15,10 @@ from pathlib import Path
 
 from setuptools import Extension, setup
 from setuptools.command.build_ext import build_ext
-from setuptools.errors import BaseError
+from setuptools.errors import BaseError, CCompilerError
 
 ROOT = Path(__file__).parent
+FAILURES = (BaseError, CCompilerError, OSError)
 SOURCES = ROOT / "src_cy"
 COMMON = ["-O3", "-g0", "-std=gnu11", "-fno-math-errno", "-ffp-contract=fast", "-fvisibility=hidden"]
 X86 = {
@@ -42,7 +43,6 @@ def extensions() -> list[Extension]:
             include_dirs=["src_cy"],
             depends=shared,
             extra_compile_args=isa_flags,
-            optional=True,
         )
         for name, (source, isa_flags) in sources.items()
         if (SOURCES / source).exists()
@@ -63,10 +63,11 @@ class BuildExtensions(build_ext):
             self.extensions = [e for e in self.extensions if "kernels" not in e.name]
         try:
             self._try_compiler()
-        except (BaseError, OSError) as error:
+        except FAILURES as error:
             self.left_out = {extension.name: error for extension in self.extensions}
         else:
             super().build_extensions()
+        self.extensions = [e for e in self.extensions if e.name not in self.left_out]
         if self.left_out:
             names = ", ".join(self.left_out)
             reason = next(iter(self.left_out.values()))
@@ -85,7 +86,7 @@ class BuildExtensions(build_ext):
                 ext.extra_link_args = [*ext.extra_link_args, "-pthread"]
         try:
             super().build_extension(ext)
-        except (BaseError, OSError) as error:
+        except FAILURES as error:
             self.left_out[ext.name] = error
 
     def _try_compiler(self) -> None:
