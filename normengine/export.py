@@ -55,12 +55,11 @@ class Report:
 
 
 def _fates(norms: Sequence[Folding]) -> str:
-    rows = [("folded into " + ", ".join(n.into)) if n.into else f"stayed: {n.reason}" for n in norms]
-    width = max(map(len, rows))
-    return table(
-        ("batch normalization", "what became of it".ljust(width)),
-        [(norm.batch_norm, row.ljust(width)) for norm, row in zip(norms, rows, strict=True)],
-    )
+    head = "what became of it"
+    fates = [("folded into " + ", ".join(n.into)) if n.into else f"stayed: {n.reason}" for n in norms]
+    width = max(map(len, [head, *fates]))
+    rows = [(norm.batch_norm, fate.ljust(width)) for norm, fate in zip(norms, fates, strict=True)]
+    return table(("batch normalization", head.ljust(width)), rows)
 
 
 def export(

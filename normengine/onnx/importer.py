@@ -30,29 +30,39 @@ def import_graph(model: OnnxModel, shapes: Mapping[str, tuple[int, ...]]) -> Gra
     reading = Reading(model, shapes)
     for node in model.nodes:
         reading.read(node)
+    reading.refuse()
     outputs = [reading.value(port.name, "an output") for port in model.outputs]
     return reading.builder.graph(outputs)
 
 
 def check_operators(model: OnnxModel) -> None:
-    unknown: dict[str, list[str]] = {}
-    for node in model.nodes:
-        if node.domain or (node.op_type not in READERS and node.op_type not in EVALUATORS):
-            name = f"{node.domain}.{node.op_type}" if node.domain else node.op_type
-            unknown.setdefault(name, []).append(f"'{node.label}'")
-    if unknown:
-        listed = "; ".join(f"{name} ({', '.join(labels)})" for name, labels in sorted(unknown.items()))
+    """Raise :class:`OnnxError` for all nodes of operators that are not supported, whatever the inputs' extents."""
+    _refuse(model, [n for n in model.nodes if n.domain or not (n.op_type in READERS or n.op_type in EVALUATORS)])
+
+
+def _refuse(model: OnnxModel, nodes: Sequence[OnnxNode]) -> None:
+    named: dict[str, list[str]] = {}
+    for node in nodes:
+        name = f"{node.domain}.{node.op_type}" if node.domain else node.op_type
+        named.setdefault(name, []).append(f"'{node.label}'")
+    if named:
+        listed = "; ".join(f"{name} ({', '.join(labels)})" for name, labels in sorted(named.items()))
         raise OnnxError(f"{model.source} uses operators that are not supported: {listed}")
 
 
 class Reading:
-    """What each name of the file stands for so far: an array that is known, a value of the graph, or both."""
+    """What each name of the file stands for so far: an array that is known, a value of the graph, or both.
+
+    ``beyond`` are the names that could not be read since an operator is not supported, ``refused`` its nodes.
+    """
 
     def __init__(self, model: OnnxModel, shapes: Mapping[str, tuple[int, ...]]) -> None:
         self.model = model
         self.builder = Builder()
         self.known: dict[str, np.ndarray] = dict(model.weights)
         self.values: dict[str, Value] = {}
+        self.refused: list[OnnxNode] = []
+        self.beyond: set[str] = set()
         self.paddings: dict[Value, Padding] = {}
         self.readers = Counter(name for node in model.nodes for name in node.inputs if name)
         self.readers.update(port.name for port in model.outputs)
@@ -60,10 +70,20 @@ class Reading:
             dtype = "int64" if port.dtype == "int32" else port.dtype
             self.values[port.name] = self.builder.input(port.name, checked(Spec(shapes[port.name], dtype)))
 
+    def refuse(self) -> None:
+        """Raise for the nodes that could not be read because their operator is only supported on known arrays."""
+        _refuse(self.model, self.refused)
+
     def read(self, node: OnnxNode) -> None:
         for name in node.inputs:
-            if name and name not in self.known and name not in self.values:
+            if name and not (name in self.known or name in self.values or name in self.beyond):
                 raise OnnxError(f"{self.model.source}: {node} reads '{name}', which nothing before it makes")
+        computed = any(name and name not in self.known for name in node.inputs)
+        beyond = any(name in self.beyond for name in node.inputs)
+        if beyond or (computed and node.op_type not in READERS):
+            self.beyond.update(node.outputs)
+            self.refused += [] if beyond else [node]
+            return
         call = Call(self, node)
         try:
             with self.builder.at(node.label, node.op_type):
@@ -90,11 +110,7 @@ class Reading:
                 return [np.asarray(a) for a in evaluator(call)]
             except (ValueError, IndexError, TypeError, OverflowError, ArithmeticError) as error:
                 raise error if isinstance(error, OnnxError) else OnnxError(f"cannot be computed: {error}") from None
-        reader = READERS.get(node.op_type)
-        if reader is None:
-            unknown = next(name for name in node.inputs if name and name not in self.known)
-            raise OnnxError(f"is only supported on what is known before the network runs, and '{unknown}' is not")
-        results = reader(call)
+        results = READERS[node.op_type](call)
         return [results] if isinstance(results, (Value, np.ndarray)) else results
 
     def value(self, name: str, what: str) -> Value:

@@ -13,10 +13,10 @@ from typing import Any
 
 import numpy as np
 import onnx
-from google.protobuf.message import DecodeError
+from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 
 from .node import OnnxError, OnnxNode
-from .tensors import DTYPES, tensor_array
+from .tensors import DTYPES, tensor_array, type_name
 
 OLDEST_OPSET = 7
 """Broadcasting is NumPy's since then."""
@@ -26,7 +26,7 @@ MAX_MODEL_BYTES = 2**31 - 1
 
 @dataclass(frozen=True)
 class Port:
-    """An input or output of the network: extents are numbers, names (``batch``), or None where the file says nothing."""
+    """An input or output of the network; an extent is a number, a name (``batch``), or None where it is open."""
 
     name: str
     shape: tuple[int | str | None, ...] | None
@@ -67,14 +67,14 @@ def _parse(data: bytes, name: str, folder: Path | None) -> OnnxModel:
         raise OnnxError(f"{name} is empty")
     if len(data) > MAX_MODEL_BYTES:
         raise OnnxError(
-            f"{name} has {len(data)} bytes; an ONNX file has at most {MAX_MODEL_BYTES}, keep weights beside it"
+            f"{name} has {len(data)} bytes, an ONNX file at most {MAX_MODEL_BYTES}; keep the weights beside it"
         )
     model = onnx.ModelProto()
     try:
         model.ParseFromString(data)
     except DecodeError:
         raise OnnxError(f"{name} is damaged or not an ONNX file ({len(data)} bytes that do not parse)") from None
-    if not model.HasField("graph") or not model.graph.node and not model.graph.output:
+    if not model.HasField("graph") or not (model.graph.node or model.graph.output):
         raise OnnxError(f"{name} is damaged or not an ONNX file: it has no graph")
     if len(model.functions):
         model = _without_functions(model, name)
@@ -112,9 +112,7 @@ def _opset(model: onnx.ModelProto, name: str) -> int:
         raise OnnxError(f"{name} is damaged or not an ONNX file: it does not say which opset it uses")
     newest = onnx.defs.onnx_opset_version()
     if not OLDEST_OPSET <= versions[0] <= newest:
-        raise OnnxError(
-            f"{name} uses opset {versions[0]}; opsets {OLDEST_OPSET} to {newest} are read, export it with one of them"
-        )
+        raise OnnxError(f"{name} uses opset {versions[0]}; export it with one from {OLDEST_OPSET} to {newest}")
     return int(versions[0])
 
 
@@ -124,9 +122,7 @@ def _port(info: onnx.ValueInfoProto, place: str) -> Port:
         raise OnnxError(f"{place} '{info.name}' must be a tensor, got {kind}")
     tensor = info.type.tensor_type
     if tensor.elem_type not in DTYPES:
-        raise OnnxError(
-            f"{place} '{info.name}' has an element type that is not supported: {_type_name(tensor.elem_type)}"
-        )
+        raise OnnxError(f"{place} '{info.name}' is {type_name(tensor.elem_type)}, which is not supported")
     shape: tuple[int | str | None, ...] | None = None
     if tensor.HasField("shape"):
         shape = tuple(_extent(d, f"{place} '{info.name}'") for d in tensor.shape.dim)
@@ -139,13 +135,6 @@ def _extent(dim: onnx.TensorShapeProto.Dimension, place: str) -> int | str | Non
             raise OnnxError(f"{place}: extent {dim.dim_value} is negative")
         return int(dim.dim_value)
     return dim.dim_param or None
-
-
-def _type_name(elem_type: int) -> str:
-    try:
-        return str(onnx.TensorProto.DataType.Name(elem_type))
-    except ValueError:
-        return f"number {elem_type}"
 
 
 def _node(proto: onnx.NodeProto, name: str, folder: Path | None) -> OnnxNode:

@@ -10,7 +10,7 @@ import onnx
 
 from .node import OnnxError
 
-DTYPES = {
+DTYPES: dict[int, str] = {
     onnx.TensorProto.FLOAT: "float32",
     onnx.TensorProto.DOUBLE: "float64",
     onnx.TensorProto.INT64: "int64",
@@ -38,10 +38,7 @@ def tensor_array(tensor: onnx.TensorProto, place: str, folder: Path | None) -> n
     or do not fit the stored bytes, and external data that is missing or too short.
     """
     if tensor.data_type not in DTYPES:
-        kind = (
-            onnx.TensorProto.DataType.Name(tensor.data_type) if tensor.data_type in _known_types() else tensor.data_type
-        )
-        raise OnnxError(f"{place} has the element type {kind}; supported are {', '.join(DTYPES.values())}")
+        raise OnnxError(f"{place} is {type_name(tensor.data_type)}, which is not supported; store it as FLOAT")
     dtype = np.dtype(DTYPES[tensor.data_type])
     shape = tuple(map(int, tensor.dims))
     if any(n < 0 for n in shape):
@@ -62,8 +59,12 @@ def tensor_array(tensor: onnx.TensorProto, place: str, folder: Path | None) -> n
     return np.frombuffer(stored, dtype.newbyteorder("<")).astype(dtype, copy=False).reshape(shape)
 
 
-def _known_types() -> list[int]:
-    return list(onnx.TensorProto.DataType.values())
+def type_name(number: int) -> str:
+    """ONNX's name of an element type, such as ``FLOAT16``."""
+    try:
+        return str(onnx.TensorProto.DataType.Name(number))
+    except ValueError:
+        return f"of the unknown element type {number}"
 
 
 def _from_field(tensor: onnx.TensorProto, dtype: np.dtype, shape: tuple[int, ...], place: str) -> np.ndarray:

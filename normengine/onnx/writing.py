@@ -79,13 +79,15 @@ class Writing:
     def label(self, node: Node) -> str:
         return self._labels[node]
 
-    def make(self, node: Node, op_type: str, *inputs: str | Value, to: Value | None = None, **attributes: Any) -> None:
-        """The ONNX node that makes ``to``, by default the graph node's only output."""
-        if to is None:
-            (to,) = node.outputs
-        if to not in self._names:
-            self._names[to] = self._unique(f"{self._labels[node]}.output")
-        self._append(op_type, self._inputs(inputs), self._names[to], self._labels[node], attributes)
+    def make(
+        self, node: Node, op_type: str, *inputs: str | Value, result: Value | None = None, **attributes: Any
+    ) -> None:
+        """The ONNX node that makes ``result``, by default the graph node's only output."""
+        if result is None:
+            (result,) = node.outputs
+        if result not in self._names:
+            self._names[result] = self._unique(f"{self._labels[node]}.output")
+        self._append(op_type, self._inputs(inputs), self._names[result], self._labels[node], attributes)
 
     def step(self, node: Node, op_type: str, *inputs: str | Value, **attributes: Any) -> str:
         """An ONNX node on the way to the graph node's outputs; returns its output's name."""

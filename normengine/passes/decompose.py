@@ -10,7 +10,7 @@ from ..ops import OPS, Builder
 
 
 def decompose(graph: Graph, keep: Collection[str] = ()) -> Graph:
-    """``graph`` with every operator that has a ``decompose`` rule, but those in ``keep``, replaced by what it builds."""
+    """``graph`` with every operator that has a ``decompose`` rule and is not to ``keep`` replaced by what it builds."""
     while any(OPS[node.op].decompose and node.op not in keep for node in graph.nodes):
         graph = _decompose_once(graph, keep)
     return graph

@@ -116,8 +116,8 @@ def expand(call: Call) -> Arrays:
 @evaluates("Range")
 def span(call: Call) -> Arrays:
     start, limit, delta = (call.array(i, "the limits").reshape(()) for i in range(3))
-    bounded((max(0, int(np.ceil((limit - start) / delta))),))
-    return [np.arange(start, limit, delta, start.dtype)]
+    (count,) = bounded((max(0, int(np.ceil((limit - start) / delta))),))
+    return [(start + np.arange(count) * delta).astype(start.dtype)]
 
 
 @evaluates("Where")

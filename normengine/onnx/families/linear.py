@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from ...graph import Node, Value
@@ -97,5 +99,5 @@ def write_linear(writing: Writing, node: Node) -> None:
 
 @writes("matmul")
 def write_matmul(writing: Writing, node: Node) -> None:
-    turned = {"transA": int(node.attrs["transpose_a"]), "transB": int(node.attrs["transpose_b"])}
+    turned: dict[str, Any] = {"transA": int(node.attrs["transpose_a"]), "transB": int(node.attrs["transpose_b"])}
     writing.make(node, "Gemm", *node.inputs, **{k: v for k, v in turned.items() if v})

@@ -7,6 +7,8 @@ is the same number ``running_var`` at inference and must not be converted for it
 
 from __future__ import annotations
 
+from typing import Any
+
 from ...graph import Node, Value
 from ..node import OnnxError
 from ..reading import Call
@@ -27,7 +29,7 @@ def read_batch_norm(call: Call) -> Value:
 @writes("batch_norm")
 def write_batch_norm(writing: Writing, node: Node) -> None:
     momentum = writing.settings.get(node.layer)
-    attributes = {"epsilon": float(node.attrs["eps"])}
+    attributes: dict[str, Any] = {"epsilon": float(node.attrs["eps"])}
     if momentum is not None:  # None is PyTorch's cumulative average, which ONNX does not have
         attributes["momentum"] = 1.0 - momentum
     writing.make(node, "BatchNormalization", *node.inputs, **attributes)
@@ -42,8 +44,8 @@ def write_batch_stats(writing: Writing, node: Node) -> None:
     center = write_reduction(writing, node, "ReduceMean", x, axes, keepdims=True)
     centered = writing.step(node, "Sub", x, center)
     square = writing.step(node, "Mul", centered, centered)
-    write_reduction(writing, node, "ReduceMean", x, axes, keepdims=False, to=mean)
-    write_reduction(writing, node, "ReduceMean", square, axes, keepdims=False, to=var)
+    write_reduction(writing, node, "ReduceMean", x, axes, keepdims=False, result=mean)
+    write_reduction(writing, node, "ReduceMean", square, axes, keepdims=False, result=var)
 
 
 @reads("Dropout")

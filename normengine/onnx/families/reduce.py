@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from ...graph import Node, Value
 from ..reading import Call
 from ..table import reads, writes
@@ -37,18 +39,18 @@ def write_reduction(
     x: Value | str,
     axes: tuple[int, ...],
     keepdims: bool,
-    to: Value | None = None,
+    result: Value | None = None,
 ) -> str:
-    """A reduction in the form of the file's opset; makes ``to``, or a step whose name is returned."""
+    """A reduction in the form of the file's opset; makes ``result``, or a step whose name is returned."""
     inputs: list[Value | str] = [x]
-    attributes: dict[str, object] = {"keepdims": int(keepdims)}
+    attributes: dict[str, Any] = {"keepdims": int(keepdims)}
     if not axes:
         op_type, attributes = "Identity", {}
     elif writing.opset >= _AXES_AS_INPUT.get(op_type, 18):
         inputs.append(writing.integers(axes, "axes"))
     else:
         attributes["axes"] = axes
-    if to is None:
+    if result is None:
         return writing.step(node, op_type, *inputs, **attributes)
-    writing.make(node, op_type, *inputs, to=to, **attributes)
-    return writing.name(to)
+    writing.make(node, op_type, *inputs, result=result, **attributes)
+    return writing.name(result)

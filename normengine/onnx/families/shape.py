@@ -206,8 +206,8 @@ def write_reshape(writing: Writing, node: Node) -> None:
 @writes("slice")
 def write_slice(writing: Writing, node: Node) -> None:
     (x,), attrs = node.inputs, node.attrs
-    rows = zip(range(x.spec.rank), x.shape, attrs["starts"], attrs["stops"], attrs["steps"], strict=True)
-    rows = [row for row in rows if row[2:] != (0, row[1], 1) and row[2:] != (0, TO_END, 1)]
+    every = zip(range(x.spec.rank), x.shape, attrs["starts"], attrs["stops"], attrs["steps"], strict=True)
+    rows = [row for row in every if row[2:] != (0, row[1], 1) and row[2:] != (0, TO_END, 1)]
     if not rows:
         writing.make(node, "Identity", x)
         return
