@@ -15,6 +15,7 @@ import tempfile
 import warnings
 from collections.abc import Callable, Collection
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 _DIGEST = 32
@@ -117,6 +118,8 @@ def compile_function(function: Callable[..., None], path: Path, fastmath: Collec
 
     from .abi import SIGNATURE
 
+    # Code that is loaded again names the module that it was made in, which must then be there to import.
+    sys.modules.setdefault(function.__module__, ModuleType(function.__module__))
     options = {"error_model": "numpy", "fastmath": set(fastmath)}
     callback: Any = CFunc(function, normalize_signature(SIGNATURE), {}, options)
     callback._cache = _OneFile(path)
