@@ -24,11 +24,16 @@ FLOATS = ("eps", "label_smoothing")
 COST = 100.0  # above any compiled kernel's, so that these are what is left
 
 
-def portable(op: str, launch: Callable[[Problem], Launch], *stages: Callable[..., None]) -> None:
+def portable(
+    op: str,
+    launch: Callable[[Problem], Launch],
+    *stages: Callable[..., None],
+    supports: Callable[[Problem], bool] = lambda problem: True,
+) -> None:
     """Register the portable kernel of ``op``; its stages run one after the other."""
     signature = REGISTRY.signatures[op]
     addresses = tuple(_lazily(stage, signature) for stage in stages)
-    REGISTRY.register(Kernel(op, f"{op}_f32_numba", "numba", addresses, launch, cost=COST))
+    REGISTRY.register(Kernel(op, f"{op}_f32_numba", "numba", addresses, launch, supports, COST))
 
 
 def _lazily(stage: Callable[..., None], signature: Signature) -> Callable[[], int]:

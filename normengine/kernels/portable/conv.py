@@ -106,7 +106,7 @@ def conv2d_weight_grad(
                         row = np.float32(0)
                         for ow in range(low, high):
                             row += dy[given + ow] * x[source + ow * stride_w]
-                        total += float(row)
+                        total += np.float64(row)
                 dw[(task * KH + kh) * KW + kw] = total
 
 

@@ -26,11 +26,11 @@ def log_sum(logits: Array, first: int, C: int, B: int) -> tuple[float, float]:
     total = 0.0
     for c in range(C):
         total += exp(logits[first + c * B] - largest)
-    return float(largest), math.log(total)
+    return np.float64(largest), math.log(total)
 
 
 def class_weight(weight: Array, has_weight: bool, c: int) -> float:
-    return float(weight[c]) if has_weight else 1.0
+    return np.float64(weight[c]) if has_weight else 1.0
 
 
 def position_losses(
@@ -104,15 +104,14 @@ def cross_entropy_grad(
                 dlogits[first + c * B] = np.float32(0) if label == ignore_index else np.float32(np.nan)
         else:
             largest, log_total = log_sum(logits, first, C, B)
-            flow = float(dloss[p] if reduction == 0 else dloss[0]) / scratch[0]
+            flow = np.float64(dloss[p] if reduction == 0 else dloss[0]) / scratch[0]
             smooth = label_smoothing / C
             sharp = (1.0 - label_smoothing) * class_weight(weight, has_weight, label)
             factors = sharp + smooth * weights
-            shift = np.float32(largest + log_total)
             for c in range(C):
                 factor = smooth * class_weight(weight, has_weight, c) + (sharp if c == label else 0.0)
-                share = exp(logits[first + c * B] - shift) * factors
-                dlogits[first + c * B] = np.float32(flow * (share - factor))
+                share = exp(np.float32((logits[first + c * B] - largest) - log_total))
+                dlogits[first + c * B] = np.float32(flow * (share * factors - factor))
 
 
 def _positions(problem: Problem, logits: int) -> int:

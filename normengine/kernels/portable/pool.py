@@ -84,7 +84,7 @@ def avg_pool2d(
                 for h in range(h0, h1):
                     for i in range((task * H + h) * W + w0, (task * H + h) * W + w1):
                         total += x[i]
-                y[(task * OH + oh) * OW + ow] = total / float(rows * columns)
+                y[(task * OH + oh) * OW + ow] = total / np.float64(rows * columns)
 
 
 def avg_pool2d_grad(
@@ -105,7 +105,7 @@ def avg_pool2d_grad(
                 w0 = max(left, 0)
                 w1 = min(left + KW, W)
                 columns = min(left + KW, W + pad_right) - left if count_include_pad else w1 - w0
-                share = np.float32(dy[(task * OH + oh) * OW + ow] / float(rows * columns))
+                share = np.float32(dy[(task * OH + oh) * OW + ow] / np.float64(rows * columns))
                 for h in range(h0, h1):
                     for i in range((task * H + h) * W + w0, (task * H + h) * W + w1):
                         dx[i] += share
@@ -124,7 +124,7 @@ def adaptive_avg_pool2d(x: Array, y: Array, H: int, W: int, OH: int, OW: int, be
                 for h in range(h0, h1):
                     for i in range((task * H + h) * W + w0, (task * H + h) * W + w1):
                         total += x[i]
-                y[(task * OH + oh) * OW + ow] = total / float((h1 - h0) * (w1 - w0))
+                y[(task * OH + oh) * OW + ow] = total / np.float64((h1 - h0) * (w1 - w0))
 
 
 def adaptive_avg_pool2d_grad(dy: Array, dx: Array, H: int, W: int, OH: int, OW: int, begin: int, end: int) -> None:
@@ -138,7 +138,7 @@ def adaptive_avg_pool2d_grad(dy: Array, dx: Array, H: int, W: int, OH: int, OW: 
             for ow in range(OW):
                 w0 = ow * W // OW
                 w1 = ((ow + 1) * W + OW - 1) // OW
-                share = np.float32(dy[(task * OH + oh) * OW + ow] / float((h1 - h0) * (w1 - w0)))
+                share = np.float32(dy[(task * OH + oh) * OW + ow] / np.float64((h1 - h0) * (w1 - w0)))
                 for h in range(h0, h1):
                     for i in range((task * H + h) * W + w0, (task * H + h) * W + w1):
                         dx[i] += share

@@ -39,4 +39,12 @@ def _results(problem: Problem) -> Launch:
     return Launch((int(k0 * -(-k1 // LANES)),), workspace=8 * LANES)
 
 
-portable("reduce_sum", _results, reduce_sum)
+def _fits(problem: Problem) -> bool:
+    try:
+        REGISTRY.signatures["reduce_sum"].values(problem)
+    except ValueError:
+        return False
+    return True
+
+
+portable("reduce_sum", _results, reduce_sum, supports=_fits)

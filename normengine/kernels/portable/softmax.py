@@ -30,7 +30,7 @@ def largest_of_rows(x: Array, first: int, lanes: int, lane: int, C: int, step: i
         maxima[i] = -np.inf
     for c in range(C):
         for i in range(lanes):
-            value = float(x[first + c * step + i * lane])
+            value = np.float64(x[first + c * step + i * lane])
             maxima[i] = value if value > maxima[i] else maxima[i]
 
 
@@ -51,7 +51,7 @@ def softmax(x: Array, y: Array, workspace: Array, A: int, C: int, B: int, begin:
         for c in range(C):
             for i in range(lanes):
                 at = first + c * step + i * lane
-                y[at] = np.float32(float(y[at]) / workspace[i])
+                y[at] = np.float32(np.float64(y[at]) / workspace[i])
 
 
 def log_softmax(x: Array, y: Array, workspace: Array, A: int, C: int, B: int, begin: int, end: int) -> None:
@@ -84,7 +84,7 @@ def softmax_grad(
         for c in range(C):
             for i in range(lanes):
                 at = first + c * step + i * lane
-                workspace[i] += float(dy[at]) * float(y[at])
+                workspace[i] += np.float64(dy[at]) * np.float64(y[at])
         for c in range(C):
             for i in range(lanes):
                 at = first + c * step + i * lane
