@@ -5,17 +5,19 @@ cdef extern from "simd.h" nogil:
                    int64_t cols)
 
 
-cdef void weight_grad_images(const Numbers* p, const Grid* g, const float* dy, const float* x, int64_t group,
-                             int64_t first, int64_t end, int64_t depth_first, int64_t depth_end, float* panel,
-                             float* right, float* partial) noexcept nogil:
+cdef void weight_grad_images(const Numbers* p, const grid* g, const float* dy, const float* x, int64_t group,
+                             int64_t first, int64_t end, int64_t depth_first, int64_t depth_end, float* space,
+                             float* partial) noexcept nogil:
     # Sums the images first..end into partial[tile of output channels][depth][TILE_COLS]. A panel holds PANEL_PIXELS
-    # pixels: a part of one image, or several small images.
+    # pixels: a part of one image, or several small images. ``space`` holds a tile of dy, the panel, and the pixels.
     cdef int64_t rows = p.oc // p.groups, area = p.oh * p.ow, tiles = ceil_div(rows, TILE_COLS)
     cdef int64_t depth = g.channels * p.kh * p.kw, size = p.n * p.c * p.h * p.w
     cdef int64_t together = most(1, PANEL_PIXELS // area)
-    cdef int64_t image, images, i, pixel, count, filled, tile, done = 0, at, strip, k, k_end
-    cdef int64_t block = depth_end - depth_first, strips = ceil_div(block, TILE_ROWS)
-    cdef pixels place
+    cdef float* right = space
+    cdef float* panel = right + PANEL_PIXELS * TILE_COLS
+    cdef pixels* place = <pixels*> (panel + (depth_end - depth_first) * PANEL_PITCH)
+    cdef int64_t image, images, i, pixel, count, filled, tile, done = 0, at, strip, k
+    cdef Strips s = strips(depth_end - depth_first)
     image = first
     while image < end:
         images = least(together, end - image)
@@ -26,9 +28,9 @@ cdef void weight_grad_images(const Numbers* p, const Grid* g, const float* dy, c
             for i in range(images):
                 at = 0
                 while at < count:
-                    pixels_place(&place, pixel + at, pixel + count, p.ow, p.stride_h, p.stride_w, p.w)
-                    gather_panel(g, &place, panel + filled + at, PANEL_PITCH, depth_first, depth_end, x, size,
-                                 ((image + i) * p.c + group * g.channels) * p.h * p.w)
+                    pixels_place(place, g, pixel + at, pixel + count)
+                    pixels_gather(place, g, panel + filled + at, PANEL_PITCH, depth_first, depth_end, x, size,
+                                  ((image + i) * p.c + group * g.channels) * p.h * p.w)
                     at += SIMD_WIDTH
                 filled += count
             for tile in range(tiles):
@@ -36,9 +38,9 @@ cdef void weight_grad_images(const Numbers* p, const Grid* g, const float* dy, c
                     transpose(right + i * count * TILE_COLS, TILE_COLS, TILE_COLS,
                               dy + ((image + i) * p.oc + group * rows + tile * TILE_COLS) * area + pixel, area,
                               least(TILE_COLS, rows - tile * TILE_COLS), count)
-                for strip in range(strips):
-                    k, k_end = share(block, strips, strip), share(block, strips, strip + 1)
-                    product_rows(k_end - k, filled, panel + k * PANEL_PITCH, right,
+                for strip in range(s.end):
+                    k = strip_start(&s, strip)
+                    product_rows(strip_start(&s, strip + 1) - k, filled, panel + k * PANEL_PITCH, right,
                                  partial + (tile * depth + depth_first + k) * TILE_COLS, TILE_COLS, done)
             done = 1
             pixel += count
@@ -50,10 +52,10 @@ cdef void conv2d_weight_grad_gemm(const int64_t* args, int64_t begin, int64_t en
     cdef const Numbers* p = <const Numbers*> &args[6]
     cdef int64_t depth_blocks = p.extra[0], chunks = p.extra[1], task, part, group, chunk, depth
     cdef int64_t tiles = ceil_div(p.oc // p.groups, TILE_COLS)
-    cdef float* panel = workspace(args, 4, thread)
-    cdef Grid g
+    cdef grid g
     g.rows = forward_taps(p.kh, p.pad_top, p.dilation_h)
     g.cols = forward_taps(p.kw, p.pad_left, p.dilation_w)
+    g.height, g.width, g.step_h, g.step_w = p.oh, p.ow, p.stride_h, p.stride_w
     g.channels, g.in_h, g.in_w = p.c // p.groups, p.h, p.w
     depth = g.channels * p.kh * p.kw
     for task in range(begin, end):
@@ -61,7 +63,7 @@ cdef void conv2d_weight_grad_gemm(const int64_t* args, int64_t begin, int64_t en
         group = task // (depth_blocks * chunks)
         weight_grad_images(p, &g, array(args, 0), array(args, 1), group, share(p.n, chunks, chunk),
                            share(p.n, chunks, chunk + 1), share(depth, depth_blocks, part),
-                           share(depth, depth_blocks, part + 1), panel + PANEL_PIXELS * TILE_COLS, panel,
+                           share(depth, depth_blocks, part + 1), workspace(args, 4, thread),
                            array(args, 3) + (chunk * p.groups + group) * tiles * depth * TILE_COLS)
 
 
@@ -83,7 +85,7 @@ cdef void conv2d_weight_grad_merge(const int64_t* args, int64_t begin, int64_t e
                 total[row] = 0
             for chunk in range(chunks):
                 partial = array(args, 3) + (((chunk * p.groups + group) * tiles + tile) * depth
-                                            + tap * channels + channel) * TILE_COLS
+                                            + channel * taps + tap) * TILE_COLS
                 for row in range(TILE_COLS):
                     total[row] += partial[row]
             for row in range(count):

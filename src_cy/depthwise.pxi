@@ -2,11 +2,11 @@
 # workspace, where every tap of every pixel can then be read as a whole vector. With a column stride the columns of a
 # band are kept apart by their phase, so that neighbouring output pixels read neighbours.
 
-from libc.string cimport memcpy, memset
-
 cdef extern from "rows.h" nogil:
     const int DEPTHWISE_ROWS
     const int DEPTHWISE_TAPS
+    void band_copy(float* to, const float* x, int64_t size, int64_t plane, int64_t h, int64_t w, int64_t row_first,
+                   int64_t rows, int64_t col_first, int64_t phases, int64_t pitch)
     void depthwise_rows(int64_t rows, int64_t taps, const int64_t* at, const float* weight, const float* band,
                         int64_t row_step, float bias, float* out, int64_t out_pitch)
     void correlate_rows(int64_t taps, const int64_t* at, const float* dy, int64_t dy_pitch, const float* band,
@@ -19,26 +19,6 @@ cdef inline int64_t floor_div(int64_t a, int64_t b) noexcept nogil:
 
 cdef inline int64_t whole_vectors(int64_t count) noexcept nogil:
     return ceil_div(count, SIMD_WIDTH) * SIMD_WIDTH
-
-
-cdef void copy_band(float* to, const float* plane, int64_t h, int64_t w, int64_t row_first, int64_t rows,
-                    int64_t col_first, int64_t phases, int64_t pitch) noexcept nogil:
-    # to[row][phase][i] = plane[row_first + row][col_first + i * phases + phase], zero outside the plane.
-    cdef int64_t row, phase, i, first, end
-    cdef const float* source
-    memset(to, 0, rows * phases * pitch * sizeof(float))
-    for row in range(most(0, -row_first), least(rows, h - row_first)):
-        source = plane + (row_first + row) * w + col_first
-        for phase in range(phases):
-            first = most(0, -floor_div(col_first + phase, phases))
-            end = least(pitch, floor_div(w - 1 - col_first - phase, phases) + 1)
-            if end <= first:
-                continue
-            if phases == 1:
-                memcpy(to + row * pitch + first, source + first, (end - first) * sizeof(float))
-                continue
-            for i in range(first, end):
-                to[(row * phases + phase) * pitch + i] = source[i * phases + phase]
 
 
 cdef void depthwise_grid(const float* band, int64_t row_step, int64_t taps, const int64_t* at, const float* weight,
@@ -67,7 +47,7 @@ cdef void depthwise_grid(const float* band, int64_t row_step, int64_t taps, cons
 
 cdef int64_t forward_band(const Numbers* p, int64_t* at) noexcept nogil:
     # Where each tap lies in a band with the columns' phases apart; returns the pitch of a phase.
-    cdef int64_t pitch = whole_vectors(p.ow) + (p.kw - 1) * p.dilation_w // p.stride_w, i, j, col
+    cdef int64_t pitch = whole_vectors(whole_vectors(p.ow) + (p.kw - 1) * p.dilation_w // p.stride_w), i, j, col
     for i in range(p.kh):
         for j in range(p.kw):
             col = j * p.dilation_w
@@ -88,8 +68,8 @@ cdef void conv2d_depthwise(const int64_t* args, int64_t begin, int64_t end, int6
         row = 0
         while row < p.oh:
             rows = least(p.extra[0], p.oh - row)
-            copy_band(band, array(args, 0) + task * p.h * p.w, p.h, p.w, row * p.stride_h - p.pad_top,
-                      (rows - 1) * p.stride_h + reach, -p.pad_left, p.stride_w, pitch)
+            band_copy(band, array(args, 0), p.n * p.c * p.h * p.w, task * p.h * p.w, p.h, p.w,
+                      row * p.stride_h - p.pad_top, (rows - 1) * p.stride_h + reach, -p.pad_left, p.stride_w, pitch)
             depthwise_grid(band, p.stride_h * p.stride_w * pitch, taps, at, array(args, 1) + channel * taps,
                            bias[channel] if bias else 0, rows, p.ow, array(args, 3) + (task * p.oh + row) * p.ow,
                            p.ow, 1)
@@ -105,16 +85,17 @@ cdef void conv2d_input_grad_depthwise(const int64_t* args, int64_t begin, int64_
     cdef float* weight = <float*> (at + taps)
     cdef float* band = weight + taps
     cdef const float* source
-    cdef Taps th, tw
+    cdef axis_taps th, tw
     above = floor_div((p.kh - 1) * p.dilation_h - p.pad_top, p.stride_h)
     before = floor_div((p.kw - 1) * p.dilation_w - p.pad_left, p.stride_w)
-    pitch = whole_vectors(ceil_div(p.w, p.stride_w)) + before + (p.stride_w - 1 + p.pad_left) // p.stride_w
+    pitch = whole_vectors(whole_vectors(ceil_div(p.w, p.stride_w)) + before
+                          + (p.stride_w - 1 + p.pad_left) // p.stride_w)
     for task in range(begin, end):
         source = array(args, 1) + task % p.c * taps
         row = 0
         while row * p.stride_h < p.h:
             rows = least(p.extra[0], ceil_div(p.h, p.stride_h) - row)
-            copy_band(band, array(args, 0) + task * p.oh * p.ow, p.oh, p.ow, row - above,
+            band_copy(band, array(args, 0), p.n * p.c * p.oh * p.ow, task * p.oh * p.ow, p.oh, p.ow, row - above,
                       rows + above + (p.stride_h - 1 + p.pad_top) // p.stride_h, -before, 1, pitch)
             for phase in range(p.stride_h * p.stride_w):
                 top, left = phase // p.stride_w, phase % p.stride_w
@@ -153,9 +134,10 @@ cdef void conv2d_weight_grad_depthwise(const int64_t* args, int64_t begin, int64
             row = 0
             while row < p.oh:
                 rows = least(p.extra[0], p.oh - row)
-                copy_band(dy, array(args, 0) + plane * p.oh * p.ow, p.oh, p.ow, row, rows, 0, 1, width)
-                copy_band(band, array(args, 1) + plane * p.h * p.w, p.h, p.w, row * p.stride_h - p.pad_top,
-                          (rows - 1) * p.stride_h + reach, -p.pad_left, p.stride_w, pitch)
+                band_copy(dy, array(args, 0), p.n * p.c * p.oh * p.ow, plane * p.oh * p.ow, p.oh, p.ow, row, rows, 0, 1,
+                          width)
+                band_copy(band, array(args, 1), p.n * p.c * p.h * p.w, plane * p.h * p.w, p.h, p.w,
+                          row * p.stride_h - p.pad_top, (rows - 1) * p.stride_h + reach, -p.pad_left, p.stride_w, pitch)
                 for part in range(parts):
                     first = share(taps, parts, part)
                     correlate_rows(share(taps, parts, part + 1) - first, at + first, dy, width, band,

@@ -7,6 +7,9 @@ include "matmul.pxi"
 include "norm.pxi"
 include "pool.pxi"
 
+cdef extern from "product.h" nogil:
+    float fma_rounds(int64_t rounds)
+
 ctypedef void (*Kernel)(const int64_t*, int64_t, int64_t, int64_t) noexcept nogil
 
 
@@ -14,7 +17,16 @@ cdef object address(Kernel function):
     return <size_t> function
 
 
+cdef void fma_peak(const int64_t* args, int64_t begin, int64_t end, int64_t thread) noexcept nogil:
+    # No operator's kernel, but what the CPU can do at most: args = array of a float for each task, rounds of
+    # TILE_ROWS * 2 vectors of multiply-adds.
+    cdef int64_t task
+    for task in range(begin, end):
+        array(args, 0)[task] = fma_rounds(args[1])
+
+
 ADDRESSES = {
+    "fma_peak": address(fma_peak),
     "conv2d_pack": address(conv2d_pack),
     "conv2d_gemm": address(conv2d_gemm),
     "conv2d_depthwise": address(conv2d_depthwise),
@@ -48,6 +60,8 @@ SIZES = {
     "columns": TILE_COLS,
     "panel_pixels": PANEL_PIXELS,
     "panel_pitch": PANEL_PITCH,
+    "pixels": PIXELS_BYTES(0),
+    "tap_lanes": PIXELS_BYTES(1) - PIXELS_BYTES(0),
     "moments": sizeof(Moments),
     "sum_columns": COLUMNS,
 }

@@ -2,6 +2,7 @@
 # an order that the problem alone decides.
 
 from libc.math cimport sqrt
+from libc.string cimport memcpy, memset
 
 cdef extern from "rows.h" nogil:
     double row_sum(const float* x, int64_t count)

@@ -4,56 +4,111 @@
 
 #include "simd.h"
 
-#define ABSENT (-(1 << 29))
-
-/* One vector of output pixels: where in the input plane each lane's window starts (ABSENT rows for lanes that hold no
- * pixel), and how far apart neighbouring lanes lie in memory if that is the same for all: step 1 or 2, else 0. */
+/* The taps of one axis that reach a grid of pixels: pixel i reads position i * step + shift + t * shift_step for t < count,
+ * through tap first + t * tap_step of the kernel. */
 typedef struct {
-    int32_t row[SIMD_WIDTH];
-    int32_t col[SIMD_WIDTH];
-    int64_t step;
+    int64_t count, first, tap_step, shift, shift_step;
+} axis_taps;
+
+/* Where a grid's pixels are read from and written to. Channels are those of one group. */
+typedef struct {
+    axis_taps rows, cols;
+    int64_t height, width, step_h, step_w;
+    int64_t channels, in_h, in_w;
+    int64_t out_area, out_w, out_row, out_col, out_step_h, out_step_w;
+} grid;
+
+/* The input plane as the lanes of one vector of pixels see it through each tap: mask says which lanes lie inside, at where in
+ * the plane (0 for those outside). Where neighbouring lanes lie step apart in memory, start is where lane 0 lies. */
+typedef struct {
+    int64_t step, start;
 } pixels;
 
-/* Fills in the pixels first, first + 1, ... (below end) of a grid of the given width. */
-static void pixels_place(pixels *p, int64_t first, int64_t end, int64_t grid_w, int64_t step_h, int64_t step_w, int64_t in_w)
+typedef struct {
+    ivec mask, at;
+} tap_lanes;
+
+/* Bytes of the tap_lanes of one vector of pixels, and where they begin: after the pixels, aligned. */
+#define PIXELS_BYTES(taps) (sizeof(tap_lanes) * ((taps) + 1))
+
+INLINE tap_lanes *lanes_of(const pixels *p)
 {
-    int64_t i = first / grid_w, j = first % grid_w;
-    int one_row = j + SIMD_WIDTH <= grid_w || first + grid_w - j >= end;
-    for (int l = 0; l < SIMD_WIDTH; l++) {
-        int here = first + l < end;
-        p->row[l] = here ? (int32_t)(i * step_h) : ABSENT;
-        p->col[l] = here ? (int32_t)(j * step_w) : 0;
-        if (++j == grid_w) { j = 0; i++; }
-    }
-    if (one_row) p->step = step_w <= 2 ? step_w : 0;
-    else p->step = step_h == 1 && step_w == 1 && grid_w == in_w;
+    return (tap_lanes *)(((uintptr_t)p + sizeof(pixels) + sizeof(ivec) - 1) / sizeof(ivec) * sizeof(ivec));
 }
 
-/* For each of the channels, the values at the pixels moved by (shift_h, shift_w), zero outside the plane:
- * to[c * pitch + lane]. x is the whole array of size elements, channel 0 starts at element plane. */
-static void pixels_gather(const pixels *p, float *to, int64_t pitch, const float *x, int64_t size, int64_t plane, int64_t in_h,
-                          int64_t in_w, int64_t channels, int64_t shift_h, int64_t shift_w)
+/* Looks at the pixels first, first + 1, ... (below end) of a grid. */
+static void pixels_place(pixels *p, const grid *g, int64_t first, int64_t end)
 {
-    ivec row = *(const ivec_memory *)p->row + (int32_t)shift_h, col = *(const ivec_memory *)p->col + (int32_t)shift_w;
-    ivec inside = (row >= 0) & (row < (int32_t)in_h) & (col >= 0) & (col < (int32_t)in_w);
-    const int64_t area = in_h * in_w;
-    const int64_t base = plane + (p->row[0] + shift_h) * in_w + p->col[0] + shift_w;
-    const int64_t reach = p->step * SIMD_WIDTH;
-    int32_t at[SIMD_WIDTH];
-    *(ivec_memory *)at = (row & inside) * (int32_t)in_w + (col & inside);
-    for (int64_t c = 0; c < channels; c++) {
-        const int64_t start = base + c * area;
-        vec v;
-        if (p->step && start >= 0 && start + reach <= size) {
-            const float *from = x + start;
-            v = p->step == 1 ? load(from) : EVEN(load(from), load(from + SIMD_WIDTH));
-        } else {
-            const float *from = x + plane + c * area;
-            float lanes[SIMD_WIDTH];
-            UNROLL for (int l = 0; l < SIMD_WIDTH; l++) lanes[l] = from[at[l]];
-            v = load(lanes);
+    const int32_t absent = -(1 << 29);
+    int64_t i = first / g->width, j = first % g->width;
+    const int one_row = j + SIMD_WIDTH <= g->width || first + g->width - j >= end;
+    int32_t rows[SIMD_WIDTH], cols[SIMD_WIDTH];
+    p->start = i * g->step_h * g->in_w + j * g->step_w;
+    if (one_row) p->step = g->step_w <= 2 ? g->step_w : 0;
+    else p->step = g->step_h == 1 && g->step_w == 1 && g->width == g->in_w;
+    for (int l = 0; l < SIMD_WIDTH; l++) {
+        rows[l] = first + l < end ? (int32_t)(i * g->step_h) : absent;
+        cols[l] = (int32_t)(j * g->step_w);
+        if (++j == g->width) { j = 0; i++; }
+    }
+    const ivec row_first = *(const ivec_memory *)rows, col_first = *(const ivec_memory *)cols;
+    tap_lanes *lanes = lanes_of(p);
+    for (int64_t a = 0; a < g->rows.count; a++) {
+        const ivec row = row_first + (int32_t)(g->rows.shift + a * g->rows.shift_step);
+        const ivec row_inside = (row >= 0) & (row < (int32_t)g->in_h);
+        const ivec row_at = (row & row_inside) * (int32_t)g->in_w;
+        for (int64_t b = 0; b < g->cols.count; b++, lanes++) {
+            const ivec col = col_first + (int32_t)(g->cols.shift + b * g->cols.shift_step);
+            lanes->mask = row_inside & (col >= 0) & (col < (int32_t)g->in_w);
+            lanes->at = (row_at + col) & lanes->mask;
         }
-        store(to + c * pitch, keep(v, inside));
+    }
+}
+
+INLINE vec gather_lanes(const float *plane, ivec at)
+{
+    vec v = {0};
+    UNROLL for (int l = 0; l < SIMD_WIDTH; l++) v[l] = plane[at[l]];
+    return v;
+}
+
+/* All taps of one channel: to[t * pitch + lane]; from is where lane 0 lies with no shift. */
+INLINE void gather_channel(const int step, const tap_lanes *lanes, const grid *g, const float *from, float *to, int64_t pitch)
+{
+    const int64_t rows = g->rows.count, cols = g->cols.count;
+    const int64_t row_step = g->rows.shift_step * g->in_w, col_step = g->cols.shift_step;
+    from += g->rows.shift * g->in_w + g->cols.shift;
+    for (int64_t a = 0; a < rows; a++, from += row_step) {
+        const float *tap = from;
+        for (int64_t b = 0; b < cols; b++, tap += col_step, to += pitch, lanes++)
+            store(to, keep(step == 1 ? load(tap) : EVEN(load(tap), load(tap + SIMD_WIDTH)), lanes->mask));
+    }
+}
+
+/* The rows first..end of the im2col matrix, which go over (channel, tap row, tap column), for the pixels: values of the input,
+ * zero outside the plane, to[(row - first) * pitch + lane]. x is the whole array of size elements, of which nothing else is
+ * read; channel 0 starts at element plane. */
+static void pixels_gather(const pixels *p, const grid *g, float *to, int64_t pitch, int64_t first, int64_t end, const float *x,
+                          int64_t size, int64_t plane)
+{
+    const int64_t taps = g->rows.count * g->cols.count, area = g->in_h * g->in_w;
+    const int64_t row_reach = (g->rows.count - 1) * g->rows.shift_step, col_reach = (g->cols.count - 1) * g->cols.shift_step;
+    const int64_t near = g->rows.shift * g->in_w + g->cols.shift, far = near + row_reach * g->in_w + col_reach;
+    const int64_t lowest = p->start + (near < far ? near : far);
+    const int64_t highest = p->start + (near < far ? far : near) + p->step * SIMD_WIDTH;
+    const tap_lanes *lanes = lanes_of(p);
+    int64_t k = first, t = taps ? first % taps : 0;
+    const float *from = taps ? x + plane + first / taps * area : x;
+    for (; k < end; from += area, t = 0) {
+        const int64_t place = from - x;
+        if (p->step && t == 0 && end - k >= taps && place + lowest >= 0 && place + highest <= size) {
+            if (p->step == 1) gather_channel(1, lanes, g, from + p->start, to, pitch);
+            else gather_channel(2, lanes, g, from + p->start, to, pitch);
+            to += taps * pitch;
+            k += taps;
+        } else {
+            for (; t < taps && k < end; t++, k++, to += pitch) store(to, keep(gather_lanes(from, lanes[t].at), lanes[t].mask));
+        }
     }
 }
 

@@ -68,4 +68,17 @@ static void product_rows(int64_t rows, int64_t depth, const float *a, const floa
     switch (2 * rows + vectors - 1) { PRODUCT_CASES(PANEL_PITCH, 1) }
 }
 
+/* Multiply-adds on TILE_ROWS * 2 vectors that never leave the registers, rounds times; returns what keeps them. */
+static float fma_rounds(int64_t rounds)
+{
+    vec sum[TILE_ROWS * 2], factor = splat(0.999f), term = splat(1e-6f);
+    UNROLL for (int i = 0; i < TILE_ROWS * 2; i++) sum[i] = splat(0.1f * i);
+    for (int64_t n = 0; n < rounds; n++) {
+        __asm__ volatile("" ::: "memory");
+        UNROLL for (int i = 0; i < TILE_ROWS * 2; i++) sum[i] = sum[i] * factor + term;
+    }
+    UNROLL for (int i = 1; i < TILE_ROWS * 2; i++) sum[0] += sum[i];
+    return sum_lanes(sum[0]);
+}
+
 #endif

@@ -7,6 +7,36 @@
 #define DEPTHWISE_ROWS 8
 #define DEPTHWISE_TAPS 8
 
+/* A band of rows of one plane with what lies around it: to[row][phase][i] = plane[row_first + row][col_first + i * phases +
+ * phase], zero outside the plane; pitch is a whole number of vectors. x is the whole array of size elements, of which
+ * nothing else is read; the plane (h, w) starts at element plane. */
+static void band_copy(float *to, const float *x, int64_t size, int64_t plane, int64_t h, int64_t w, int64_t row_first,
+                      int64_t rows, int64_t col_first, int64_t phases, int64_t pitch)
+{
+    int32_t numbers[SIMD_WIDTH];
+    for (int l = 0; l < SIMD_WIDTH; l++) numbers[l] = (int32_t)(l * phases);
+    const ivec steps = *(const ivec_memory *)numbers;
+    for (int64_t row = row_first; row < row_first + rows; row++)
+        for (int64_t phase = 0; phase < phases; phase++)
+            for (int64_t i = 0; i < pitch; i += SIMD_WIDTH, to += SIMD_WIDTH) {
+                const int64_t col = col_first + i * phases + phase, from = plane + row * w + col;
+                const int64_t last = col + (SIMD_WIDTH - 1) * phases;
+                if (row < 0 || row >= h || last < 0 || col >= w) {
+                    store(to, splat(0.0f));
+                } else if (phases <= 2 && from >= 0 && from + phases * SIMD_WIDTH <= size) {
+                    const ivec cols = steps + (int32_t)col;
+                    vec v = load(x + from);
+                    if (phases == 2) v = EVEN(v, load(x + from + SIMD_WIDTH));
+                    store(to, keep(v, (cols >= 0) & (cols < (int32_t)w)));
+                } else {
+                    for (int l = 0; l < SIMD_WIDTH; l++) {
+                        const int64_t c = col + l * phases;
+                        to[l] = c >= 0 && c < w ? x[from + l * phases] : 0.0f;
+                    }
+                }
+            }
+}
+
 /* One vector of each of several rows of a depthwise convolution: out[r * out_pitch + lane] =
  * bias + sum over taps of weight[t] * band[at[t] + r * row_step + lane], full vectors. */
 INLINE void depthwise_block(const int rows, int64_t taps, const int64_t *at, const float *weight, const float *band,

@@ -37,7 +37,7 @@
 #define TILE_COLS (2 * SIMD_WIDTH)
 
 #define INLINE static inline __attribute__((always_inline))
-#define UNROLL _Pragma("GCC unroll 16")
+#define UNROLL _Pragma("GCC unroll 32")
 
 typedef float vec __attribute__((vector_size(4 * SIMD_WIDTH)));
 typedef int32_t ivec __attribute__((vector_size(4 * SIMD_WIDTH)));

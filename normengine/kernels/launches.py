@@ -74,9 +74,13 @@ def depth_block(depth: int, sizes: Sizes) -> int:
     return ceil_div(depth, ceil_div(depth, limit))
 
 
-def _implicit_gemm(
-    images: int, pixels: int, rows: int, depth: int, groups: int, phases: int, sizes: Sizes, packed: int
-) -> Launch:
+def _windows(p: Convolution, sizes: Sizes) -> int:
+    """Bytes that say where the windows of one vector of pixels lie."""
+    return sizes["pixels"] + p.taps * sizes["tap_lanes"]
+
+
+def _implicit_gemm(p: Convolution, pixels: int, rows: int, channels: int, phases: int, sizes: Sizes) -> Launch:
+    images, groups, depth = p.n, p.groups, channels * p.taps
     tiles, pixel_tiles = ceil_div(rows, sizes["rows"]), ceil_div(pixels, sizes["columns"])
     deepest = ceil_div(depth, phases)
     tiles_a_task = max(1, TASK_PRODUCTS // (sizes["columns"] * deepest * rows))
@@ -87,8 +91,8 @@ def _implicit_gemm(
     block = depth_block(depth, sizes)
     return Launch(
         tasks=(groups * tiles, tasks * channel_blocks),
-        scratch=packed * tiles * sizes["rows"] * FLOAT,
-        workspace=block * sizes["columns"] * FLOAT,
+        scratch=groups * tiles * depth * sizes["rows"] * FLOAT,
+        workspace=block * sizes["columns"] * FLOAT + _windows(p, sizes),
         extra=(span, channel_blocks, block),
     )
 
@@ -96,17 +100,14 @@ def _implicit_gemm(
 def conv2d_gemm(problem: Problem, sizes: Sizes) -> Launch:
     """Stages: pack the weights, multiply."""
     p = Convolution.of(problem)
-    depth = p.c // p.groups * p.taps
-    return _implicit_gemm(p.n, p.oh * p.ow, p.oc // p.groups, depth, p.groups, 1, sizes, p.groups * depth)
+    return _implicit_gemm(p, p.oh * p.ow, p.oc // p.groups, p.c // p.groups, 1, sizes)
 
 
 def conv2d_input_grad_gemm(problem: Problem, sizes: Sizes) -> Launch:
     """Stages: pack the weights, multiply; the pixels of each phase of the stride are a grid of their own."""
     p = Convolution.of(problem)
-    depth = p.oc // p.groups * p.taps
     pixels = ceil_div(p.h, p.stride_h) * ceil_div(p.w, p.stride_w)
-    phases = p.stride_h * p.stride_w
-    return _implicit_gemm(p.n, pixels, p.c // p.groups, depth, p.groups, phases, sizes, p.groups * depth)
+    return _implicit_gemm(p, pixels, p.c // p.groups, p.oc // p.groups, p.stride_h * p.stride_w, sizes)
 
 
 def conv2d_weight_grad_gemm(problem: Problem, sizes: Sizes) -> Launch:
@@ -120,7 +121,7 @@ def conv2d_weight_grad_gemm(problem: Problem, sizes: Sizes) -> Launch:
     return Launch(
         tasks=(p.groups * depth_blocks * chunks, p.groups * tiles * channels),
         scratch=chunks * p.groups * tiles * depth * sizes["columns"] * FLOAT,
-        workspace=(panel + sizes["panel_pixels"] * sizes["columns"]) * FLOAT,
+        workspace=(panel + sizes["panel_pixels"] * sizes["columns"]) * FLOAT + _windows(p, sizes),
         extra=(depth_blocks, chunks),
     )
 
@@ -131,7 +132,8 @@ def _whole_vectors(count: int, sizes: Sizes) -> int:
 
 def _band(p: Convolution, sizes: Sizes) -> tuple[int, int]:
     """Output rows of a band, and bytes of the input rows, with borders, that they read."""
-    pitch = p.stride_w * (_whole_vectors(p.ow, sizes) + (p.kw - 1) * p.dilation_w // p.stride_w)
+    row = _whole_vectors(p.ow, sizes) + (p.kw - 1) * p.dilation_w // p.stride_w
+    pitch = p.stride_w * _whole_vectors(row, sizes)
     reach = (p.kh - 1) * p.dilation_h + 1
     rows = min(p.oh, max(8, (BAND_BYTES // (pitch * FLOAT) - reach) // p.stride_h + 1))
     return rows, ((rows - 1) * p.stride_h + reach) * pitch * FLOAT
@@ -147,7 +149,7 @@ def conv2d_input_grad_depthwise(problem: Problem, sizes: Sizes) -> Launch:
     p = Convolution.of(problem)
     around_h = _around(p.kh, p.stride_h, p.pad_top, p.dilation_h)
     around_w = _around(p.kw, p.stride_w, p.pad_left, p.dilation_w)
-    pitch = _whole_vectors(ceil_div(p.w, p.stride_w), sizes) + around_w
+    pitch = _whole_vectors(_whole_vectors(ceil_div(p.w, p.stride_w), sizes) + around_w, sizes)
     rows = min(ceil_div(p.h, p.stride_h), max(8, BAND_BYTES // (pitch * FLOAT) - around_h))
     workspace = p.taps * (INT64 + FLOAT) + (rows + around_h) * pitch * FLOAT
     return Launch(tasks=(p.n * p.c,), workspace=workspace, extra=(rows,))
