@@ -2,7 +2,8 @@
 
 No extension has to be built: where no C compiler is found, or where it does not know an instruction set, what cannot
 be built is left out with one warning, and the package runs on its Numba kernels.
-``NORMENGINE_SKIP_EXTENSIONS=1`` builds none.
+``NORMENGINE_SKIP_EXTENSIONS=1`` builds none; with ``NORMENGINE_REQUIRE_EXTENSIONS=1`` the first that cannot be built is
+an error.
 """
 
 from __future__ import annotations
@@ -71,6 +72,8 @@ class BuildExtensions(build_ext):
         if self.left_out:
             names = ", ".join(self.left_out)
             reason = next(iter(self.left_out.values()))
+            if switched_on("NORMENGINE_REQUIRE_EXTENSIONS"):
+                raise reason
             self.warn(
                 f"not built: {names} ({reason}); normengine will work without, slower: install a C compiler "
                 "(GCC or Clang) and install again to have them"
@@ -96,8 +99,12 @@ class BuildExtensions(build_ext):
             self.compiler.compile([str(source)], output_dir=folder, include_dirs=self.include_dirs)
 
 
+def switched_on(variable: str) -> bool:
+    return os.environ.get(variable, "") not in ("", "0")
+
+
 def cythonized() -> list[Extension]:
-    if os.environ.get("NORMENGINE_SKIP_EXTENSIONS", "") not in ("", "0"):
+    if switched_on("NORMENGINE_SKIP_EXTENSIONS"):
         return []
     from Cython.Build import cythonize
 

@@ -300,8 +300,7 @@ cdef class CompiledExecutor:
     def profile(self, int64_t first, int64_t last, int64_t threads):
         """As :meth:`run`; returns the seconds that each call took, float64 of shape (last - first,)."""
         seconds = np.zeros(max(last - first, 0), np.float64)
-        cdef double[::1] view = seconds
-        self._run(first, last, threads, &view[0] if last > first else NULL)
+        self._run(first, last, threads, <double *><size_t>seconds.ctypes.data)
         return seconds
 
     cdef int _run(self, int64_t first, int64_t last, int64_t threads, double *seconds) except -1:
