@@ -78,9 +78,8 @@ def test_a_smaller_last_batch_goes_on_with_the_same_state():
         (lambda x, y: (x, y[:5]), ValueError, "x has 12 samples, y has 5"),
         (lambda x, y: (x, y + 4), ValueError, r"labels must be in 0..3 for 4 classes, got \d at index 0"),
         (lambda x, y: (x, np.where(np.arange(12) == 7, -1, y)), ValueError, "got -1 at index 7"),
-        (lambda x, y: (x[:, :, :4, :4], y), ValueError, "Linear '12'"),
+        (lambda x, y: (x[:, :, :6, :6], y), ValueError, "Linear '12'"),
         (lambda x, y: (x * np.float32(np.nan), y), FloatingPointError, "loss is nan at step 2; input 'x'"),
-        (lambda x, y: (x * np.float32(1e30), y), FloatingPointError, r"at step 2; .*(Conv2d|BatchNorm2d) '"),
     ],
 )
 def test_bad_input_is_one_clear_error_and_changes_nothing(change, error, words):
@@ -98,6 +97,17 @@ def test_bad_input_is_one_clear_error_and_changes_nothing(change, error, words):
     other = ne.TrainStep(twin, nn.CrossEntropyLoss(), optim.SGD(twin.parameters(), lr=0.1, momentum=0.9), seed=step.seed)
     other(x, y)
     assert step(x, y) == other(x, y)
+
+
+def test_a_loss_that_is_not_finite_names_the_layer_where_that_began():
+    model = network()
+    optimizer = optim.SGD(model.parameters(), lr=0.1)
+    model[5].weight.data[2] = 3e38
+    before = snapshot(model, optimizer)
+    step = ne.TrainStep(model, nn.CrossEntropyLoss(), optimizer)
+    with pytest.raises(FloatingPointError, match=r"loss is nan at step 1; the first .* come out of Conv2d '5'"):
+        step(*batches(1)[0])
+    assert same(before, snapshot(model, optimizer))
 
 
 def test_one_value_per_channel_is_an_error_in_training():
