@@ -100,7 +100,10 @@ class _OneFile:
 
         target_context.refresh()
         body = read_checked(self.path)
-        return None if body is None else CompileResult._rebuild(target_context, *pickle.loads(body))
+        try:
+            return None if body is None else CompileResult._rebuild(target_context, *pickle.loads(body))
+        except (ImportError, AttributeError, TypeError, pickle.UnpicklingError):
+            return None  # whole, but written by code that is no longer there
 
     def save_overload(self, signature: Any, result: Any) -> None:
         from numba.core.serialize import dumps
@@ -120,6 +123,8 @@ def compile_function(function: Callable[..., None], path: Path, fastmath: Collec
 
     # Code that is loaded again names the module that it was made in, which must then be there to import.
     sys.modules.setdefault(function.__module__, ModuleType(function.__module__))
+    # Code of one process is looked up by name, so the name must tell apart what the files tell apart.
+    function.__qualname__ = f"{function.__name__}_{path.stem}".replace("-", "_")
     options = {"error_model": "numpy", "fastmath": set(fastmath)}
     callback: Any = CFunc(function, normalize_signature(SIGNATURE), {}, options)
     callback._cache = _OneFile(path)

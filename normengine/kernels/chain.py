@@ -128,7 +128,7 @@ def _compile(source: str) -> Any:
     code = folder / f"{name}.code"
     if not code.exists():
         write_atomically(folder / f"{name}.py", source.encode())
-    space: dict[str, Any] = {"__name__": f"chain_{name}"}
+    space: dict[str, Any] = {"__name__": __name__}
     exec(compile(source, str(folder / f"{name}.py"), "exec"), space)
     return compile_function(space["chain"], code, {"contract"})
 
