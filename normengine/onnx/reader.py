@@ -83,17 +83,18 @@ def _parse(data: bytes, name: str, folder: Path | None) -> OnnxModel:
         raise OnnxError(f"{name}: sparse weights are not supported; store them dense")
     weights: dict[str, np.ndarray] = {}
     for tensor in graph.initializer:
-        if tensor.name in weights:
-            raise OnnxError(f"{name}: two weights are named '{tensor.name}'")
-        weights[tensor.name] = tensor_array(tensor, f"{name}: weight '{tensor.name}'", folder)
+        key = _text(tensor.name)
+        if key in weights:
+            raise OnnxError(f"{name}: two weights are named '{key}'")
+        weights[key] = tensor_array(tensor, f"{name}: weight '{key}'", folder)
     return OnnxModel(
         source=name,
         opset=_opset(model, name),
-        inputs=tuple(_port(v, f"{name}: input") for v in graph.input if v.name not in weights),
+        inputs=tuple(_port(v, f"{name}: input") for v in graph.input if _text(v.name) not in weights),
         outputs=tuple(_port(v, f"{name}: output") for v in graph.output),
         nodes=tuple(_node(n, name, folder) for n in graph.node),
         weights=weights,
-        metadata={p.key: p.value for p in model.metadata_props},
+        metadata={_text(p.key): _text(p.value) for p in model.metadata_props},
     )
 
 
@@ -126,7 +127,7 @@ def _port(info: onnx.ValueInfoProto, place: str) -> Port:
     shape: tuple[int | str | None, ...] | None = None
     if tensor.HasField("shape"):
         shape = tuple(_extent(d, f"{place} '{info.name}'") for d in tensor.shape.dim)
-    return Port(info.name, shape, DTYPES[tensor.elem_type])
+    return Port(_text(info.name), shape, DTYPES[tensor.elem_type])
 
 
 def _extent(dim: onnx.TensorShapeProto.Dimension, place: str) -> int | str | None:
@@ -134,16 +135,22 @@ def _extent(dim: onnx.TensorShapeProto.Dimension, place: str) -> int | str | Non
         if dim.dim_value < 0:
             raise OnnxError(f"{place}: extent {dim.dim_value} is negative")
         return int(dim.dim_value)
-    return dim.dim_param or None
+    return _text(dim.dim_param) or None
 
 
 def _node(proto: onnx.NodeProto, name: str, folder: Path | None) -> OnnxNode:
-    label = proto.name or next((o for o in proto.output if o), "") or proto.op_type
+    op_type, inputs, outputs = _text(proto.op_type), tuple(map(_text, proto.input)), tuple(map(_text, proto.output))
+    label = _text(proto.name) or next((o for o in outputs if o), "") or op_type
     attributes: dict[str, Any] = {}
     for attribute in proto.attribute:
-        attributes[attribute.name] = _attribute(attribute, f"{name}: {proto.op_type} '{label}'", folder)
-    domain = "" if proto.domain == "ai.onnx" else proto.domain
-    return OnnxNode(proto.op_type, label, domain, tuple(proto.input), tuple(proto.output), attributes)
+        attributes[_text(attribute.name)] = _attribute(attribute, f"{name}: {op_type} '{label}'", folder)
+    domain = _text(proto.domain)
+    return OnnxNode(op_type, label, "" if domain == "ai.onnx" else domain, inputs, outputs, attributes)
+
+
+def _text(name: str | bytes) -> str:
+    """A name; what is no UTF-8 comes as bytes from a damaged file."""
+    return name.decode("utf-8", errors="replace") if isinstance(name, bytes) else name
 
 
 def _attribute(attribute: onnx.AttributeProto, place: str, folder: Path | None) -> Any:
@@ -154,13 +161,13 @@ def _attribute(attribute: onnx.AttributeProto, place: str, folder: Path | None) 
     if kind == kinds.INT:
         return int(attribute.i)
     if kind == kinds.STRING:
-        return attribute.s.decode("utf-8", errors="replace")
+        return _text(attribute.s)
     if kind == kinds.FLOATS:
         return tuple(map(float, attribute.floats))
     if kind == kinds.INTS:
         return tuple(map(int, attribute.ints))
     if kind == kinds.STRINGS:
-        return tuple(s.decode("utf-8", errors="replace") for s in attribute.strings)
+        return tuple(map(_text, attribute.strings))
     if kind == kinds.TENSOR:
         return tensor_array(attribute.t, f"{place}: attribute '{attribute.name}'", folder)
     return None  # graphs, types and sparse tensors: no supported operator has them

@@ -17,16 +17,19 @@ from .conv import Padding4, Window, image, pair, unpadded, window_padding
 def read_max_pool(call: Call) -> Value:
     if len(call.node.outputs) > 1 and call.node.outputs[1]:
         raise OnnxError("the indices of the maxima (its second output) are not supported")
-    padded = image(call)
+    x = image(call)
     kernel, stride, dilation = pair(call, "kernel_shape", None), pair(call, "strides"), pair(call, "dilations")
-    own = window_padding(call, (padded.shape[2], padded.shape[3]), kernel, stride, dilation)
-    x, extra = unpadded(call, float("-inf"))
+    padding = window_padding(call, (x.shape[2], x.shape[3]), kernel, stride, dilation)
+    source, extra = unpadded(call, float("-inf"))
+    whole = _sum(padding, extra)
+    if _inside(whole, kernel, dilation):
+        x, padding = source, whole
     return call.add(
         "max_pool2d",
         x,
         kernel_size=kernel,
         stride=stride,
-        padding=tuple(a + b for a, b in zip(own, extra, strict=True)),
+        padding=padding,
         dilation=dilation,
         ceil_mode=bool(call.node.integer("ceil_mode", 0)),
     )
@@ -42,8 +45,9 @@ def read_average_pool(call: Call) -> Value:
     counted = bool(call.node.integer("count_include_pad", 0))
     ceil_mode = bool(call.node.integer("ceil_mode", 0))
     source, extra = unpadded(call, 0.0)
-    if any(extra) and (counted or not any(padding)) and not ceil_mode:
-        x, counted, padding = source, True, _sum(padding, extra)
+    whole = _sum(padding, extra)
+    if any(extra) and (counted or not any(padding)) and not ceil_mode and _inside(whole, kernel, (1, 1)):
+        x, counted, padding = source, True, whole
     return call.add(
         "avg_pool2d",
         x,
@@ -57,6 +61,11 @@ def read_average_pool(call: Call) -> Value:
 
 def _sum(a: Padding4, b: Padding4) -> Padding4:
     return a[0] + b[0], a[1] + b[1], a[2] + b[2], a[3] + b[3]
+
+
+def _inside(padding: Padding4, kernel: Window, dilation: Window) -> bool:
+    """Whether no window lies in the padding alone."""
+    return all(side <= dilation[i % 2] * (kernel[i % 2] - 1) for i, side in enumerate(padding))
 
 
 @reads("GlobalAveragePool")

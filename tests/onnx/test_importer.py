@@ -1,0 +1,415 @@
+"""Every operator that is read, in its forms through the opsets, against ONNX's reference evaluator."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from onnx import TensorProto, helper, numpy_helper
+
+from normengine.onnx import OnnxError
+from normengine.onnx.importer import import_graph
+from normengine.onnx.reader import read_model
+
+RNG = np.random.default_rng(0)
+
+
+def draw(*shape):
+    return RNG.standard_normal(shape).astype(np.float32)
+
+
+def ints(*numbers):
+    return np.array(numbers, np.int64)
+
+
+X = {"x": (2, 4, 7, 6)}
+W3 = draw(5, 4, 3, 3)
+node = helper.make_node
+
+
+def one(op_type, shapes=None, weights=None, opset=17, **attributes):
+    """A row: one node that reads the inputs, then the weights (names that begin with ``_`` are left out)."""
+    shapes, weights = shapes or X, weights or {}
+    names = [*shapes, *weights]
+    nodes = [node(op_type, ["" if n.startswith("_") else n for n in names], ["y"], "it", **attributes)]
+    return nodes, shapes, {k: v for k, v in weights.items() if not k.startswith("_")}, opset
+
+
+CONV = {
+    "plain": one("Conv", weights={"w": W3, "b": draw(5)}),
+    "pads": one("Conv", weights={"w": W3}, pads=[1, 0, 2, 3], strides=[2, 1], kernel_shape=[3, 3]),
+    "same upper": one("Conv", weights={"w": draw(5, 4, 2, 4)}, auto_pad="SAME_UPPER", strides=[2, 2]),
+    "same lower": one("Conv", weights={"w": draw(5, 4, 2, 4)}, auto_pad="SAME_LOWER"),
+    "valid": one("Conv", weights={"w": W3}, auto_pad="VALID", dilations=[2, 1]),
+    "groups": one("Conv", weights={"w": draw(6, 2, 3, 3)}, group=2),
+    "depthwise": one("Conv", weights={"w": draw(4, 1, 3, 3)}, group=4, opset=11),
+}
+LINEAR = {
+    "gemm": one("Gemm", {"x": (3, 4)}, {"w": draw(5, 4), "b": draw(5)}, transB=1),
+    "gemm alpha beta": one("Gemm", {"x": (3, 4)}, {"w": draw(4, 5), "b": draw(1, 5)}, alpha=0.5, beta=-2.0),
+    "gemm transA": one("Gemm", {"x": (4, 3)}, {"w": draw(4, 5)}, transA=1),
+    "gemm full c": one("Gemm", {"x": (3, 4)}, {"w": draw(4, 5), "b": draw(3, 5)}, beta=0.5),
+    "gemm column c": one("Gemm", {"x": (3, 4)}, {"w": draw(4, 5), "b": draw(3, 1)}),
+    "gemm scalar c": one("Gemm", {"x": (3, 4)}, {"w": draw(4, 5), "b": draw()}, beta=3.0),
+    "gemm of inputs": one("Gemm", {"x": (3, 4), "w": (5, 4), "c": (3, 5)}, transB=1, alpha=2.0, beta=0.5),
+    "matmul": one("MatMul", {"x": (3, 4)}, {"w": draw(4, 5)}),
+    "matmul of images": one("MatMul", X, {"w": draw(6, 5)}),
+    "matmul of inputs": one("MatMul", {"x": (3, 4), "z": (4, 2)}),
+    "matmul from the left": (
+        [node("MatMul", ["w", "x"], ["y"])], X, {"w": draw(5, 7)}, 17),
+    "matmul and add": (
+        [node("MatMul", ["x", "w"], ["a"]), node("Add", ["b", "a"], ["y"])],
+        {"x": (3, 4)}, {"w": draw(4, 5), "b": draw(5)}, 17),
+    "conv and add": (
+        [node("Conv", ["x", "w"], ["a"]), node("Add", ["a", "b"], ["y"])], X, {"w": W3, "b": draw(5, 1, 1)}, 17),
+}  # fmt: skip
+POOL = {
+    "max": one("MaxPool", kernel_shape=[3, 2], strides=[2, 1], pads=[1, 0, 1, 1]),
+    "max dilated": one("MaxPool", kernel_shape=[3, 2], dilations=[2, 2]),
+    "max ceil": one("MaxPool", kernel_shape=[2, 2], strides=[2, 4], ceil_mode=1),
+    "average": one("AveragePool", kernel_shape=[3, 3], strides=[2, 2], pads=[1, 1, 1, 1]),
+    "average counted": one("AveragePool", kernel_shape=[3, 3], pads=[1, 1, 0, 1], count_include_pad=1),
+    "average ceil": one("AveragePool", kernel_shape=[2, 2], strides=[2, 4], ceil_mode=1, opset=19),
+    "global average": one("GlobalAveragePool"),
+    "global max": one("GlobalMaxPool"),
+}
+ELEMENTWISE = {
+    **{name: one(name) for name in ("Relu", "Sigmoid", "Tanh", "Neg", "Exp", "Erf", "Abs", "Softplus", "Identity")},
+    "LeakyRelu": one("LeakyRelu", alpha=0.3),
+    "LeakyRelu default": one("LeakyRelu"),
+    "PRelu": one("PRelu", weights={"slope": draw(4, 1, 1)}),
+    "HardSigmoid": one("HardSigmoid", alpha=0.3, beta=0.4),
+    "HardSwish": one("HardSwish"),
+    "Gelu": one("Gelu", opset=20),
+    "Gelu tanh": one("Gelu", opset=20, approximate="tanh"),
+    "Swish": one("Swish", opset=24),
+    "Swish alpha": one("Swish", opset=24, alpha=1.5),
+    "Clip": one("Clip", weights={"low": np.float32(-0.3), "high": np.float32(0.4)}),
+    "Clip low": one("Clip", weights={"low": np.float32(0.1)}),
+    "Clip high": one("Clip", weights={"_": 0, "high": np.float32(0.4)}),
+    "Clip to 6": one("Clip", weights={"low": np.float32(0), "high": np.float32(6)}),
+    "Clip attributes": one("Clip", min=-0.5, max=0.25, opset=10),
+    "Clip nothing": one("Clip"),
+    "Add": one("Add", {"x": (2, 4), "z": (3, 1, 4)}),
+    "Sub": one("Sub", weights={"c": draw(6)}),
+    "Mul": one("Mul", weights={"c": draw(4, 1, 1)}),
+    "Div": one("Div", weights={"c": np.float32(3)}),
+    "Sum": one("Sum", {"x": (2, 4), "z": (4,)}, {"c": draw(2, 1)}),
+    "Max": one("Max", {"x": (2, 4), "z": (4,)}, {"c": draw(2, 1)}),
+    "Min": one("Min", {"x": (2, 4), "z": (4,)}),
+    "Pow 2": one("Pow", weights={"p": np.float32(2)}),
+    "Pow -3": one("Pow", weights={"p": np.float32(-3)}),
+    "x * sigmoid(x)": (
+        [node("Sigmoid", ["x"], ["s"]), node("Mul", ["x", "s"], ["y"])], X, {}, 17),
+    "roots": (
+        [node("Mul", ["x", "x"], ["a"]), node("Add", ["a", "one"], ["b"]), node("Sqrt", ["b"], ["c"]),
+         node("Log", ["b"], ["d"]), node("Pow", ["b", "half"], ["e"]), node("Pow", ["b", "less"], ["f"]),
+         node("Reciprocal", ["b"], ["g"]), node("Sum", ["c", "d", "e", "f", "g"], ["y"])],
+        X, {"one": np.float32(1), "half": np.float32(0.5), "less": np.float32(-0.5)}, 17),
+}  # fmt: skip
+NORM = {
+    "batch norm": one("BatchNormalization", weights={"s": draw(4), "b": draw(4), "m": draw(4), "v": abs(draw(4))}),
+    "batch norm 1d": one(
+        "BatchNormalization", {"x": (3, 4)}, {"s": draw(4), "b": draw(4), "m": draw(4), "v": abs(draw(4))}, epsilon=0.1
+    ),
+    "dropout": one("Dropout"),
+    "dropout ratio": one("Dropout", weights={"ratio": np.float32(0.5)}),
+}
+SOFTMAX = {
+    "softmax": one("Softmax", axis=1),
+    "softmax default": one("Softmax"),
+    "log softmax": one("LogSoftmax", axis=-2),
+}
+REDUCE = {
+    "mean": one("ReduceMean", axes=[2, 3]),
+    "mean kept": one("ReduceMean", axes=[-1], keepdims=0),
+    "mean of all": one("ReduceMean", keepdims=0),
+    "mean 18": one("ReduceMean", weights={"axes": ints(1, -1)}, opset=18),
+    "sum": one("ReduceSum", weights={"axes": ints(0)}),
+    "sum 11": one("ReduceSum", axes=[1], opset=11),
+    "sum noop": one("ReduceSum", noop_with_empty_axes=1),
+}
+SHAPE = {
+    "reshape": one("Reshape", weights={"s": ints(0, -1)}),
+    "reshape zeros": one("Reshape", weights={"s": ints(0, 0, 42)}),
+    "flatten": one("Flatten"),
+    "flatten 0": one("Flatten", axis=0),
+    "flatten -2": one("Flatten", axis=-2),
+    "flatten 4": one("Flatten", axis=4),
+    "squeeze": one("Squeeze", {"x": (2, 1, 3, 1)}),
+    "squeeze 13": one("Squeeze", {"x": (2, 1, 3, 1)}, {"a": ints(-1)}),
+    "squeeze 11": one("Squeeze", {"x": (2, 1, 3, 1)}, axes=[1], opset=11),
+    "unsqueeze": one("Unsqueeze", {"x": (2, 3)}, {"a": ints(-1, 0)}),
+    "unsqueeze 11": one("Unsqueeze", {"x": (2, 3)}, axes=[1], opset=11),
+    "transpose": one("Transpose", perm=[0, 2, 3, 1]),
+    "transpose default": one("Transpose"),
+    "concat": one("Concat", {"x": (2, 4, 3), "z": (2, 1, 3)}, {"c": draw(2, 2, 3)}, axis=-2),
+    "expand": one("Expand", {"x": (2, 1, 3)}, {"s": ints(4, 1, 5, 1)}),
+    "slice": one("Slice", weights={"s": ints(1, -3), "e": ints(2**63 - 1, -1), "a": ints(1, -1), "t": ints(2, 1)}),
+    "slice from the front": one("Slice", weights={"s": ints(0, 1), "e": ints(1, 3)}),
+    "gather one": one("Gather", weights={"i": np.array(-1)}, axis=1),
+    "gather steps": one("Gather", weights={"i": ints(1, 3, 5)}, axis=2),
+    "gather any": one("Gather", weights={"i": ints(3, 0, -1, 3)}, axis=1),
+    "gather square": one("Gather", weights={"i": np.array([[0, 1], [2, 3]])}, axis=1),
+    "pad": one("Pad", weights={"p": ints(0, 1, 2, 0, 0, 0, 1, 3)}),
+    "pad with ones": one("Pad", weights={"p": ints(0, 0, 2, 0, 0, 1, 0, 3), "c": np.float32(1)}),
+    "pad 18": one("Pad", weights={"p": ints(1, 2), "_": 0, "a": ints(-1)}, opset=18),
+    "cast": one("Cast", {"x": ((2, 3), "int64")}, to=TensorProto.FLOAT),
+}
+ROWS = {**CONV, **LINEAR, **POOL, **ELEMENTWISE, **NORM, **SOFTMAX, **REDUCE, **SHAPE}
+
+
+def feeds_for(shapes):
+    return {
+        name: draw(*given) if not isinstance(given[0], tuple) else RNG.integers(-9, 9, given[0]).astype(given[1])
+        for name, given in shapes.items()
+    }
+
+
+@pytest.mark.parametrize("name", ROWS)
+def test_an_operator_gives_what_the_reference_gives(name, model, imported, reference):
+    nodes, shapes, weights, opset = ROWS[name]
+    content, feeds = model(nodes, shapes, ["y"], weights, opset), feeds_for(shapes)
+    (want,), (got,) = reference(content, feeds), imported(content, feeds)
+    assert got.shape == want.shape
+    assert np.abs(got - want).max() <= 2e-6 * max(1.0, np.abs(want).max())
+
+
+def test_split_with_and_without_sizes(model, imported):
+    x = draw(2, 7)
+    for opset, extra, attributes, sizes in [
+        (11, {}, {"split": [2, 5]}, (2, 5)),
+        (13, {"s": ints(4, 3)}, {}, (4, 3)),
+        (18, {}, {"num_outputs": 2}, (4, 3)),
+    ]:
+        content = model(
+            [node("Split", ["x", *extra], ["a", "b"], axis=1, **attributes)], {"x": (2, 7)}, ["a", "b"], extra, opset
+        )
+        a, b = imported(content, {"x": x})
+        assert np.array_equal(a, x[:, : sizes[0]])
+        assert np.array_equal(b, x[:, sizes[0] :])
+
+
+def test_pooling_with_padding_for_the_same_size(model, imported):
+    """7 rows in steps of 2 are 4 windows of 3: one row of padding on either side; 6 columns need none."""
+    x = draw(2, 4, 7, 6)
+    window = {"kernel_shape": [3, 2], "strides": [2, 2]}
+    (same,) = imported(model([node("MaxPool", ["x"], ["y"], auto_pad="SAME_LOWER", **window)], X, ["y"]), {"x": x})
+    (pads,) = imported(model([node("MaxPool", ["x"], ["y"], pads=[1, 0, 1, 0], **window)], X, ["y"]), {"x": x})
+    assert same.shape == (2, 4, 4, 3)
+    assert np.array_equal(same, pads)
+
+
+def test_negative_pads_crop(model, imported):
+    x = draw(2, 4, 7, 6)
+    content = model([node("Pad", ["x", "p"], ["y"])], X, ["y"], {"p": ints(0, 0, -2, 1, 0, -1, -1, 0)})
+    (got,) = imported(content, {"x": x})
+    assert np.array_equal(got, np.pad(x[:, :3, 2:6], [(0, 0), (0, 0), (0, 0), (1, 0)]))
+
+
+@pytest.mark.parametrize("op_type", ["Softmax", "LogSoftmax"])
+def test_softmax_before_opset_13_takes_all_axes_from_its_axis_on(op_type, model, imported):
+    x = draw(2, 3, 4)
+    flat = np.exp(x.reshape(2, 12))
+    want = (flat / flat.sum(1, keepdims=True)).reshape(x.shape)
+    (got,) = imported(model([node(op_type, ["x"], ["y"], axis=1)], {"x": x.shape}, ["y"], opset=11), {"x": x})
+    assert np.allclose(got if op_type == "Softmax" else np.exp(got), want, rtol=1e-6)
+
+
+def test_padding_goes_into_the_layer_behind_it(model):
+    pads = node("Pad", ["x", "p"], ["a"])
+    weights = {"p": ints(0, 0, 1, 2, 0, 0, 0, 1), "w": W3}
+    behind = [
+        (node("Conv", ["a", "w"], ["y"], pads=[1, 0, 0, 0]), ["conv2d"], (2, 2, 0, 1)),
+        (node("AveragePool", ["a"], ["y"], kernel_shape=[3, 3]), ["avg_pool2d"], (1, 2, 0, 1)),
+    ]
+    for layer, operators, padding in behind:
+        content = model([pads, layer], X, ["y"], weights)
+        graph = import_graph(read_model(content), X)
+        assert [n.op for n in graph.nodes] == operators
+        assert graph.nodes[0].attrs["padding"] == padding
+
+
+def test_merged_padding_computes_the_same(model, imported, reference):
+    feeds = feeds_for(X)
+    for layer, extra in [
+        (node("Conv", ["a", "w"], ["y"], pads=[1, 0, 0, 0]), {"w": W3}),
+        (node("AveragePool", ["a"], ["y"], kernel_shape=[3, 3]), {}),
+        (node("AveragePool", ["a"], ["y"], kernel_shape=[3, 3], pads=[1, 1, 1, 1]), {}),
+        (node("AveragePool", ["a"], ["y"], kernel_shape=[2, 2], strides=[2, 2]), {}),
+        (node("MaxPool", ["a"], ["y"], kernel_shape=[3, 3]), {}),
+        (node("MaxPool", ["a"], ["y"], kernel_shape=[3, 3]), {"c": np.float32("-inf")}),
+    ]:
+        pads = node("Pad", ["x", "p", "c"] if "c" in extra else ["x", "p"], ["a"])
+        content = model([pads, layer], X, ["y"], {"p": ints(0, 0, 1, 2, 0, 0, 0, 1), **extra})
+        (want,), (got,) = reference(content, feeds), imported(content, feeds)
+        assert np.abs(got - want).max() <= 1e-5
+
+
+def test_a_bias_added_behind_a_layer_becomes_its_own(model):
+    for name in ("matmul and add", "conv and add"):
+        nodes, shapes, weights, opset = ROWS[name]
+        graph = import_graph(read_model(model(nodes, shapes, ["y"], weights, opset)), shapes)
+        assert [len(n.inputs) for n in graph.nodes] == [3]
+
+
+def test_weights_are_the_arrays_of_the_file(model):
+    content = model([node("Conv", ["x", "w"], ["y"])], X, ["y"], {"w": W3})
+    found = read_model(content)
+    graph = import_graph(found, X)
+    assert next(iter(graph.constants.values())).base is found.weights["w"].base
+
+
+def test_shapes_computed_from_the_batch_size(model, imported):
+    """x.view(x.size(0), -1) and a block of zeros, as exporters write them."""
+    nodes = [
+        node("Shape", ["x"], ["shape"]),
+        node("Gather", ["shape", "zero"], ["n"]),
+        node("Unsqueeze", ["n", "front"], ["n1"]),
+        node("Constant", [], ["rest"], value=numpy_helper.from_array(ints(-1))),
+        node("Concat", ["n1", "rest"], ["target"], axis=0),
+        node("Reshape", ["x", "target"], ["flat"]),
+        node("Mul", ["n", "two"], ["twice"]),
+        node("Div", ["twice", "two"], ["again"]),
+        node("Cast", ["again"], ["cast"], to=TensorProto.INT64),
+        node("Unsqueeze", ["cast", "front"], ["n2"]),
+        node("Concat", ["n2", "two1"], ["block"], axis=0),
+        node("ConstantOfShape", ["block"], ["zeros"], value=helper.make_tensor("v", TensorProto.FLOAT, [1], [0.5])),
+        node("Concat", ["flat", "zeros"], ["y"], axis=1),
+    ]
+    weights = {"zero": np.array(0), "front": ints(0), "two": np.array(2), "two1": ints(2)}
+    content = model(nodes, {"x": ("N", 2, 3)}, ["y"], weights)
+    for n in (1, 2, 5):
+        x = draw(n, 2, 3)
+        (got,) = imported(content, {"x": x})
+        assert np.array_equal(got, np.concatenate([x.reshape(n, 6), np.full((n, 2), 0.5)], 1))
+
+
+def test_known_arrays_are_computed_as_onnx_says(model, imported):
+    """Integers divide towards zero; ranges, comparisons and reductions end in the shape of a reshape."""
+    nodes = [
+        node("Div", ["seven", "minus_two"], ["q"]),  # -3
+        node("Neg", ["q"], ["three"]),
+        node("Range", ["one", "three", "one"], ["range"]),  # 1, 2
+        node("ReduceProd", ["range"], ["two"], keepdims=1),
+        node("Equal", ["two", "range"], ["mask"]),
+        node("Where", ["mask", "two", "minus"], ["shape"]),  # -1, 2
+        node("Slice", ["shape", "end", "far", "zero", "end"], ["turned"]),  # 2, -1
+        node("Reshape", ["x", "turned"], ["y"]),
+    ]
+    weights = {
+        "seven": np.array(7), "minus_two": np.array(-2), "one": np.array(1), "minus": ints(-1), "end": ints(-1),
+        "far": ints(-(2**63) + 1), "zero": ints(0),
+    }  # fmt: skip
+    (got,) = imported(model(nodes, {"x": (3, 4)}, ["y"], weights), {"x": draw(3, 4)})
+    assert got.shape == (2, 6)
+
+
+def test_unsupported_operators_are_listed_together(model):
+    nodes = [
+        node("Resize", ["x", "", "s"], ["a"], "up"),
+        node("Relu", ["a"], ["b"], "fine"),
+        node("Resize", ["b", "", "s"], ["c"], "further up"),
+        node("Attention", ["c"], ["y"], "head", domain="com.microsoft"),
+    ]
+    content = model(nodes, X, ["y"], {"s": np.ones(4, np.float32)})
+    with pytest.raises(OnnxError) as error:
+        import_graph(read_model(content), X)
+    assert str(error.value) == (
+        "model bytes uses operators that are not supported: Resize ('up', 'further up'); "
+        "com.microsoft.Attention ('head')"
+    )
+
+
+def test_operators_for_known_arrays_alone_are_listed_where_the_network_needs_them(model):
+    nodes = [
+        node("Greater", ["x", "zero"], ["m"], "mask"),
+        node("Where", ["m", "x", "zero"], ["a"], "choice"),
+        node("Floor", ["x"], ["b"], "floor"),
+        node("Add", ["a", "b"], ["y"], "sum"),
+    ]
+    with pytest.raises(OnnxError, match=r"not supported: Floor \('floor'\); Greater \('mask'\)$"):
+        import_graph(read_model(model(nodes, X, ["y"], {"zero": np.float32(0)})), X)
+
+
+def rejected(nodes, text, shapes=X, weights=None, opset=17, outputs=("y",)):
+    return pytest.param(nodes, shapes, weights or {}, opset, outputs, text, id=text[:40])
+
+
+BAD = [
+    rejected([node("Conv", ["x", "w"], ["y"], "c")], r"Conv 'c': input has 4 channels, weight expects 3",
+             weights={"w": draw(5, 3, 3, 3)}),
+    rejected([node("Conv", ["x", "w"], ["y"], "c", kernel_shape=[5, 5])],
+             r"Conv 'c': attribute 'kernel_shape' is \(5, 5\), the weight has shape \(5, 4, 3, 3\)", weights={"w": W3}),
+    rejected([node("Conv", ["x", "w"], ["y"], "c", strides=[0, 1])], "'strides' must be two positive integers",
+             weights={"w": W3}),
+    rejected([node("Conv", ["x", "w"], ["y"], "c", pads=[-1, 0, 0, 0])], "'pads' must be four integers that are not neg",
+             weights={"w": W3}),
+    rejected([node("Conv", ["x", "w"], ["y"], "c", auto_pad="SOME")], "'auto_pad' must be NOTSET, VALID", weights={"w": W3}),
+    rejected([node("Conv", ["x", "w"], ["y"], "c")], r"only 2-d is supported: its input must be \(N, C, H, W\), got shape",
+             {"x": (2, 4, 7)}, {"w": draw(5, 4, 3)}),
+    rejected([node("Conv", ["x", "w"], ["y"], "c", pads=[2**40, 0, 2**40, 0])], "more than this machine's", weights={"w": W3}),
+    rejected([node("Relu", ["z"], ["y"], "r")], "Relu 'r' reads 'z', which nothing before it makes"),
+    rejected([node("Relu", ["x"], ["x"], "r")], "Relu 'r' makes 'x', which exists already"),
+    rejected([node("Relu", ["x"], ["a"], "r")], "nothing makes 'y', an output of the network"),
+    rejected([node("Concat", ["x", "x"], ["y"], "c")], "Concat 'c': attribute 'axis' is missing"),
+    rejected([node("Concat", ["x", "x"], ["y"], "c", axis="one")], "attribute 'axis' must be an integer, got 'one'"),
+    rejected([node("Concat", ["x", "x"], ["y"], "c", axis=4)], "axis 4 is not one of the 4 axes"),
+    rejected([node("Reshape", ["x", "x"], ["y"], "r")], "the shape must be known before the network runs, but 'x' is"),
+    rejected([node("Reshape", ["x", "s"], ["y"], "r")], r"Reshape 'r': cannot reshape \(2, 4, 7, 6\) to \(5, -1\)",
+             weights={"s": ints(5, -1)}),
+    rejected([node("MaxPool", ["x"], ["y", "i"], "m", kernel_shape=[2, 2])], "the indices of the maxima"),
+    rejected([node("BatchNormalization", ["x", "s", "s", "s", "s"], ["y"], "n", training_mode=1)],
+             "BatchNormalization 'n': is in training mode; export the network in eval mode", weights={"s": draw(4)}),
+    rejected([node("Dropout", ["x", "r", "t"], ["y"], "d")], "Dropout 'd': is in training mode",
+             weights={"r": np.float32(0.5), "t": np.array(True)}),
+    rejected([node("Pow", ["x", "p"], ["y"], "p")], "the exponent must be 0.5, -0.5 or an integer",
+             weights={"p": np.float32(1.7)}),
+    rejected([node("Pad", ["x", "p"], ["y"], "p", mode="reflect")], "padding mode 'reflect' is not supported",
+             weights={"p": ints(*[0] * 8)}),
+    rejected([node("Slice", ["x", "s", "e", "a", "t"], ["y"], "s")], "slicing backwards",
+             weights={"s": ints(-1), "e": ints(-9), "a": ints(1), "t": ints(-1)}),
+    rejected([node("Gather", ["x", "i"], ["y"], "g", axis=1)], r"indices \[4\] are not all inside axis 1",
+             weights={"i": ints(4)}),
+    rejected([node("ConstantOfShape", ["s"], ["z"]), node("Reshape", ["x", "z"], ["y"])],
+             r"an array of shape \(1099511627776, 1099511627776\) cannot be made", weights={"s": ints(2**40, 2**40)}),
+    rejected([node("Range", ["a", "b", "c"], ["z"]), node("Reshape", ["x", "z"], ["y"])], "cannot be made",
+             weights={"a": np.array(0), "b": np.array(2**60), "c": np.array(1)}),
+    rejected([node("Div", ["a", "b"], ["z"], "d"), node("Reshape", ["x", "z"], ["y"])], "divides an integer by zero",
+             weights={"a": ints(1), "b": ints(0)}),
+    rejected([node("Cast", ["x"], ["y"], "c", to=TensorProto.FLOAT16)], "element type number 10 is not supported"),
+    rejected([node("Split", ["x", "s"], ["y", "z"], "s", axis=1)], "cannot split axis 1 of shape",
+             weights={"s": ints(1, 2)}),
+    rejected([node("MatMul", ["x", "x"], ["y"], "m")], "products of computed arrays must be of two matrices"),
+    rejected([node("Gemm", ["x", "w"], ["y"], "g")], "both factors must be matrices", weights={"w": draw(6, 5)}),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("nodes, shapes, weights, opset, outputs, text", BAD)
+def test_what_breaks_a_rule_is_one_error(nodes, shapes, weights, opset, outputs, text, model):
+    content = model(nodes, shapes, outputs, weights, opset)
+    with pytest.raises(OnnxError, match=text):
+        import_graph(read_model(content), shapes)
+
+
+def test_an_absurd_input_takes_no_memory(model):
+    content = model([node("Relu", ["x"], ["y"])], {"x": (2**30, 2**30)}, ["y"])
+    with pytest.raises(OnnxError, match="more than this machine's"):
+        import_graph(read_model(content), {"x": (2**30, 2**30)})
+
+
+def test_random_damage_never_gives_another_error():
+    folder = Path(__file__).parent.parent / "fixtures" / "onnx"
+    rng = np.random.default_rng(0)
+    for path in sorted(folder.glob("*.onnx"))[::4]:
+        content = np.frombuffer(path.read_bytes(), np.uint8)
+        for _ in range(60):
+            damaged = content.copy()
+            places = rng.integers(0, len(content), 4)
+            damaged[places] = rng.integers(0, 256, 4)
+            try:
+                found = read_model(damaged.tobytes())
+                import_graph(found, {port.name: (2, 3, 8, 8) for port in found.inputs})
+            except OnnxError:
+                pass

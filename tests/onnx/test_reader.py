@@ -1,0 +1,188 @@
+"""Files that are no model, or are damaged: one clear error each, before memory is taken."""
+
+from __future__ import annotations
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper, numpy_helper
+
+from normengine.onnx import OnnxError
+from normengine.onnx.reader import read_model
+
+WEIGHT = np.arange(12, dtype=np.float32).reshape(3, 4)
+
+
+@pytest.fixture
+def proto(model):
+    """A model with the weight ``w``, to be spoilt."""
+    nodes = [helper.make_node("MatMul", ["x", "w"], ["y"], "product")]
+    return onnx.load_model_from_string(model(nodes, {"x": ("N", 3)}, ["y"], {"w": WEIGHT}))
+
+
+def refused(proto_or_bytes, text):
+    content = proto_or_bytes if isinstance(proto_or_bytes, bytes) else proto_or_bytes.SerializeToString()
+    with pytest.raises(OnnxError, match=text):
+        read_model(content)
+
+
+def test_a_model_is_read_from_a_path_or_from_bytes(proto, tmp_path):
+    path = tmp_path / "model.onnx"
+    onnx.save(proto, path)
+    for source in (path, str(path), path.read_bytes()):
+        found = read_model(source)
+        assert [(p.name, p.shape, p.dtype) for p in found.inputs] == [("x", ("N", 3), "float32")]
+        assert np.array_equal(found.weights["w"], WEIGHT)
+        assert found.opset == 17
+        assert [str(n) for n in found.nodes] == ["MatMul 'product'"]
+
+
+@pytest.mark.parametrize("content", [b"this is no model at all", bytes(range(256)), b"\xff" * 64, b"PK\x03\x04" * 20])
+def test_what_is_no_model(content):
+    refused(content, "^model bytes is damaged or not an ONNX file")
+
+
+def test_an_empty_file(tmp_path):
+    path = tmp_path / "empty.onnx"
+    path.touch()
+    with pytest.raises(OnnxError, match="empty.onnx is empty"):
+        read_model(path)
+
+
+def test_a_truncated_file(proto):
+    content = proto.SerializeToString()
+    for size in range(1, len(content)):
+        try:
+            found = read_model(content[:size])
+        except OnnxError:
+            continue
+        # What is left is a whole model: only fields that say nothing of the network are missing.
+        assert np.array_equal(found.weights["w"], WEIGHT)
+        assert found.opset == 17
+
+
+def test_a_folder_and_a_file_that_is_missing(tmp_path):
+    with pytest.raises(OnnxError, match="is a folder; give the .onnx file in it"):
+        read_model(tmp_path)
+    with pytest.raises(FileNotFoundError, match="there is no file .*gone.onnx"):
+        read_model(tmp_path / "gone.onnx")
+
+
+def test_weights_that_do_not_fit_their_shape(proto):
+    proto.graph.initializer[0].raw_data = WEIGHT.tobytes()[:-4]
+    refused(proto, r"weight 'w' of shape \(3, 4\) takes 48 bytes as float32, the file holds 44")
+
+
+def test_an_absurd_shape_takes_no_memory(proto):
+    del proto.graph.initializer[0].dims[:]
+    proto.graph.initializer[0].dims.extend([2**40, 2**40])
+    refused(
+        proto, r"weight 'w' of shape \(1099511627776, 1099511627776\) takes \d+ bytes as float32, the file holds 48"
+    )
+
+
+def test_a_negative_extent(proto):
+    del proto.graph.initializer[0].dims[:]
+    proto.graph.initializer[0].dims.extend([-3, -4])
+    refused(proto, r"weight 'w' has the shape \(-3, -4\): an extent is negative")
+
+
+def test_numbers_in_fields_of_their_own(proto):
+    proto.graph.initializer[0].CopyFrom(helper.make_tensor("w", TensorProto.FLOAT, [3, 4], WEIGHT.reshape(-1)))
+    assert np.array_equal(read_model(proto.SerializeToString()).weights["w"], WEIGHT)
+    del proto.graph.initializer[0].float_data[3:]
+    refused(proto, r"weight 'w' of shape \(3, 4\) has 12 numbers, the file holds 3")
+
+
+def test_element_types(proto):
+    proto.graph.initializer[0].CopyFrom(numpy_helper.from_array(WEIGHT.astype(np.float16), "w"))
+    refused(proto, "weight 'w' is FLOAT16, which is not supported; store it as FLOAT")
+    proto.graph.initializer[0].data_type = 99
+    refused(proto, "weight 'w' is of the unknown element type 99")
+    proto.graph.initializer[0].CopyFrom(numpy_helper.from_array(WEIGHT, "w"))
+    proto.graph.input[0].type.tensor_type.elem_type = TensorProto.FLOAT16
+    refused(proto, "input 'x' is FLOAT16, which is not supported")
+
+
+def test_a_weight_twice(proto):
+    proto.graph.initializer.append(proto.graph.initializer[0])
+    refused(proto, "two weights are named 'w'")
+
+
+@pytest.mark.parametrize("version, text", [(6, "uses opset 6; export it with one from 7 to"), (999, "uses opset 999")])
+def test_opsets(proto, version, text):
+    proto.opset_import[0].version = version
+    refused(proto, text)
+
+
+def test_no_opset(proto):
+    del proto.opset_import[:]
+    refused(proto, "it does not say which opset it uses")
+
+
+def test_inputs_that_are_no_tensors(proto):
+    proto.graph.input[0].CopyFrom(
+        helper.make_value_info("x", helper.make_sequence_type_proto(helper.make_tensor_type_proto(1, [3])))
+    )
+    refused(proto, "input 'x' must be a tensor, got sequence_type")
+
+
+def test_local_functions_are_put_in_place(model):
+    content = model([helper.make_node("Twice", ["x"], ["y"], domain="mine")], {"x": ("N", 3)}, ["y"])
+    proto = onnx.load_model_from_string(content)
+    body = [helper.make_node("Add", ["a", "a"], ["b"])]
+    opsets = [helper.make_opsetid("", 17)]
+    proto.functions.append(helper.make_function("mine", "Twice", ["a"], ["b"], body, opsets))
+    proto.opset_import.append(helper.make_opsetid("mine", 1))
+    assert [n.op_type for n in read_model(proto.SerializeToString()).nodes] == ["Add"]
+
+
+@pytest.fixture
+def external(proto, tmp_path):
+    """A model whose weight lies in ``weights.bin``, and its path."""
+    path = tmp_path / "model.onnx"
+    onnx.save(proto, path, save_as_external_data=True, location="weights.bin", size_threshold=0)
+    return path
+
+
+def test_external_weights(external):
+    assert np.array_equal(read_model(external).weights["w"], WEIGHT)
+
+
+def test_external_weights_that_are_missing_or_cut_off(external):
+    stored = external.parent / "weights.bin"
+    content = stored.read_bytes()
+    stored.write_bytes(content[:-8])
+    with pytest.raises(
+        OnnxError, match=r"weight 'w' takes 48 bytes at offset 0 of .*weights.bin; .* the file holds 40"
+    ):
+        read_model(external)
+    stored.unlink()
+    with pytest.raises(
+        OnnxError, match="weight 'w' is stored in .*weights.bin, which is missing; put it beside the model"
+    ):
+        read_model(external)
+    with pytest.raises(OnnxError, match="open the model by its path, not as bytes"):
+        read_model(external.read_bytes())
+
+
+@pytest.mark.parametrize("location", ["../weights.bin", "/etc/passwd", ""])
+def test_external_weights_outside_the_folder(external, location):
+    proto = onnx.load(external, load_external_data=False)
+    next(e for e in proto.graph.initializer[0].external_data if e.key == "location").value = location
+    external.write_bytes(proto.SerializeToString())
+    with pytest.raises(OnnxError, match="outside the model's folder"):
+        read_model(external)
+
+
+def test_random_damage_never_gives_another_error(proto):
+    rng = np.random.default_rng(0)
+    content = np.frombuffer(proto.SerializeToString(), np.uint8)
+    for _ in range(300):
+        damaged = content.copy()
+        places = rng.integers(0, len(content), 3)
+        damaged[places] = rng.integers(0, 256, 3)
+        try:
+            read_model(damaged.tobytes())
+        except OnnxError:
+            pass
