@@ -1,16 +1,11 @@
 """The list of kernels: signatures, the portable rows, and the rows of whatever extension modules were built."""
 
-from importlib.util import find_spec
-
 from .base import REGISTRY, Kernel, Launch, Parameters, Problem, Registry, Shape, Signature
 from .signatures import REDUCTIONS, reduction_view
 
 # isort: split
 # Rows come after the signatures that they need.
-from . import portable  # noqa: F401
-
-if find_spec(".compiled", __name__):
-    from . import compiled  # noqa: F401
+from . import compiled, portable  # noqa: F401
 
 __all__ = [
     "REDUCTIONS",
