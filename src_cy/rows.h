@@ -7,34 +7,45 @@
 #define DEPTHWISE_ROWS 8
 #define DEPTHWISE_TAPS 8
 
+/* to[i] = from[i * step] for i in first..end of 0..pitch, zero elsewhere; pitch is a whole number of vectors. No element
+ * before from[-before] or from from[after] on is read. */
+INLINE void spaced_copy(const int64_t step, float *to, int64_t pitch, const float *from, int64_t first, int64_t end,
+                        int64_t before, int64_t after)
+{
+    for (int64_t i = 0; i < pitch; i += SIMD_WIDTH) {
+        const int64_t reach = (i + SIMD_WIDTH) * step;
+        if (i + SIMD_WIDTH <= first || i >= end) {
+            store(to + i, splat(0.0f));
+        } else if (step <= 2 && i * step >= -before && reach <= after) {
+            vec v = load(from + i * step);
+            if (step == 2) v = EVEN(v, load(from + i * step + SIMD_WIDTH));
+            if (i < first || i + SIMD_WIDTH > end) v = keep(v, lanes_between(first - i, end - i));
+            store(to + i, v);
+        } else {
+            for (int64_t l = i; l < i + SIMD_WIDTH; l++) to[l] = l >= first && l < end ? from[l * step] : 0.0f;
+        }
+    }
+}
+
 /* A band of rows of one plane with what lies around it: to[row][phase][i] = plane[row_first + row][col_first + i * phases +
  * phase], zero outside the plane; pitch is a whole number of vectors. x is the whole array of size elements, of which
  * nothing else is read; the plane (h, w) starts at element plane. */
 static void band_copy(float *to, const float *x, int64_t size, int64_t plane, int64_t h, int64_t w, int64_t row_first,
                       int64_t rows, int64_t col_first, int64_t phases, int64_t pitch)
 {
-    int32_t numbers[SIMD_WIDTH];
-    for (int l = 0; l < SIMD_WIDTH; l++) numbers[l] = (int32_t)(l * phases);
-    const ivec steps = *(const ivec_memory *)numbers;
-    for (int64_t row = row_first; row < row_first + rows; row++)
-        for (int64_t phase = 0; phase < phases; phase++)
-            for (int64_t i = 0; i < pitch; i += SIMD_WIDTH, to += SIMD_WIDTH) {
-                const int64_t col = col_first + i * phases + phase, from = plane + row * w + col;
-                const int64_t last = col + (SIMD_WIDTH - 1) * phases;
-                if (row < 0 || row >= h || last < 0 || col >= w) {
-                    store(to, splat(0.0f));
-                } else if (phases <= 2 && from >= 0 && from + phases * SIMD_WIDTH <= size) {
-                    const ivec cols = steps + (int32_t)col;
-                    vec v = load(x + from);
-                    if (phases == 2) v = EVEN(v, load(x + from + SIMD_WIDTH));
-                    store(to, keep(v, (cols >= 0) & (cols < (int32_t)w)));
-                } else {
-                    for (int l = 0; l < SIMD_WIDTH; l++) {
-                        const int64_t c = col + l * phases;
-                        to[l] = c >= 0 && c < w ? x[from + l * phases] : 0.0f;
-                    }
-                }
-            }
+    for (int64_t phase = 0; phase < phases; phase++) {
+        const int64_t col = col_first + phase;
+        const int64_t first = col < 0 ? (-col + phases - 1) / phases : 0, end = col < w ? (w - 1 - col) / phases + 1 : 0;
+        for (int64_t row = 0; row < rows; row++) {
+            const int64_t inside = row_first + row >= 0 && row_first + row < h;
+            const int64_t at = plane + (row_first + row) * w + col;
+            float *line = to + (row * phases + phase) * pitch;
+            if (!inside) memset(line, 0, pitch * sizeof(float));
+            else if (phases == 1) spaced_copy(1, line, pitch, x + at, first, end, at, size - at);
+            else if (phases == 2) spaced_copy(2, line, pitch, x + at, first, end, at, size - at);
+            else spaced_copy(phases, line, pitch, x + at, first, end, at, size - at);
+        }
+    }
 }
 
 /* One vector of each of several rows of a depthwise convolution: out[r * out_pitch + lane] =
@@ -83,7 +94,7 @@ static void correlate_rows(int64_t taps, const int64_t *at, const float *dy, int
 #undef CASE
 }
 
-#define SUM_BLOCK 4096
+#define SUM_BLOCK (128 * SIMD_WIDTH)
 
 /* The sum of count values, blocks of float32 sums added in double. */
 static double row_sum(const float *x, int64_t count)

@@ -50,18 +50,12 @@ INLINE vec splat(float x) { return x - (vec){0}; }
 INLINE vec keep(vec v, ivec mask) { return (vec)((ivec)v & mask); }
 INLINE vec choose(ivec mask, vec yes, vec no) { return (vec)(((ivec)yes & mask) | ((ivec)no & ~mask)); }
 
-INLINE vec load_part(const float *p, int64_t count)
+/* All ones in the lanes first..end, zeros in the others. */
+INLINE ivec lanes_between(int64_t first, int64_t end)
 {
-    float lanes[SIMD_WIDTH] = {0};
-    for (int64_t i = 0; i < count; i++) lanes[i] = p[i];
-    return load(lanes);
-}
-
-INLINE void store_part(float *p, vec v, int64_t count)
-{
-    float lanes[SIMD_WIDTH];
-    store(lanes, v);
-    for (int64_t i = 0; i < count; i++) p[i] = lanes[i];
+    const int32_t numbers[16] = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
+    const ivec lane = *(const ivec_memory *)numbers;
+    return (lane >= (int32_t)first) & (lane < (int32_t)end);
 }
 
 /* The sum of the lanes, halves first. */

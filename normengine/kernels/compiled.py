@@ -108,7 +108,7 @@ def kernel(row: Row, isa: str, addresses: dict[str, int], sizes: Sizes) -> Kerne
         name="_".join(filter(None, (row.op, row.algorithm, "f32", isa))),
         isa=isa,
         stages=tuple(partial(addresses.__getitem__, stage) for stage in row.stages),
-        launch=partial(row.launch, sizes=sizes),
+        launch=lambda problem: row.launch(problem, sizes),
         supports=row.supports,
         cost=row.cost,
         packs=row.packs,

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 import normengine.kernels
+from normengine.graph import Spec
 from normengine.kernels import REGISTRY, Kernel
 from normengine.kernels.compiled import BUILT, ROWS
 from normengine.kernels.cpu import NEEDS, detect
@@ -51,14 +52,7 @@ CONVOLUTIONS = (
 def _convolution_cases(op: str) -> list[Case]:
     cases = []
     for x, w, attrs, bias in CONVOLUTIONS:
-        weight = (*w[:2],)
-        size = tuple(
-            (x[2 + i] + attrs["padding"][i] + attrs["padding"][i + 2] - attrs["dilation"][i] * (w[2 + i] - 1) - 1)
-            // attrs["stride"][i]
-            + 1
-            for i in (0, 1)
-        )
-        y = (x[0], weight[0], *size)
+        y = OPS["conv2d"].infer([Spec(x), Spec(w)], attrs)[0].shape
         if op == "conv2d":
             cases.append(Case((x, w, w[:1]) if bias else (x, w), attrs))
         elif op == "conv2d_input_grad":
@@ -81,7 +75,9 @@ EXTRA: dict[str, list[Case]] = {
         for flip_a in (False, True)
         for flip_b in (False, True)
     ],
-    "batch_stats": [Case((shape,)) for shape in ((33, 3, 7, 7), (2, 17, 40, 33), (1, 1, 1, 2), (300, 5), (5, 1, 70, 31))],
+    "batch_stats": [
+        Case((shape,)) for shape in ((33, 3, 7, 7), (2, 17, 40, 33), (1, 1, 1, 2), (300, 5), (5, 1, 70, 31))
+    ],
     "reduce_sum": [
         Case(((3, 5, 70, 67),), {"axes": (0, 2, 3), "keepdims": False}),
         Case(((9, 4, 3, 131),), {"axes": (0, 2), "keepdims": True}),
