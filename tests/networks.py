@@ -1,4 +1,4 @@
-"""Small networks of every awkward kind, built from any ``nn`` namespace: PyTorch's when fixtures are made, ours in tests."""
+"""Small networks of every awkward kind, built from any ``nn`` namespace: PyTorch's for the fixtures, ours in tests."""
 
 
 def conv_bn(nn, i, o, k=3, **options):

@@ -8,6 +8,7 @@ from collections import OrderedDict
 from typing import Any
 
 from ..graph import Graph, Value
+from ..kernels.cpu import backend, isas
 from .program import Program, compile_graph
 
 
@@ -29,8 +30,8 @@ def structure(graph: Graph) -> tuple[Any, ...]:
          tuple(sorted(n.attrs.items())), n.layer)
         for n in graph.nodes
     ]  # fmt: skip
-    ends = [number[v] for v in graph.outputs], [(number[old], number[new]) for old, new in graph.updates]
-    return (tuple(sources), tuple(nodes), tuple(ends[0]), tuple(ends[1]))
+    outputs = tuple(number[v] for v in graph.outputs)
+    return tuple(sources), tuple(nodes), outputs, tuple((number[old], number[new]) for old, new in graph.updates)
 
 
 class ProgramCache:
@@ -43,7 +44,7 @@ class ProgramCache:
 
     def get(self, graph: Graph) -> Program:
         """The program of ``graph``, compiled now if no graph of its structure was seen lately."""
-        key = structure(graph)
+        key = (isas(), backend(), structure(graph))
         with self._lock:
             if key not in self._programs:
                 self._programs[key] = compile_graph(graph)

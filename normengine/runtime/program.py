@@ -63,8 +63,7 @@ class Program:
         self._guard = self._first_row[len(plan.setup) + plan.guard]
         self._end = len(rows)
         if plan.setup:
-            self._prepare_workspace()
-            self._executor.run(0, self._begin, get_num_threads())
+            self._executor.run(0, self._begin, self._team())
 
     def __str__(self) -> str:
         return str(self.plan)
@@ -79,12 +78,8 @@ class Program:
         as that is known; if it raises, nothing after it runs, so that no state has changed.
         """
         with self._lock:
-            self._bind(feeds)
-            results = [np.empty(v.shape, v.dtype) for v in self.plan.graph.outputs]
-            for index, slots in self._outputs.items():
-                self._point(slots, results[index].ctypes.data)
-            self._prepare_workspace()
-            threads = get_num_threads()
+            results = self._bind(feeds)
+            threads = self._team()
             if check is None:
                 self._executor.run(self._begin, self._end, threads)
             else:
@@ -96,12 +91,9 @@ class Program:
     def profile(self, feeds: Mapping[str, np.ndarray]) -> list[tuple[Call, float]]:
         """Run once and return every call with its time in seconds."""
         with self._lock:
-            self._bind(feeds)
-            results = [np.empty(v.shape, v.dtype) for v in self.plan.graph.outputs]
-            for index, slots in self._outputs.items():
-                self._point(slots, results[index].ctypes.data)
-            self._prepare_workspace()
-            seconds = self._executor.profile(self._begin, self._end, get_num_threads())
+            results = self._bind(feeds)
+            seconds = self._executor.profile(self._begin, self._end, self._team())
+            del results
         spent = [0.0] * len(self.plan.calls)
         for row, value in zip(range(self._begin, self._end), seconds, strict=True):
             spent[self._row_calls[row] - len(self.plan.setup)] += float(value)
@@ -135,7 +127,8 @@ class Program:
         else:
             self._slots[slot] = self._arena.ctypes.data + self.plan.offsets[memory] + pointer.offset
 
-    def _bind(self, feeds: Mapping[str, np.ndarray]) -> None:
+    def _bind(self, feeds: Mapping[str, np.ndarray]) -> list[np.ndarray]:
+        """Point the slots to the arrays that were given and to fresh ones for the outputs, which are returned."""
         for name, spec in self._specs.items():
             array = feeds.get(name)
             if array is None:
@@ -149,16 +142,21 @@ class Program:
                 )
             self._point(self._patches.get(name, []), array.ctypes.data)
             self._bound[name] = array
+        results = [np.empty(v.shape, v.dtype) for v in self.plan.graph.outputs]
+        for index, slots in self._outputs.items():
+            self._point(slots, results[index].ctypes.data)
+        return results
 
     def _point(self, slots: list[tuple[int, int]], address: int) -> None:
         for slot, offset in slots:
             self._slots[slot] = address + offset
 
-    def _prepare_workspace(self) -> None:
+    def _team(self) -> int:
+        """How many threads run this time; there is workspace for so many."""
         threads = get_num_threads()
-        if not self._workspace_bytes or threads <= self._workspace_threads:
-            return
-        self._workspace = aligned_bytes(self._workspace_bytes * threads)
-        self._workspace_threads = threads
-        for slot in self._workspace_slots:
-            self._slots[slot] = self._workspace.ctypes.data
+        if self._workspace_bytes and threads > self._workspace_threads:
+            self._workspace = aligned_bytes(self._workspace_bytes * threads)
+            self._workspace_threads = threads
+            for slot in self._workspace_slots:
+                self._slots[slot] = self._workspace.ctypes.data
+        return threads

@@ -131,7 +131,7 @@ class TrainStep:
         traced = trace(lambda a, b: self.loss(self.model(a), b), [("x", x), ("y", y)], modules)
         if len(traced.outputs) != 1 or traced.outputs[0].shape != ():
             shapes = ", ".join(str(v.shape) for v in traced.outputs)
-            raise ValueError(f"TrainStep: the loss must be one scalar, got {shapes or 'nothing'}; reduce it to its mean")
+            raise ValueError(f"TrainStep: the loss must be one scalar, got {shapes or 'nothing'}; take its mean")
         builder, (loss,) = traced.builder, traced.outputs
         forward = replace(builder.graph([loss]), updates=())
 

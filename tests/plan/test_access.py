@@ -30,7 +30,9 @@ def test_whole_permuted_sliced_and_broadcast():
     turned = view_of(Node("permute", (whole.base,), (value(4, 2, 3),), {"axes": (2, 0, 1)}), whole)
     assert np.array_equal(walk(turned), positions(2, 3, 4).transpose(2, 0, 1))
     assert not turned.dense
-    node = Node("slice", (turned.base,), (value(2, 1, 3),), {"starts": (1, 1, 0), "stops": (4, 2, 3), "steps": (2, 1, 1)})
+    node = Node(
+        "slice", (turned.base,), (value(2, 1, 3),), {"starts": (1, 1, 0), "stops": (4, 2, 3), "steps": (2, 1, 1)}
+    )
     cut = view_of(node, turned)
     assert np.array_equal(walk(cut), positions(2, 3, 4).transpose(2, 0, 1)[1:4:2, 1:2, 0:3:1])
     wide = Access.whole(value(3, 1)).broadcast((2, 3, 4))

@@ -94,7 +94,9 @@ def test_bad_input_is_one_clear_error_and_changes_nothing(change, error, words):
     assert same(before, snapshot(model, optimizer))
     assert step.steps == 1
     twin = network()
-    other = ne.TrainStep(twin, nn.CrossEntropyLoss(), optim.SGD(twin.parameters(), lr=0.1, momentum=0.9), seed=step.seed)
+    other = ne.TrainStep(
+        twin, nn.CrossEntropyLoss(), optim.SGD(twin.parameters(), lr=0.1, momentum=0.9), seed=step.seed
+    )
     other(x, y)
     assert step(x, y) == other(x, y)
 
