@@ -61,7 +61,7 @@ def elementwise_call(
         rank=len(extents),
         inputs=tuple(Operand(d, _kind(s)) for (_, d, _), s in zip(reads, walks, strict=False)),
         outputs=tuple(Operand(d, _kind(s)) for (_, d, _), s in zip(writes, walks[len(reads) :], strict=False)),
-        results=tuple(place[v][1] for v in order),
+        results=tuple(int(place[v][1]) for v in order),
         indices=len(indices),
         aliases=tuple((order.index(new), sources_order.index(old)) for new, old in aliases.items()),
         steps=tuple(steps),

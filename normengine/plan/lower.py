@@ -59,11 +59,11 @@ class _Lowering:
         read_at_end = {base.get(v, v) for v in self.graph.results()}
         legal: dict[Value, Value] = {}
         for old, new in self.graph.updates:
-            node = producers.get(new)
-            if node is None or node.op != "chain" or new in outputs or new in legal or old in read_at_end:
+            producer = producers.get(new)
+            if producer is None or producer.op != "chain" or new in outputs or new in legal or old in read_at_end:
                 continue
-            through_view = any(base.get(v) is old for v in node.inputs)
-            if last_read.get(old, -1) <= position[node] and not through_view:
+            through_view = any(base.get(v) is old for v in producer.inputs)
+            if last_read.get(old, -1) <= position[producer] and not through_view:
                 legal[new] = old
         return legal
 
