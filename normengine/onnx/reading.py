@@ -42,8 +42,12 @@ class Call:
     def value(self, index: int) -> Value:
         return self._reading.value(self.name(index), f"input {index}")
 
-    def values(self) -> list[Value]:
-        return [self.value(i) for i in range(len(self.node.inputs))]
+    def values(self, *counts: int) -> list[Value]:
+        """All inputs, of which there must be one of ``counts`` (any but none by default)."""
+        given = len(self.node.inputs)
+        if not given or (counts and given not in counts):
+            raise OnnxError(f"needs {' or '.join(map(str, counts)) or 'at least 1'} inputs, got {given}")
+        return [self.value(i) for i in range(given)]
 
     def shape(self, index: int) -> tuple[int, ...]:
         """The input's extents, whether it is known or computed."""

@@ -12,12 +12,17 @@ _LIMIT = 2e8
 """Multiplications for one sample up to which the evaluator takes well under a second."""
 
 
+_UNSTABLE = {"log_softmax", "cross_entropy"}
+"""Operators for which the evaluator takes the logarithm of a softmax that may be 0."""
+
+
 def evaluates_soon(graph: Graph, opset: int) -> bool:
     """Whether the evaluator computes ``graph`` in little time, and right.
 
     Before opset 14 it mixes the batch's statistics into a batch normalization that is run.
     """
-    if opset < 14 and any(node.op == "batch_norm" for node in graph.nodes):
+    operators = {node.op for node in graph.nodes}
+    if operators & _UNSTABLE or (opset < 14 and "batch_norm" in operators):
         return False
     products = 0.0
     for node in graph.nodes:

@@ -56,7 +56,7 @@ def model_bytes(
             name,
             [_port(v.name, v.dtype, shape) for v, shape in zip(graph.inputs, inputs, strict=True)],
             [_port(n, v.dtype, outputs[n]) for n, v in zip(outputs, graph.outputs, strict=True)],
-            [numpy_helper.from_array(np.ascontiguousarray(a), n) for n, a in writing.initializers.items()],
+            [numpy_helper.from_array(a, n) for n, a in writing.initializers.items()],
         ),
         opset_imports=[helper.make_opsetid("", opset)],
         producer_name="normengine",

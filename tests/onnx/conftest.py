@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import numpy as np
-import onnx
 import pytest
 from onnx import helper, numpy_helper
 
 from normengine.onnx.importer import import_graph
 from normengine.onnx.reader import read_model
+from normengine.onnx.reference import evaluate_file
 from normengine.ops import evaluate
 
 
@@ -53,6 +53,4 @@ def imported() -> Callable[..., list[np.ndarray]]:
 @pytest.fixture(scope="session")
 def reference() -> Callable[..., list[np.ndarray]]:
     """ONNX's own evaluator."""
-    from onnx.reference import ReferenceEvaluator
-
-    return lambda content, feeds: ReferenceEvaluator(onnx.load_model_from_string(content)).run(None, feeds)
+    return evaluate_file

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+
 import numpy as np
 import onnx
 import pytest
@@ -182,7 +184,5 @@ def test_random_damage_never_gives_another_error(proto):
         damaged = content.copy()
         places = rng.integers(0, len(content), 3)
         damaged[places] = rng.integers(0, 256, 3)
-        try:
+        with suppress(OnnxError):
             read_model(damaged.tobytes())
-        except OnnxError:
-            pass

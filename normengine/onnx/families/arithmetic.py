@@ -18,15 +18,18 @@ _MORE = ("Add", "Mul", "Max", "Min", "Expand", "Cast", "HardSwish")
 """Elementwise operators that have a reader of their own although a mapping names them."""
 
 
+_BINARY = ("sub", "div")
+
+
 def _reader(op: Op) -> Callable[[Call], Value]:
-    mapping = op.onnx
+    mapping, arity = op.onnx, 2 if op.name in _BINARY else 1
     assert mapping is not None
 
     def read(call: Call) -> Value:
         attrs = {
             ours: call.node.number(theirs, mapping.defaults.get(theirs)) for ours, theirs in mapping.attributes.items()
         }
-        return call.add(op.name, *call.values(), **attrs)
+        return call.add(op.name, *call.values(arity), **attrs)
 
     return read
 
@@ -43,13 +46,13 @@ def read_hardswish(call: Call) -> Value:
 
 @reads("Add")
 def read_add(call: Call) -> Value:
-    return with_bias(call) or call.add("add", *call.values())
+    return with_bias(call) or call.add("add", *call.values(2))
 
 
 @reads("Mul")
 def read_mul(call: Call) -> Value:
     """A product; x * sigmoid(x) is SiLU."""
-    a, b = call.values()
+    a, b = call.values(2)
     for x, gate in ((a, b), (b, a)):
         maker = call.producer(gate)
         if maker is not None and maker.op == "sigmoid" and maker.inputs[0] is x:

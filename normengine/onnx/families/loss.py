@@ -20,7 +20,7 @@ def read_cross_entropy(call: Call) -> Value:
         raise OnnxError("the logarithms of the probabilities (its second output) are not supported")
     return call.add(
         "cross_entropy",
-        *call.values(),
+        *call.values(2, 3),
         label_smoothing=0.0,
         ignore_index=call.node.integer("ignore_index", _IGNORE_NOTHING),
         reduction=call.node.text("reduction", "mean"),

@@ -1,0 +1,247 @@
+"""InferenceSession: ONNX Runtime's calls, batches of any size, feeds that do not fit, threads."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import threading
+
+import numpy as np
+import pytest
+from onnx import helper, numpy_helper
+
+import normengine as ne
+from normengine.onnx import OnnxError
+from normengine.passes.fold_batchnorm import Folding
+
+RNG = np.random.default_rng(0)
+W = RNG.standard_normal((4, 2, 3, 3)).astype(np.float32)
+node = helper.make_node
+
+
+def draw(*shape):
+    return RNG.standard_normal(shape).astype(np.float32)
+
+
+def model(nodes, inputs, outputs, weights=None):
+    """Inputs are shapes, float32 but for names that begin with ``int``."""
+    kinds = {name: 7 if name.startswith("int") else 2 if name.startswith("byte") else 1 for name in inputs}
+    graph = helper.make_graph(
+        nodes, "test",
+        [helper.make_tensor_value_info(name, kinds[name], shape) for name, shape in inputs.items()],
+        [helper.make_tensor_value_info(name, 1, shape) for name, shape in outputs.items()],
+        [numpy_helper.from_array(a, name) for name, a in (weights or {}).items()])  # fmt: skip
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8).SerializeToString()
+
+
+CONV = model(
+    [node("Conv", ["x", "w"], ["c"], "conv", pads=[1, 1, 1, 1]), node("Relu", ["c"], ["y"], "relu")],
+    {"x": ("N", 2, 5, 5)}, {"y": ("N", 4, 5, 5)}, {"w": W})  # fmt: skip
+
+
+def convolved(x):
+    padded = np.pad(x.astype(np.float64), [(0, 0), (0, 0), (1, 1), (1, 1)])
+    windows = np.lib.stride_tricks.sliding_window_view(padded, (3, 3), (2, 3))
+    return np.maximum(np.einsum("nchwij,ocij->nohw", windows, W), 0)
+
+
+@pytest.fixture(scope="module")
+def session():
+    return ne.InferenceSession(CONV)
+
+
+def test_run_has_onnx_runtime_s_signature(session):
+    x = draw(3, 2, 5, 5)
+    for found in (session.run(None, {"x": x}), session.run(["y"], {"x": x}), [session(x)]):
+        assert len(found) == 1
+        assert found[0].dtype == np.float32
+        assert np.abs(found[0] - convolved(x)).max() < 1e-5
+    a, b = session.run(["y", "y"], {"x": x})
+    assert np.array_equal(a, b)
+
+
+def test_inputs_and_outputs_are_described(session):
+    (x,), (y,) = session.get_inputs(), session.get_outputs()
+    assert (x.name, x.shape, x.type) == ("x", ["N", 2, 5, 5], "tensor(float)")
+    assert (y.name, y.shape, y.type) == ("y", ["N", 4, 5, 5], "tensor(float)")
+
+
+def test_from_a_path(tmp_path):
+    path = tmp_path / "m.onnx"
+    path.write_bytes(CONV)
+    x = draw(1, 2, 5, 5)
+    assert np.array_equal(ne.InferenceSession(path)(x), ne.InferenceSession(str(path))(x))
+
+
+def test_every_batch_size_and_results_of_its_own(session):
+    first = session(np.ones((1, 2, 5, 5), np.float32))
+    kept = first.copy()
+    for n in (1, 2, 3, 8, 2, 1):
+        x = draw(n, 2, 5, 5)
+        assert np.abs(session(x) - convolved(x)).max() < 1e-5
+    assert np.array_equal(first, kept)
+
+
+def test_rows_do_not_depend_on_the_batch(session):
+    x = draw(5, 2, 5, 5)
+    whole = session(x)
+    for i in range(5):
+        assert np.abs(session(x[i : i + 1]) - whole[i]).max() < 1e-6
+
+
+def test_the_last_programs_are_kept_and_share_the_weights():
+    session = ne.InferenceSession(CONV, programs=2)
+    for n in (1, 2, 3, 2):
+        session(draw(n, 2, 5, 5))
+    assert list(session._programs) == [((3, 2, 5, 5),), ((2, 2, 5, 5),)]
+    weights = [
+        {value.name: array for value, array in program.plan.graph.constants.items()}
+        for program in session._programs.values()
+    ]
+    assert weights[0]["w"] is weights[1]["w"]
+    with pytest.raises(ValueError, match="programs must be at least 1, got 0"):
+        ne.InferenceSession(CONV, programs=0)
+
+
+@pytest.mark.parametrize(
+    "convert",
+    [
+        lambda x: x.astype(np.float64),
+        lambda x: x.astype(np.float16),
+        lambda x: np.asfortranarray(x),
+        lambda x: x.transpose(0, 1, 3, 2).copy().transpose(0, 1, 3, 2),
+        lambda x: x.tolist(),
+        lambda x: x.astype(">f4"),
+    ],
+)
+def test_what_means_the_same_is_converted(convert, session):
+    x = np.round(draw(2, 2, 5, 5), 1).astype(np.float16).astype(np.float32)
+    assert np.array_equal(session(convert(x)), session(x))
+
+
+@pytest.mark.parametrize(
+    "feeds, text",
+    [
+        ({}, "^feeds: missing 'x'; the inputs are 'x'$"),
+        ({"image": 0}, "^feeds: missing 'x' and unexpected 'image'; the inputs are 'x'$"),
+        ([1], "^feeds must be a dict from input names to arrays, got list$"),
+        ({"x": np.zeros((2, 5, 5), "f4")}, r"^input 'x' must be \(N, 2, 5, 5\), got shape \(2, 5, 5\)$"),
+        ({"x": np.zeros((2, 3, 5, 5), "f4")}, r"^input 'x' must be \(N, 2, 5, 5\), got shape \(2, 3, 5, 5\)$"),
+        ({"x": np.zeros((0, 2, 5, 5), "f4")}, r"^input 'x': the batch is empty, got shape \(0, 2, 5, 5\)$"),
+        (
+            {"x": np.zeros((1, 2, 5, 5), "u1")},
+            "^input 'x' must be float32, got uint8; convert images with x.astype\\(np.float32\\) / 255, as the network",
+        ),
+        ({"x": np.zeros((1, 2, 5, 5), "i8")}, "^input 'x' must be float32, got int64; convert images with"),
+        ({"x": np.zeros((1, 2, 5, 5), "c8")}, "^input 'x' must be float32, got complex64; convert with astype$"),
+        ({"x": "an image"}, "^input 'x' must be float32, got <U8; convert with astype$"),
+    ],
+)
+def test_feeds_that_do_not_fit(feeds, text, session):
+    with pytest.raises(ValueError, match=text):
+        session.run(None, feeds)
+
+
+def test_outputs_that_do_not_exist(session):
+    with pytest.raises(ValueError, match="output 'z' does not exist; the outputs are 'y'"):
+        session.run(["y", "z"], {"x": draw(1, 2, 5, 5)})
+
+
+def test_several_inputs_and_outputs():
+    session = ne.InferenceSession(
+        model([node("Add", ["a", "b"], ["sum"]), node("Mul", ["a", "c"], ["product"])],
+              {"a": ("N", 3), "b": ("N", 3), "c": (1, 3)}, {"sum": ("N", 3), "product": ("N", 3)}))  # fmt: skip
+    a, b, c = draw(4, 3), draw(4, 3), draw(1, 3)
+    total, product = session.run(None, {"b": b, "a": a, "c": c})
+    assert np.array_equal(total, a + b)
+    assert np.array_equal(product, a * c)
+    (only,) = session.run(["product"], {"a": a, "b": b, "c": c})
+    assert np.array_equal(only, product)
+    with pytest.raises(ValueError, match=r"input 'b' has N = 2 \(shape \(2, 3\)\), input 'a' has 4"):
+        session.run(None, {"a": a, "b": b[:2], "c": c})
+    with pytest.raises(ValueError, match="session\\(x\\) needs one input and one output.*'a', 'b', 'c'.*use run"):
+        session(a)
+
+
+def test_a_fixed_batch_stays_fixed():
+    session = ne.InferenceSession(model([node("Neg", ["x"], ["y"])], {"x": (2, 3)}, {"y": (2, 3)}))
+    assert session.get_inputs()[0].shape == [2, 3]
+    assert session(draw(2, 3)).shape == (2, 3)
+    with pytest.raises(ValueError, match=r"input 'x' must be \(2, 3\), got shape \(3, 3\)"):
+        session(draw(3, 3))
+
+
+def test_images_of_any_size():
+    content = model(
+        [node("Conv", ["x", "w"], ["c"]), node("GlobalAveragePool", ["c"], ["y"])],
+        {"x": ("N", 2, "H", "W")}, {"y": ("N", 4, 1, 1)}, {"w": W})  # fmt: skip
+    session = ne.InferenceSession(content)
+    for shape in ((1, 2, 5, 5), (2, 2, 6, 9)):
+        assert session(draw(*shape)).shape == (shape[0], 4, 1, 1)
+    with pytest.raises(OnnxError, match="Conv 'c': "):
+        session(draw(1, 2, 2, 2))
+
+
+def test_integers_where_the_network_reads_integers():
+    session = ne.InferenceSession(
+        model([node("Cast", ["bytes"], ["f"], to=1), node("Div", ["f", "c"], ["y"])],
+              {"bytes": ("N", 3)}, {"y": ("N", 3)}, {"c": np.float32(255)}))  # fmt: skip
+    x = np.array([[0, 51, 255]], np.uint8)
+    assert np.allclose(session(x), [[0, 0.2, 1]])
+    assert np.array_equal(session(x.astype(np.int64)), session(x))
+    with pytest.raises(ValueError, match="input 'bytes' must be uint8, got int64; convert with astype"):
+        session(x.astype(np.int64) * 2)
+
+
+def test_batch_norms_are_folded_at_load():
+    stats = [draw(4), draw(4), draw(4), RNG.uniform(0.5, 2, 4).astype(np.float32)]
+    content = model(
+        [node("Conv", ["x", "w"], ["c"], "conv"), node("BatchNormalization", ["c", *"sbmv"], ["y"], "bn")],
+        {"x": ("N", 2, 5, 5)}, {"y": ("N", 4, 3, 3)}, {"w": W, **dict(zip("sbmv", stats))})  # fmt: skip
+    session = ne.InferenceSession(content)
+    assert session.foldings == (Folding("bn", ("conv",)),)
+    x = draw(2, 2, 5, 5)
+    windows = np.lib.stride_tricks.sliding_window_view(x.astype(np.float64), (3, 3), (2, 3))
+    s, b, m, v = (a[:, None, None] for a in stats)
+    want = (np.einsum("nchwij,ocij->nohw", windows, W) - m) / np.sqrt(v + 1e-5) * s + b
+    assert np.abs(session(x) - want).max() < 1e-4
+
+
+def test_what_is_wrong_comes_out_at_load():
+    with pytest.raises(OnnxError, match="operators that are not supported: Resize"):
+        ne.InferenceSession(model([node("Resize", ["x"], ["y"], "up")], {"x": ("N", 3)}, {"y": ("N", 3)}))
+    with pytest.raises(OnnxError, match="Conv 'c': input has 3 channels, weight expects 2"):
+        ne.InferenceSession(
+            model([node("Conv", ["x", "w"], ["y"], "c")], {"x": ("N", 3, 5, 5)}, {"y": ("N", 4, 3, 3)}, {"w": W})
+        )
+    with pytest.raises(OnnxError, match="damaged or not an ONNX file"):
+        ne.InferenceSession(CONV[:-20])
+
+
+def test_many_threads_at_once(session):
+    arrays = [draw(n, 2, 5, 5) for n in (1, 2, 3, 4)] * 3
+    results: list[np.ndarray | None] = [None] * len(arrays)
+
+    def work(i):
+        for _ in range(5):
+            results[i] = session(arrays[i])
+
+    threads = [threading.Thread(target=work, args=(i,)) for i in range(len(arrays))]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    for x, y in zip(arrays, results, strict=True):
+        assert y is not None
+        assert np.abs(y - convolved(x)).max() < 1e-5
+
+
+def test_both_backends(backend):
+    x = draw(3, 2, 5, 5)
+    assert np.abs(ne.InferenceSession(CONV)(x) - convolved(x)).max() < 1e-5
+
+
+def test_onnx_is_imported_only_to_read_a_file():
+    script = "import sys, normengine.session; print('onnx' in sys.modules, 'normengine.train' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["False", "False"]
