@@ -63,5 +63,6 @@ SIZES = {
     "pixels": PIXELS_BYTES(0),
     "tap_lanes": PIXELS_BYTES(1) - PIXELS_BYTES(0),
     "moments": sizeof(Moments),
+    "span": sizeof(Span),
     "sum_columns": COLUMNS,
 }

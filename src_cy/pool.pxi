@@ -3,8 +3,11 @@
 from libc.math cimport INFINITY
 
 cdef extern from "rows.h" nogil:
-    void row_max(float* y, const float* x, int64_t step, int64_t count)
-    void row_add(float* y, const float* x, int64_t step, int64_t count)
+    void row_max(float* y, const float* x, int64_t step, int64_t count, int64_t after)
+    void row_argmax(float* y, int32_t* at, int32_t first, const float* x, int64_t step, int64_t count, int64_t after)
+    void row_add(float* y, const float* x, int64_t step, int64_t count, int64_t after)
+    void row_spread(float* y, const float* x, int64_t step, int64_t count)
+    void row_divide(float* y, const float* x, float scale, const float* counts, int64_t count)
 
 
 cdef struct MaxPool:
@@ -19,19 +22,27 @@ cdef struct AdaptivePool:
     int64_t p, h, w, oh, ow
 
 
-cdef inline int64_t first_inside(int64_t offset, int64_t stride) noexcept nogil:
-    # The first i >= 0 with i * stride + offset >= 0.
-    return most(0, -floor_div(offset, stride))
+cdef struct Span:
+    # Windows first..end of a row lie inside the plane with one column of their taps, ``offset`` from where they start.
+    int64_t offset, first, end
 
 
-cdef inline int64_t end_inside(int64_t offset, int64_t stride, int64_t extent, int64_t count) noexcept nogil:
-    # The first i with i * stride + offset >= extent, count at most.
-    return least(count, floor_div(extent - 1 - offset, stride) + 1)
+cdef Span* spans(const int64_t* args, int64_t slot, int64_t thread, int64_t kernel, int64_t stride, int64_t pad,
+                 int64_t dilation, int64_t width, int64_t count) noexcept nogil:
+    # The span of each tap column, at the start of the workspace.
+    cdef Span* s = <Span*> workspace(args, slot, thread)
+    cdef int64_t k
+    for k in range(kernel):
+        s[k].offset = k * dilation - pad
+        s[k].first = least(count, most(0, -floor_div(s[k].offset, stride)))
+        s[k].end = most(s[k].first, least(count, floor_div(width - 1 - s[k].offset, stride) + 1))
+    return s
 
 
 cdef void max_pool2d(const int64_t* args, int64_t begin, int64_t end, int64_t thread) noexcept nogil:
     cdef const MaxPool* p = <const MaxPool*> &args[5]
-    cdef int64_t task, i, j, kh, kw, row, offset, first, last
+    cdef int64_t size = p.p * p.h * p.w, task, i, j, kh, kw, row, at
+    cdef Span* s = spans(args, 3, thread, p.kw, p.stride_w, p.pad_left, p.dilation_w, p.w, p.ow)
     cdef float* y
     for task in range(begin, end):
         for i in range(p.oh):
@@ -43,44 +54,41 @@ cdef void max_pool2d(const int64_t* args, int64_t begin, int64_t end, int64_t th
                 if row < 0 or row >= p.h:
                     continue
                 for kw in range(p.kw):
-                    offset = kw * p.dilation_w - p.pad_left
-                    first = first_inside(offset, p.stride_w)
-                    last = end_inside(offset, p.stride_w, p.w, p.ow)
-                    row_max(y + first, array(args, 0) + (task * p.h + row) * p.w + offset + first * p.stride_w,
-                            p.stride_w, last - first)
+                    at = (task * p.h + row) * p.w + s[kw].first * p.stride_w + s[kw].offset
+                    row_max(y + s[kw].first, array(args, 0) + at, p.stride_w, s[kw].end - s[kw].first, size - at)
 
 
 cdef void max_pool2d_grad(const int64_t* args, int64_t begin, int64_t end, int64_t thread) noexcept nogil:
-    # The first of equal maxima takes the gradient, the last NaN where there are any.
+    # The first of equal maxima takes the gradient, the last NaN where there are any. Workspace: spans, the maxima of a
+    # row, where they lie in the plane.
     cdef const MaxPool* p = <const MaxPool*> &args[6]
-    cdef int64_t task, i, j, kh, kw, row, col, best_at
-    cdef const float* x
+    cdef int64_t size = p.p * p.h * p.w, task, i, j, kh, kw, row, in_plane, first, count, plane
+    cdef Span* s = spans(args, 4, thread, p.kw, p.stride_w, p.pad_left, p.dilation_w, p.w, p.ow)
+    cdef float* best = <float*> (s + p.kw)
+    cdef int32_t* at = <int32_t*> (best + p.ow)
     cdef const float* dy
     cdef float* dx
-    cdef float best, value
     for task in range(begin, end):
-        dy = array(args, 0) + task * p.oh * p.ow
-        x = array(args, 1) + task * p.h * p.w
-        dx = array(args, 2) + task * p.h * p.w
+        plane = task * p.h * p.w
+        dx = array(args, 2) + plane
         memset(dx, 0, p.h * p.w * sizeof(float))
         for i in range(p.oh):
+            dy = array(args, 0) + (task * p.oh + i) * p.ow
             for j in range(p.ow):
-                best_at = -1
-                best = 0
-                for kh in range(p.kh):
-                    row = i * p.stride_h - p.pad_top + kh * p.dilation_h
-                    if row < 0 or row >= p.h:
-                        continue
-                    for kw in range(p.kw):
-                        col = j * p.stride_w - p.pad_left + kw * p.dilation_w
-                        if col < 0 or col >= p.w:
-                            continue
-                        value = x[row * p.w + col]
-                        if best_at < 0 or value > best or value != value:
-                            best = value
-                            best_at = row * p.w + col
-                if best_at >= 0:
-                    dx[best_at] += dy[i * p.ow + j]
+                best[j] = -INFINITY
+                at[j] = -1
+            for kh in range(p.kh):
+                row = i * p.stride_h - p.pad_top + kh * p.dilation_h
+                if row < 0 or row >= p.h:
+                    continue
+                for kw in range(p.kw):
+                    first, count = s[kw].first, s[kw].end - s[kw].first
+                    in_plane = row * p.w + first * p.stride_w + s[kw].offset
+                    row_argmax(best + first, at + first, <int32_t> in_plane, array(args, 1) + plane + in_plane,
+                               p.stride_w, count, size - plane - in_plane)
+            for j in range(p.ow):
+                if at[j] >= 0:
+                    dx[at[j]] += dy[j]
 
 
 cdef inline int64_t window_count(int64_t i, int64_t kernel, int64_t stride, int64_t before, int64_t after,
@@ -92,10 +100,24 @@ cdef inline int64_t window_count(int64_t i, int64_t kernel, int64_t stride, int6
     return least(start + kernel, extent) - most(start, 0)
 
 
+cdef void column_counts(const AvgPool* p, float* counts) noexcept nogil:
+    cdef int64_t j
+    for j in range(p.ow):
+        counts[j] = <float> window_count(j, p.kw, p.stride_w, p.pad_left, p.pad_right, p.w, p.count_include_pad != 0)
+
+
+cdef inline float row_count(const AvgPool* p, int64_t i) noexcept nogil:
+    return <float> window_count(i, p.kh, p.stride_h, p.pad_top, p.pad_bottom, p.h, p.count_include_pad != 0)
+
+
 cdef void avg_pool2d(const int64_t* args, int64_t begin, int64_t end, int64_t thread) noexcept nogil:
+    # Workspace: spans, the columns that each window counts.
     cdef const AvgPool* p = <const AvgPool*> &args[5]
-    cdef int64_t task, i, j, row, first_row, offset, first, last, rows
+    cdef int64_t size = p.p * p.h * p.w, task, i, j, kw, row, first_row, at
+    cdef Span* s = spans(args, 3, thread, p.kw, p.stride_w, p.pad_left, 1, p.w, p.ow)
+    cdef float* counts = <float*> (s + p.kw)
     cdef float* y
+    column_counts(p, counts)
     for task in range(begin, end):
         for i in range(p.oh):
             y = array(args, 1) + (task * p.oh + i) * p.ow
@@ -103,37 +125,31 @@ cdef void avg_pool2d(const int64_t* args, int64_t begin, int64_t end, int64_t th
                 y[j] = 0
             first_row = i * p.stride_h - p.pad_top
             for row in range(most(first_row, 0), least(first_row + p.kh, p.h)):
-                for offset in range(-p.pad_left, p.kw - p.pad_left):
-                    first = first_inside(offset, p.stride_w)
-                    last = end_inside(offset, p.stride_w, p.w, p.ow)
-                    row_add(y + first, array(args, 0) + (task * p.h + row) * p.w + offset + first * p.stride_w,
-                            p.stride_w, last - first)
-            rows = window_count(i, p.kh, p.stride_h, p.pad_top, p.pad_bottom, p.h, p.count_include_pad != 0)
-            for j in range(p.ow):
-                y[j] /= <float> (rows * window_count(j, p.kw, p.stride_w, p.pad_left, p.pad_right, p.w,
-                                                     p.count_include_pad != 0))
+                for kw in range(p.kw):
+                    at = (task * p.h + row) * p.w + s[kw].first * p.stride_w + s[kw].offset
+                    row_add(y + s[kw].first, array(args, 0) + at, p.stride_w, s[kw].end - s[kw].first, size - at)
+            row_divide(y, y, row_count(p, i), counts, p.ow)
 
 
 cdef void avg_pool2d_grad(const int64_t* args, int64_t begin, int64_t end, int64_t thread) noexcept nogil:
+    # Workspace: spans, the columns that each window counts, a row of dy divided by its counts.
     cdef const AvgPool* p = <const AvgPool*> &args[5]
-    cdef int64_t task, i, j, row, first_row, first_col, col, rows
-    cdef const float* dy
+    cdef int64_t task, i, kw, row, first_row
+    cdef Span* s = spans(args, 3, thread, p.kw, p.stride_w, p.pad_left, 1, p.w, p.ow)
+    cdef float* counts = <float*> (s + p.kw)
+    cdef float* part = counts + p.ow
     cdef float* dx
-    cdef float part
+    column_counts(p, counts)
     for task in range(begin, end):
         dx = array(args, 1) + task * p.h * p.w
         memset(dx, 0, p.h * p.w * sizeof(float))
         for i in range(p.oh):
-            dy = array(args, 0) + (task * p.oh + i) * p.ow
+            row_divide(part, array(args, 0) + (task * p.oh + i) * p.ow, row_count(p, i), counts, p.ow)
             first_row = i * p.stride_h - p.pad_top
-            rows = window_count(i, p.kh, p.stride_h, p.pad_top, p.pad_bottom, p.h, p.count_include_pad != 0)
-            for j in range(p.ow):
-                first_col = j * p.stride_w - p.pad_left
-                part = dy[j] / <float> (rows * window_count(j, p.kw, p.stride_w, p.pad_left, p.pad_right, p.w,
-                                                            p.count_include_pad != 0))
-                for row in range(most(first_row, 0), least(first_row + p.kh, p.h)):
-                    for col in range(most(first_col, 0), least(first_col + p.kw, p.w)):
-                        dx[row * p.w + col] += part
+            for row in range(most(first_row, 0), least(first_row + p.kh, p.h)):
+                for kw in range(p.kw):
+                    row_spread(dx + row * p.w + s[kw].first * p.stride_w + s[kw].offset, part + s[kw].first,
+                               p.stride_w, s[kw].end - s[kw].first)
 
 
 cdef void adaptive_avg_pool2d(const int64_t* args, int64_t begin, int64_t end, int64_t thread) noexcept nogil:

@@ -157,36 +157,82 @@ static void row_products(const float *dy, const float *x, int64_t count, float s
     }
 }
 
-/* y[i] = max(y[i], x[i * step]) for count values; NaN wins. */
-static void row_max(float *y, const float *x, int64_t step, int64_t count)
+/* x[i * step] for a vector of i, where no element from x[after] on may be read. */
+INLINE int can_load_spaced(int64_t i, int64_t step, int64_t after) { return step <= 2 && (i + SIMD_WIDTH) * step <= after; }
+INLINE vec load_spaced(const float *x, int64_t i, int64_t step)
+{
+    return step == 1 ? load(x + i) : EVEN(load(x + 2 * i), load(x + 2 * i + SIMD_WIDTH));
+}
+
+/* Where the vector starts that comes after the one at i: the last one of count ends at count, and so may overlap the one
+ * before it; count where nothing is left or a vector is too long. */
+INLINE int64_t next_vector(int64_t i, int64_t count)
+{
+    if (i + 2 * SIMD_WIDTH <= count) return i + SIMD_WIDTH;
+    return i + SIMD_WIDTH < count ? count - SIMD_WIDTH : count;
+}
+
+/* y[i] = max(y[i], x[i * step]) for count values; NaN wins. No element from x[after] on is read. */
+static void row_max(float *y, const float *x, int64_t step, int64_t count, int64_t after)
 {
     int64_t i = 0;
-    if (step == 1)
-        for (; i + SIMD_WIDTH <= count; i += SIMD_WIDTH) {
-            vec v = load(x + i), m = load(y + i);
-            store(y + i, choose((v > m) | (v != v), v, m));
-        }
-    else if (step == 2)
-        for (; i + SIMD_WIDTH < count; i += SIMD_WIDTH) {
-            vec v = EVEN(load(x + 2 * i), load(x + 2 * i + SIMD_WIDTH)), m = load(y + i);
-            store(y + i, choose((v > m) | (v != v), v, m));
-        }
+    for (; i + SIMD_WIDTH <= count && can_load_spaced(i, step, after); i = next_vector(i, count)) {
+        vec v = load_spaced(x, i, step), m = load(y + i);
+        store(y + i, choose((v > m) | (v != v), v, m));
+    }
     for (; i < count; i++) {
         float v = x[i * step];
-        if (v > y[i] || v != v) y[i] = v;
+        y[i] = (v > y[i]) | (v != v) ? v : y[i];
     }
 }
 
-/* y[i] += x[i * step] for count values. */
-static void row_add(float *y, const float *x, int64_t step, int64_t count)
+/* As row_max, with at[i] = first + i * step where x[i * step] is the new maximum or at[i] is still negative. */
+static void row_argmax(float *y, int32_t *at, int32_t first, const float *x, int64_t step, int64_t count, int64_t after)
+{
+    int32_t numbers[SIMD_WIDTH];
+    int64_t i = 0;
+    for (int l = 0; l < SIMD_WIDTH; l++) numbers[l] = (int32_t)(l * step);
+    const ivec lanes = *(const ivec_memory *)numbers + first;
+    for (; i + SIMD_WIDTH <= count && can_load_spaced(i, step, after); i = next_vector(i, count)) {
+        vec v = load_spaced(x, i, step), m = load(y + i);
+        ivec old = *(const ivec_memory *)(at + i), better = (v > m) | (v != v) | (old < 0);
+        store(y + i, choose(better, v, m));
+        *(ivec_memory *)(at + i) = ((lanes + (int32_t)(i * step)) & better) | (old & ~better);
+    }
+    for (; i < count; i++) {
+        float v = x[i * step];
+        int better = (v > y[i]) | (v != v) | (at[i] < 0);
+        y[i] = better ? v : y[i];
+        at[i] = better ? first + (int32_t)(i * step) : at[i];
+    }
+}
+
+/* y[i] += x[i * step] for count values. No element from x[after] on is read. */
+static void row_add(float *y, const float *x, int64_t step, int64_t count, int64_t after)
+{
+    int64_t i = 0, done = 0;
+    for (; i + SIMD_WIDTH <= count && can_load_spaced(i, step, after); i = next_vector(i, count)) {
+        store(y + i, load(y + i) + keep(load_spaced(x, i, step), lanes_between(done - i, SIMD_WIDTH)));
+        done = i + SIMD_WIDTH;
+    }
+    for (i = done; i < count; i++) y[i] += x[i * step];
+}
+
+/* y[i * step] += x[i] for count values. */
+static void row_spread(float *y, const float *x, int64_t step, int64_t count)
 {
     int64_t i = 0;
     if (step == 1)
         for (; i + SIMD_WIDTH <= count; i += SIMD_WIDTH) store(y + i, load(y + i) + load(x + i));
-    else if (step == 2)
-        for (; i + SIMD_WIDTH < count; i += SIMD_WIDTH)
-            store(y + i, load(y + i) + EVEN(load(x + 2 * i), load(x + 2 * i + SIMD_WIDTH)));
-    for (; i < count; i++) y[i] += x[i * step];
+    for (; i < count; i++) y[i * step] += x[i];
+}
+
+/* y[i] = x[i] / (scale * counts[i]) for count values. */
+static void row_divide(float *y, const float *x, float scale, const float *counts, int64_t count)
+{
+    int64_t i = 0;
+    for (; i + SIMD_WIDTH <= count; i += SIMD_WIDTH) store(y + i, load(x + i) / (load(counts + i) * scale));
+    for (; i < count; i++) y[i] = x[i] / (counts[i] * scale);
 }
 
 #endif

@@ -44,8 +44,8 @@ class Row:
     packs: tuple[str, ...] = ()
 
 
-def _plane_row(op: str) -> Row:
-    return Row(op, "", (op,), launches.planes)
+def _pooling(op: str) -> Row:
+    return Row(op, "", (op,), launches.planes if op.startswith("adaptive") else launches.windows)
 
 
 ROWS = (
@@ -92,12 +92,12 @@ ROWS = (
         launches.channel_sums,
     ),
     Row("reduce_sum", "", ("reduce_sum",), launches.reduce_sum),
-    _plane_row("max_pool2d"),
-    _plane_row("max_pool2d_grad"),
-    _plane_row("avg_pool2d"),
-    _plane_row("avg_pool2d_grad"),
-    _plane_row("adaptive_avg_pool2d"),
-    _plane_row("adaptive_avg_pool2d_grad"),
+    _pooling("max_pool2d"),
+    _pooling("max_pool2d_grad"),
+    _pooling("avg_pool2d"),
+    _pooling("avg_pool2d_grad"),
+    _pooling("adaptive_avg_pool2d"),
+    _pooling("adaptive_avg_pool2d_grad"),
 )
 
 

@@ -195,6 +195,13 @@ def reduce_sum(problem: Problem, sizes: Sizes) -> Launch:
     return Launch(tasks=(k0 * ceil_div(k1, sizes["sum_columns"]),))
 
 
+def windows(problem: Problem, sizes: Sizes) -> Launch:
+    """One task a plane, of pooling over windows; a span for each tap column and two rows of results are at hand."""
+    numbers = dict(zip(REGISTRY.signatures[problem.op].parameters, _numbers(problem), strict=True))
+    workspace = int(numbers["KW"]) * sizes["span"] + 2 * int(numbers["OW"]) * FLOAT
+    return Launch(tasks=(int(numbers["P"]),), workspace=workspace)
+
+
 def planes(problem: Problem, sizes: Sizes) -> Launch:
-    """One task a plane, of pooling."""
+    """One task a plane."""
     return Launch(tasks=(int(_numbers(problem)[0]),))
