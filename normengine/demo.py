@@ -114,10 +114,10 @@ def train(x: np.ndarray, y: np.ndarray, held_x: np.ndarray, held_y: np.ndarray, 
     """Train the network on the digits; everything random comes from ``seed``."""
     nn.random.manual_seed(seed)
     model = network()
-    print(f"Network: {len(list(model))} layers, {sum(p.size for p in model.parameters())} parameters\n")
-    optimizer = optim.SGD(model.parameters(), lr=0.1, momentum=0.9, nesterov=True, weight_decay=1e-3)
+    print(f"Network: {len(list(model))} layers, {sum(p.numel() for p in model.parameters())} parameters\n")
+    optimizer = optim.SGD(model.parameters(), lr=0.05, momentum=0.9, nesterov=True, weight_decay=2e-3)
     trainer = Trainer(model, optimizer, nn.CrossEntropyLoss(label_smoothing=0.1), seed=seed)
-    batches = DataLoader((x, y), batch_size=64, shuffle=True, seed=seed, drop_last=True)
+    batches = DataLoader((x, y), batch_size=32, shuffle=True, seed=seed, drop_last=True)
     trainer.fit(batches, epochs=epochs, validation=(held_x, held_y), schedule=cosine(warmup=0.1))
     return trainer
 

@@ -46,7 +46,7 @@ class DataLoader:
     before it, because batch norm cannot train on one value per channel.
 
     Raises:
-        ValueError: the data set is empty, or ``batch_size`` is not a positive integer.
+        ValueError: the data set is empty, ``batch_size`` is not a positive integer, or ``seed`` a negative one.
     """
 
     def __init__(
@@ -61,6 +61,8 @@ class DataLoader:
     ) -> None:
         if isinstance(batch_size, bool) or not isinstance(batch_size, (int, np.integer)) or batch_size < 1:
             raise ValueError(f"DataLoader: batch_size must be a positive integer, got {batch_size!r}")
+        if isinstance(seed, bool) or not isinstance(seed, (int, np.integer)) or seed < 0:
+            raise ValueError(f"DataLoader: seed must be an integer of 0 or more, got {seed!r}")
         self.dataset = TensorDataset(*dataset) if isinstance(dataset, (tuple, list)) else dataset
         if len(self.dataset) == 0:
             raise ValueError("DataLoader: the data set has no samples")

@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-
 _TRAINING, _HELD_OUT = "#1f5fa8", "#d1603d"
 
 

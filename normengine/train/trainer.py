@@ -223,6 +223,8 @@ class Trainer:
             bar_format="{desc} |{bar:16}| {n_fmt}/{total_fmt} {elapsed}{postfix}" if batches else None,
         )  # fmt: skip
         with bar:
+            if self.step.program is None:
+                bar.set_postfix_str("compiling")
             for i, (bx, by) in enumerate(_batches(loader, f"fit: epoch {number}")):
                 if set_rates is not None:
                     set_rates(i / batches if batches else 0.0)

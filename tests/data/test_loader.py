@@ -74,6 +74,12 @@ def test_bad_batch_size(batch_size):
         DataLoader(arrays(4), batch_size)
 
 
+@pytest.mark.parametrize("seed", [-1, 0.5, None])
+def test_bad_seed(seed):
+    with pytest.raises(ValueError, match=f"seed must be an integer of 0 or more, got {seed!r}"):
+        DataLoader(arrays(4), seed=seed)
+
+
 def test_empty_and_uneven_data():
     with pytest.raises(ValueError, match="the data set has no samples"):
         DataLoader(arrays(0))
