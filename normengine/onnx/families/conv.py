@@ -1,12 +1,11 @@
-"""Convolution: ONNX ``Conv`` is ``conv2d`` but for ``auto_pad`` and for padding as a node of its own."""
+"""Reading convolution: ``Conv`` is ``conv2d`` but for ``auto_pad`` and padding in a node of its own."""
 
 from __future__ import annotations
 
-from ...graph import Node, Value
+from ...graph import Value
 from ..node import OnnxError
 from ..reading import Call
-from ..table import reads, writes
-from ..writing import Writing
+from ..table import reads
 
 Window = tuple[int, int]
 Padding4 = tuple[int, int, int, int]
@@ -82,19 +81,4 @@ def read_conv(call: Call) -> Value:
         padding=tuple(a + b for a, b in zip(own, extra, strict=True)),
         dilation=dilation,
         groups=call.node.integer("group", 1),
-    )
-
-
-@writes("conv2d")
-def write_conv(writing: Writing, node: Node) -> None:
-    attrs = node.attrs
-    writing.make(
-        node,
-        "Conv",
-        *node.inputs,
-        kernel_shape=node.inputs[1].shape[2:],
-        strides=attrs["stride"],
-        pads=attrs["padding"],
-        dilations=attrs["dilation"],
-        group=attrs["groups"],
     )
