@@ -1,0 +1,121 @@
+"""Names, order and defaults of arguments are PyTorch's."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from normengine import nn, optim
+from normengine.nn import functional, init
+
+_POOL = "kernel_size, stride=None, padding=0"
+_NORM = (
+    "num_features, eps=1e-05, momentum=0.1, affine=True, track_running_stats=True, device=None, dtype=None, *, bias=True"
+)
+_OLD = "size_average=None, reduce=None"
+_CLASSES = "weight=None, size_average=None, ignore_index=-100, reduce=None, reduction='mean'"
+_ADAM = "params, lr=0.001, betas=(0.9, 0.999), eps=1e-08"
+_KAIMING = "tensor, a=0, mode='fan_in', nonlinearity='leaky_relu', generator=None"
+
+LAYERS = {
+    "AdaptiveAvgPool2d": "output_size",
+    "AvgPool2d": f"{_POOL}, ceil_mode=False, count_include_pad=True, divisor_override=None",
+    "BCEWithLogitsLoss": f"weight=None, {_OLD}, reduction='mean', pos_weight=None",
+    "BatchNorm1d": _NORM,
+    "BatchNorm2d": _NORM,
+    "Conv2d": "in_channels, out_channels, kernel_size, stride=1, padding=0, dilation=1, groups=1, bias=True, "
+    "padding_mode='zeros', device=None, dtype=None",
+    "CrossEntropyLoss": f"{_CLASSES}, label_smoothing=0.0",
+    "Dropout": "p=0.5, inplace=False",
+    "Dropout2d": "p=0.5, inplace=False",
+    "Flatten": "start_dim=1, end_dim=-1",
+    "GELU": "approximate='none'",
+    "Hardswish": "inplace=False",
+    "LeakyReLU": "negative_slope=0.01, inplace=False",
+    "Linear": "in_features, out_features, bias=True, device=None, dtype=None",
+    "LogSoftmax": "dim=None",
+    "MSELoss": f"{_OLD}, reduction='mean'",
+    "MaxPool2d": f"{_POOL}, dilation=1, return_indices=False, ceil_mode=False",
+    "ModuleDict": "modules=None",
+    "ModuleList": "modules=None",
+    "NLLLoss": _CLASSES,
+    "ReLU": "inplace=False",
+    "ReLU6": "inplace=False",
+    "SiLU": "inplace=False",
+    "Softmax": "dim=None",
+    "Unflatten": "dim, unflattened_size",
+    "ZeroPad2d": "padding",
+}
+OPTIMIZERS = {
+    "SGD": "params, lr=0.001, momentum=0, dampening=0, weight_decay=0, nesterov=False, *, maximize=False, "
+    "foreach=None, differentiable=False, fused=None",
+    "Adam": f"{_ADAM}, weight_decay=0, amsgrad=False, *, foreach=None, maximize=False, capturable=False, "
+    "differentiable=False, fused=None, decoupled_weight_decay=False",
+    "AdamW": f"{_ADAM}, weight_decay=0.01, amsgrad=False, *, maximize=False, foreach=None, capturable=False, "
+    "differentiable=False, fused=None",
+}
+FUNCTIONS = {
+    "adaptive_avg_pool2d": "input, output_size",
+    "avg_pool2d": f"input, {_POOL}, ceil_mode=False, count_include_pad=True, divisor_override=None",
+    "batch_norm": "input, running_mean, running_var, weight=None, bias=None, training=False, momentum=0.1, eps=1e-05",
+    "binary_cross_entropy_with_logits": f"input, target, weight=None, {_OLD}, reduction='mean', pos_weight=None",
+    "conv2d": "input, weight, bias=None, stride=1, padding=0, dilation=1, groups=1",
+    "cross_entropy": f"input, target, {_CLASSES}, label_smoothing=0.0",
+    "dropout": "input, p=0.5, training=True, inplace=False",
+    "dropout2d": "input, p=0.5, training=True, inplace=False",
+    "gelu": "input, approximate='none'",
+    "hardswish": "input, inplace=False",
+    "leaky_relu": "input, negative_slope=0.01, inplace=False",
+    "linear": "input, weight, bias=None",
+    "max_pool2d": f"input, {_POOL}, dilation=1, ceil_mode=False, return_indices=False",
+    "mse_loss": f"input, target, {_OLD}, reduction='mean', weight=None",
+    "nll_loss": f"input, target, {_CLASSES}",
+    "pad": "input, pad, mode='constant', value=None",
+    "relu": "input, inplace=False",
+    "relu6": "input, inplace=False",
+    "sigmoid": "input",
+    "silu": "input, inplace=False",
+    "tanh": "input",
+}
+INITIALIZERS = {
+    "calculate_gain": "nonlinearity, param=None",
+    "constant_": "tensor, val",
+    "dirac_": "tensor, groups=1",
+    "eye_": "tensor",
+    "kaiming_normal_": _KAIMING,
+    "kaiming_uniform_": _KAIMING,
+    "normal_": "tensor, mean=0.0, std=1.0, generator=None",
+    "ones_": "tensor",
+    "orthogonal_": "tensor, gain=1, generator=None",
+    "trunc_normal_": "tensor, mean=0.0, std=1.0, a=-2.0, b=2.0, generator=None",
+    "uniform_": "tensor, a=0.0, b=1.0, generator=None",
+    "xavier_normal_": "tensor, gain=1.0, generator=None",
+    "xavier_uniform_": "tensor, gain=1.0, generator=None",
+    "zeros_": "tensor",
+}
+
+
+def _signature(function: Callable[..., Any]) -> str:
+    parts: list[str] = []
+    for parameter in inspect.signature(function).parameters.values():
+        if parameter.kind is parameter.KEYWORD_ONLY and "*" not in parts:
+            parts.append("*")
+        parts.append(
+            parameter.name if parameter.default is parameter.empty else f"{parameter.name}={parameter.default!r}"
+        )
+    return ", ".join(parts)
+
+
+@pytest.mark.parametrize(
+    ("home", "name", "expected"),
+    [
+        pytest.param(home, name, text, id=name)
+        for home, table in ((nn, LAYERS), (optim, OPTIMIZERS), (functional, FUNCTIONS), (init, INITIALIZERS))
+        for name, text in table.items()
+    ],
+)
+def test_signature(home: Any, name: str, expected: str) -> None:
+    assert _signature(getattr(home, name)) == expected
