@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import time
+from collections import OrderedDict
 from collections.abc import Callable
+from functools import partial
 from importlib import metadata
 from pathlib import Path
 from typing import NamedTuple
@@ -21,6 +23,7 @@ from .train import History, Trainer, cosine
 EPOCHS = 12
 GOAL = 0.985
 _MEASURED_SECONDS = 0.3
+_say = partial(print, flush=True)  # the progress bar goes another way and must not overtake
 
 
 class Measured(NamedTuple):
@@ -34,17 +37,16 @@ class Measured(NamedTuple):
 
 def network() -> nn.Sequential:
     """Four convolutions and two linear layers for images ``(N, 1, 8, 8)``; returns ``(N, 10)`` scores."""
-    return nn.Sequential(
-        *_block(1, 16), *_block(16, 16), nn.MaxPool2d(2), nn.Dropout(0.1),
-        *_block(16, 32), *_block(32, 32), nn.MaxPool2d(2), nn.Dropout(0.1),
-        nn.Flatten(),
-        nn.Linear(32 * 2 * 2, 64, bias=False), nn.BatchNorm1d(64), nn.ReLU(), nn.Dropout(0.2),
-        nn.Linear(64, 10),
-    )  # fmt: skip
-
-
-def _block(inputs: int, outputs: int) -> list[nn.Module]:
-    return [nn.Conv2d(inputs, outputs, 3, padding=1, bias=False), nn.BatchNorm2d(outputs), nn.ReLU()]
+    layers: dict[str, nn.Module] = {}
+    for i, (inputs, outputs) in enumerate(((1, 16), (16, 16), (16, 32), (32, 32)), start=1):
+        layers[f"conv{i}"] = nn.Conv2d(inputs, outputs, 3, padding=1, bias=False)
+        layers |= {f"norm{i}": nn.BatchNorm2d(outputs), f"relu{i}": nn.ReLU()}
+        if i % 2 == 0:
+            layers |= {f"pool{i}": nn.MaxPool2d(2), f"dropout{i}": nn.Dropout(0.1)}
+    layers |= {"flatten": nn.Flatten(), "hidden": nn.Linear(32 * 2 * 2, 64, bias=False)}
+    layers |= {"norm5": nn.BatchNorm1d(64), "relu5": nn.ReLU(), "dropout5": nn.Dropout(0.2)}
+    layers["scores"] = nn.Linear(64, 10)
+    return nn.Sequential(OrderedDict(layers))
 
 
 def run(output: Path, *, epochs: int | None = None, seed: int = 0, threads: int | None = None) -> int:
@@ -63,31 +65,28 @@ def run(output: Path, *, epochs: int | None = None, seed: int = 0, threads: int 
         set_num_threads(threads)
     x, y = digits("train")
     held_x, held_y = digits("test")
-    print(f"normengine {__version__}, {get_num_threads()} threads, instruction set {cpu.choice().reason}\n")
-    print(
-        f"Data: UCI handwritten digits (E. Alpaydin, C. Kaynak; CC BY 4.0), {len(x)} images of 8x8 pixels to train on,"
-    )
-    print(f"{len(held_x)} held out\n")
-
+    _say(f"normengine {__version__}, {get_num_threads()} threads, instruction set {cpu.choice().reason}")
+    _say(f"Data: {len(x)} images of handwritten digits to train on, {len(held_x)} held out")
+    _say("(UCI Optical Recognition of Handwritten Digits, E. Alpaydin and C. Kaynak, CC BY 4.0)")
     trainer = train(x, y, held_x, held_y, epochs or EPOCHS, seed)
     outputs = trainer.predict(held_x)
-    print(f"\nTrained in {sum(trainer.history.seconds):.1f} s\n")
+    _say(f"\nTrained in {sum(trainer.history.seconds):.1f} s\n")
 
     report = onnx.export(trainer.model, model_path, input_shape=held_x.shape[1:])
-    print(f"{report}\n")
+    _say(f"{report}\n")
 
     rows = compare(model_path, trainer, outputs, held_x, held_y)
-    print(f"The {len(held_x)} held-out images as one batch\n")
-    print(comparison(rows, outputs))
-    print()
+    _say(f"The {len(held_x)} held-out images as one batch\n")
+    _say(comparison(rows, outputs))
+    _say()
 
     for line in draw(picture_path, trainer.history, outputs, held_x, held_y):
-        print(line)
-    print(f"{model_path}: {model_path.stat().st_size / 1024:.0f} KiB")
-    print(f"Done in {time.perf_counter() - begin:.1f} s")
+        _say(line)
+    _say(f"{model_path}: {model_path.stat().st_size / 1024:.0f} KiB")
+    _say(f"Done in {time.perf_counter() - begin:.1f} s")
     accuracy = rows[0].accuracy
     if accuracy < GOAL and epochs is None:
-        print(f"The accuracy of {accuracy:.2%} is below the {GOAL:.1%} that this training should reach")
+        _say(f"The accuracy of {accuracy:.2%} is below the {GOAL:.1%} that this training should reach")
         return 1
     return 0
 
@@ -114,7 +113,8 @@ def train(x: np.ndarray, y: np.ndarray, held_x: np.ndarray, held_y: np.ndarray, 
     """Train the network on the digits; everything random comes from ``seed``."""
     nn.random.manual_seed(seed)
     model = network()
-    print(f"Network: {len(list(model))} layers, {sum(p.numel() for p in model.parameters())} parameters\n")
+    weights = sum(p.numel() for p in model.parameters())
+    _say(f"Network: 4 convolutions, 2 linear layers, 5 batch norms, 3 dropouts; {weights:,} parameters\n")
     optimizer = optim.SGD(model.parameters(), lr=0.05, momentum=0.9, nesterov=True, weight_decay=2e-3)
     trainer = Trainer(model, optimizer, nn.CrossEntropyLoss(label_smoothing=0.1), seed=seed)
     batches = DataLoader((x, y), batch_size=32, shuffle=True, seed=seed, drop_last=True)
@@ -132,7 +132,7 @@ def compare(path: Path, trainer: Trainer, outputs: np.ndarray, x: np.ndarray, y:
     try:
         import onnxruntime
     except ModuleNotFoundError:
-        print("ONNX Runtime is not installed, so that the file is run in InferenceSession alone\n")
+        _say("ONNX Runtime is not installed, so that the file is run in InferenceSession alone\n")
     else:
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = get_num_threads()

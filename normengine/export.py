@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from . import __version__
+from .files import write_atomically
 from .graph import Graph, Spec
 from .nn import Module
 from .nn.trace import trace
@@ -24,7 +25,6 @@ from .passes.fold_batchnorm import Folding, labels
 from .passes.fold_batchnorm import fold_batchnorm as fold
 from .session import InferenceSession
 from .table import table
-from .train.checkpoint import write_atomically
 
 INPUT, OUTPUT, BATCH = "x", "y", "N"
 _TRIED_BATCHES = (1, 3)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from io import BytesIO
 from pathlib import Path
 
 import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
+from .files import write_atomically
 from .train import History
 
 _ROWS, _COLUMNS = 3, 12
@@ -46,4 +48,6 @@ def draw_digits(path: Path, history: History, scores: np.ndarray, images: np.nda
     for axes in bottom.axes:
         axes.set(xticks=[], yticks=[])
         axes.spines[:].set_color("#cccccc")
-    figure.savefig(path, dpi=130)
+    content = BytesIO()
+    figure.savefig(content, dpi=130)
+    write_atomically(path, content.getvalue())

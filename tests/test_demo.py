@@ -1,7 +1,9 @@
 """The demo from end to end, short, in an empty folder; and what stops it before it trains."""
 
+import io
 import re
 import sys
+from contextlib import redirect_stdout
 
 import numpy as np
 import pytest
@@ -15,19 +17,18 @@ from normengine.data import digits
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory):
     folder = tmp_path_factory.mktemp("demo") / "made"
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(demo, "_MEASURED_SECONDS", 0)
-        lines: list[str] = []
-        patch.setattr("builtins.print", lambda *words, **_: lines.append(" ".join(map(str, words))))
+    text = io.StringIO()
+    with pytest.MonkeyPatch.context() as patch, redirect_stdout(text):
+        patch.setattr(demo, "_MEASURED_SECONDS", 1e-6)
         code = main(["demo", "--output", str(folder), "--epochs", "3", "--seed", "1"])
-    return folder, code, "\n".join(lines)
+    return folder, code, text.getvalue()
 
 
 def test_ends_well(finished):
     folder, code, text = finished
     assert code == 0
     assert sorted(path.name for path in folder.iterdir()) == ["digits.onnx", "digits.png"]
-    assert "UCI handwritten digits" in text and "CC BY 4.0" in text
+    assert "UCI Optical Recognition of Handwritten Digits" in text and "CC BY 4.0" in text
 
 
 def test_file_recognizes_held_out_digits(finished):
@@ -44,7 +45,8 @@ def test_batch_norms_are_folded(finished):
     nodes = [node.op_type for node in onnx.load(folder / "digits.onnx").graph.node]
     assert "BatchNormalization" not in nodes
     assert nodes.count("Conv") == 4
-    assert "fold" in text
+    assert "5 of 5 batch normalizations folded" in text
+    assert re.search(r"norm5 +folded into hidden", text)
 
 
 def test_comparison_in_numbers(finished):

@@ -56,7 +56,7 @@ def test_links_lead_to_files(page):
 def test_commands_and_files_in_the_text_exist():
     text = "".join(page.read_text(encoding="utf-8") for page in PAGES)
     choices = next(a.choices for a in cli._parser()._actions if a.dest == "command")
-    for command in set(re.findall(r"normengine (\w+)", "".join(re.findall(r"`([^`\n]+)`", text)))):
+    for command in set(re.findall(r"normengine (\w+)", "\n".join(re.findall(r"`([^`\n]+)`", text)))):
         assert command in choices
     for name in set(re.findall(r"`((?:normengine|tests|tools|docs)/[\w/.]+)`", text)):
         assert (ROOT / name).exists(), name

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from ..files import write_atomically
 from ..nn import Module
 
 
@@ -62,22 +63,3 @@ def read_safetensors(path: str | os.PathLike[str]) -> dict[str, Any]:
         raise ValueError(
             f"{path}: holds an array of a type that NumPy does not have ({error}); save it as float32"
         ) from error
-
-
-def write_atomically(path: str | os.PathLike[str], content: bytes) -> None:
-    """Write ``content`` to ``path``: all of it, or nothing and an error, whatever was there before staying."""
-    path = Path(path)
-    if path.is_dir():
-        raise IsADirectoryError(f"{path}: is a folder; give the name of a file")
-    if not path.parent.is_dir():
-        raise FileNotFoundError(f"{path}: the folder {path.parent} does not exist")
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with temporary.open("wb") as stream:
-            stream.write(content)
-            stream.flush()
-            os.fsync(stream.fileno())
-        os.replace(temporary, path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
