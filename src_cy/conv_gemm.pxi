@@ -1,18 +1,5 @@
 # Convolution and its input gradient as implicit matrix products: rows are the channels that are made, columns are
-# pixels of a grid, and the reduction runs over (tap row, tap column, channel read).
-
-from libc.stdint cimport int32_t, int64_t
-
-cdef extern from "product.h" nogil:
-    const int SIMD_WIDTH
-    const int TILE_ROWS
-    const int TILE_COLS
-    const int PANEL_PIXELS
-    const int PANEL_PITCH
-    void product_packed(int64_t rows, int64_t vectors, int64_t depth, const float* a, const float* b, float* out,
-                        int64_t out_pitch, const float* bias, int64_t accumulate)
-    void product_rows(int64_t rows, int64_t depth, const float* a, const float* b, float* out, int64_t out_pitch,
-                      int64_t accumulate)
+# pixels of a grid, and the reduction runs over (channel read, tap row, tap column).
 
 cdef extern from "pixels.h" nogil:
     ctypedef struct axis_taps:
@@ -36,49 +23,6 @@ cdef struct Numbers:
     int64_t extra[4]
 
 
-cdef struct Strips:
-    # Rows in nearly equal parts: tiles first..end of those that a task does, each of ``size`` rows and the first
-    # ``larger`` of one more.
-    int64_t first, end, size, larger
-
-
-cdef inline float* array(const int64_t* args, int64_t slot) noexcept nogil:
-    return <float*> args[slot]
-
-
-cdef inline float* workspace(const int64_t* args, int64_t slot, int64_t thread) noexcept nogil:
-    # ``slot`` is that of ``workspace``; its stride follows.
-    return <float*> (args[slot] + thread * args[slot + 1])
-
-
-cdef inline int64_t ceil_div(int64_t a, int64_t b) noexcept nogil:
-    return (a + b - 1) // b
-
-
-cdef inline int64_t least(int64_t a, int64_t b) noexcept nogil:
-    return a if a < b else b
-
-
-cdef inline int64_t most(int64_t a, int64_t b) noexcept nogil:
-    return a if a > b else b
-
-
-cdef inline int64_t share(int64_t total, int64_t parts, int64_t part) noexcept nogil:
-    # Where the given one of ``parts`` nearly equal parts of 0..total starts.
-    return total * part // parts
-
-
-cdef inline Strips strips(int64_t rows) noexcept nogil:
-    cdef Strips s
-    s.first, s.end = 0, ceil_div(rows, TILE_ROWS)
-    s.size, s.larger = rows // s.end, rows % s.end
-    return s
-
-
-cdef inline int64_t strip_start(const Strips* s, int64_t tile) noexcept nogil:
-    return tile * s.size + least(tile, s.larger)
-
-
 cdef axis_taps forward_taps(int64_t kernel, int64_t pad, int64_t dilation) noexcept nogil:
     cdef axis_taps t
     t.count, t.first, t.tap_step, t.shift, t.shift_step = kernel, 0, 1, -pad, dilation
@@ -89,7 +33,7 @@ cdef axis_taps phase_taps(int64_t kernel, int64_t stride, int64_t pad, int64_t d
     # Input position i * stride + phase takes output position (i * stride + phase + pad - k * dilation) / stride from
     # every tap k for which that is whole.
     cdef axis_taps t
-    cdef int64_t a = stride, b = dilation, r
+    cdef int64_t a = stride, b = dilation
     while b:
         a, b = b, a % b
     t.tap_step = stride // a

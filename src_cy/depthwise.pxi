@@ -13,10 +13,6 @@ cdef extern from "rows.h" nogil:
                         int64_t row_step, int64_t rows, int64_t vectors, double* total)
 
 
-cdef inline int64_t floor_div(int64_t a, int64_t b) noexcept nogil:
-    return a // b if a >= 0 else -((b - 1 - a) // b)
-
-
 cdef inline int64_t whole_vectors(int64_t count) noexcept nogil:
     return ceil_div(count, SIMD_WIDTH) * SIMD_WIDTH
 

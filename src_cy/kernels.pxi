@@ -1,5 +1,6 @@
 # Every kernel of one instruction set, and where its module says what it has.
 
+include "arguments.pxi"
 include "conv_gemm.pxi"
 include "conv_weight_grad.pxi"
 include "depthwise.pxi"

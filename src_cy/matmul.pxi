@@ -57,7 +57,10 @@ cdef void multiply_rows(const Product* p, const float* a, bint transposed, const
                 out = y + first * p.n + offset
                 for r in range(count):
                     for j in range(vectors * SIMD_WIDTH):
-                        buffer[r * TILE_COLS + j] = start[j] if depth_first == 0 else (out[r * p.n + j] if j < cols else 0)
+                        buffer[r * TILE_COLS + j] = start[j]
+                    if depth_first > 0:
+                        for j in range(cols):
+                            buffer[r * TILE_COLS + j] = out[r * p.n + j]
                 product_packed(count, vectors, depth_end - depth_first,
                                packed + (tile - tile_first) * depth_block * TILE_ROWS,
                                panels + (panel * p.k + depth_first) * TILE_COLS, buffer, TILE_COLS, NULL, 1)

@@ -1,9 +1,6 @@
 # Sums and statistics of channels. What a task adds up in float32 is short; everything longer is added in float64, in
 # an order that the problem alone decides.
 
-from libc.math cimport sqrt
-from libc.string cimport memcpy, memset
-
 cdef extern from "rows.h" nogil:
     double row_sum(const float* x, int64_t count)
     void row_moments(const float* x, int64_t count, float shift, double* sums)

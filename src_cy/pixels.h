@@ -4,8 +4,8 @@
 
 #include "simd.h"
 
-/* The taps of one axis that reach a grid of pixels: pixel i reads position i * step + shift + t * shift_step for t < count,
- * through tap first + t * tap_step of the kernel. */
+/* The taps of one axis that reach a grid of pixels: pixel i reads position i * step + shift + t * shift_step for
+ * t < count, through tap first + t * tap_step of the kernel. */
 typedef struct {
     int64_t count, first, tap_step, shift, shift_step;
 } axis_taps;
@@ -18,8 +18,9 @@ typedef struct {
     int64_t out_area, out_w, out_row, out_col, out_step_h, out_step_w;
 } grid;
 
-/* The input plane as the lanes of one vector of pixels see it through each tap: mask says which lanes lie inside, at where in
- * the plane (0 for those outside). Where neighbouring lanes lie step apart in memory, start is where lane 0 lies. */
+/* The input plane as the lanes of one vector of pixels see it through each tap: mask says which lanes lie inside, at
+ * where in the plane (0 for those outside). Where neighbouring lanes lie step apart in memory, start is where lane 0
+ * lies; step 0 says that they do not. */
 typedef struct {
     int64_t step, start;
 } pixels;
@@ -73,7 +74,8 @@ INLINE vec gather_lanes(const float *plane, ivec at)
 }
 
 /* All taps of one channel: to[t * pitch + lane]; from is where lane 0 lies with no shift. */
-INLINE void gather_channel(const int step, const tap_lanes *lanes, const grid *g, const float *from, float *to, int64_t pitch)
+INLINE void gather_channel(const int step, const tap_lanes *lanes, const grid *g, const float *from, float *to,
+                           int64_t pitch)
 {
     const int64_t rows = g->rows.count, cols = g->cols.count;
     const int64_t row_step = g->rows.shift_step * g->in_w, col_step = g->cols.shift_step;
@@ -85,14 +87,15 @@ INLINE void gather_channel(const int step, const tap_lanes *lanes, const grid *g
     }
 }
 
-/* The rows first..end of the im2col matrix, which go over (channel, tap row, tap column), for the pixels: values of the input,
- * zero outside the plane, to[(row - first) * pitch + lane]. x is the whole array of size elements, of which nothing else is
- * read; channel 0 starts at element plane. */
-static void pixels_gather(const pixels *p, const grid *g, float *to, int64_t pitch, int64_t first, int64_t end, const float *x,
-                          int64_t size, int64_t plane)
+/* The rows first..end of the im2col matrix, which go over (channel, tap row, tap column), for the pixels: values of the
+ * input, zero outside the plane, to[(row - first) * pitch + lane]. x is the whole array of size elements, of which
+ * nothing beyond is read; channel 0 starts at element plane. */
+static void pixels_gather(const pixels *p, const grid *g, float *to, int64_t pitch, int64_t first, int64_t end,
+                          const float *x, int64_t size, int64_t plane)
 {
     const int64_t taps = g->rows.count * g->cols.count, area = g->in_h * g->in_w;
-    const int64_t row_reach = (g->rows.count - 1) * g->rows.shift_step, col_reach = (g->cols.count - 1) * g->cols.shift_step;
+    const int64_t row_reach = (g->rows.count - 1) * g->rows.shift_step;
+    const int64_t col_reach = (g->cols.count - 1) * g->cols.shift_step;
     const int64_t near = g->rows.shift * g->in_w + g->cols.shift, far = near + row_reach * g->in_w + col_reach;
     const int64_t lowest = p->start + (near < far ? near : far);
     const int64_t highest = p->start + (near < far ? far : near) + p->step * SIMD_WIDTH;
@@ -107,7 +110,8 @@ static void pixels_gather(const pixels *p, const grid *g, float *to, int64_t pit
             to += taps * pitch;
             k += taps;
         } else {
-            for (; t < taps && k < end; t++, k++, to += pitch) store(to, keep(gather_lanes(from, lanes[t].at), lanes[t].mask));
+            for (; t < taps && k < end; t++, k++, to += pitch)
+                store(to, keep(gather_lanes(from, lanes[t].at), lanes[t].mask));
         }
     }
 }

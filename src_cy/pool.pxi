@@ -1,7 +1,5 @@
 # Pooling; a task makes one plane. NaN in a window is the window's maximum.
 
-from libc.math cimport INFINITY
-
 cdef extern from "rows.h" nogil:
     void row_max(float* y, const float* x, int64_t step, int64_t count, int64_t after)
     void row_argmax(float* y, int32_t* at, int32_t first, const float* x, int64_t step, int64_t count, int64_t after)

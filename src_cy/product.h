@@ -9,10 +9,11 @@
 #define PANEL_PIXELS 256
 #define PANEL_PITCH (PANEL_PIXELS + 16)
 
-/* out[r][j] = start + sum over k < depth of a[r * a_row + k * a_step] * b[k * TILE_COLS + j], for r < rows and j in the given
- * number of vectors; start is out[r][j] itself where accumulate is set, else bias[r], else (bias NULL) 0. */
+/* out[r][j] = start + sum over k < depth of a[r * a_row + k * a_step] * b[k * TILE_COLS + j], for r < rows and j in the
+ * given number of vectors; start is out[r][j] itself where accumulate is set, else bias[r], else (bias NULL) 0. */
 INLINE void product(const int rows, const int vectors, const int64_t a_row, const int64_t a_step, int64_t depth,
-                    const float *a, const float *b, float *out, int64_t out_pitch, const float *bias, int64_t accumulate)
+                    const float *a, const float *b, float *out, int64_t out_pitch, const float *bias,
+                    int64_t accumulate)
 {
     vec sum[TILE_ROWS][2];
     UNROLL for (int r = 0; r < rows; r++)

@@ -7,8 +7,8 @@
 #define DEPTHWISE_ROWS 8
 #define DEPTHWISE_TAPS 8
 
-/* to[i] = from[i * step] for i in first..end of 0..pitch, zero elsewhere; pitch is a whole number of vectors. No element
- * before from[-before] or from from[after] on is read. */
+/* to[i] = from[i * step] for i in first..end of 0..pitch, zero elsewhere; pitch is a whole number of vectors.
+ * Nothing is read before from[-before] or from from[after] on. */
 INLINE void spaced_copy(const int64_t step, float *to, int64_t pitch, const float *from, int64_t first, int64_t end,
                         int64_t before, int64_t after)
 {
@@ -27,15 +27,16 @@ INLINE void spaced_copy(const int64_t step, float *to, int64_t pitch, const floa
     }
 }
 
-/* A band of rows of one plane with what lies around it: to[row][phase][i] = plane[row_first + row][col_first + i * phases +
- * phase], zero outside the plane; pitch is a whole number of vectors. x is the whole array of size elements, of which
- * nothing else is read; the plane (h, w) starts at element plane. */
+/* A band of rows of one plane with what lies around it: to[row][phase][i] =
+ * plane[row_first + row][col_first + i * phases + phase], zero outside the plane; pitch is a whole number of vectors.
+ * x is the whole array of size elements, beyond which nothing is read; the plane (h, w) starts at element plane. */
 static void band_copy(float *to, const float *x, int64_t size, int64_t plane, int64_t h, int64_t w, int64_t row_first,
                       int64_t rows, int64_t col_first, int64_t phases, int64_t pitch)
 {
     for (int64_t phase = 0; phase < phases; phase++) {
         const int64_t col = col_first + phase;
-        const int64_t first = col < 0 ? (-col + phases - 1) / phases : 0, end = col < w ? (w - 1 - col) / phases + 1 : 0;
+        const int64_t first = col < 0 ? (-col + phases - 1) / phases : 0;
+        const int64_t end = col < w ? (w - 1 - col) / phases + 1 : 0;
         for (int64_t row = 0; row < rows; row++) {
             const int64_t inside = row_first + row >= 0 && row_first + row < h;
             const int64_t at = plane + (row_first + row) * w + col;
@@ -158,14 +159,18 @@ static void row_products(const float *dy, const float *x, int64_t count, float s
 }
 
 /* x[i * step] for a vector of i, where no element from x[after] on may be read. */
-INLINE int can_load_spaced(int64_t i, int64_t step, int64_t after) { return step <= 2 && (i + SIMD_WIDTH) * step <= after; }
+INLINE int can_load_spaced(int64_t i, int64_t step, int64_t after)
+{
+    return step <= 2 && (i + SIMD_WIDTH) * step <= after;
+}
+
 INLINE vec load_spaced(const float *x, int64_t i, int64_t step)
 {
     return step == 1 ? load(x + i) : EVEN(load(x + 2 * i), load(x + 2 * i + SIMD_WIDTH));
 }
 
-/* Where the vector starts that comes after the one at i: the last one of count ends at count, and so may overlap the one
- * before it; count where nothing is left or a vector is too long. */
+/* Where the vector starts that comes after the one at i: the last of count ends at count, and so may overlap the one
+ * before it; count where nothing is left. */
 INLINE int64_t next_vector(int64_t i, int64_t count)
 {
     if (i + 2 * SIMD_WIDTH <= count) return i + SIMD_WIDTH;

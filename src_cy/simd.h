@@ -1,7 +1,7 @@
 /* Vectors of float as wide as the instruction set that this file is compiled for, and what the kernels do with them.
  *
- * The GCC and Clang vector extensions are the only means: no intrinsics, so that one source serves every CPU. A pointer to
- * float may have any alignment of a float. Functions that take a count touch no element beyond it. */
+ * The GCC and Clang vector extensions are the only means: no intrinsics, so that one source serves every CPU. A pointer
+ * to float may have any alignment of a float. Functions that take a count touch no element beyond it. */
 #ifndef NORMENGINE_SIMD_H
 #define NORMENGINE_SIMD_H
 
@@ -89,8 +89,8 @@ INLINE float sum_lanes(vec v)
 #define ZIP_HIGH(a, b) SHUFFLE(a, b, 2, 6, 3, 7)
 #endif
 
-/* to[c * to_pitch + r] = from[r * from_pitch + c] for a square block of SIMD_WIDTH: each round of zips turns one bit of the
- * column index into one of the row index. */
+/* to[c * to_pitch + r] = from[r * from_pitch + c] for a square block of SIMD_WIDTH: each round of zips turns one bit of
+ * the column index into one of the row index. */
 INLINE void transpose_square(float *to, int64_t to_pitch, const float *from, int64_t from_pitch)
 {
     vec v[SIMD_WIDTH], z[SIMD_WIDTH];
@@ -106,7 +106,8 @@ INLINE void transpose_square(float *to, int64_t to_pitch, const float *from, int
 }
 
 /* to[c * to_pitch + r] = from[r * from_pitch + c], and zeros for r from rows up to width. */
-static void transpose(float *to, int64_t to_pitch, int64_t width, const float *from, int64_t from_pitch, int64_t rows, int64_t cols)
+static void transpose(float *to, int64_t to_pitch, int64_t width, const float *from, int64_t from_pitch, int64_t rows,
+                      int64_t cols)
 {
     for (int64_t r = 0; r < width; r += SIMD_WIDTH) {
         int64_t c = 0;
