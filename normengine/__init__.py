@@ -70,10 +70,10 @@ if TYPE_CHECKING:  # for type checkers and editors; the table below serves progr
         unsqueeze,
     )
     from .nn.random import manual_seed
+    from .nn.tensor import Tensor
     from .nn.trace import no_grad
     from .runtime.threads import get_num_threads, set_num_threads
     from .session import InferenceSession
-    from .tensor import Tensor
     from .train import TrainStep
     from .train.checkpoint import load, save
     from .train.trainer import Trainer
@@ -94,7 +94,7 @@ _HOMES = {
     "normengine.nn.trace": ("no_grad",),
     "normengine.runtime.threads": ("get_num_threads", "set_num_threads"),
     "normengine.session": ("InferenceSession",),
-    "normengine.tensor": ("Tensor",),
+    "normengine.nn.tensor": ("Tensor",),
     "normengine.train": ("TrainStep",),
     "normengine.train.checkpoint": ("load", "save"),
     "normengine.train.trainer": ("Trainer",),

@@ -8,7 +8,7 @@ from typing import Any
 from . import shapes
 from .nn.eager import function
 from .nn.functional.activation import lift
-from .tensor import Tensor
+from .nn.tensor import Tensor
 
 
 @function

@@ -7,11 +7,11 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from ..tensor import Tensor
 from . import eager
 from .context import current
 from .parameter import Parameter
 from .state_dict import IncompatibleKeys, entries, load
+from .tensor import Tensor
 
 M = TypeVar("M", bound="Module")
 

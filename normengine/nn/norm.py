@@ -6,11 +6,11 @@ from typing import Any
 
 import numpy as np
 
-from ..tensor import Tensor
 from . import functional as F
 from .context import current
 from .module import Module, check_placement
 from .parameter import Parameter
+from .tensor import Tensor
 
 
 class BatchNorm(Module):

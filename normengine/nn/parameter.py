@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..operators import Operators
 from ..shapes import numbers
-from ..tensor import Tensor
 from . import random
 from .context import current
+from .operators import Operators
+from .tensor import Tensor
 
 _PYTHON = {
     "add": operator.add,

@@ -11,9 +11,9 @@ import numpy as np
 
 from ..graph import Spec, Value
 from ..ops import Builder, OperatorError
-from ..tensor import Tensor
 from .context import _current, current
 from .parameter import Parameter
+from .tensor import Tensor
 
 if TYPE_CHECKING:
     from .module import Module

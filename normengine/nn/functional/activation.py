@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from ...tensor import Tensor
 from ..context import current
 from ..eager import function
+from ..tensor import Tensor
 
 
 def lift(x: Any) -> Tensor:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from ... import shapes
-from ...tensor import Tensor
 from ..eager import function
+from ..tensor import Tensor
 from .activation import lift
 
 

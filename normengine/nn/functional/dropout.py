@@ -9,8 +9,8 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from ...tensor import Tensor
 from ..eager import function
+from ..tensor import Tensor
 from .activation import lift, settle
 
 

@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from ...tensor import Tensor
 from ..eager import function
+from ..tensor import Tensor
 from .activation import lift
 
 

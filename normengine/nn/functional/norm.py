@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from ...tensor import Tensor
 from .. import eager
 from ..context import current
+from ..tensor import Tensor
 from .activation import lift
 
 

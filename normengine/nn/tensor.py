@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import numpy as np
 
-from . import shapes
-from .graph import Value
+from .. import shapes
+from ..graph import Value
 from .operators import Operators
 
 if TYPE_CHECKING:
-    from .nn.trace import Tracer
+    from .trace import Tracer
 
 _NO_VALUES = (
     "a traced tensor has no values: {} cannot work in forward(); decide by shapes and settings, or compute with "
