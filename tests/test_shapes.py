@@ -12,8 +12,8 @@ ARRAY = np.arange(2 * 6 * 5).reshape(2, 6, 5)
 
 @pytest.mark.parametrize(
     "index",
-    [0, -1, slice(None), slice(1, 4), slice(-3, None, 2), (0, 1), (..., -1), (None, 1), (slice(None), None, 2, ..., None),
-     (slice(None), slice(0, 99, 4)), np.int64(1), (), ...],
+    [0, -1, slice(None), slice(1, 4), slice(-3, None, 2), (0, 1), (..., -1), (None, 1),
+     (slice(None), None, 2, ..., None), (slice(None), slice(0, 99, 4)), np.int64(1), (), ...],
 )  # fmt: skip
 def test_select_is_numpys_basic_indexing(index: object) -> None:
     chosen = shapes.select(index, ARRAY.shape)

@@ -83,6 +83,6 @@ def test_errors() -> None:
     with pytest.raises(TypeError, match="data must be numbers, got an array of <U1"):
         nn.Parameter(["a"])
     with pytest.raises(AttributeError, match="_private"):
-        nn.Parameter([1.0])._private
+        print(nn.Parameter([1.0])._private)
     with pytest.raises(AttributeError, match="nothing"):
-        nn.Parameter([1.0]).nothing
+        print(nn.Parameter([1.0]).nothing)

@@ -13,7 +13,8 @@ from normengine.nn import functional, init
 
 _POOL = "kernel_size, stride=None, padding=0"
 _NORM = (
-    "num_features, eps=1e-05, momentum=0.1, affine=True, track_running_stats=True, device=None, dtype=None, *, bias=True"
+    "num_features, eps=1e-05, momentum=0.1, affine=True, track_running_stats=True, "
+    "device=None, dtype=None, *, bias=True"
 )
 _OLD = "size_average=None, reduce=None"
 _CLASSES = "weight=None, size_average=None, ignore_index=-100, reduce=None, reduction='mean'"

@@ -151,7 +151,9 @@ def test_what_no_module_registered_takes_part_too() -> None:
 
     found = traced(Model(), (3, 2))
     assert len(found.parameters) == 5
-    assert {id(p) for p in found.parameters.values()} == {id(p) for p in (*hidden.parameters(), *norm.parameters(), free)}
+    assert {id(p) for p in found.parameters.values()} == {
+        id(p) for p in (*hidden.parameters(), *norm.parameters(), free)
+    }
     assert len(found.buffers) == 3
 
 
@@ -213,7 +215,7 @@ def test_gradients_stop_where_they_are_told_to() -> None:
 
 def test_dropouts_count_themselves() -> None:
     model = nn.Sequential(nn.Dropout(0.5), nn.Dropout(0.0), nn.Dropout2d(0.5), nn.GaussianDropout(0.5))
-    nodes = [n for n in graph_of(traced(model, (2, 3, 4, 4))).nodes]
+    nodes = list(graph_of(traced(model, (2, 3, 4, 4))).nodes)
     assert [n.attrs["layer"] for n in nodes] == [0, 1, 2]
     assert [n.attrs["per_channel"] for n in nodes] == [False, True, False]
 
@@ -253,9 +255,7 @@ def test_integer_images_are_refused_with_the_fix() -> None:
 
 def test_updates_go_to_buffers_only() -> None:
     with pytest.raises(OperatorError, match="only a buffer that was registered with register_buffer can be updated"):
-        trace(
-            lambda x: F.batch_norm(x, x.mean(0), x.mean(0), training=True), [("x", Spec((4, 2)))], []
-        )
+        trace(lambda x: F.batch_norm(x, x.mean(0), x.mean(0), training=True), [("x", Spec((4, 2)))], [])
     module = nn.Module()
     module.register_buffer("seen", np.zeros(2))
     module.register_buffer("empty", None)
