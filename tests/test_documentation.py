@@ -62,3 +62,10 @@ def test_commands_and_files_in_the_text_exist():
         assert (ROOT / name).exists(), name
     for name in set(re.findall(r"`((?:ops|passes|plan|runtime|nn|kernels|train)/\w+\.py)`", text)):
         assert (ROOT / "normengine" / name).exists(), name
+
+
+def test_environment_variables_are_the_documented_ones():
+    variable = re.compile(r"\bNORMENGINE_[A-Z_]*[A-Z]\b")
+    sources = [ROOT / "setup.py", *(ROOT / "normengine").rglob("*.py")]
+    used = {name for path in sources for name in variable.findall(path.read_text(encoding="utf-8"))}
+    assert used == set(variable.findall((ROOT / "docs" / "kernels.md").read_text(encoding="utf-8")))
