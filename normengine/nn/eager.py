@@ -26,7 +26,7 @@ P = ParamSpec("P")
 def _programs() -> ProgramCache:
     from ..runtime.cache import ProgramCache
 
-    return ProgramCache(size=64)
+    return ProgramCache(size=16)
 
 
 def function(body: Callable[P, Any]) -> Callable[P, Any]:

@@ -32,3 +32,11 @@ def references(monkeypatch: pytest.MonkeyPatch) -> None:
     """Direct calls run on float64 references instead of compiled programs."""
     programs = ReferencePrograms()
     monkeypatch.setattr(eager, "_programs", lambda: programs)
+
+
+@pytest.fixture(params=["references", "programs"])
+def either(request: pytest.FixtureRequest) -> str:
+    """Direct calls run on references in one test, on compiled programs in the next."""
+    if request.param == "references":
+        request.getfixturevalue("references")
+    return str(request.param)

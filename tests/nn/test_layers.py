@@ -40,7 +40,7 @@ def stored() -> Mapping[str, np.ndarray]:
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_outputs_and_buffers_are_pytorchs(name: str, stored: Mapping[str, np.ndarray], references: None) -> None:
+def test_outputs_and_buffers_are_pytorchs(name: str, stored: Mapping[str, np.ndarray], either: str) -> None:
     build, shape = CASES[name]
     layer, x = build(nn), stored[f"x{len(shape)}"]
     layer.load_state_dict({k[len(name) + 8 :]: v for k, v in stored.items() if k.startswith(f"{name}/before/")}, False)
