@@ -9,26 +9,38 @@
 #define PANEL_PIXELS 256
 #define PANEL_PITCH (PANEL_PIXELS + 16)
 
+/* Sums are taken in runs of this many terms, then over the runs: rounding errors grow with the run and the number of runs
+ * instead of with the whole depth (Higham, The accuracy of floating point summation, 1993). */
+#define RUN 32
+
 /* out[r][j] = start + sum over k < depth of a[r * a_row + k * a_step] * b[k * TILE_COLS + j], for r < rows and j in the
  * given number of vectors; start is out[r][j] itself where accumulate is set, else bias[r], else (bias NULL) 0. */
 INLINE void product(const int rows, const int vectors, const int64_t a_row, const int64_t a_step, int64_t depth,
                     const float *a, const float *b, float *out, int64_t out_pitch, const float *bias,
                     int64_t accumulate)
 {
-    vec sum[TILE_ROWS][2];
+    vec total[TILE_ROWS][2];
     UNROLL for (int r = 0; r < rows; r++)
         UNROLL for (int j = 0; j < vectors; j++)
-            sum[r][j] = accumulate ? load(out + r * out_pitch + j * SIMD_WIDTH) : splat(bias ? bias[r] : 0.0f);
-    for (int64_t k = 0; k < depth; k++) {
-        vec right[2];
-        UNROLL for (int j = 0; j < vectors; j++) right[j] = load(b + k * TILE_COLS + j * SIMD_WIDTH);
-        UNROLL for (int r = 0; r < rows; r++) {
-            float left = a[r * a_row + k * a_step];
-            UNROLL for (int j = 0; j < vectors; j++) sum[r][j] += right[j] * left;
+            total[r][j] = accumulate ? load(out + r * out_pitch + j * SIMD_WIDTH) : splat(bias ? bias[r] : 0.0f);
+    for (int64_t first = 0; first < depth; first += RUN) {
+        const int64_t end = first + RUN < depth ? first + RUN : depth;
+        vec sum[TILE_ROWS][2];
+        UNROLL for (int r = 0; r < rows; r++)
+            UNROLL for (int j = 0; j < vectors; j++) sum[r][j] = splat(0.0f);
+        for (int64_t k = first; k < end; k++) {
+            vec right[2];
+            UNROLL for (int j = 0; j < vectors; j++) right[j] = load(b + k * TILE_COLS + j * SIMD_WIDTH);
+            UNROLL for (int r = 0; r < rows; r++) {
+                float left = a[r * a_row + k * a_step];
+                UNROLL for (int j = 0; j < vectors; j++) sum[r][j] += right[j] * left;
+            }
         }
+        UNROLL for (int r = 0; r < rows; r++)
+            UNROLL for (int j = 0; j < vectors; j++) total[r][j] += sum[r][j];
     }
     UNROLL for (int r = 0; r < rows; r++)
-        UNROLL for (int j = 0; j < vectors; j++) store(out + r * out_pitch + j * SIMD_WIDTH, sum[r][j]);
+        UNROLL for (int j = 0; j < vectors; j++) store(out + r * out_pitch + j * SIMD_WIDTH, total[r][j]);
 }
 
 #define PRODUCT_CASE(R, A_ROW, A_STEP)                                                                              \
