@@ -104,8 +104,11 @@ class _Lowering:
         for node in self.graph.nodes:
             self._lower_node(node)
             if self.graph.outputs and self.graph.outputs[0] in node.outputs:
+                self._store_output(0)
                 self.guard = len(self.calls)
-        self._store_results()
+        for index in range(1 if self.guard else 0, len(self.graph.outputs)):
+            self._store_output(index)
+        self._store_updates()
 
     def _lower_node(self, node: Node) -> None:
         if node.op in VIEWS:
@@ -202,16 +205,18 @@ class _Lowering:
             self._kernel(Problem("reduce_sum", (shape,), (kept,), attrs), [source], [result], node.layer)
             source = Access.whole(result)
 
-    def _store_results(self) -> None:
-        """Copy outputs that are views or someone else's memory, then state that was not updated in place."""
-        for index, value in enumerate(self.graph.outputs):
-            access = self.access(value)
-            memory = self.home(access.base)
-            if memory.kind == "output" and memory.index == index and access.dense:
-                continue
+    def _store_output(self, index: int) -> None:
+        """Copy an output that is a view or lies in memory with another purpose."""
+        value = self.graph.outputs[index]
+        access = self.access(value)
+        memory = self.home(access.base)
+        if memory.kind != "output" or memory.index != index or not access.dense:
             result = Value(value.name, value.spec)
             self.memory[result] = Memory("output", value.spec.nbytes, index=index)
             self.copy(access, Access.whole(result), "")
+
+    def _store_updates(self) -> None:
+        """Copy state that was not updated in place."""
         copies = []
         for old, new in self.graph.updates:
             if new not in self.in_place:

@@ -97,6 +97,20 @@ def test_a_check_that_raises_leaves_state_alone():
     assert np.array_equal(state, np.arange(4) + 1)
 
 
+def test_the_check_sees_an_output_that_is_a_view():
+    b = Builder()
+    x = b.input("x", Spec((4, 3)))
+    s = b.state_value("s", Spec((4, 3)))
+    row = b.add("slice", b.add("add", x, s), starts=(2, 1), stops=(3, 2), steps=(1, 1))
+    loss = b.add("reshape", row, shape=())
+    b.update(s, b.add("mul", s, x))
+    seen = []
+    state = np.full((4, 3), 5, np.float32)
+    compile_graph(b.graph([loss])).run({"x": np.full((4, 3), 2, np.float32), "s": state}, seen.append)
+    assert seen == [7.0]
+    assert np.array_equal(state, np.full((4, 3), 10))
+
+
 def test_a_missing_or_wrong_feed_is_named():
     b = Builder()
     x = b.input("x", Spec((4,)))
