@@ -24,8 +24,8 @@ def random_shift(pixels: int) -> Augment:
     def shift(images: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         count, _, height, width = images.shape
         padded = np.pad(images, ((0, 0), (0, 0), (pixels, pixels), (pixels, pixels)))
-        windows = np.lib.stride_tricks.sliding_window_view(padded, (height, width), axis=(2, 3))
+        windows = np.lib.stride_tricks.sliding_window_view(padded, (1, 1, height, width))
         rows, columns = rng.integers(0, 2 * pixels + 1, (2, count))
-        return np.ascontiguousarray(windows[np.arange(count), :, rows, columns])
+        return np.ascontiguousarray(windows[np.arange(count), :, rows, columns, 0, 0])
 
     return shift

@@ -102,7 +102,7 @@ def dirac_(tensor: T, groups: int = 1) -> T:
     centre: tuple[int, ...] = tuple(k // 2 for k in tensor.shape[2:])
     for group in range(groups):
         for channel in range(min(per_group, tensor.shape[1])):
-            values[(group * per_group + channel, channel, *centre)] = 1.0
+            values[(group * per_group + channel, channel) + centre] = 1.0
     return _fill(tensor, values)
 
 

@@ -321,7 +321,7 @@ class Tensor(Operators):
     def _parts(self, extents: list[int], dim: int) -> tuple[Tensor, ...]:
         axis = shapes.axis_of(dim, self.ndim)
         before = (slice(None),) * axis
-        return tuple(self[(*before, slice(start, stop))] for start, stop in shapes.ranges(extents))
+        return tuple(self[before + (slice(start, stop),)] for start, stop in shapes.ranges(extents))
 
     def split(self, split_size: Any, dim: int = 0) -> tuple[Tensor, ...]:
         """Parts of ``split_size`` (the last may be smaller), or of the sizes in a list, along ``dim``."""

@@ -38,8 +38,8 @@ def _choices(x: np.ndarray, attrs: Attrs) -> tuple[np.ndarray, np.ndarray]:
     size = output_size(_image_size(x), attrs, kernel)
     padded = pad(x, attrs, kernel, size, 0.0)
     inside = pad(np.ones(x.shape[2:]), attrs, kernel, size, 0.0) > 0
-    best = np.full((*x.shape[:2], *size), -np.inf)
-    chosen = np.full(best.shape, -1)
+    best: np.ndarray = np.full((*x.shape[:2], *size), -np.inf)
+    chosen: np.ndarray = np.full(best.shape, -1)
     for row, column, index in taps(attrs, kernel, size):
         value = padded[index]
         better = inside[index] & ((chosen < 0) | (value > best) | np.isnan(value))

@@ -122,9 +122,9 @@ def span(call: Call) -> Arrays:
 
 @evaluates("Where")
 def where(call: Call) -> Arrays:
-    arrays = [call.array(i, "the input") for i in range(3)]
-    bounded(np.broadcast_shapes(*(a.shape for a in arrays)))
-    return [np.where(*arrays)]
+    condition, x, y = (call.array(i, "the input") for i in range(3))
+    bounded(np.broadcast_shapes(condition.shape, x.shape, y.shape))
+    return [np.where(condition, x, y)]
 
 
 def _divide(a: np.ndarray, b: np.ndarray) -> np.ndarray:
