@@ -175,6 +175,6 @@ def draw(path: Path, history: History, outputs: np.ndarray, x: np.ndarray, y: np
     except ModuleNotFoundError as error:
         if not (error.name or "").startswith("matplotlib"):
             raise
-        return [f'{path.name} is left out: matplotlib is not installed (pip install "normengine[plot]")']
+        return [f"{path.name} is left out: matplotlib is not installed (pip install matplotlib)"]
     draw_digits(path, history, outputs, x, y)
     return [f"{path}: curves and predictions"]

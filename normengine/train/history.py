@@ -72,13 +72,13 @@ class History:
             The ``matplotlib.figure.Figure``.
 
         Raises:
-            ModuleNotFoundError: matplotlib is not installed (``pip install "normengine[plot]"``).
+            ModuleNotFoundError: matplotlib is not installed (``pip install matplotlib``).
         """
         try:
             from matplotlib.figure import Figure
         except ModuleNotFoundError as error:
             raise ModuleNotFoundError(
-                'History.plot needs matplotlib; install it with pip install "normengine[plot]"', name=error.name
+                "History.plot needs matplotlib; install it with pip install matplotlib", name=error.name
             ) from error
         figure = Figure(figsize=(9, 3.4), layout="constrained")
         left, right = figure.subplots(1, 2)
