@@ -1,10 +1,13 @@
-"""A lower layer never imports a higher one, and importing the package loads no compiler and no protobuf code."""
+"""A lower layer never imports a higher one, packages do not import each other in a circle, and importing
+normengine loads no compiler and no protobuf code."""
 
 from __future__ import annotations
 
 import ast
+import re
 import subprocess
 import sys
+from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -22,14 +25,24 @@ MAY_IMPORT = {
 }
 """The layers below the top; whatever else is in the package may import everything."""
 
+DOORS = {Path("onnx/__init__.py"): {"export"}}
+"""Files that give users a name of a higher layer. They import it when a user asks for it, and nothing else does."""
+
 SOURCES = sorted(path.relative_to(PACKAGE) for path in PACKAGE.rglob("*.py"))
+PARTS = {path.parts[0].removesuffix(".py") for path in SOURCES if path.name != "__init__.py" or len(path.parts) > 1}
+"""Packages and modules directly in normengine."""
 
 
 def imported_modules(path: Path) -> set[str]:
-    """Full names of the modules that the source imports, at its top or anywhere within."""
+    """Full names of the modules that the source imports, at its top or anywhere within, or names in a string."""
     package = ("normengine", *path.parts[:-1])
+    return names_in(ast.parse((PACKAGE / path).read_text(encoding="utf-8")), package)
+
+
+def names_in(tree: ast.AST, package: tuple[str, ...]) -> set[str]:
+    """What :func:`imported_modules` says of a source, as a module of ``package`` reads it."""
     found: set[str] = set()
-    for node in ast.walk(ast.parse((PACKAGE / path).read_text(encoding="utf-8"))):
+    for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             found.update(alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
@@ -37,6 +50,12 @@ def imported_modules(path: Path) -> set[str]:
             base = ".".join((*start, *([node.module] if node.module else [])))
             found.add(base)
             found.update(f"{base}.{alias.name}" for alias in node.names)
+        elif isinstance(node, ast.Constant) and isinstance(node.value, str):
+            # What importlib is given: "normengine.nn", or "..nn" from within a package.
+            level = len(node.value) - len(node.value.lstrip("."))
+            name = ".".join((*package[: len(package) - level + 1], node.value[level:])) if level > 1 else node.value
+            if re.fullmatch(r"normengine(\.\w+)+", name):
+                found.add(name)
     return found
 
 
@@ -50,14 +69,54 @@ def test_every_layer_has_sources() -> None:
     assert set(MAY_IMPORT) <= {path.parts[0] for path in SOURCES}
 
 
+def parts_imported_by(path: Path) -> set[str]:
+    return {layer for module in imported_modules(path) if (layer := layer_of(module)) in PARTS}
+
+
 @pytest.mark.parametrize("path", SOURCES, ids=str)
 def test_imports_go_downward_only(path: Path) -> None:
     own = path.parts[0]
     if own not in MAY_IMPORT:
         return
-    layers = {layer_of(module) for module in imported_modules(path)} - {None, own}
-    # `from .. import x` names the package itself, layer "", and then x as well.
-    assert layers - {""} <= MAY_IMPORT[own], f"{path} may import only {sorted(MAY_IMPORT[own])}"
+    allowed = MAY_IMPORT[own] | DOORS.get(path, set())
+    assert parts_imported_by(path) - {own} <= allowed, f"{path} may import only {sorted(allowed)}"
+
+
+def test_packages_do_not_import_each_other_in_a_circle() -> None:
+    imports: dict[str, set[str]] = {part: set() for part in PARTS}
+    for path in SOURCES:
+        own = path.parts[0].removesuffix(".py")
+        if own in PARTS:
+            imports[own] |= parts_imported_by(path) - DOORS.get(path, set()) - {own}
+    TopologicalSorter(imports).prepare()  # raises CycleError
+
+
+@pytest.mark.parametrize("layer", MAY_IMPORT)
+def test_importing_a_layer_loads_no_higher_one(layer: str, tmp_path: Path) -> None:
+    script = (
+        "import importlib, pkgutil, sys\n"
+        f"package = importlib.import_module('normengine.{layer}')\n"
+        "for module in pkgutil.walk_packages(package.__path__, package.__name__ + '.'):\n"
+        "    importlib.import_module(module.name)\n"
+        "print(*sorted({name.split('.')[1] for name in sys.modules if name.startswith('normengine.')}))"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, cwd=tmp_path)
+    below = {part for part in done.stdout.split() if part in PARTS} - {layer}
+    assert below <= MAY_IMPORT[layer].union(*(MAY_IMPORT[other] for other in MAY_IMPORT[layer]))
+
+
+@pytest.mark.parametrize(
+    ("source", "found"),
+    [
+        ("from .. import nn", "normengine.nn"),
+        ("from ..nn.conv import Conv2d", "normengine.nn.conv"),
+        ("def f():\n    import normengine.nn", "normengine.nn"),
+        ("import_module('normengine.nn')", "normengine.nn"),
+        ("import_module('..nn', __package__)", "normengine.nn"),
+    ],
+)
+def test_every_way_to_import_is_seen(source: str, found: str) -> None:
+    assert found in names_in(ast.parse(source), ("normengine", "ops"))
 
 
 @pytest.mark.parametrize("path", SOURCES, ids=str)
