@@ -32,6 +32,8 @@ def main() -> int:
     arguments, rest = parser.parse_known_args()
     if sys.version_info < (3, 10):
         return fail(f"normengine needs Python 3.10 or later, this is {sys.version.split()[0]}: run it with a newer one")
+    if not may_be_made(arguments.venv):
+        return fail(f"{arguments.venv} is not empty and no virtual environment: give --venv another folder")
     python = environment(arguments.venv)
     if python is None:
         return fail(
@@ -46,6 +48,13 @@ def main() -> int:
     if arguments.command == "demo":
         return run([python, "-m", "normengine", "demo", *rest])
     return run([python, str(ROOT / "tools" / "check.py"), *rest])
+
+
+def may_be_made(folder: Path) -> bool:
+    """Whether ``folder`` can become a virtual environment, or is one, without a file of something else being lost."""
+    if not folder.exists():
+        return True
+    return folder.is_dir() and ((folder / "pyvenv.cfg").exists() or not any(folder.iterdir()))
 
 
 def environment(folder: Path) -> str | None:
