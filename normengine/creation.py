@@ -1,4 +1,7 @@
-"""Arrays made from scratch, under PyTorch's names: what ``torch.zeros`` and its kin are to ported code."""
+"""Arrays made from scratch, under PyTorch's names: what ``torch.zeros`` and its kin are to ported code.
+
+They are NumPy arrays with some of PyTorch's methods: :class:`~normengine.nn.array.Array`.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from .nn import random
+from .nn.array import Array
 from .nn.module import check_placement
 from .shapes import numbers
 
@@ -18,72 +22,72 @@ def _dtype(dtype: Any, device: Any, default: Any = np.float32) -> Any:
     return default if dtype is None else dtype
 
 
-def zeros(*size: Any, dtype: Any = None, device: Any = None) -> np.ndarray:
+def zeros(*size: Any, dtype: Any = None, device: Any = None) -> Array:
     """Zeros, float32 by default; the shape as ints or as one tuple."""
-    return np.zeros(numbers(size), _dtype(dtype, device))
+    return np.zeros(numbers(size), _dtype(dtype, device)).view(Array)
 
 
-def ones(*size: Any, dtype: Any = None, device: Any = None) -> np.ndarray:
+def ones(*size: Any, dtype: Any = None, device: Any = None) -> Array:
     """Ones, float32 by default."""
-    return np.ones(numbers(size), _dtype(dtype, device))
+    return np.ones(numbers(size), _dtype(dtype, device)).view(Array)
 
 
-def empty(*size: Any, dtype: Any = None, device: Any = None) -> np.ndarray:
+def empty(*size: Any, dtype: Any = None, device: Any = None) -> Array:
     """An array to be overwritten; it holds zeros."""
     return zeros(*size, dtype=dtype, device=device)
 
 
-def full(size: Any, fill_value: float, *, dtype: Any = None, device: Any = None) -> np.ndarray:
+def full(size: Any, fill_value: float, *, dtype: Any = None, device: Any = None) -> Array:
     """``fill_value`` everywhere, float32 by default."""
-    return np.full(numbers((size,)), fill_value, _dtype(dtype, device))
+    return np.full(numbers((size,)), fill_value, _dtype(dtype, device)).view(Array)
 
 
-def zeros_like(input: Any, *, dtype: Any = None, device: Any = None) -> np.ndarray:
+def zeros_like(input: Any, *, dtype: Any = None, device: Any = None) -> Array:
     """Zeros of the shape and dtype of an array, parameter or tensor."""
-    return np.zeros(input.shape, _dtype(dtype, device, input.dtype))
+    return np.zeros(input.shape, _dtype(dtype, device, input.dtype)).view(Array)
 
 
-def ones_like(input: Any, *, dtype: Any = None, device: Any = None) -> np.ndarray:
+def ones_like(input: Any, *, dtype: Any = None, device: Any = None) -> Array:
     """Ones of the shape and dtype of an array, parameter or tensor."""
-    return np.ones(input.shape, _dtype(dtype, device, input.dtype))
+    return np.ones(input.shape, _dtype(dtype, device, input.dtype)).view(Array)
 
 
-def tensor(data: Any, *, dtype: Any = None, device: Any = None) -> np.ndarray:
+def tensor(data: Any, *, dtype: Any = None, device: Any = None) -> Array:
     """A copy of ``data`` as an array: floating point becomes float32, integers int64."""
     array = np.array(data)
-    return array.astype(_dtype(dtype, device, _KINDS.get(array.dtype.kind, array.dtype)))
+    return array.astype(_dtype(dtype, device, _KINDS.get(array.dtype.kind, array.dtype))).view(Array)
 
 
-def from_numpy(array: np.ndarray) -> np.ndarray:
-    """``array`` itself."""
-    return array
+def from_numpy(array: np.ndarray) -> Array:
+    """``array`` as it is, sharing its memory."""
+    return array.view(Array)
 
 
-def arange(start: float, end: float | None = None, step: float = 1, *, dtype: Any = None, device: Any = None) -> Any:
+def arange(start: float, end: float | None = None, step: float = 1, *, dtype: Any = None, device: Any = None) -> Array:
     """``start``, ``start + step``, ... below ``end``: int64, or float32 where one of them is no integer."""
     first, last = (0, start) if end is None else (start, end)
     array = np.arange(first, last, step)
-    return array.astype(_dtype(dtype, device, _KINDS[array.dtype.kind]))
+    return array.astype(_dtype(dtype, device, _KINDS[array.dtype.kind])).view(Array)
 
 
-def linspace(start: float, end: float, steps: int, *, dtype: Any = None, device: Any = None) -> np.ndarray:
+def linspace(start: float, end: float, steps: int, *, dtype: Any = None, device: Any = None) -> Array:
     """``steps`` equally spaced numbers from ``start`` to ``end``, both included."""
-    return np.linspace(start, end, steps).astype(_dtype(dtype, device))
+    return np.linspace(start, end, steps).astype(_dtype(dtype, device)).view(Array)
 
 
-def randn(*size: Any, dtype: Any = None, device: Any = None) -> np.ndarray:
+def randn(*size: Any, dtype: Any = None, device: Any = None) -> Array:
     """Draws from N(0, 1), from the generator of ``manual_seed``."""
-    return random.generator().standard_normal(numbers(size)).astype(_dtype(dtype, device))
+    return random.generator().standard_normal(numbers(size)).astype(_dtype(dtype, device)).view(Array)
 
 
-def rand(*size: Any, dtype: Any = None, device: Any = None) -> np.ndarray:
+def rand(*size: Any, dtype: Any = None, device: Any = None) -> Array:
     """Draws from U(0, 1), from the generator of ``manual_seed``."""
-    return random.generator().random(numbers(size)).astype(_dtype(dtype, device))
+    return random.generator().random(numbers(size)).astype(_dtype(dtype, device)).view(Array)
 
 
-def randint(low: int, high: int | None = None, size: Any = None, *, device: Any = None) -> np.ndarray:
+def randint(low: int, high: int | None = None, size: Any = None, *, device: Any = None) -> Array:
     """Integers in ``low..high-1`` (``0..low-1`` for two arguments), int64: ``randint(10, (32,))``."""
     if size is None:
         low, high, size = 0, low, high
     check_placement(device)
-    return random.generator().integers(low, high, numbers((tuple(size),)))
+    return random.generator().integers(low, high, numbers((tuple(size),))).view(Array)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..shapes import numbers
-from . import random
+from .array import Array
 from .context import current
 from .operators import Operators
 from .tensor import Tensor
@@ -27,42 +27,6 @@ _UFUNCS = {
     np.true_divide: operator.truediv,
     np.matmul: operator.matmul,
 }
-
-
-class ParameterArray(np.ndarray):
-    """A NumPy array with those of PyTorch's in-place methods that initialization code calls on ``weight.data``."""
-
-    def zero_(self) -> ParameterArray:
-        return self.fill_(0.0)
-
-    def fill_(self, value: float) -> ParameterArray:
-        self[...] = value
-        return self
-
-    def copy_(self, source: Any) -> ParameterArray:
-        self[...] = np.asarray(source)
-        return self
-
-    def normal_(self, mean: float = 0.0, std: float = 1.0) -> ParameterArray:
-        return self.copy_(random.generator().normal(mean, std, self.shape))
-
-    def uniform_(self, a: float = 0.0, b: float = 1.0) -> ParameterArray:
-        return self.copy_(random.generator().uniform(a, b, self.shape))
-
-    def add_(self, other: Any) -> ParameterArray:
-        return self.copy_(self + other)
-
-    def sub_(self, other: Any) -> ParameterArray:
-        return self.copy_(self - other)
-
-    def mul_(self, other: Any) -> ParameterArray:
-        return self.copy_(self * other)
-
-    def div_(self, other: Any) -> ParameterArray:
-        return self.copy_(self / other)
-
-    def clamp_(self, min: float | None = None, max: float | None = None) -> ParameterArray:
-        return self.copy_(np.clip(self, min, max))
 
 
 if TYPE_CHECKING:
@@ -86,11 +50,11 @@ class Parameter(_Base):
         array = np.asarray(data)
         if array.dtype.kind not in "fiub":
             raise TypeError(f"Parameter: data must be numbers, got an array of {array.dtype}")
-        self._data = np.array(array, np.float32, order="C").view(ParameterArray)
+        self._data = np.array(array, np.float32, order="C").view(Array)
         self.requires_grad = bool(requires_grad)
 
     @property
-    def data(self) -> ParameterArray:
+    def data(self) -> Array:
         """The array itself; assigning copies into it where the shape is the same."""
         return self._data
 
@@ -100,7 +64,7 @@ class Parameter(_Base):
         if array.shape == self._data.shape:
             self._data[...] = array
         else:
-            self._data = np.array(array, np.float32, order="C").view(ParameterArray)
+            self._data = np.array(array, np.float32, order="C").view(Array)
 
     def __repr__(self) -> str:
         frozen = "" if self.requires_grad else ", requires_grad=False"
