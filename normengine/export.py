@@ -5,7 +5,6 @@ from __future__ import annotations
 import operator
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ from . import __version__
 from .files import write_atomically
 from .graph import Graph, Spec
 from .nn import Module
+from .nn.mode import kept_mode
 from .nn.trace import trace
 from .onnx.node import OnnxError
 from .onnx.reference import evaluate_file, evaluates_soon
@@ -90,7 +90,7 @@ def export(
 
     check_opset(opset)
     shape = _input_shape(input_shape)
-    with _eval_mode(model):
+    with kept_mode(model, training=False):
         at2, at3 = (_traced(model, (batch, *shape)) for batch in (2, 3))
         graph = merge_batches(at2, at3)
         foldings = _kept(graph)
@@ -117,18 +117,6 @@ def _input_shape(given: Sequence[int]) -> tuple[int, ...]:
     if not shape or min(shape) < 1:
         raise ValueError(f"input_shape must be the positive extents of one sample, such as (3, 32, 32), got {given!r}")
     return shape
-
-
-@contextmanager
-def _eval_mode(model: Module) -> Iterator[None]:
-    """All modules in eval mode, afterwards each in the mode that it had."""
-    modes = [(module, module.training) for module in model.modules()]
-    try:
-        model.eval()
-        yield
-    finally:
-        for module, mode in modes:
-            module.training = mode
 
 
 def _traced(model: Module, shape: tuple[int, ...]) -> Graph:

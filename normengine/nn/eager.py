@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any, ParamSpec
 
 import numpy as np
 
-from ..graph import Graph, Spec, Value
-from ..ops import evaluate
+from ..graph import Spec
 from . import random
 from .context import current
+from .labels import label_rules
 from .trace import Trace, trace
 
 if TYPE_CHECKING:
@@ -48,7 +47,7 @@ def as_array(array: np.ndarray, what: str) -> np.ndarray:
         raise ValueError(f"{what}: input must be float32, got {array.dtype}; convert with x.astype(np.float32)")
     if array.size == 0:
         raise ValueError(f"{what}: input of shape {array.shape} is an empty batch; give at least one sample")
-    return np.require(array, kinds[array.dtype.kind], "C")
+    return np.require(np.asarray(array), kinds[array.dtype.kind], "C")
 
 
 def run(
@@ -63,6 +62,7 @@ def run(
     Arrays that are buffers of ``modules`` change in place where the computation updates them.
     """
     feeds: dict[str, np.ndarray] = {}
+    dtypes: dict[str, str] = {}
 
     def take(argument: Any) -> Any:
         if isinstance(argument, (tuple, list)) and not hasattr(argument, "_fields"):
@@ -70,6 +70,7 @@ def run(
         if isinstance(argument, np.ndarray):
             name = f"input_{len(feeds)}"
             feeds[name] = as_array(argument, what)
+            dtypes[name] = str(argument.dtype)
             return _Placeholder(name)
         return argument
 
@@ -80,7 +81,7 @@ def run(
         positional, named = (_fill(part, by_name) for part in template)
         return body(*positional, **named)
 
-    traced = trace(call, [(name, Spec.of(array)) for name, array in feeds.items()], modules)
+    traced = trace(call, [(name, Spec.of(array)) for name, array in feeds.items()], modules, dtypes)
     return traced.structure(_results(traced, feeds, what))
 
 
@@ -108,30 +109,9 @@ def _results(traced: Trace, feeds: dict[str, np.ndarray], what: str) -> list[np.
     known = {v: feeds[v.name] for v in (*builder.inputs, *builder.state.values())} | builder.constants
     wanted = [v for v in dict.fromkeys(traced.outputs) if v not in known]
     graph = builder.graph(wanted)
-    check_labels(graph, feeds, what)
+    for rule in label_rules(graph):
+        rule.check(feeds, what)
     if wanted or graph.updates:
         copies = {v: known[v].copy() for v in traced.outputs if v in known}
         known = known | copies | dict(zip(wanted, _programs().get(graph).run(feeds), strict=True))
     return [known[v] if v in wanted else np.array(known[v]) for v in traced.outputs]
-
-
-def check_labels(graph: Graph, feeds: dict[str, np.ndarray], what: str) -> None:
-    """Raise ValueError if a cross entropy of ``graph`` would read a label that is no class."""
-    for node in graph.nodes:
-        if node.op != "cross_entropy":
-            continue
-        classes, ignored = node.inputs[0].shape[1], node.attrs["ignore_index"]
-        labels = _labels(graph, node.inputs[1], feeds)
-        wrong = ((labels < 0) | (labels >= classes)) & (labels != ignored)
-        if wrong.any():
-            at = tuple(int(i[0]) for i in np.nonzero(wrong))
-            place = at[0] if len(at) == 1 else at
-            raise ValueError(
-                f"{what}: labels must be in 0..{classes - 1} for {classes} classes, "
-                f"got {int(labels[at])} at index {place}"
-            )
-
-
-def _labels(graph: Graph, target: Value, feeds: dict[str, np.ndarray]) -> np.ndarray:
-    part = replace(graph, outputs=(target,), updates=()).pruned()
-    return evaluate(part, {v: feeds[v.name] for v in (*part.inputs, *part.state)})[target]

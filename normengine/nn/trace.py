@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+import functools
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -91,6 +92,8 @@ class Tracer:
 
     def __init__(self, names: _Names) -> None:
         self.builder = Builder()
+        self.given: dict[Value, str] = {}
+        """The dtypes that integers had before they became int64, for messages."""
         self.parameters: dict[str, Parameter] = {}
         self.buffers: dict[str, Callable[[], np.ndarray]] = {}
         self.recording = True
@@ -117,10 +120,12 @@ class Tracer:
             for value in values:
                 if value.dtype not in ("float32", "uint32"):
                     raise self.error(
-                        f"{op} needs float32, got {value.dtype} of shape {value.shape}; "
+                        f"{op} needs float32, got {self.given.get(value, value.dtype)} of shape {value.shape}; "
                         "convert images with x.astype(np.float32) / 255"
                     )
         outputs = self.builder.add_multi(op, *values, **attrs)
+        if values and values[0] in self.given:
+            self.given.update((v, self.given[values[0]]) for v in outputs if v.dtype == "int64")
         if not self.gradients:
             outputs = tuple(self._detach(v) for v in outputs)
         return tuple(Tensor(self, v) for v in outputs)
@@ -167,7 +172,7 @@ class Tracer:
         if isinstance(x, np.ndarray):
             known = self._names.buffers.get(id(x))
             return self._buffer(*known) if known else Tensor(self, self._constant(x))
-        raise self.error(f"a tensor or an array is needed, got {type(x).__name__}")
+        raise self.error(f"a tensor or an array is needed, got {type(x).__name__}; give a NumPy array of float32")
 
     def operand(self, x: Any) -> Tensor | None:
         """``x`` as a float32 side of arithmetic, None if it cannot be one."""
@@ -259,19 +264,25 @@ class Tracer:
 
 
 def trace(
-    function: Callable[..., Any], inputs: Sequence[tuple[str, Spec]], modules: Sequence[tuple[str, Module]]
+    function: Callable[..., Any],
+    inputs: Sequence[tuple[str, Spec]],
+    modules: Sequence[tuple[str, Module]],
+    dtypes: Mapping[str, str] | None = None,
 ) -> Trace:
     """Call ``function`` with one tensor for each of ``inputs`` (name, spec) and return what it computed.
 
     ``modules`` are (prefix, module) pairs whose parameters and buffers get the names of their ``state_dict`` under
-    the prefix. Whatever the function's Python decides (loops, conditions on shapes and settings) is decided now.
+    the prefix. ``dtypes`` says, for messages, what the user gave for an input if that is another dtype than the
+    spec's. Whatever the function's Python decides (loops, conditions on shapes and settings) is decided now.
     Raises what the function raises; :class:`~normengine.ops.OperatorError` names the layer.
     """
     names = _Names()
     for prefix, module in modules:
         names.add(prefix, module)
     tracer = Tracer(names)
-    tensors = [Tensor(tracer, tracer.builder.input(name, spec)) for name, spec in inputs]
+    values = {name: tracer.builder.input(name, spec) for name, spec in inputs}
+    tracer.given = {values[name]: dtype for name, dtype in (dtypes or {}).items()}
+    tensors = [Tensor(tracer, value) for value in values.values()]
     token = _current.set(tracer)
     try:
         result = function(*tensors)
@@ -319,6 +330,7 @@ class no_grad:
             self._tracer.gradients = self._before
 
     def __call__(self, function: Callable[..., Any]) -> Callable[..., Any]:
+        @functools.wraps(function)
         def wrapped(*args: Any, **kwargs: Any) -> Any:
             with no_grad():
                 return function(*args, **kwargs)

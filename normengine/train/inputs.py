@@ -1,10 +1,13 @@
-"""What may be given as images and targets, and how it is converted."""
+"""What may be given to train with, and how it is converted."""
 
 from __future__ import annotations
 
 from typing import Any
 
 import numpy as np
+
+from ..nn.module import Module
+from ..optim import Optimizer
 
 
 def as_input(array: Any, what: str) -> np.ndarray:
@@ -26,6 +29,23 @@ def as_target(array: Any, what: str) -> np.ndarray:
 
 
 def _filled(array: np.ndarray, what: str) -> np.ndarray:
-    if array.ndim == 0 or array.size == 0:
+    if array.ndim == 0:
+        raise ValueError(f"{what} must have one entry for each sample, got the single number {array}")
+    if array.size == 0:
         raise ValueError(f"{what} is an empty batch, shape {array.shape}; give at least one sample")
     return array
+
+
+def check_parts(what: str, model: Any, loss: Any, optimizer: Any) -> None:
+    """Raise TypeError unless these are a model, a loss and an optimizer, each made and in its place."""
+    if not isinstance(model, Module):
+        raise TypeError(f"{what}: model must be an nn.Module, got {_named(model)}")
+    if not isinstance(optimizer, Optimizer):
+        raise TypeError(f"{what}: optimizer must be made by a class of normengine.optim, got {_named(optimizer)}")
+    if isinstance(loss, (type, Optimizer)) or not callable(loss):
+        raise TypeError(f"{what}: loss must be a function or a loss module such as nn.CrossEntropyLoss(), "
+                        f"got {_named(loss)}")  # fmt: skip
+
+
+def _named(given: Any) -> str:
+    return f"the class {given.__name__}" if isinstance(given, type) else type(given).__name__

@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
-from ..graph import Graph, Node, Spec
+from ..graph import Graph, Spec
 from ..nn import random
+from ..nn.labels import LabelRule, label_rules
 from ..nn.module import Module
 from ..nn.trace import Trace, trace
 from ..optim import Optimizer, Update
 from ..passes import differentiate
 from ..runtime import Program, compile_graph
-from .inputs import as_input, as_target
+from .inputs import as_input, as_target, check_parts
 from .nonfinite import explain_nonfinite
 
 
@@ -25,7 +26,7 @@ class _Compiled:
     forward: Graph
     traced: Trace
     update: Update
-    classes: tuple[tuple[int, int], ...]
+    labels: tuple[LabelRule, ...]
 
 
 class TrainStep:
@@ -53,6 +54,7 @@ class TrainStep:
         *,
         seed: int | None = None,
     ) -> None:
+        check_parts("TrainStep", model, loss, optimizer)
         self.model = model
         self.loss = loss
         self.optimizer = optimizer
@@ -83,8 +85,6 @@ class TrainStep:
         if len(x) != len(y):
             raise ValueError(f"TrainStep: x has {len(x)} samples, y has {len(y)}; give one target for each sample")
         step = self._compile(x, y)
-        for classes, ignored in step.classes:
-            _check_labels(y, classes, ignored)
         feeds = {
             "x": x,
             "y": y,
@@ -96,19 +96,26 @@ class TrainStep:
         if step.traced.rng:
             feeds["rng_seed"] = np.asarray(self.seed & 0xFFFFFFFF, np.uint32)
             feeds["rng_step"] = np.asarray(self.steps & 0xFFFFFFFF, np.uint32)
+        for rule in step.labels:
+            rule.check(feeds, "TrainStep")
 
         def check(loss: np.ndarray) -> None:
+            """Refuse the step, or count it: before the update, since Ctrl-C takes effect only after it."""
             if not np.isfinite(loss):
                 kinds = {name: type(m).__name__ for name, m in self.model.named_modules()}
                 raise FloatingPointError(
                     f"TrainStep: the loss is {float(loss)} at step {self.steps + 1}; "
                     f"{explain_nonfinite(step.forward, feeds, kinds)}; nothing was updated"
                 )
+            step.update.commit()
+            self.steps += 1
 
         (loss,) = step.program.run(feeds, check)
-        step.update.commit()
-        self.steps += 1
         return float(loss)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """What copies and pickles take along: everything but the programs, which they compile anew."""
+        return {**self.__dict__, "_compiled": {}}
 
     def _compile(self, x: np.ndarray, y: np.ndarray) -> _Compiled:
         key = (Spec.of(x), Spec.of(y), self._settings(), self.optimizer.structure())
@@ -144,23 +151,4 @@ class TrainStep:
         entries = [(n, p, v, g) for (n, p, v), g in zip(trained, grads, strict=True) if g is not None]
         update = self.optimizer.emit(builder, entries)
         graph = builder.graph([loss])
-        return _Compiled(compile_graph(graph), forward, traced, update, _label_rules(forward.nodes, "y"))
-
-
-def _label_rules(nodes: Sequence[Node], name: str) -> tuple[tuple[int, int], ...]:
-    """(number of classes, ignored label) of every cross entropy whose target is the graph input ``name``."""
-    return tuple(
-        (n.inputs[0].shape[1], n.attrs["ignore_index"])
-        for n in nodes
-        if n.op == "cross_entropy" and n.inputs[1].name == name
-    )
-
-
-def _check_labels(y: np.ndarray, classes: int, ignored: int) -> None:
-    wrong = ((y < 0) | (y >= classes)) & (y != ignored)
-    if wrong.any():
-        at = tuple(int(i[0]) for i in np.nonzero(wrong))
-        place = at[0] if len(at) == 1 else at
-        raise ValueError(
-            f"TrainStep: labels must be in 0..{classes - 1} for {classes} classes, got {int(y[at])} at index {place}"
-        )
+        return _Compiled(compile_graph(graph), forward, traced, update, label_rules(forward))

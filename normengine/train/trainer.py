@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -12,9 +11,10 @@ import numpy as np
 from ..data import DataLoader
 from ..data.augment import Augment
 from ..nn import BCEWithLogitsLoss, Module, eager, random
+from ..nn.mode import kept_mode
 from ..optim import Optimizer
 from .history import Epoch, History
-from .inputs import as_input, as_target
+from .inputs import as_input, as_target, check_parts
 from .schedule import Schedule
 from .step import TrainStep
 
@@ -50,6 +50,7 @@ class Trainer:
         *,
         seed: int | None = None,
     ) -> None:
+        check_parts("Trainer", model, loss, optimizer)
         self.model = model
         self.optimizer = optimizer
         self.loss = loss
@@ -109,9 +110,7 @@ class Trainer:
             self.seed = self.step.seed = int(seed)
         loader, held_out = self._data(x, y, batch_size, validation, shuffle, augment, int(epochs))
         rates = [group["lr"] for group in self.optimizer.param_groups]
-        with _kept_mode(self.model):
-            if not self.model.training:
-                self.model.train()
+        with kept_mode(self.model, None if self.model.training else True):
             try:
                 for i in range(epochs):
                     rate = None if schedule is None else _rates(self.optimizer, rates, schedule, i, int(epochs))
@@ -135,6 +134,8 @@ class Trainer:
             ValueError: the data do not fit the model or the loss.
         """
         if y is None:
+            if isinstance(x, np.ndarray):
+                raise ValueError("Trainer.evaluate: y is missing; give the targets of x, or a loader of batches (x, y)")
             pairs = [(self.predict(bx, batch_size=batch_size), np.asarray(by)) for bx, by in _batches(x, "evaluate")]
             outputs, target = (np.concatenate(part) for part in zip(*pairs, strict=True))
         else:
@@ -155,10 +156,9 @@ class Trainer:
             ValueError: ``x`` is empty or does not fit the model.
         """
         x = as_input(x, "Trainer.predict: x")
-        if batch_size < 1:
-            raise ValueError(f"Trainer.predict: batch_size must be a positive integer, got {batch_size}")
-        with _kept_mode(self.model):
-            self.model.eval()
+        if isinstance(batch_size, bool) or not isinstance(batch_size, (int, np.integer)) or batch_size < 1:
+            raise ValueError(f"Trainer.predict: batch_size must be a positive integer, got {batch_size!r}")
+        with kept_mode(self.model, training=False):
             return np.concatenate([self.model(x[i : i + batch_size]) for i in range(0, len(x), batch_size)])
 
     def _data(
@@ -172,8 +172,12 @@ class Trainer:
         epochs: int,
     ) -> tuple[Any, tuple[np.ndarray, np.ndarray] | None]:
         """The loader to train from and the arrays to validate on."""
+        if isinstance(validation, np.floating):
+            validation = float(validation)
+        if validation is not None and not isinstance(validation, float):
+            _check_held_out(validation)
         if y is None:
-            if isinstance(x, np.ndarray):
+            if isinstance(x, np.ndarray) or not isinstance(x, Iterable):
                 raise ValueError("Trainer.fit: y is missing; give the targets of x, or a loader of batches (x, y)")
             if isinstance(validation, float):
                 raise ValueError(
@@ -189,11 +193,11 @@ class Trainer:
         if x.ndim == 0 or y.ndim == 0 or len(x) != len(y):
             raise ValueError(f"Trainer.fit: x and y must have one entry a sample, got shapes {x.shape} and {y.shape}")
         if isinstance(validation, float):
-            count = round(validation * len(x))
+            count = round(validation * len(x)) if 0 < validation < 1 else 0
             if not 0 < count < len(x):
                 raise ValueError(
                     f"Trainer.fit: validation={validation} of {len(x)} samples is {count} samples; "
-                    "leave at least one on either side"
+                    "give a share that leaves at least one on either side"
                 )
             order = np.random.default_rng((self.seed, _SPLIT)).permutation(len(x))
             validation = x[order[:count]], y[order[:count]]
@@ -255,6 +259,18 @@ class Trainer:
         return float(np.mean((outputs.argmax(1) == target)[counted])) if counted.any() else None
 
 
+def _check_held_out(validation: Any) -> None:
+    """Raise ValueError unless ``validation`` is a pair of images and as many targets."""
+    if not isinstance(validation, (tuple, list)) or len(validation) != 2:
+        raise ValueError(
+            f"Trainer.fit: validation must be a pair of arrays (x, y) or a share such as 0.1, got {validation!r:.60}"
+        )
+    x = as_input(validation[0], "Trainer.fit: validation x")
+    y = as_target(validation[1], "Trainer.fit: validation y")
+    if len(x) != len(y):
+        raise ValueError(f"Trainer.fit: validation x has {len(x)} samples, y has {len(y)}; give one target for each")
+
+
 def _batches(loader: Iterable[Any], where: str) -> Iterator[tuple[Any, Any]]:
     """The pairs that the loader gives, at least one."""
     i = -1
@@ -277,14 +293,3 @@ def _rates(
             group["lr"] = rate * factor
 
     return set_rates
-
-
-@contextmanager
-def _kept_mode(model: Module) -> Iterator[None]:
-    """Afterwards every module is in the mode, training or eval, that it was in before."""
-    modes = [(module, module.training) for module in model.modules()]
-    try:
-        yield
-    finally:
-        for module, training in modes:
-            module.training = training

@@ -245,12 +245,16 @@ def test_errors_name_layer_and_shapes(model: nn.Module, shape: tuple[int, ...], 
         traced(model, shape)
 
 
-def test_integer_images_are_refused_with_the_fix() -> None:
-    model = nn.Sequential(nn.Conv2d(1, 2, 3))
+@pytest.mark.parametrize("dtype", ["uint8", "int32", "int64", "bool"])
+def test_integer_images_are_refused_with_the_fix(dtype: str) -> None:
+    images = np.zeros((2, 1, 8, 8), dtype)
     with pytest.raises(
-        OperatorError, match=r"Conv2d '0': conv2d needs float32, got int64 .*; convert images with x.astype"
+        OperatorError,
+        match=rf"Conv2d '0': conv2d needs float32, got {dtype} of shape \(2, 1, 8, 8\); convert images with x.astype",
     ):
-        model(np.zeros((2, 1, 8, 8), np.uint8))
+        nn.Sequential(nn.Conv2d(1, 2, 3))(images)
+    with pytest.raises(OperatorError, match=rf"Linear '1': linear needs float32, got {dtype} of shape \(2, 64\)"):
+        nn.Sequential(nn.Flatten(), nn.Linear(64, 2))(images)
 
 
 def test_updates_go_to_buffers_only() -> None:

@@ -1,10 +1,15 @@
 """The training step: same bits whatever the threads, nothing changed on an error, settings that count."""
 
+import copy
+import pickle
+import signal
+
 import numpy as np
 import pytest
 
 import normengine as ne
 from normengine import nn, optim
+from normengine.nn import functional as F
 
 
 def network():
@@ -22,8 +27,8 @@ def batches(count, size=12):
 
 def snapshot(model, optimizer):
     state = {k: v.copy() for k, v in model.state_dict().items()}
-    for parameter, entry in optimizer.state.items():
-        state |= {(id(parameter), k): np.copy(v) for k, v in entry.items()}
+    for number, entry in optimizer.state_dict()["state"].items():
+        state |= {(number, k): np.copy(v) for k, v in entry.items()}
     return state
 
 
@@ -99,6 +104,88 @@ def test_bad_input_is_one_clear_error_and_changes_nothing(change, error, words):
     )
     other(x, y)
     assert step(x, y) == other(x, y)
+
+
+@pytest.mark.parametrize(
+    "loss, target",
+    [
+        (lambda out, y: F.cross_entropy(out, y.view(-1)), lambda y: y[:, None]),
+        (lambda out, y: F.cross_entropy(out, y[:, 1]), lambda y: np.stack([0 * y, y], 1)),
+        (lambda out, y: F.nll_loss(F.log_softmax(out, 1), y), lambda y: y),
+    ],
+)
+def test_labels_are_checked_wherever_the_loss_takes_them_from(loss, target):
+    model = network()
+    optimizer = optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
+    step = ne.TrainStep(model, loss, optimizer)
+    x, y = batches(1)[0]
+    before = snapshot(model, optimizer)
+    with pytest.raises(ValueError, match=r"TrainStep: labels must be in 0..3 for 4 classes, got 4 at index 3"):
+        step(x, target(np.where(np.arange(12) == 3, 4, y)))
+    assert same(before, snapshot(model, optimizer))
+    assert np.isfinite(step(x, target(y)))
+
+
+def test_an_interrupted_update_counts_as_the_step_that_it_is():
+    def run(interrupt):
+        model = network()
+        step = ne.TrainStep(model, nn.CrossEntropyLoss(), optim.Adam(model.parameters()), seed=5)
+        for i, (x, y) in enumerate(batches(3)):
+            if i == 1 and interrupt:
+                step.program._executor = executor = _Interrupted(step.program._executor)
+                with pytest.raises(KeyboardInterrupt):
+                    step(x, y)
+                step.program._executor = executor.executor
+            else:
+                step(x, y)
+        return step.steps, snapshot(model, step.optimizer)
+
+    (steps, whole), (counted, interrupted) = run(False), run(True)
+    assert steps == counted == 3
+    assert same(whole, interrupted)
+
+
+class _Interrupted:
+    """Ctrl-C while the update runs: Python acts on it when the executor returns."""
+
+    def __init__(self, executor):
+        self.executor = executor
+        self.runs = 0
+
+    def run(self, first, last, threads):
+        self.executor.run(first, last, threads)
+        self.runs += 1
+        if self.runs == 2:
+            signal.raise_signal(signal.SIGINT)
+
+
+@pytest.mark.parametrize("copied", [copy.deepcopy, lambda step: pickle.loads(pickle.dumps(step))])
+def test_copies_go_on_by_themselves(copied):
+    model = network()
+    step = ne.TrainStep(model, nn.CrossEntropyLoss(), optim.Adam(model.parameters()), seed=5)
+    first, second, third = batches(3)
+    step(*first)
+    twin = copied(step)
+    losses = [step(*second), step(*third)]
+    before = snapshot(model, step.optimizer)
+    assert [twin(*second), twin(*third)] == losses
+    assert same(snapshot(twin.model, twin.optimizer), before)
+    twin(*first)
+    assert same(snapshot(model, step.optimizer), before)
+
+
+def test_parts_in_another_order_and_classes_in_their_place():
+    model = network()
+    optimizer, loss = optim.SGD(model.parameters()), nn.CrossEntropyLoss()
+    for parts, message in [
+        ((loss, optimizer, model), "optimizer must be made by a class of normengine.optim, got Sequential"),
+        ((model, optimizer, loss), "optimizer must be made by a class of normengine.optim, got CrossEntropyLoss"),
+        ((model, nn.CrossEntropyLoss, optimizer), "loss must be a function or a loss module .* got the class CrossEnt"),
+        ((model, loss, optim.SGD), "optimizer must be made by .* got the class SGD"),
+        ((batches, loss, optimizer), "model must be an nn.Module, got function"),
+    ]:
+        with pytest.raises(TypeError, match=message):
+            ne.TrainStep(*parts)
 
 
 def test_a_loss_that_is_not_finite_names_the_layer_where_that_began():

@@ -67,6 +67,15 @@ def test_integer_images(data):
         (lambda x, y: {"y": None}, "y is missing"),
         (lambda x, y: {"epochs": -1}, "epochs must be an integer of 0 or more, got -1"),
         (lambda x, y: {"epochs": 1.5}, "epochs must be an integer of 0 or more, got 1.5"),
+        (lambda x, y: {"x": 5, "y": None}, "y is missing"),
+        (lambda x, y: {"validation": (x, y[:3])}, "validation x has 20 samples, y has 3"),
+        (lambda x, y: {"validation": (x, y, y)}, r"validation must be a pair of arrays \(x, y\) or a share"),
+        (lambda x, y: {"validation": 1}, r"validation must be a pair of arrays \(x, y\) or a share such as 0.1, got 1"),
+        (lambda x, y: {"validation": np.float32("nan")}, "validation=nan of 20 samples is 0 samples"),
+        (
+            lambda x, y: {"validation": ((255 * x).astype(np.uint8), y)},
+            "validation x must be floating point, got uint8",
+        ),
         (lambda x, y: {"batch_size": 0}, "batch_size must be a positive integer, got 0"),
         (lambda x, y: {"x": iter([(x, y)]), "y": None}, "a generator gives its batches once"),
         (lambda x, y: {"x": DataLoader((x, y)), "y": None, "validation": 0.5}, "validation must be arrays"),
@@ -90,6 +99,10 @@ def test_predict_and_evaluate(data):
         trainer().predict(x[:0])
     with pytest.raises(ValueError, match="batch_size must be a positive integer, got 0"):
         trainer().predict(x, batch_size=0)
+    with pytest.raises(ValueError, match="batch_size must be a positive integer, got 1.5"):
+        trainer().predict(x, batch_size=1.5)
+    with pytest.raises(ValueError, match="y is missing"):
+        trainer().evaluate(x)
     with pytest.raises(ValueError, match="x has 20 samples, y has 5"):
         trainer().evaluate(x, y[:5])
     with pytest.raises(ValueError, match="labels must be|label"):

@@ -1,0 +1,46 @@
+"""Labels of cross entropies, looked at before a program reads them as indices."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from ..graph import Graph
+from ..ops import evaluate
+
+
+@dataclass(frozen=True)
+class LabelRule:
+    """The labels that ``source``, a graph of one output, computes are in 0..``classes``-1 or ``ignored``."""
+
+    source: Graph
+    classes: int
+    ignored: int
+
+    def check(self, feeds: Mapping[str, np.ndarray], what: str) -> None:
+        """Raise ValueError if one is not; ``feeds`` are the inputs and state by name, ``what`` begins the message."""
+        (target,) = self.source.outputs
+        labels = evaluate(self.source, {v: feeds[v.name] for v in (*self.source.inputs, *self.source.state)})[target]
+        wrong = ((labels < 0) | (labels >= self.classes)) & (labels != self.ignored)
+        if wrong.any():
+            at = tuple(int(i[0]) for i in np.nonzero(wrong))
+            place = at[0] if len(at) == 1 else at
+            raise ValueError(
+                f"{what}: labels must be in 0..{self.classes - 1} for {self.classes} classes, "
+                f"got {int(labels[at])} at index {place}"
+            )
+
+
+def label_rules(graph: Graph) -> tuple[LabelRule, ...]:
+    """A rule for every cross entropy of ``graph``."""
+    return tuple(
+        LabelRule(
+            replace(graph, outputs=(node.inputs[1],), updates=()).pruned(),
+            node.inputs[0].shape[1],
+            node.attrs["ignore_index"],
+        )
+        for node in graph.nodes
+        if node.op == "cross_entropy"
+    )
