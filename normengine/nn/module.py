@@ -284,6 +284,18 @@ class Module:
 
     float = cpu
 
+    def cuda(self: M, device: Any = None) -> M:
+        """Raises ValueError: there is the CPU only."""
+        return self.to("cuda")
+
+    def half(self: M) -> M:
+        """Raises ValueError: there is float32 only."""
+        return self.to(np.float16)
+
+    def double(self: M) -> M:
+        """Raises ValueError: there is float32 only."""
+        return self.to(np.float64)
+
     # display
 
     def extra_repr(self) -> str:
@@ -328,4 +340,5 @@ def check_placement(device: Any = None, dtype: Any = None) -> None:
     except TypeError:
         fits = False
     if not fits:
-        raise ValueError(f"normengine computes in float32, got dtype {dtype!r}; leave it out or use float32")
+        name = getattr(dtype, "__name__", dtype)
+        raise ValueError(f"normengine computes in float32, got dtype {name}; leave it out or use float32")

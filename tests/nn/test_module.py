@@ -157,3 +157,16 @@ def test_copies_share_nothing(clone) -> None:  # type: ignore[no-untyped-def]
         assert name == key
         assert np.array_equal(array, other)
         assert not np.shares_memory(array, other)
+
+
+def test_what_other_devices_and_types_are_told() -> None:
+    model = nn.Linear(2, 2)
+    assert model.to("cpu").float().cpu() is model
+    for call, message in [
+        (lambda: model.cuda(), "computes on the CPU, device 'cuda' is not there"),
+        (lambda: model.to("cuda:0"), "computes on the CPU, device 'cuda:0' is not there"),
+        (lambda: model.half(), "computes in float32, got dtype float16"),
+        (lambda: model.double(), "computes in float32, got dtype float64"),
+    ]:
+        with pytest.raises(ValueError, match=message):
+            call()
