@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from guarded import run_kernel
 
 from normengine.kernels import REGISTRY, Kernel
 from normengine.kernels.compiled import BUILT
@@ -43,9 +44,7 @@ def relative_norm(got: np.ndarray, want: np.ndarray) -> float:
         ("conv2d_weight_grad", ((64, 5, 20, 20), (64, 7, 20, 20)), {"kernel_size": (3, 3)}, 64 * 400),
     ],
 )
-def test_long_sums_lose_little(
-    op: str, shapes: Any, more: dict[str, Any], terms: int, isa: str, run_kernel: Any
-) -> None:
+def test_long_sums_lose_little(op: str, shapes: Any, more: dict[str, Any], terms: int, isa: str) -> None:
     arrays, attrs = [normal(*shape) for shape in shapes], {**WINDOW, **more}
     (got,) = run_kernel(row(op, isa, "gemm"), arrays, attrs)
     (want,) = OPS[op].reference(arrays, attrs)
@@ -53,7 +52,7 @@ def test_long_sums_lose_little(
 
 
 @pytest.mark.parametrize(("groups", "algorithm"), [(1, "gemm"), (16, "depthwise")])
-def test_nan_stays_in_its_image_and_its_window(groups: int, algorithm: str, isa: str, run_kernel: Any) -> None:
+def test_nan_stays_in_its_image_and_its_window(groups: int, algorithm: str, isa: str) -> None:
     x, weight = normal(3, 16, 10, 11), normal(16, 16 // groups, 3, 3)
     x[1, :, 4, 5] = np.nan
     (y,) = run_kernel(row("conv2d", isa, algorithm), [x, weight], {**WINDOW, "groups": groups})
@@ -63,7 +62,7 @@ def test_nan_stays_in_its_image_and_its_window(groups: int, algorithm: str, isa:
 
 
 @pytest.mark.parametrize(("groups", "algorithm"), [(1, "gemm"), (16, "depthwise")])
-def test_the_gradients_see_no_other_image(groups: int, algorithm: str, isa: str, run_kernel: Any) -> None:
+def test_the_gradients_see_no_other_image(groups: int, algorithm: str, isa: str) -> None:
     dy, weight = normal(3, 16, 10, 11), normal(16, 16 // groups, 3, 3)
     dy[1] = np.inf
     attrs = {**WINDOW, "groups": groups, "input_size": (10, 11)}
@@ -72,7 +71,7 @@ def test_the_gradients_see_no_other_image(groups: int, algorithm: str, isa: str,
 
 
 @pytest.mark.parametrize("shape", [(64, 3, 7, 7), (8, 5, 40, 40), (512, 4)])
-def test_variance_far_from_zero(shape: tuple[int, ...], isa: str, run_kernel: Any) -> None:
+def test_variance_far_from_zero(shape: tuple[int, ...], isa: str) -> None:
     x = (1e4 + normal(*shape).astype(np.float64)).astype(np.float32)
     mean, variance = run_kernel(row("batch_stats", isa), [x], {})
     axes = tuple(i for i in range(x.ndim) if i != 1)
@@ -80,19 +79,19 @@ def test_variance_far_from_zero(shape: tuple[int, ...], isa: str, run_kernel: An
     np.testing.assert_allclose(variance, x.astype(np.float64).var(axes), rtol=1e-4)
 
 
-def test_variance_with_an_outlier_first(isa: str, run_kernel: Any) -> None:
+def test_variance_with_an_outlier_first(isa: str) -> None:
     x = normal(4, 2, 64, 64)
     x[0, :, 0, 0] = 1e4
     _, variance = run_kernel(row("batch_stats", isa), [x], {})
     np.testing.assert_allclose(variance, x.astype(np.float64).var((0, 2, 3)), rtol=1e-5)
 
 
-def test_variance_of_equal_values_is_zero(isa: str, run_kernel: Any) -> None:
+def test_variance_of_equal_values_is_zero(isa: str) -> None:
     mean, variance = run_kernel(row("batch_stats", isa), [np.full((5, 3, 9, 9), 0.1, np.float32)], {})
     assert (mean == np.float32(0.1)).all() and (variance == 0).all()
 
 
-def test_pooling_lets_nan_through(isa: str, run_kernel: Any) -> None:
+def test_pooling_lets_nan_through(isa: str) -> None:
     x = normal(2, 3, 34, 38)
     x[0, 1, 4, 7] = x[1, 2, 33, 37] = np.nan
     (y,) = run_kernel(row("max_pool2d", isa), [x], POOL)
@@ -101,26 +100,26 @@ def test_pooling_lets_nan_through(isa: str, run_kernel: Any) -> None:
     np.testing.assert_array_equal(y, want.astype(np.float32))
 
 
-def test_pooling_of_minus_infinity(isa: str, run_kernel: Any) -> None:
+def test_pooling_of_minus_infinity(isa: str) -> None:
     (y,) = run_kernel(row("max_pool2d", isa), [np.full((1, 2, 6, 6), -np.inf, np.float32)], POOL)
     assert (y == -np.inf).all()
 
 
-def test_the_first_of_equal_maxima_takes_the_gradient(isa: str, run_kernel: Any) -> None:
+def test_the_first_of_equal_maxima_takes_the_gradient(isa: str) -> None:
     dy = normal(1, 2, 3, 3)
     (dx,) = run_kernel(row("max_pool2d_grad", isa), [dy, np.zeros((1, 2, 6, 6), np.float32)], POOL)
     assert np.array_equal(dx[..., ::2, ::2], dy)
     assert not dx[..., 1::2, :].any() and not dx[..., 1::2].any()
 
 
-def test_the_gradient_goes_where_the_nan_is(isa: str, run_kernel: Any) -> None:
+def test_the_gradient_goes_where_the_nan_is(isa: str) -> None:
     dy, x = normal(1, 1, 3, 3), normal(1, 1, 6, 6)
     x[0, 0, 1, 1] = np.nan
     (dx,) = run_kernel(row("max_pool2d_grad", isa), [dy, x], POOL)
     assert dx[0, 0, 1, 1] == dy[0, 0, 0, 0] and not dx[0, 0, 0, :2].any()
 
 
-def test_a_sum_of_many_values(isa: str, run_kernel: Any) -> None:
+def test_a_sum_of_many_values(isa: str) -> None:
     x = np.full((1_000_003,), 0.1, np.float32)
     (total,) = run_kernel(row("reduce_sum", isa), [x], {"axes": (0,), "keepdims": False})
     np.testing.assert_allclose(total, x.astype(np.float64).sum(), rtol=1e-6)

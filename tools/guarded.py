@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import ctypes
+import mmap
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
-import pytest
 
 from normengine.graph import Spec
 from normengine.kernels import REGISTRY, Kernel, Problem
@@ -24,21 +24,44 @@ Order = Callable[[int], Sequence[tuple[int, int, int]]]
 
 
 class Guarded:
-    """Memory of an exact size between two guard zones, all of it NaN at first."""
+    """Memory of an exact size between two guard zones, all of it NaN at first: what is written there is noticed, and
+    what is read there and used spoils the result. ``alignment`` is in bytes."""
 
-    def __init__(self, nbytes: int) -> None:
-        words = -(-nbytes // 4)
-        self._raw = np.full((nbytes % 4 > 0) + words + GUARD // 2 + 16, WRITTEN, np.uint32)
+    def __init__(self, nbytes: int, alignment: int = 64) -> None:
+        self._words = -(-nbytes // 4)
+        self._raw = np.full(self._words + GUARD // 2 + 16, WRITTEN, np.uint32)
         self._start = GUARD // 4 + (-self._raw.ctypes.data % 64) // 4
-        self._end = self._start + words
         self.address = self._raw.ctypes.data + 4 * self._start
 
     def array(self, shape: tuple[int, ...], dtype: Any = np.float32) -> np.ndarray:
-        words = self._raw[self._start : self._end]
+        words = self._raw[self._start : self._start + self._words]
         return words.view(dtype).reshape(shape)
 
     def intact(self) -> bool:
-        return bool((self._raw[: self._start] == WRITTEN).all() and (self._raw[self._end :] == WRITTEN).all())
+        outside = self._raw[: self._start], self._raw[self._start + self._words :]
+        return all(bool((part == WRITTEN).all()) for part in outside)
+
+
+class Fenced(Guarded):
+    """As :class:`Guarded`, with pages that may not be touched behind the array, or before it: whoever reads beyond the
+    array, even without using what is there, ends the process. POSIX only."""
+
+    behind = True
+    """Whether the next one made has its fence behind the array or before it."""
+
+    def __init__(self, nbytes: int, alignment: int = 64) -> None:
+        self._words = -(-nbytes // 4)
+        inside = -(-(4 * self._words + 64) // mmap.PAGESIZE) * mmap.PAGESIZE
+        self._pages = mmap.mmap(-1, inside + 2 * mmap.PAGESIZE)
+        self._raw = np.frombuffer(self._pages, np.uint32)[mmap.PAGESIZE // 4 : (mmap.PAGESIZE + inside) // 4]
+        self._raw[...] = WRITTEN
+        step = alignment // 4
+        room = inside // 4 - self._words
+        self._start = room // step * step if Fenced.behind else 0
+        self.address = self._raw.ctypes.data + 4 * self._start
+        for fence in (self._raw.ctypes.data - mmap.PAGESIZE, self._raw.ctypes.data + inside):
+            if ctypes.CDLL(None).mprotect(ctypes.c_void_p(fence), ctypes.c_size_t(mmap.PAGESIZE), 0):
+                raise OSError("mprotect refused to protect a page")
 
 
 def whole(tasks: int) -> list[tuple[int, int, int]]:
@@ -64,7 +87,12 @@ def problem_of(op: str, arrays: Arrays, attrs: Mapping[str, Any]) -> Problem:
 
 
 def run_kernel(
-    kernel: Kernel, arrays: Arrays, attrs: Mapping[str, Any], order: Order = whole, pack_alone: bool = False
+    kernel: Kernel,
+    arrays: Arrays,
+    attrs: Mapping[str, Any],
+    order: Order = whole,
+    pack_alone: bool = False,
+    memory: type[Guarded] = Guarded,
 ) -> tuple[np.ndarray, ...]:
     """The outputs of ``kernel``; fails when it writes outside what it was given or changes an input.
 
@@ -74,15 +102,15 @@ def run_kernel(
     signature = REGISTRY.signatures[kernel.op]
     launch = kernel.launch(problem)
     stride = -(-launch.workspace // 64) * 64
-    inputs = [None if a is None else Guarded(a.nbytes) for a in arrays]
-    for memory, array in zip(inputs, arrays):
-        if memory is not None and array is not None:
-            memory.array(array.shape, array.dtype)[...] = array
-    outputs = [Guarded(4 * int(np.prod(shape))) for shape in problem.outputs]
-    scratch, workspace = Guarded(launch.scratch), Guarded(stride + launch.workspace)
-    pointers = [memory.address if memory is not None else 0 for memory in inputs]
+    inputs = [None if a is None else memory(a.nbytes, a.itemsize) for a in arrays]
+    for held, array in zip(inputs, arrays, strict=True):
+        if held is not None and array is not None:
+            held.array(array.shape, array.dtype)[...] = array
+    outputs = [memory(4 * int(np.prod(shape)), 4) for shape in problem.outputs]
+    scratch, workspace = memory(launch.scratch), memory(stride + launch.workspace)
+    pointers = [held.address if held is not None else 0 for held in inputs]
     pointers += [0] * (len(signature.inputs) - len(pointers))
-    memories = [memory.address for memory in outputs] + [scratch.address, workspace.address, stride]
+    memories = [held.address for held in outputs] + [scratch.address, workspace.address, stride]
     numbers = [*signature.values(problem), *launch.extra]
     bits = [int(np.float64(v).view(np.int64)) if isinstance(v, float) else int(v) for v in numbers]
     for number, (stage, tasks) in enumerate(zip(kernel.stages, launch.tasks, strict=True)):
@@ -93,21 +121,11 @@ def run_kernel(
         function = C_KERNEL(stage())
         for begin, end, thread in order(tasks):
             function(slots.ctypes.data, begin, end, thread)
-    for memory, array in zip(inputs, arrays):
-        if memory is not None and array is not None:
-            assert memory.intact() and np.array_equal(
-                memory.array(array.shape, array.dtype), array, equal_nan=array.dtype.kind == "f"
+    for held, array in zip(inputs, arrays, strict=True):
+        if held is not None and array is not None:
+            assert held.intact() and np.array_equal(
+                held.array(array.shape, array.dtype), array, equal_nan=array.dtype.kind == "f"
             ), f"{kernel.name} wrote to an input"
-    assert all(memory.intact() for memory in outputs), f"{kernel.name} wrote outside its outputs"
+    assert all(held.intact() for held in outputs), f"{kernel.name} wrote outside its outputs"
     assert scratch.intact() and workspace.intact(), f"{kernel.name} wrote outside its scratch memory"
-    return tuple(memory.array(shape).copy() for memory, shape in zip(outputs, problem.outputs))
-
-
-@pytest.fixture(name="run_kernel")
-def _run_kernel() -> Callable[..., tuple[np.ndarray, ...]]:
-    return run_kernel
-
-
-@pytest.fixture(name="scattered")
-def _scattered() -> Order:
-    return scattered
+    return tuple(held.array(shape).copy() for held, shape in zip(outputs, problem.outputs, strict=True))
