@@ -1,7 +1,7 @@
 """Layers and models, with PyTorch's names, signatures and initialization."""
 
 from . import functional, init
-from .activation import GELU, Hardswish, LeakyReLU, LogSoftmax, ReLU, ReLU6, Sigmoid, SiLU, Softmax, Tanh
+from .activation import GELU, Hardsigmoid, Hardswish, LeakyReLU, LogSoftmax, ReLU, ReLU6, Sigmoid, SiLU, Softmax, Tanh
 from .containers import ModuleDict, ModuleList, Sequential
 from .conv import Conv2d
 from .dropout import Dropout, Dropout2d, GaussianDropout, UniformDropout
@@ -26,6 +26,7 @@ __all__ = [
     "Dropout2d",
     "Flatten",
     "GaussianDropout",
+    "Hardsigmoid",
     "Hardswish",
     "Identity",
     "LeakyReLU",

@@ -40,6 +40,13 @@ class SiLU(_Inplace):
         return F.silu(x, self.inplace)
 
 
+class Hardsigmoid(_Inplace):
+    """min(max(x + 3, 0), 6) / 6."""
+
+    def forward(self, x: Any) -> Any:
+        return F.hardsigmoid(x, self.inplace)
+
+
 class Hardswish(_Inplace):
     """x * min(max(x + 3, 0), 6) / 6."""
 

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 import normengine.nn.functional as F
+from normengine import nn
 
 RNG = np.random.default_rng(3)
 X = RNG.standard_normal((5, 6)).astype(np.float32)
@@ -106,6 +107,12 @@ def test_pad_is_numpys_with_cutting(pad: tuple[int, ...]) -> None:
         cut[3 - axis] = slice(max(0, -before), expected.shape[3 - axis] - max(0, -after))
         expected = expected[tuple(cut)]
     assert np.array_equal(F.pad(x, pad), expected)
+
+
+def test_hardsigmoid_is_the_gate_of_hardswish() -> None:
+    x = np.linspace(-5, 5, 41, dtype=np.float32)
+    assert np.allclose(F.hardsigmoid(x), np.clip(x + 3, 0, 6) / 6, atol=1e-6)
+    assert np.allclose(x * nn.Hardsigmoid(inplace=True)(x), F.hardswish(x), atol=1e-6)
 
 
 def test_softmax_along_pytorchs_usual_dim() -> None:

@@ -5,6 +5,7 @@ Inside ``forward`` they take tensors and record nodes; elsewhere they take NumPy
 
 from .activation import (
     gelu,
+    hardsigmoid,
     hardswish,
     leaky_relu,
     log_softmax,
@@ -32,6 +33,7 @@ __all__ = [
     "dropout2d",
     "gaussian_dropout",
     "gelu",
+    "hardsigmoid",
     "hardswish",
     "leaky_relu",
     "linear",

@@ -73,6 +73,12 @@ def hardswish(input: Any, inplace: bool = False) -> Any:
 
 
 @function
+def hardsigmoid(input: Any, inplace: bool = False) -> Any:
+    """min(max(x + 3, 0), 6) / 6 (Howard et al., 2019)."""
+    return settle(input, (lift(input) + 3.0)._apply("relu6") / 6.0, inplace)
+
+
+@function
 def softmax(input: Any, dim: int | None = None) -> Any:
     """exp(x) / sum(exp(x)) along ``dim``."""
     x = lift(input)
