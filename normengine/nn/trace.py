@@ -149,12 +149,16 @@ class Tracer:
 
     @contextmanager
     def inside(self, module: Module) -> Iterator[None]:
-        """Nodes added inside belong to ``module``."""
+        """Nodes added inside belong to ``module``, and a ValueError raised inside names it."""
         kind, name = type(module).__name__, self._names.modules.get(id(module), "")
         before, self._place = self._place, f"{kind} '{name}'" if name else kind
         try:
             with self.builder.at(name, kind):
                 yield
+        except ValueError as error:
+            if type(error) is not ValueError:
+                raise
+            raise self.error(str(error)) from error
         finally:
             self._place = before
 

@@ -149,6 +149,9 @@ class TrainStep:
                              "make the optimizer from this model's parameters()")  # fmt: skip
         grads = differentiate(builder, loss, [v for _, _, v in trained])
         entries = [(n, p, v, g) for (n, p, v), g in zip(trained, grads, strict=True) if g is not None]
+        if not entries:
+            raise ValueError("TrainStep: the loss does not depend on any of the optimizer's parameters; "
+                             "compute it from the model's output, outside of detach() and no_grad()")  # fmt: skip
         update = self.optimizer.emit(builder, entries)
         graph = builder.graph([loss])
         return _Compiled(compile_graph(graph), forward, traced, update, label_rules(forward))

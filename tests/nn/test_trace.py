@@ -245,6 +245,25 @@ def test_errors_name_layer_and_shapes(model: nn.Module, shape: tuple[int, ...], 
         traced(model, shape)
 
 
+class Viewed(nn.Module):
+    def forward(self, x: Any) -> Any:
+        return x.view(3, 5)
+
+
+class Refusing(nn.Module):
+    def forward(self, x: Any) -> Any:
+        raise LookupError("as it was raised")
+
+
+def test_other_errors_in_forward_name_the_layer_too() -> None:
+    with pytest.raises(OperatorError, match=r"Viewed '1.0': a tensor of shape \(2, 4\) \(8 elements\) cannot"):
+        traced(nn.Sequential(nn.ReLU(), nn.Sequential(Viewed())), (2, 4))
+    with pytest.raises(OperatorError, match="Viewed: a tensor of shape"):
+        traced(Viewed(), (2, 4))
+    with pytest.raises(LookupError, match="^'?as it was raised'?$"):
+        traced(nn.Sequential(Refusing()), (2, 4))
+
+
 @pytest.mark.parametrize("dtype", ["uint8", "int32", "int64", "bool"])
 def test_integer_images_are_refused_with_the_fix(dtype: str) -> None:
     images = np.zeros((2, 1, 8, 8), dtype)

@@ -251,6 +251,8 @@ def test_an_optimizer_of_another_model_and_a_loss_that_is_no_scalar():
         ne.TrainStep(model, nn.CrossEntropyLoss(), optim.SGD(network().parameters(), lr=0.1))(x, y)
     with pytest.raises(ValueError, match="the loss must be one scalar"):
         ne.TrainStep(model, nn.CrossEntropyLoss(reduction="none"), optim.SGD(model.parameters(), lr=0.1))(x, y)
+    with pytest.raises(ValueError, match="the loss does not depend on any of the optimizer's parameters"):
+        ne.TrainStep(model, lambda out, y: out.detach().mean(), optim.SGD(model.parameters(), lr=0.1))(x, y)
 
 
 @pytest.mark.parametrize("loss, target", [
