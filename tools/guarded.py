@@ -71,7 +71,8 @@ def whole(tasks: int) -> list[tuple[int, int, int]]:
 
 def scattered(tasks: int) -> list[tuple[int, int, int]]:
     """Calls of unequal length, the last first, on alternating threads."""
-    calls, begin = [], 0
+    calls: list[tuple[int, int, int]] = []
+    begin = 0
     while begin < tasks:
         end = min(tasks, begin + 1 + len(calls) % 3)
         calls.append((begin, end, len(calls) % 2))
