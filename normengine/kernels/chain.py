@@ -128,7 +128,8 @@ def _compile(source: str) -> Any:
     code = folder / f"{name}.code"
     if not code.exists():
         write_atomically(folder / f"{name}.py", source.encode())
-    space: dict[str, Any] = {"__name__": __name__}
+    # A name of its own: where the file could not be written, Python would take lines of this module for its source.
+    space: dict[str, Any] = {"__name__": f"{__name__}.generated"}
     exec(compile(source, str(folder / f"{name}.py"), "exec"), space)
     return compile_function(space["chain"], code, {"contract"})
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import os
 import subprocess
 import sys
@@ -91,6 +92,8 @@ def test_a_folder_that_cannot_be_written_warns_once(tmp_path: Path, monkeypatch:
     assert results == [(42, 0), (42, 0)]
     assert len(seen) == 1
     assert (tmp_path / "file").read_text() == "in the way"
+    with pytest.raises(OSError, match="could not get source|source code not available"):
+        inspect.getsourcelines(chain._compile(DOUBLE.source())._pyfunc)
 
 
 def test_nothing_is_left_of_a_write_that_failed(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
