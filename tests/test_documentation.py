@@ -4,6 +4,7 @@ import re
 from functools import reduce
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 import normengine
@@ -35,6 +36,30 @@ def test_first_pages_example_runs():
     assert names["y"].shape == (8, 16 * 32 * 32)
     x = names["x"]
     assert names["Block"](3)(x).shape == x.shape
+
+
+@pytest.mark.parametrize(
+    ("name", "files"),
+    [("training.md", ["curves.png", "model.safetensors"]), ("onnx.md", ["model.onnx"])],
+)
+def test_examples_of_a_page_run_one_after_the_other(name, files, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    pytest.importorskip("matplotlib", reason="matplotlib is not installed to draw with")
+    rng = np.random.default_rng(0)
+    model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.ReLU(), nn.Flatten(), nn.Linear(4 * 30 * 30, 10))
+    names = {
+        "ne": normengine,
+        "nn": nn,
+        "model": model,
+        "optimizer": optim.SGD(model.parameters(), lr=0.01),
+        "x": rng.random((128, 3, 32, 32), dtype=np.float32),
+        "y": rng.integers(0, 10, 128),
+        "held_x": rng.random((16, 3, 32, 32), dtype=np.float32),
+        "held_y": rng.integers(0, 10, 16),
+    }
+    for block in code_blocks(ROOT / "docs" / name, "python"):
+        exec(compile(block, name, "exec"), names)
+    assert sorted(path.name for path in tmp_path.iterdir()) == files
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
