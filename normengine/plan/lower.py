@@ -219,7 +219,7 @@ class _Lowering:
         """Copy state that was not updated in place."""
         copies = []
         for old, new in self.graph.updates:
-            if new not in self.in_place:
+            if self.in_place.get(new) is not old:
                 access = self.access(new)
                 if self.home(access.base).kind == "feed":
                     fresh = Value(new.name, new.spec)

@@ -77,6 +77,16 @@ def test_an_update_waits_for_later_readers():
     check_against_references(b.graph([late, b.add("relu", new)]))
 
 
+def test_one_new_value_is_stored_over_two_old_ones():
+    b = Builder()
+    x = b.input("x", Spec((4, 3)))
+    s, t = b.state_value("s", Spec((4, 3))), b.state_value("t", Spec((4, 3)))
+    new = b.add("mul", s, x)
+    b.update(s, new)
+    b.update(t, new)
+    check_against_references(b.graph([b.add("relu", x)]))
+
+
 def test_a_check_that_raises_leaves_state_alone():
     b = Builder()
     x = b.input("x", Spec((4,)))
