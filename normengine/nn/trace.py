@@ -276,11 +276,12 @@ def trace(
     """Call ``function`` with one tensor for each of ``inputs`` (name, spec) and return what it computed.
 
     ``modules`` are (prefix, module) pairs whose parameters and buffers get the names of their ``state_dict`` under
-    the prefix. ``dtypes`` says, for messages, what the user gave for an input if that is another dtype than the
-    spec's. Whatever the function's Python decides (loops, conditions on shapes and settings) is decided now.
+    the prefix, with a number behind it where an input has that name. ``dtypes`` says, for messages, what the user
+    gave for an input if that is another dtype than the spec's. Whatever the function's Python decides (loops,
+    conditions on shapes and settings) is decided now.
     Raises what the function raises; :class:`~normengine.ops.OperatorError` names the layer.
     """
-    names = _Names()
+    names = _Names(taken={name for name, _ in inputs} | {"rng_seed", "rng_step"})
     for prefix, module in modules:
         names.add(prefix, module)
     tracer = Tracer(names)

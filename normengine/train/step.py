@@ -19,6 +19,8 @@ from ..runtime import Program, compile_graph
 from .inputs import as_input, as_target, check_parts
 from .nonfinite import explain_nonfinite
 
+_KEPT = 8  # programs of other batch shapes and settings, each with memory of its own
+
 
 @dataclass
 class _Compiled:
@@ -64,7 +66,7 @@ class TrainStep:
 
     @property
     def program(self) -> Program | None:
-        """The program compiled last, to print or to profile; None before the first step."""
+        """The program used last, to print or to profile; None before the first step."""
         return next(reversed(self._compiled.values())).program if self._compiled else None
 
     def __call__(self, x: np.ndarray, y: np.ndarray) -> float:
@@ -119,17 +121,18 @@ class TrainStep:
 
     def _compile(self, x: np.ndarray, y: np.ndarray) -> _Compiled:
         key = (Spec.of(x), Spec.of(y), self._settings(), self.optimizer.structure())
-        if key not in self._compiled:
-            self._compiled[key] = self._build(Spec.of(x), Spec.of(y))
-        return self._compiled[key]
+        step = self._compiled.pop(key, None) or self._build(Spec.of(x), Spec.of(y))
+        self._compiled[key] = step  # the one used last comes last
+        if len(self._compiled) > _KEPT:
+            del self._compiled[next(iter(self._compiled))]
+        return step
 
     def _settings(self) -> tuple[Any, ...]:
-        """Everything plain that a module's ``forward`` may look at, so that a change compiles anew."""
-        plain = (bool, int, float, str, tuple, type(None))
-        modules = tuple(
-            (id(m), tuple((k, v) for k, v in vars(m).items() if isinstance(v, plain))) for m in self.model.modules()
-        )
-        return modules, tuple((id(p), p.requires_grad) for p in self.model.parameters())
+        """Everything that a module's ``forward`` may look at, so that a change compiles anew."""
+        roots = [self.model, self.loss] if isinstance(self.loss, Module) else [self.model]
+        modules = [module for root in roots for module in root.modules()]
+        parameters = tuple((id(p), p.requires_grad) for m in modules for p in m._parameters.values() if p is not None)
+        return tuple(map(_settings, modules)), parameters
 
     def _build(self, x: Spec, y: Spec) -> _Compiled:
         modules: list[tuple[str, Module]] = [("", self.model)]
@@ -155,3 +158,23 @@ class TrainStep:
         update = self.optimizer.emit(builder, entries)
         graph = builder.graph([loss])
         return _Compiled(compile_graph(graph), forward, traced, update, label_rules(forward))
+
+
+_PLAIN = frozenset({bool, int, float, str, type(None)})
+_TABLES = frozenset({"_parameters", "_buffers", "_modules", "_non_persistent"})
+
+
+def _settings(module: Module) -> tuple[Any, ...]:
+    """The attributes of ``module``; of its buffers only their shapes, since each run asks for the arrays."""
+    own = vars(module)
+    attributes = [v if type(v) in _PLAIN else _setting(v) for k, v in own.items() if k not in _TABLES]
+    return id(module), *own, *attributes, *(a if a is None else a.shape for a in module._buffers.values())
+
+
+def _setting(value: Any) -> Any:
+    """``value`` as something hashable: numbers and texts as they are, others by identity."""
+    if isinstance(value, (tuple, list)):
+        return tuple(map(_setting, value))
+    if isinstance(value, dict):
+        return tuple(value), tuple(map(_setting, value.values()))
+    return value if type(value) in _PLAIN else id(value)
