@@ -205,8 +205,14 @@ class Optimizer:
 
         Groups must have as many parameters, and arrays the shapes of their parameters.
         """
-        groups, saved = state_dict["param_groups"], state_dict["state"]
-        sizes, own = [len(g["params"]) for g in groups], [len(g["params"]) for g in self.param_groups]
+        try:
+            groups, saved = list(state_dict["param_groups"]), dict(state_dict["state"])
+            sizes = [len(group["params"]) for group in groups]
+        except (KeyError, TypeError, ValueError):
+            raise ValueError(
+                f"{self._name}: expected what state_dict() of an optimizer gives, with 'state' and 'param_groups'"
+            ) from None
+        own = [len(g["params"]) for g in self.param_groups]
         if sizes != own:
             raise ValueError(f"{self._name}: the saved groups have {sizes} parameters, this optimizer's have {own}")
         new_groups = [

@@ -108,6 +108,8 @@ def test_a_failed_load_changes_nothing() -> None:
     ]:  # fmt: skip
         with pytest.raises(ValueError, match=message):
             optimizer.load_state_dict(spoiled(change))
+        with pytest.raises(ValueError, match="expected what state_dict.. of an optimizer gives, with 'state' and"):
+            optimizer.load_state_dict({"model": good})
         now = optimizer.state_dict()
         assert now["param_groups"] == good["param_groups"]
         for number, entries in good["state"].items():
