@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import hashlib
-import threading
 from collections import OrderedDict
 from typing import Any
 
 from ..graph import Graph, Value
 from ..kernels.cpu import backend, isas
+from .locks import ForkSafeLock
 from .program import Program, compile_graph
 
 
@@ -39,7 +39,7 @@ class ProgramCache:
 
     def __init__(self, size: int = 8) -> None:
         self.size = size
-        self._lock = threading.Lock()
+        self._lock = ForkSafeLock()
         self._programs: OrderedDict[tuple[Any, ...], Program] = OrderedDict()
 
     def get(self, graph: Graph) -> Program:

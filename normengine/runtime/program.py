@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Mapping
 
 import numpy as np
@@ -11,6 +10,7 @@ from ..graph import Graph, Spec
 from ..passes import decompose, fuse
 from ..plan import Call, Memory, Plan, Pointer, make_plan
 from .executor import Executor
+from .locks import ForkSafeLock
 from .threads import get_num_threads
 
 _ALIGNMENT = 64
@@ -33,7 +33,7 @@ class Program:
 
     def __init__(self, plan: Plan) -> None:
         self.plan = plan
-        self._lock = threading.Lock()
+        self._lock = ForkSafeLock()
         self._arena = aligned_bytes(plan.arena_bytes)
         self._packed: dict[Memory, np.ndarray] = {}
         self._keep: list[np.ndarray] = []
@@ -42,7 +42,9 @@ class Program:
         self._workspace_slots: list[int] = []
         self._workspace_bytes = max((c.workspace for c in (*plan.setup, *plan.calls)), default=0)
         self._workspace_threads = 0
-        self._specs = {v.name: v.spec for v in (*plan.graph.inputs, *plan.graph.state)}
+        self._specs = {v.name: (v.spec, np.dtype(v.dtype)) for v in (*plan.graph.inputs, *plan.graph.state)}
+        self._stored = {old.name for old, _ in plan.graph.updates}
+        self._state = {v.name for v in plan.graph.state}
         self._bound: dict[str, np.ndarray] = {}
 
         calls = (*plan.setup, *plan.calls)
@@ -129,19 +131,22 @@ class Program:
 
     def _bind(self, feeds: Mapping[str, np.ndarray]) -> list[np.ndarray]:
         """Point the slots to the arrays that were given and to fresh ones for the outputs, which are returned."""
-        for name, spec in self._specs.items():
+        for name, (spec, dtype) in self._specs.items():
             array = feeds.get(name)
             if array is None:
                 raise ValueError(f"program: '{name}' ({spec}) was not given")
             if self._bound.get(name) is array:
                 continue
-            if Spec.of(array) != spec or not array.flags.c_contiguous:
+            flags = array.flags
+            if array.dtype != dtype or array.shape != spec.shape or not (flags.c_contiguous and flags.aligned):
                 raise ValueError(
-                    f"program: '{name}' must be a C-contiguous {spec}, got {Spec.of(array)}"
-                    + ("" if array.flags.c_contiguous else ", not contiguous")
+                    f"program: '{name}' must be a C-contiguous, aligned {spec}, got {Spec.of(array)}{_layout(array)}"
                 )
+            if name in self._stored and not flags.writeable:
+                raise ValueError(f"program: '{name}' is updated, but its array is read-only")
             self._point(self._patches.get(name, []), array.ctypes.data)
-            self._bound[name] = array
+            if name in self._state:
+                self._bound[name] = array
         results = [np.empty(v.shape, v.dtype) for v in self.plan.graph.outputs]
         for index, slots in self._outputs.items():
             self._point(slots, results[index].ctypes.data)
@@ -160,3 +165,13 @@ class Program:
             for slot in self._workspace_slots:
                 self._slots[slot] = self._workspace.ctypes.data
         return threads
+
+
+def _layout(array: np.ndarray) -> str:
+    """What of an array's memory a kernel cannot read."""
+    found = {
+        "not contiguous": not array.flags.c_contiguous,
+        "not aligned": not array.flags.aligned,
+        "in the other byte order": not array.dtype.isnative,
+    }
+    return "".join(f", {what}" for what, is_so in found.items() if is_so)

@@ -61,6 +61,31 @@ stop = True
 thread.join()
 """
 
+FORK_DURING_A_PROGRAM = """
+from normengine.graph import Spec
+from normengine.ops import Builder
+from normengine.runtime import ProgramCache
+builder = Builder()
+graph = builder.graph([builder.add("softmax", builder.input("x", Spec((64, 64, 64))), axis=2)])
+cache, x = ProgramCache(), np.ones((64, 64, 64), np.float32)
+cache.get(graph).run({"x": x})
+stop = False
+def keep_running():
+    while not stop:
+        cache.get(graph).run({"x": x})
+thread = threading.Thread(target=keep_running)
+thread.start()
+for attempt in range(5):
+    time.sleep(0.01)
+    child = os.fork()
+    if child == 0:
+        (y,) = cache.get(graph).run({"x": x})
+        os._exit(0 if np.allclose(y, 1 / 64) else 1)
+    assert os.waitpid(child, 0)[1] == 0
+stop = True
+thread.join()
+"""
+
 EXIT_DURING_A_RUN = """
 def keep_running():
     _, _, own = kept = make()
@@ -79,7 +104,9 @@ def run(script: str, folder: Path) -> None:
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system does not fork processes")
-@pytest.mark.parametrize("script", [FORK, FORK_DURING_A_RUN], ids=["idle", "during a run"])
+@pytest.mark.parametrize(
+    "script", [FORK, FORK_DURING_A_RUN, FORK_DURING_A_PROGRAM], ids=["idle", "during a run", "during a program"]
+)
 def test_a_forked_process_makes_its_own_team(backend: str, script: str, tmp_path: Path) -> None:
     run(script, tmp_path)
 

@@ -1,5 +1,7 @@
 """Compiled programs against the references: views, fusion, updates in place, memory used again."""
 
+import weakref
+
 import numpy as np
 import pytest
 
@@ -127,8 +129,45 @@ def test_a_missing_or_wrong_feed_is_named():
     program = compile_graph(b.graph([b.add("relu", x)]))
     with pytest.raises(ValueError, match="'x' .* was not given"):
         program.run({})
-    with pytest.raises(ValueError, match=r"'x' must be a C-contiguous float32\[4\], got float32\[5\]"):
+    with pytest.raises(ValueError, match=r"'x' must be a C-contiguous, aligned float32\[4\], got float32\[5\]$"):
         program.run({"x": np.zeros(5, np.float32)})
+
+
+@pytest.mark.parametrize(
+    "array, what",
+    [
+        (np.zeros(4, np.float32).astype(">f4" if np.little_endian else "<f4"), "in the other byte order"),
+        (np.zeros(8, np.float32)[::2], "not contiguous"),
+        (np.zeros(17, np.uint8)[1:].view(np.float32), "not aligned"),
+    ],
+)
+def test_memory_that_kernels_cannot_read_is_refused(array, what):
+    b = Builder()
+    program = compile_graph(b.graph([b.add("relu", b.input("x", Spec((4,))))]))
+    with pytest.raises(ValueError, match=f"got float32\\[4\\], {what}$"):
+        program.run({"x": array})
+
+
+def test_state_that_is_read_only_is_not_written_over():
+    b = Builder()
+    s = b.state_value("s", Spec((4,)))
+    b.update(s, b.add("add", s, s))
+    program = compile_graph(b.graph([]))
+    state = np.ones(4, np.float32)
+    state.flags.writeable = False
+    with pytest.raises(ValueError, match="'s' is updated, but its array is read-only"):
+        program.run({"s": state})
+    assert np.array_equal(state, np.ones(4))
+
+
+def test_inputs_are_not_kept_alive():
+    b = Builder()
+    program = compile_graph(b.graph([b.add("relu", b.input("x", Spec((4,))))]))
+    x = np.ones(4, np.float32)
+    gone = weakref.ref(x)
+    program.run({"x": x})
+    del x
+    assert gone() is None
 
 
 def random_graph(seed):
