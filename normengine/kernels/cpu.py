@@ -45,18 +45,21 @@ def choice() -> Choice:
     variable ``NORMENGINE_ISA`` names. Raises ``ValueError`` when it names one that is unknown, that the CPU does not
     offer or that was not built, or when ``NORMENGINE_BACKEND`` is not as :func:`backend` wants it.
     """
+    asked = _variable("NORMENGINE_ISA")
+    if asked not in ("", "numba", *NEEDS):
+        raise ValueError(f"NORMENGINE_ISA must be one of numba, {', '.join(NEEDS)}, got {asked!r}")
     if backend() == "numba":
-        why = "NORMENGINE_BACKEND=numba" if _variable("NORMENGINE_BACKEND") else "no compiled executor was built"
+        chosen = _variable("NORMENGINE_BACKEND") == "numba"
+        why = "NORMENGINE_BACKEND=numba" if chosen else "no compiled executor was built"
+        if asked not in ("", "numba"):
+            raise ValueError(f"NORMENGINE_ISA={asked}: {why}, choose numba")
         return Choice(("numba",), f"numba: {why}")
     offered = detect()
     usable = ("numba", *(isa for isa in offered if _built("kernels", f"_{isa}")))
-    asked = _variable("NORMENGINE_ISA")
     if not asked:
         missing = [isa for isa in offered if isa not in usable]
         note = f" (offered too, but not built: {', '.join(missing)})" if missing else ""
         return Choice(usable, f"{usable[-1]}: the best that was built of what the CPU offers{note}")
-    if asked not in NEEDS and asked != "numba":
-        raise ValueError(f"NORMENGINE_ISA must be one of numba, {', '.join(NEEDS)}, got {asked!r}")
     if asked not in usable:
         why = "its kernels were not built" if asked in offered else "this CPU or operating system does not offer it"
         raise ValueError(f"NORMENGINE_ISA={asked}: {why}, choose one of {', '.join(usable)}")

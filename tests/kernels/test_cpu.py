@@ -107,6 +107,23 @@ def test_without_extensions_the_backend_is_numba(pretend: Pretend, monkeypatch: 
         cpu.backend()
 
 
+def test_the_numba_backend_has_no_instruction_set_to_ask_for(pretend: Pretend, monkeypatch: pytest.MonkeyPatch) -> None:
+    pretend(built=())
+    monkeypatch.setenv("NORMENGINE_ISA", "numba")
+    assert cpu.isas() == ("numba",)
+    for asked, message in {
+        "sse9": r"NORMENGINE_ISA must be one of numba, baseline, avx2, avx512, neon, got 'sse9'",
+        "avx2": r"NORMENGINE_ISA=avx2: no compiled executor was built, choose numba",
+    }.items():
+        monkeypatch.setenv("NORMENGINE_ISA", asked)
+        with pytest.raises(ValueError, match=message):
+            cpu.isas()
+    pretend()
+    monkeypatch.setenv("NORMENGINE_BACKEND", "numba")
+    with pytest.raises(ValueError, match=r"NORMENGINE_ISA=avx2: NORMENGINE_BACKEND=numba, choose numba"):
+        cpu.isas()
+
+
 def test_an_unknown_backend_is_an_error(pretend: Pretend, monkeypatch: pytest.MonkeyPatch) -> None:
     pretend()
     monkeypatch.setenv("NORMENGINE_BACKEND", "cuda")
