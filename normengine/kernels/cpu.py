@@ -7,6 +7,7 @@ import platform
 from dataclasses import dataclass
 from functools import cache
 from importlib.machinery import PathFinder
+from importlib.metadata import version
 from pathlib import Path
 
 NEEDS = {
@@ -115,7 +116,15 @@ def _variable(name: str) -> str:
 
 
 def _features() -> dict[str, bool]:
-    from llvmlite import binding
+    try:
+        from llvmlite import binding
+
+        version("numba")
+    except ImportError as error:
+        raise ImportError(
+            f"normengine compiles its elementwise kernels with Numba, which is not installed here ({error}): "
+            "run `python -m pip install numba`"
+        ) from error
 
     try:
         return dict(binding.get_host_cpu_features())

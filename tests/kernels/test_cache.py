@@ -115,6 +115,20 @@ def test_the_name_depends_on_source_and_compiler(monkeypatch: pytest.MonkeyPatch
     assert cache.digest("a", "b") != name
 
 
+def test_a_user_without_a_home_keeps_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    def nowhere() -> Path:
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.delenv("NORMENGINE_CACHE", raising=False)
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+    monkeypatch.delenv("LOCALAPPDATA", raising=False)
+    monkeypatch.setattr(cache.Path, "home", nowhere)
+    monkeypatch.setattr(cache, "_warned", set())
+    assert cache.cache_folder() == Path(os.devnull) / "normengine"
+    with pytest.warns(RuntimeWarning, match="set NORMENGINE_CACHE to a folder that can be written"):
+        assert not cache.write_checked(cache.cache_folder() / "chains" / "x.code", b"code")
+
+
 @pytest.mark.parametrize(
     "platform, variables, expected",
     [

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import re
+import subprocess
+import sys
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
@@ -129,3 +133,27 @@ def test_an_unknown_backend_is_an_error(pretend: Pretend, monkeypatch: pytest.Mo
     monkeypatch.setenv("NORMENGINE_BACKEND", "cuda")
     with pytest.raises(ValueError, match="NORMENGINE_BACKEND must be 'numba' or 'compiled', got 'cuda'"):
         cpu.isas()
+
+
+@pytest.mark.parametrize("package", ["numba", "llvmlite"])
+def test_without_numba_one_sentence_says_what_to_do(package: str, tmp_path: Path) -> None:
+    """The package itself is imported all the same."""
+    script = f"""
+import importlib.metadata, sys
+import normengine as ne
+def version(name, real=importlib.metadata.version):
+    if name == {package!r}:
+        raise importlib.metadata.PackageNotFoundError(name)
+    return real(name)
+importlib.metadata.version = version
+sys.modules[{package!r}] = None
+sys.exit(ne.cli.main(["info"]))
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, cwd=tmp_path, check=False)
+    assert done.returncode == 1
+    assert re.fullmatch(
+        r"normengine: error: normengine compiles .* with Numba, which is not installed here \(.*"
+        + package
+        + r".*\): run `python -m pip install numba`\n",
+        done.stderr,
+    )
