@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import threading
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -57,14 +56,17 @@ class InferenceSession:
     def __init__(self, path_or_bytes: str | os.PathLike[str] | bytes, *, programs: int = 8) -> None:
         from .onnx.importer import check_operators
         from .onnx.reader import read_model
+        from .runtime.locks import ForkSafeLock
 
         if programs < 1:
             raise ValueError(f"programs must be at least 1, got {programs}")
         self._model = read_model(path_or_bytes)
-        self._lock = threading.Lock()
+        self._lock = ForkSafeLock()
         self._limit = programs
         self._programs: OrderedDict[Shapes, Program] = OrderedDict()
         self._weights: dict[tuple[Any, ...], list[np.ndarray]] = {}
+        self._places = {port.name: i for i, port in enumerate(self._model.outputs)}
+        self._narrow = [i for i, port in enumerate(self._model.outputs) if port.dtype == "int32"]
         self.foldings: tuple[Folding, ...] = ()
         check_operators(self._model)
         for port in self._model.inputs:
@@ -79,7 +81,7 @@ class InferenceSession:
         return [_argument(port) for port in self._model.outputs]
 
     def run(self, output_names: Sequence[str] | None, input_feed: Mapping[str, Any]) -> list[np.ndarray]:
-        """The outputs of those names (None: all, in the file's order) for one array an input.
+        """The outputs of those names (None or none: all, in the file's order) for one array an input.
 
         float64 and non-contiguous arrays are converted; arrays of integers are refused where the network reads
         float32, since nobody knows their scale.
@@ -87,15 +89,14 @@ class InferenceSession:
         Raises:
             ValueError: names are unknown or missing, or an array has another rank, extent or type than declared.
         """
-        names = [port.name for port in self._model.outputs]
-        wanted = names if output_names is None else list(output_names)
-        for name in wanted:
-            if name not in names:
-                raise ValueError(f"output '{name}' does not exist; the outputs are {_listed(names)}")
+        if isinstance(output_names, str):
+            raise ValueError(f"output_names must be a list of names or None, got {output_names!r}; put it into a list")
+        places = [self._place(name) for name in output_names or ()]
         feeds = self._feeds(input_feed)
-        program = self._program(tuple(array.shape for array in feeds.values()))
-        results = dict(zip(names, program.run(feeds), strict=True))
-        return [results[name] for name in wanted]
+        results = self._program(tuple(array.shape for array in feeds.values())).run(feeds)
+        for i in self._narrow:
+            results[i] = results[i].astype(np.int32)
+        return [results[i] for i in places] or results
 
     def __call__(self, x: Any) -> np.ndarray:
         """The output for ``x``, of a network with one input and one output."""
@@ -107,19 +108,26 @@ class InferenceSession:
             )
         return self.run(None, {inputs[0].name: x})[0]
 
+    def _place(self, name: str) -> int:
+        """Which output has that name."""
+        if name not in self._places:
+            raise ValueError(f"output '{name}' does not exist; the outputs are {_listed(self._places)}")
+        return self._places[name]
+
     def _feeds(self, given: Mapping[str, Any]) -> dict[str, np.ndarray]:
         if not isinstance(given, Mapping):
             raise ValueError(f"feeds must be a dict from input names to arrays, got {type(given).__name__}")
-        names = [port.name for port in self._model.inputs]
-        missing = [name for name in names if name not in given]
-        unexpected = [str(name) for name in given if name not in names]
-        if missing or unexpected:
-            parts = [f"missing {_listed(missing)}"] * bool(missing) + [f"unexpected {_listed(unexpected)}"] * bool(
-                unexpected
-            )
-            raise ValueError(f"feeds: {' and '.join(parts)}; the inputs are {_listed(names)}")
         extents: dict[str, tuple[int, str]] = {}
-        return {port.name: _feed(port, given[port.name], extents) for port in self._model.inputs}
+        feeds = {p.name: _feed(p, given[p.name], extents) for p in self._model.inputs if p.name in given}
+        if not len(feeds) == len(given) == len(self._model.inputs):
+            names = [port.name for port in self._model.inputs]
+            found = {
+                "missing": [name for name in names if name not in given],
+                "unexpected": [name for name in given if name not in names],
+            }
+            parts = [f"{what} {_listed(which)}" for what, which in found.items() if which]
+            raise ValueError(f"feeds: {' and '.join(parts)}; the inputs are {_listed(names)}")
+        return feeds
 
     def _program(self, shapes: Shapes) -> Program:
         from .runtime.program import compile_graph
@@ -171,26 +179,36 @@ def _argument(port: Port) -> NodeArg:
 
 def _feed(port: Port, given: Any, extents: dict[str, tuple[int, str]]) -> np.ndarray:
     """``given`` as the contiguous array that ``port`` declares; ``extents`` holds what named extents are so far."""
-    array = np.asarray(given)
-    dtype = "int64" if port.dtype == "int32" else port.dtype
-    if array.dtype.name != port.dtype:
-        array = _converted(port, array)
-    declared = port.shape or ()
-    if array.ndim != len(declared):
-        raise ValueError(f"input '{port.name}' must be {_layout(declared)}, got shape {array.shape}")
-    for axis, (extent, found) in enumerate(zip(declared, array.shape, strict=True)):
+    array = _array(port, given)
+    declared, shape = port.shape or (), array.shape
+    if len(shape) != len(declared):
+        raise ValueError(f"input '{port.name}' must be {_layout(declared)}, got shape {shape}")
+    for axis, (extent, found) in enumerate(zip(declared, shape, strict=True)):
         if isinstance(extent, int) and extent != found:
-            raise ValueError(f"input '{port.name}' must be {_layout(declared)}, got shape {array.shape}")
+            raise ValueError(f"input '{port.name}' must be {_layout(declared)}, got shape {shape}")
         if found == 0:
             what = "the batch is empty" if axis == 0 else f"axis {axis} is empty"
-            raise ValueError(f"input '{port.name}': {what}, got shape {array.shape}")
+            raise ValueError(f"input '{port.name}': {what}, got shape {shape}")
         if isinstance(extent, str):
             known, first = extents.setdefault(extent, (found, port.name))
             if known != found:
                 raise ValueError(
-                    f"input '{port.name}' has {extent} = {found} (shape {array.shape}), input '{first}' has {known}"
+                    f"input '{port.name}' has {extent} = {found} (shape {shape}), input '{first}' has {known}"
                 )
-    return np.ascontiguousarray(array, dtype=dtype).reshape(array.shape)
+    return array if array.flags.c_contiguous else array.copy()
+
+
+def _array(port: Port, given: Any) -> np.ndarray:
+    """``given`` as an array of the type that the program reads: 32-bit integers are held in 64 bits."""
+    if given is None:
+        raise ValueError(f"input '{port.name}' is None; give an array for each input")
+    try:
+        array = np.asarray(given)
+    except ValueError as error:
+        raise ValueError(f"input '{port.name}' must be an array: {error}") from None
+    if array.dtype != port.dtype:
+        array = _converted(port, array)
+    return array.astype(np.int64) if port.dtype == "int32" else array
 
 
 def _converted(port: Port, array: np.ndarray) -> np.ndarray:
