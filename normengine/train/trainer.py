@@ -196,8 +196,8 @@ class Trainer:
             count = round(validation * len(x)) if 0 < validation < 1 else 0
             if not 0 < count < len(x):
                 raise ValueError(
-                    f"Trainer.fit: validation={validation} of {len(x)} samples is {count} samples; "
-                    "give a share that leaves at least one on either side"
+                    f"Trainer.fit: validation={validation} is no share of {len(x)} samples that leaves at least one "
+                    "on either side"
                 )
             order = np.random.default_rng((self.seed, _SPLIT)).permutation(len(x))
             validation = x[order[:count]], y[order[:count]]
@@ -262,9 +262,8 @@ class Trainer:
 def _check_held_out(validation: Any) -> None:
     """Raise ValueError unless ``validation`` is a pair of images and as many targets."""
     if not isinstance(validation, (tuple, list)) or len(validation) != 2:
-        raise ValueError(
-            f"Trainer.fit: validation must be a pair of arrays (x, y) or a share such as 0.1, got {validation!r:.60}"
-        )
+        given = f"{len(validation)} parts" if isinstance(validation, (tuple, list)) else repr(validation)
+        raise ValueError(f"Trainer.fit: validation must be a pair of arrays (x, y) or a share such as 0.1, got {given}")
     x = as_input(validation[0], "Trainer.fit: validation x")
     y = as_target(validation[1], "Trainer.fit: validation y")
     if len(x) != len(y):

@@ -110,7 +110,7 @@ def test_share_held_out():
     assert (histories[0].val_accuracy[0] * 10) % 1 == pytest.approx(0, abs=1e-9)
     for share in (0.0, 1.0, 0.001):
         with pytest.raises(
-            ValueError, match=f"validation={share} of 50 samples is .*leaves at least one on either side"
+            ValueError, match=f"validation={share} is no share of 50 samples that leaves at least one on either side"
         ):
             trainer().fit(x, y, validation=share, progress=False)
 
