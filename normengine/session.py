@@ -45,8 +45,9 @@ class InferenceSession:
     """An ONNX network in memory.
 
     ``path_or_bytes`` is an ONNX file or its content. Batch normalization is folded into the layers beside it where
-    that is exact. A program is made for each combination of input extents when it first comes, and the last
-    ``programs`` of them are kept; all of them share the weights. Sessions may be used from several threads.
+    that is exact; ``foldings`` says of each where it went or why it stayed. A program is made for each combination of
+    input extents when it first comes, and the last ``programs`` of them are kept; all of them share the weights.
+    Sessions may be used from several threads.
 
     Raises:
         ValueError: the file is damaged, or the network uses what is not supported (the message lists it all).
@@ -130,15 +131,16 @@ class InferenceSession:
         return feeds
 
     def _program(self, shapes: Shapes) -> Program:
-        from .runtime.program import compile_graph
-
         with self._lock:
-            if shapes not in self._programs:
-                self._programs[shapes] = compile_graph(self._graph(shapes))
-                while len(self._programs) > self._limit:
+            program = self._programs.get(shapes)
+            if program is None:
+                from .runtime.program import compile_graph
+
+                program = self._programs[shapes] = compile_graph(self._graph(shapes))
+                if len(self._programs) > self._limit:
                     self._programs.popitem(last=False)
             self._programs.move_to_end(shapes)
-            return self._programs[shapes]
+            return program
 
     def _graph(self, shapes: Shapes) -> Graph:
         """The folded graph for inputs of these shapes, its weights those that other shapes already use."""

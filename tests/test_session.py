@@ -24,12 +24,13 @@ def draw(*shape):
 
 
 def model(nodes, inputs, outputs, weights=None):
-    """Inputs are shapes, float32 but for names that begin with ``int``."""
-    kinds = {name: 7 if name.startswith("int") else 2 if name.startswith("byte") else 1 for name in inputs}
+    """Shapes of inputs and outputs, float32 but for names that say otherwise."""
+    words = {"int": 7, "short": 6, "byte": 2, "double": 11}
+    kinds = {n: next((k for w, k in words.items() if n.startswith(w)), 1) for n in (*inputs, *outputs)}
     graph = helper.make_graph(
         nodes, "test",
         [helper.make_tensor_value_info(name, kinds[name], shape) for name, shape in inputs.items()],
-        [helper.make_tensor_value_info(name, 1, shape) for name, shape in outputs.items()],
+        [helper.make_tensor_value_info(name, kinds[name], shape) for name, shape in outputs.items()],
         [numpy_helper.from_array(a, name) for name, a in (weights or {}).items()])  # fmt: skip
     return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8).SerializeToString()
 
@@ -58,6 +59,7 @@ def test_run_has_onnx_runtime_s_signature(session):
         assert np.abs(found[0] - convolved(x)).max() < 1e-5
     a, b = session.run(["y", "y"], {"x": x})
     assert np.array_equal(a, b)
+    assert len(session.run([], {"x": x})) == 1
 
 
 def test_inputs_and_outputs_are_described(session):
@@ -135,6 +137,8 @@ def test_what_means_the_same_is_converted(convert, session):
         ({"x": np.zeros((1, 2, 5, 5), "i8")}, "^input 'x' must be float32, got int64; convert images with"),
         ({"x": np.zeros((1, 2, 5, 5), "c8")}, "^input 'x' must be float32, got complex64; convert with astype$"),
         ({"x": "an image"}, "^input 'x' must be float32, got <U8; convert with astype$"),
+        ({"x": None}, "^input 'x' is None; give an array for each input$"),
+        ({"x": [[1.0, 2.0], [3.0]]}, "^input 'x' must be an array: .*inhomogeneous"),
     ],
 )
 def test_feeds_that_do_not_fit(feeds, text, session):
@@ -145,6 +149,8 @@ def test_feeds_that_do_not_fit(feeds, text, session):
 def test_outputs_that_do_not_exist(session):
     with pytest.raises(ValueError, match="output 'z' does not exist; the outputs are 'y'"):
         session.run(["y", "z"], {"x": draw(1, 2, 5, 5)})
+    with pytest.raises(ValueError, match="output_names must be a list of names or None, got 'y'; put it into a list"):
+        session.run("y", {"x": draw(1, 2, 5, 5)})
 
 
 def test_several_inputs_and_outputs():
@@ -193,6 +199,22 @@ def test_integers_where_the_network_reads_integers():
         session(x.astype(np.int64) * 2)
 
 
+def test_32_bit_integers_come_out_as_declared():
+    session = ne.InferenceSession(model([node("Cast", ["x"], ["short"], to=6)], {"x": ("N", 3)}, {"short": ("N", 3)}))
+    y = session(np.array([[1.5, -2.5, 7]], np.float32))
+    assert session.get_outputs()[0].type == "tensor(int32)"
+    assert y.dtype == np.int32
+    assert y.tolist() == [[1, -2, 7]]
+
+
+def test_double_precision_is_refused_in_words():
+    content = model([node("Neg", ["double_x"], ["double_y"], "n")], {"double_x": ("N", 3)}, {"double_y": ("N", 3)})
+    with pytest.raises(OnnxError, match="Neg 'n': computes in DOUBLE, which is not supported; export the network in"):
+        ne.InferenceSession(content)
+    content = model([node("Cast", ["double_x"], ["y"], to=1)], {"double_x": ("N", 3)}, {"y": ("N", 3)})
+    assert ne.InferenceSession(content)(np.full((1, 3), 0.5)).dtype == np.float32
+
+
 def test_batch_norms_are_folded_at_load():
     stats = [draw(4), draw(4), draw(4), RNG.uniform(0.5, 2, 4).astype(np.float32)]
     content = model(
@@ -216,6 +238,8 @@ def test_what_is_wrong_comes_out_at_load():
         )
     with pytest.raises(OnnxError, match="damaged or not an ONNX file"):
         ne.InferenceSession(CONV[:-20])
+    with pytest.raises(OnnxError, match=r"input 'x': an array of shape \(1, 1152921504606846976\) takes"):
+        ne.InferenceSession(model([node("Neg", ["x"], ["y"])], {"x": ("N", 2**60)}, {"y": ("N", 2**60)}))
 
 
 def test_many_threads_at_once(session):

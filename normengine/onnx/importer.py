@@ -67,8 +67,11 @@ class Reading:
         self.readers = Counter(name for node in model.nodes for name in node.inputs if name)
         self.readers.update(port.name for port in model.outputs)
         for port in model.inputs:
-            dtype = "int64" if port.dtype == "int32" else port.dtype
-            self.values[port.name] = self.builder.input(port.name, checked(Spec(shapes[port.name], dtype)))
+            spec = Spec(shapes[port.name], "int64" if port.dtype == "int32" else port.dtype)
+            try:
+                self.values[port.name] = self.builder.input(port.name, checked(spec))
+            except OnnxError as error:
+                raise OnnxError(f"{model.source}: input '{port.name}': {error}") from None
 
     def refuse(self) -> None:
         """Raise for the nodes that could not be read because their operator is only supported on known arrays."""
@@ -107,7 +110,8 @@ class Reading:
         evaluator = EVALUATORS.get(node.op_type)
         if evaluator is not None and all(name in self.known for name in node.inputs if name):
             try:
-                return [np.asarray(a) for a in evaluator(call)]
+                with np.errstate(all="ignore"):
+                    return [np.asarray(a) for a in evaluator(call)]
             except (ValueError, IndexError, TypeError, OverflowError, ArithmeticError) as error:
                 raise error if isinstance(error, OnnxError) else OnnxError(f"cannot be computed: {error}") from None
         results = READERS[node.op_type](call)

@@ -98,6 +98,8 @@ class Call:
         return self._reading.constant(array, name)
 
     def add(self, op: str, *inputs: Value, **attrs: Any) -> Value:
+        if op != "cast" and any(v.dtype == "float64" for v in inputs):
+            raise OnnxError("computes in DOUBLE, which is not supported; export the network in float32")
         made = self._reading.builder.add(op, *inputs, **attrs)
         checked(made.spec)
         return made

@@ -140,8 +140,7 @@ def _elementwise(function: Callable[..., np.ndarray], same: bool = True) -> Call
     def evaluate(call: Call) -> Arrays:
         arrays = [call.array(i, "the input") for i in range(len(call.node.inputs))]
         bounded(np.broadcast_shapes(*(a.shape for a in arrays)))
-        with np.errstate(all="ignore"):
-            result = np.asarray(function(*arrays))
+        result = np.asarray(function(*arrays))
         return [result.astype(arrays[0].dtype, copy=False) if same else result]
 
     return evaluate
