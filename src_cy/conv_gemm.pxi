@@ -12,6 +12,8 @@ cdef extern from "pixels.h" nogil:
     ctypedef struct pixels:
         pass
     int64_t PIXELS_BYTES(int64_t taps)
+    int pixels_pointwise(const grid* g)
+    void pixels_copy(float* to, int64_t panel_pitch, const float* source, int64_t area, int64_t channels, int64_t count)
     void pixels_place(pixels* p, const grid* g, int64_t first, int64_t end)
     void pixels_gather(const pixels* p, const grid* g, float* to, int64_t pitch, int64_t first, int64_t end,
                        const float* x, int64_t size, int64_t plane)
@@ -89,25 +91,32 @@ cdef void multiply_tile(const grid* g, const Strips* s, const float* packed, int
         packed += depth * TILE_ROWS
 
 
-cdef void multiply_block(const grid* g, const Strips* s, const float* packed, int64_t depth_block, const float* x,
+cdef void multiply_block(const grid* g, const Strips* s, const float* packed, const int64_t* blocks, const float* x,
                          int64_t size, int64_t plane, float* out, int64_t first, int64_t end, const float* bias,
-                         float* panel) noexcept nogil:
-    # The pixels first..end of one image and group: the panel of a tile and a block of the depth at a time. Behind the
-    # panel in the workspace is where the pixels' windows lie.
-    cdef int64_t depth = g.rows.count * g.cols.count * g.channels
-    cdef int64_t depth_first = 0, depth_end, pixel, vector
-    cdef pixels* place = <pixels*> (panel + depth_block * TILE_COLS)
+                         float* panels) noexcept nogil:
+    # The pixels first..end of one image and group: a few panels, each of a tile and a block of the depth, at a time.
+    # blocks = depth block, panels. Behind the panels in the workspace is where the pixels' windows lie.
+    cdef int64_t depth = g.rows.count * g.cols.count * g.channels, pitch = blocks[0] * TILE_COLS
+    cdef int64_t area = g.in_h * g.in_w, depth_first = 0, depth_end, pixel, last, tile, vector
+    cdef pixels* place = <pixels*> (panels + blocks[1] * pitch)
+    cdef bint pointwise = pixels_pointwise(g)
     while True:
-        depth_end = least(depth_first + depth_block, depth)
+        depth_end = least(depth_first + blocks[0], depth)
         pixel = first
         while pixel < end:
-            for vector in range(2):
-                if pixel + vector * SIMD_WIDTH < end:
+            last = least(end, pixel + blocks[1] * TILE_COLS)
+            if pointwise:
+                pixels_copy(panels, pitch, x + plane + depth_first * area + pixel, area, depth_end - depth_first,
+                            last - pixel)
+            else:
+                for vector in range(ceil_div(last - pixel, SIMD_WIDTH)):
                     pixels_place(place, g, pixel + vector * SIMD_WIDTH, end)
-                    pixels_gather(place, g, panel + vector * SIMD_WIDTH, TILE_COLS, depth_first, depth_end, x, size,
-                                  plane)
-            multiply_tile(g, s, packed, depth_first, depth_end, panel, out, pixel, end, bias)
-            pixel += TILE_COLS
+                    pixels_gather(place, g, panels + vector // 2 * pitch + vector % 2 * SIMD_WIDTH, TILE_COLS,
+                                  depth_first, depth_end, x, size, plane)
+            for tile in range(ceil_div(last - pixel, TILE_COLS)):
+                multiply_tile(g, s, packed, depth_first, depth_end, panels + tile * pitch, out,
+                              pixel + tile * TILE_COLS, end, bias)
+            pixel = last
         depth_first = depth_end
         if depth_first >= depth:
             return
@@ -132,7 +141,7 @@ cdef void conv2d_pack(const int64_t* args, int64_t begin, int64_t end, int64_t t
 
 cdef void conv2d_gemm(const int64_t* args, int64_t begin, int64_t end, int64_t thread) noexcept nogil:
     # A task makes a block of pixels for a block of tiles of channels: extra = pixels a task, channel blocks, depth
-    # block.
+    # block, panels at a time.
     cdef const Numbers* p = <const Numbers*> &args[7]
     cdef const float* bias = array(args, 2)
     cdef int64_t rows = p.oc // p.groups, area = p.oh * p.ow, tiles = ceil_div(rows, TILE_ROWS)
@@ -152,7 +161,7 @@ cdef void conv2d_gemm(const int64_t* args, int64_t begin, int64_t end, int64_t t
         s.end = share(tiles, channel_blocks, rest % channel_blocks + 1)
         rest = rest // channel_blocks
         group, image = rest % p.groups, rest // p.groups
-        multiply_block(&g, &s, array(args, 4) + group * tiles * depth * TILE_ROWS, p.extra[2], array(args, 0),
+        multiply_block(&g, &s, array(args, 4) + group * tiles * depth * TILE_ROWS, &p.extra[2], array(args, 0),
                        p.n * p.c * p.h * p.w, (image * p.c + group * g.channels) * p.h * p.w,
                        array(args, 3) + (image * p.oc + group * rows) * area, block * span,
                        least(area, (block + 1) * span), bias + group * rows if bias else NULL,
@@ -225,7 +234,7 @@ cdef void conv2d_input_grad_gemm(const int64_t* args, int64_t begin, int64_t end
         g.width = ceil_div(p.w - g.out_col, p.stride_w)
         if g.height <= 0 or g.width <= 0 or block * span >= g.height * g.width:
             continue
-        multiply_block(&g, &s, array(args, 3) + (p.groups * before + group * depth) * tiles * TILE_ROWS, p.extra[2],
+        multiply_block(&g, &s, array(args, 3) + (p.groups * before + group * depth) * tiles * TILE_ROWS, &p.extra[2],
                        array(args, 0), p.n * p.oc * p.oh * p.ow, (image * p.oc + group * g.channels) * p.oh * p.ow,
                        array(args, 2) + (image * p.c + group * rows) * area, block * span,
                        least(g.height * g.width, (block + 1) * span), NULL, workspace(args, 4, thread))

@@ -16,7 +16,8 @@ cdef void weight_grad_images(const Numbers* p, const grid* g, const float* dy, c
     cdef float* right = space
     cdef float* panel = right + PANEL_PIXELS * TILE_COLS
     cdef pixels* place = <pixels*> (panel + (depth_end - depth_first) * PANEL_PITCH)
-    cdef int64_t image, images, i, pixel, count, filled, tile, done = 0, at, strip, k
+    cdef int64_t image, images, i, pixel, count, filled, tile, done = 0, at, strip, k, plane
+    cdef bint pointwise = pixels_pointwise(g)
     cdef Strips s = strips(depth_end - depth_first)
     image = first
     while image < end:
@@ -26,11 +27,17 @@ cdef void weight_grad_images(const Numbers* p, const grid* g, const float* dy, c
             count = least(PANEL_PIXELS, area - pixel)
             filled = 0
             for i in range(images):
+                plane = ((image + i) * p.c + group * g.channels) * p.h * p.w
+                if pointwise:
+                    for k in range(depth_first, depth_end):
+                        memcpy(panel + (k - depth_first) * PANEL_PITCH + filled, x + plane + k * area + pixel,
+                               count * sizeof(float))
+                    filled += count
+                    continue
                 at = 0
                 while at < count:
                     pixels_place(place, g, pixel + at, pixel + count)
-                    pixels_gather(place, g, panel + filled + at, PANEL_PITCH, depth_first, depth_end, x, size,
-                                  ((image + i) * p.c + group * g.channels) * p.h * p.w)
+                    pixels_gather(place, g, panel + filled + at, PANEL_PITCH, depth_first, depth_end, x, size, plane)
                     at += SIMD_WIDTH
                 filled += count
             for tile in range(tiles):

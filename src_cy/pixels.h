@@ -66,6 +66,35 @@ static void pixels_place(pixels *p, const grid *g, int64_t first, int64_t end)
     }
 }
 
+/* Whether each pixel of the grid reads the pixel of the input at its own place, and no other. */
+static int pixels_pointwise(const grid *g)
+{
+    return g->rows.count == 1 && g->cols.count == 1 && g->rows.shift == 0 && g->cols.shift == 0 && g->step_h == 1 &&
+           g->step_w == 1 && g->height == g->in_h && g->width == g->in_w;
+}
+
+/* The im2col matrix of a pointwise grid, which is the input: count pixels of channels planes, area apart, into panels
+ * [channel][TILE_COLS] that lie panel_pitch apart. A plane's pixels are read in one go, for planes may lie so that the
+ * cache holds but few of them at a time. Zeros fill the last vector. */
+static void pixels_copy(float *to, int64_t panel_pitch, const float *from, int64_t area, int64_t channels, int64_t count)
+{
+    for (int64_t c = 0; c < channels; c++, from += area, to += TILE_COLS) {
+        float *panel = to;
+        int64_t i = 0;
+        for (; i + TILE_COLS <= count; i += TILE_COLS, panel += panel_pitch) {
+            store(panel, load(from + i));
+            store(panel + SIMD_WIDTH, load(from + i + SIMD_WIDTH));
+        }
+        if (i + SIMD_WIDTH <= count) {
+            store(panel, load(from + i));
+            i += SIMD_WIDTH;
+            panel += SIMD_WIDTH;
+        }
+        if (i < count)
+            for (int64_t l = 0; l < SIMD_WIDTH; l++) panel[l] = i + l < count ? from[i + l] : 0.0f;
+    }
+}
+
 INLINE vec gather_lanes(const float *plane, ivec at)
 {
     vec v = {0};

@@ -73,6 +73,8 @@ def convolution(rng: Rng) -> Iterator[Trial]:
         "dilation": pair(rng, 3) if rng.random() < 0.8 else (int(rng.integers(1, 60)), int(rng.integers(1, 60))),
         "groups": groups,
     }
+    if rng.random() < 0.15:  # pointwise
+        kernel, attrs = (1, 1), {**attrs, "stride": (1, 1), "padding": (0, 0, 0, 0)}
     x = normal(rng, extent(rng, 20), groups * channels, *size)
     weight = normal(rng, groups * outputs, channels, *kernel)
     bias = [normal(rng, groups * outputs)] if rng.random() < 0.5 else []

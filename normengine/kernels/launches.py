@@ -14,7 +14,7 @@ Sizes = Mapping[str, int]
 """What an extension module says of itself: vector ``width``, ``rows`` and ``columns`` of its register tile, ..."""
 
 PANEL_BYTES = 20480
-"""A tile of the right factor, which stays in the L1 cache while the rows of the left one pass."""
+"""Tiles of the right factor, which stay in the L1 cache while the rows of the left one pass."""
 TASK_PRODUCTS = 2_000_000
 """Multiplications of a task that is large enough to be handed out by itself."""
 FEW_TASKS = 16
@@ -89,11 +89,13 @@ def _implicit_gemm(p: Convolution, pixels: int, rows: int, channels: int, phases
     tasks = images * groups * phases * ceil_div(pixels, span)
     channel_blocks = min(tiles, ceil_div(FEW_TASKS, tasks))
     block = depth_block(depth, sizes)
+    panel = block * sizes["columns"] * FLOAT
+    panels = min(tiles_a_task, max(1, PANEL_BYTES // panel))
     return Launch(
         tasks=(groups * tiles, tasks * channel_blocks),
         scratch=groups * tiles * depth * sizes["rows"] * FLOAT,
-        workspace=block * sizes["columns"] * FLOAT + _windows(p, sizes),
-        extra=(span, channel_blocks, block),
+        workspace=panels * panel + _windows(p, sizes),
+        extra=(span, channel_blocks, block, panels),
     )
 
 
