@@ -21,7 +21,7 @@ from .onnx.node import OnnxError
 from .onnx.reference import evaluate_file, evaluates_soon
 from .ops import merge_batches
 from .passes.bind_state import bind_state
-from .passes.fold_batchnorm import Folding, labels
+from .passes.fold_batchnorm import Folding, unfolded
 from .passes.fold_batchnorm import fold_batchnorm as fold
 from .session import InferenceSession
 from .table import table
@@ -93,7 +93,7 @@ def export(
     with kept_mode(model, training=False):
         at2, at3 = (_traced(model, (batch, *shape)) for batch in (2, 3))
         graph = merge_batches(at2, at3)
-        foldings = _kept(graph)
+        foldings = unfolded(graph, "fold_batchnorm is False")
         if fold_batchnorm:
             graph, foldings = fold(graph)
         content = model_bytes(
@@ -127,12 +127,6 @@ def _traced(model: Module, shape: tuple[int, ...]) -> Graph:
             "the model draws random numbers in eval mode, which a file cannot; call dropout with training=self.training"
         )
     return bind_state(found.builder.graph(found.outputs), found.state())
-
-
-def _kept(graph: Graph) -> tuple[Folding, ...]:
-    names = labels(graph)
-    norms = [node for node in graph.nodes if node.op == "batch_norm"]
-    return tuple(Folding(names[node], reason="fold_batchnorm is False") for node in norms)
 
 
 def _momenta(model: Module) -> Mapping[str, Any]:

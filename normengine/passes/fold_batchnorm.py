@@ -13,13 +13,15 @@ Everything is computed in float64 and rounded to float32 once. See Jacob et al.,
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 
 from ..graph import Graph, Node, Spec, Value, check
 
-_LAYERS = {"conv2d": "convolution", "linear": "linear layer"}
+_LAYERS = ("conv2d", "linear")
+_NORMS = ("batch_norm", "batch_norm_train")
 
 
 @dataclass(frozen=True)
@@ -32,8 +34,14 @@ class Folding:
     reason: str = ""
 
 
+def unfolded(graph: Graph, reason: str) -> tuple[Folding, ...]:
+    """A row for each batch normalization of ``graph``, all staying for the same reason."""
+    names = labels(graph)
+    return tuple(Folding(names[node], reason=reason) for node in graph.nodes if node.op in _NORMS)
+
+
 class _Stays(Exception):
-    """Why a batch normalization cannot be folded in one direction."""
+    """Why a batch normalization cannot be folded, or not in one direction."""
 
 
 def fold_batchnorm(graph: Graph) -> tuple[Graph, tuple[Folding, ...]]:
@@ -44,8 +52,14 @@ def fold_batchnorm(graph: Graph) -> tuple[Graph, tuple[Folding, ...]]:
     the layer's name and ``.bias``.
     """
     editor = _Editor(graph)
-    found = tuple(editor.fold(node) for node in graph.nodes if node.op == "batch_norm")
-    return editor.graph(), found
+    norms = [node for node in graph.nodes if node.op in _NORMS]
+    found: dict[Node, Folding] = {}
+    waiting = norms
+    while waiting:  # what one leaves behind may let another go
+        found |= {norm: editor.fold(norm) for norm in waiting}
+        left = [norm for norm in waiting if not found[norm].into]
+        waiting = left if len(left) < len(waiting) else []
+    return editor.graph(), tuple(found[norm] for norm in norms)
 
 
 class _Editor:
@@ -55,6 +69,7 @@ class _Editor:
         self._graph = graph
         self._nodes = list(graph.nodes)
         self._constants = dict(graph.constants)
+        self._exact: dict[Value, np.ndarray] = {}
         self._results = set(graph.results())
         self._labels = labels(graph)
 
@@ -64,20 +79,21 @@ class _Editor:
 
     def fold(self, norm: Node) -> Folding:
         name = self._labels[norm]
+        reasons: list[str] = []
         try:
             scale, shift = self._affine(norm)
+            for direction in (self._into_layer_before, self._into_layers_behind):
+                try:
+                    return Folding(name, direction(norm, scale, shift))
+                except _Stays as reason:
+                    reasons.append(str(reason))
         except _Stays as reason:
-            return Folding(name, reason=str(reason))
-        try:
-            return Folding(name, (self._into_layer_before(norm, scale, shift),))
-        except _Stays as reason:
-            before = str(reason)
-        try:
-            return Folding(name, self._into_layers_behind(norm, scale, shift))
-        except _Stays:
-            return Folding(name, reason=before)
+            reasons.append(str(reason))
+        return Folding(name, reason=", and ".join(filter(None, reasons)))
 
     def _affine(self, norm: Node) -> tuple[np.ndarray, np.ndarray]:
+        if norm.op == "batch_norm_train":
+            raise _Stays("it normalizes with the statistics of each batch")
         arrays = [self._constants.get(v) for v in norm.inputs[1:]]
         if any(a is None for a in arrays):
             raise _Stays("its weight and statistics are not constants")
@@ -89,7 +105,7 @@ class _Editor:
             raise _Stays("its scale or shift is no finite float32 number")
         return scale, shift
 
-    def _into_layer_before(self, norm: Node, scale: np.ndarray, shift: np.ndarray) -> str:
+    def _into_layer_before(self, norm: Node, scale: np.ndarray, shift: np.ndarray) -> tuple[str, ...]:
         x = norm.inputs[0]
         layer = next((n for n in self._nodes if x in n.outputs), None)
         if layer is None:
@@ -100,22 +116,21 @@ class _Editor:
             raise _Stays("its input is also an output of the network")
         others = [n for n in self._nodes if x in n.inputs and n is not norm]
         if others:
-            raise _Stays("its input is also read by " + ", ".join(f"'{self._labels[n]}'" for n in others))
+            raise _Stays(f"its input is also read by {self._named(others)}")
         weight, bias = self._parameters(layer)
         columns = scale.reshape(-1, *[1] * (weight.ndim - 1))
         self._exchange(layer, layer.inputs[0], weight * columns, bias * scale + shift, norm.outputs)
         self._nodes.remove(norm)
-        return self._labels[layer]
+        return (self._labels[layer],)
 
     def _into_layers_behind(self, norm: Node, scale: np.ndarray, shift: np.ndarray) -> tuple[str, ...]:
         (y,) = norm.outputs
         readers = [n for n in self._nodes if y in n.inputs]
-        if not readers or y in self._results:
-            raise _Stays("its output is an output of the network")
-        if any(n.op not in _LAYERS or n.inputs[0] is not y for n in readers):
-            raise _Stays("its output is read by other operators")
-        if any(shift) and any(any(n.attrs.get("padding", ())) for n in readers):
-            raise _Stays("a convolution behind it pads with zeros")
+        if y in self._results or any(n.op not in _LAYERS or n.inputs[0] is not y for n in readers):
+            raise _Stays  # no layer follows that could take it, which needs no words
+        padding = [n for n in readers if any(n.attrs.get("padding", ()))]
+        if padding and any(shift):
+            raise _Stays(f"{self._named(padding)} after it pads with zeros")
         folded = []
         for layer in readers:
             weight, bias = self._parameters(layer)
@@ -132,9 +147,12 @@ class _Editor:
         self._nodes.remove(norm)
         return tuple(self._labels[layer] for layer in readers)
 
+    def _named(self, nodes: Sequence[Node]) -> str:
+        return ", ".join(f"'{self._labels[n]}'" for n in nodes)
+
     def _parameters(self, layer: Node) -> tuple[np.ndarray, np.ndarray]:
         """Weight and bias in float64, the bias zero where the layer has none."""
-        arrays = [self._constants.get(v) for v in layer.inputs[1:]]
+        arrays = [self._exact.get(v, self._constants.get(v)) for v in layer.inputs[1:]]
         if any(a is None for a in arrays):
             raise _Stays(f"the weight of '{self._labels[layer]}' is not a constant")
         weight = np.asarray(arrays[0], np.float64)
@@ -155,10 +173,11 @@ class _Editor:
         self._nodes[self._nodes.index(layer)] = made
         self._labels[made] = self._labels[layer]
 
-    def _constant(self, name: str, array: np.ndarray) -> Value:
-        array = np.ascontiguousarray(array, dtype=np.float32)
-        value = Value(name, Spec.of(array))
-        self._constants[value] = array
+    def _constant(self, name: str, exact: np.ndarray) -> Value:
+        """The constant rounded; what is folded into it later starts from ``exact``."""
+        value = Value(name, Spec(exact.shape))
+        self._constants[value] = np.ascontiguousarray(exact, dtype=np.float32)
+        self._exact[value] = exact
         return value
 
 
@@ -169,7 +188,7 @@ def labels(graph: Graph) -> dict[Node, str]:
     alone = {layer for layer, count in layers.items() if count == 1 and layer not in containers}
     names: dict[Node, str] = {}
     for node in graph.nodes:
-        own = node.layer in alone or (node.op in (*_LAYERS, "batch_norm") and node.layer not in containers)
+        own = node.layer in alone or (node.op in (*_LAYERS, *_NORMS) and node.layer not in containers)
         names[node] = node.layer if own else f"{node.layer}.{node.op}".lstrip(".")
     return names
 

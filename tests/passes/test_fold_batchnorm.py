@@ -122,7 +122,8 @@ def test_before_a_linear_layer():
 def test_before_a_convolution_that_pads_only_without_a_shift():
     padded = {"padding": (1, 1, 1, 1)}
     _, found = folded(Net(2, 4, 6, 6).norm("bn").conv("conv", draw(8, 4, 3, 3), **padded).graph())
-    assert found == (Folding("bn", reason="its input is an input of the network"),)
+    reason = "its input is an input of the network, and 'conv' after it pads with zeros"
+    assert found == (Folding("bn", reason=reason),)
     zero = np.zeros(4, np.float32)
     stats = [draw(4), zero, zero, np.ones(4, np.float32)]
     graph, _ = folded(Net(2, 4, 6, 6).norm("bn", stats).conv("conv", draw(8, 4, 3, 3), **padded).graph())
@@ -143,6 +144,31 @@ def test_one_batch_norm_after_the_other():
     graph, found = folded(Net(2, 3, 6, 6).conv("conv", draw(4, 3, 3, 3)).norm("bn1").norm("bn2").graph())
     assert operators(graph) == ["conv2d"]
     assert found == (Folding("bn1", ("conv",)), Folding("bn2", ("conv",)))
+
+
+def test_before_a_layer_that_took_the_one_between():
+    graph, found = folded(Net(2, 3, 6, 6).norm("bn1").norm("bn2").conv("conv", draw(4, 3, 3, 3)).graph())
+    assert operators(graph) == ["conv2d"]
+    assert found == (Folding("bn1", ("conv",)), Folding("bn2", ("conv",)))
+
+
+def test_several_are_rounded_once():
+    weight, one, two, three = draw(4, 3, 1, 1), statistics(4), statistics(4), statistics(3)
+    net = Net(2, 3, 6, 6).norm("bn0", three, eps=0.0).conv("conv", weight).norm("bn1", one, eps=0.0)
+    graph, _ = folded(net.norm("bn2", two, eps=0.0).graph())
+    scale = {n: g.astype(np.float64) / np.sqrt(v.astype(np.float64)) for n, (g, _, _, v) in enumerate((one, two))}
+    columns = three[0].astype(np.float64) / np.sqrt(three[3].astype(np.float64))
+    exact = weight * (scale[0] * scale[1])[:, None, None, None] * columns[None, :, None, None]
+    assert np.allclose(constants(graph)["conv.weight"], exact, rtol=2.0**-24 * 1.001, atol=0)
+
+
+def test_what_normalizes_by_the_batch_is_listed_too():
+    net = Net(4, 3, 6, 6).conv("conv", draw(4, 3, 3, 3))
+    weight, bias = (net.builder.constant(a) for a in statistics(4)[:2])
+    with net.builder.at("bn"):
+        y, _, _ = net.builder.add_multi("batch_norm_train", net.value, weight, bias, eps=1e-5)
+    _, found = folded(net.graph(y))
+    assert found == (Folding("bn", reason="it normalizes with the statistics of each batch"),)
 
 
 def test_a_weight_that_two_layers_share_is_folded_for_each():
