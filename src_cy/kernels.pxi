@@ -45,6 +45,8 @@ ADDRESSES = {
     "batch_stats_merge": address(batch_stats_merge),
     "batch_norm_grad_sums_chunk": address(batch_norm_grad_sums_chunk),
     "batch_norm_grad_sums_merge": address(batch_norm_grad_sums_merge),
+    "batch_stats_columns": address(batch_stats_columns),
+    "batch_norm_grad_sums_columns": address(batch_norm_grad_sums_columns),
     "reduce_sum": address(reduce_sum),
     "max_pool2d": address(max_pool2d),
     "max_pool2d_grad": address(max_pool2d_grad),
@@ -66,4 +68,5 @@ SIZES = {
     "moments": sizeof(Moments),
     "span": sizeof(Span),
     "sum_columns": COLUMNS,
+    "channels_together": TOGETHER,
 }

@@ -120,6 +120,66 @@ cdef void batch_norm_grad_sums_merge(const int64_t* args, int64_t begin, int64_t
         array(args, 5)[channel] = <float> dbias
 
 
+cdef enum:
+    TOGETHER = 16
+
+
+cdef void batch_stats_columns(const int64_t* args, int64_t begin, int64_t end, int64_t thread) noexcept nogil:
+    # Of a matrix (N, C): a task does TOGETHER neighbouring channels, first their means, then the squared distances.
+    cdef const Channels* p = <const Channels*> &args[6]
+    cdef int64_t task, first, count, row, c
+    cdef double mean[TOGETHER]
+    cdef double squares[TOGETHER]
+    cdef double distance
+    cdef const float* x
+    for task in range(begin, end):
+        first = task * TOGETHER
+        count = least(TOGETHER, p.c - first)
+        for c in range(TOGETHER):
+            mean[c] = squares[c] = 0
+        for row in range(p.n):
+            x = array(args, 0) + row * p.c + first
+            for c in range(count):
+                mean[c] += x[c]
+        for c in range(count):
+            mean[c] /= p.n
+        for row in range(p.n):
+            x = array(args, 0) + row * p.c + first
+            for c in range(count):
+                distance = x[c] - mean[c]
+                squares[c] += distance * distance
+        for c in range(count):
+            array(args, 1)[first + c] = <float> mean[c]
+            array(args, 2)[first + c] = <float> (squares[c] / p.n)
+
+
+cdef void batch_norm_grad_sums_columns(const int64_t* args, int64_t begin, int64_t end, int64_t thread) noexcept nogil:
+    # As batch_stats_columns: sums of dy (x - mean) and of dy.
+    cdef const Channels* p = <const Channels*> &args[9]
+    cdef int64_t task, first, count, row, c
+    cdef double eps = (<const double*> &args[12])[0]
+    cdef double weighted[TOGETHER]
+    cdef double plain[TOGETHER]
+    cdef double mean[TOGETHER]
+    cdef const float* dy
+    cdef const float* x
+    for task in range(begin, end):
+        first = task * TOGETHER
+        count = least(TOGETHER, p.c - first)
+        for c in range(count):
+            weighted[c] = plain[c] = 0
+            mean[c] = array(args, 2)[first + c]
+        for row in range(p.n):
+            dy = array(args, 0) + row * p.c + first
+            x = array(args, 1) + row * p.c + first
+            for c in range(count):
+                plain[c] += dy[c]
+                weighted[c] += dy[c] * (x[c] - mean[c])
+        for c in range(count):
+            array(args, 4)[first + c] = <float> (weighted[c] / sqrt(array(args, 3)[first + c] + eps))
+            array(args, 5)[first + c] = <float> plain[c]
+
+
 cdef struct Reduction:
     int64_t r0, k0, r1, k1
 

@@ -31,6 +31,11 @@ def _depthwise(problem: Problem) -> bool:
     return Convolution.of(problem).depthwise
 
 
+def _matrix(problem: Problem) -> bool:
+    """One value a channel and image."""
+    return REGISTRY.signatures[problem.op].values(problem)[2] == 1
+
+
 @dataclass(frozen=True)
 class Row:
     """One algorithm for one operator, in every instruction set: ``stages`` are names of functions."""
@@ -90,6 +95,15 @@ ROWS = (
         "",
         ("batch_norm_grad_sums_chunk", "batch_norm_grad_sums_merge"),
         launches.channel_sums,
+    ),
+    Row("batch_stats", "columns", ("batch_stats_columns",), launches.channel_columns, _matrix, cost=0.5),
+    Row(
+        "batch_norm_grad_sums",
+        "columns",
+        ("batch_norm_grad_sums_columns",),
+        launches.channel_columns,
+        _matrix,
+        cost=0.5,
     ),
     Row("reduce_sum", "", ("reduce_sum",), launches.reduce_sum),
     _pooling("max_pool2d"),

@@ -192,6 +192,11 @@ def channel_sums(problem: Problem, sizes: Sizes) -> Launch:
     return Launch(tasks=(c * chunks, c), scratch=c * chunks * sizes["moments"], extra=(chunks,))
 
 
+def channel_columns(problem: Problem, sizes: Sizes) -> Launch:
+    """Statistics of the columns of a matrix, several a task."""
+    return Launch(tasks=(ceil_div(int(_numbers(problem)[1]), sizes["channels_together"]),))
+
+
 def reduce_sum(problem: Problem, sizes: Sizes) -> Launch:
     _, k0, _, k1 = (int(v) for v in _numbers(problem))
     return Launch(tasks=(k0 * ceil_div(k1, sizes["sum_columns"]),))
