@@ -5,6 +5,7 @@ from __future__ import annotations
 import operator
 import os
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -80,17 +81,23 @@ def export(
 
     Before the file takes the place of an older one, ``onnx.checker`` has checked it, and its outputs for random
     batches in :class:`~normengine.InferenceSession` (and, unless that would take long, ONNX's reference evaluator)
-    were those of the model within ``tolerance`` of the largest one. The model is not changed, not even its mode.
+    were those of the model within ``tolerance`` of the largest one. The model is not changed, not even its mode or
+    its buffers.
 
     Raises:
+        TypeError: ``model`` is no module.
         ValueError: the model does what ONNX or this opset cannot express, or the file computes something else.
-        OSError: the file cannot be written. In both cases what was at ``path`` is still there.
+        OSError: the file cannot be written. In every case what was at ``path`` is still there.
     """
     from .onnx.writer import check_opset, model_bytes
 
+    if not isinstance(model, Module):
+        raise TypeError(f"model must be an nn.Module, got {type(model).__name__}")
+    if not tolerance > 0:
+        raise ValueError(f"tolerance must be a positive number, got {tolerance!r}")
     check_opset(opset)
     shape = _input_shape(input_shape)
-    with kept_mode(model, training=False):
+    with kept_mode(model, training=False), _kept_buffers(model):
         at2, at3 = (_traced(model, (batch, *shape)) for batch in (2, 3))
         graph = merge_batches(at2, at3)
         foldings = unfolded(graph, "fold_batchnorm is False")
@@ -109,6 +116,18 @@ def export(
     return Report(Path(path), opset, foldings, difference)
 
 
+@contextmanager
+def _kept_buffers(model: Module) -> Iterator[None]:
+    """Afterwards all buffers hold what they hold now, even those that ``forward`` updates in eval mode."""
+    kept = {name: buffer.copy() for name, buffer in model.named_buffers()}
+    try:
+        yield
+    finally:
+        for name, buffer in model.named_buffers():
+            if name in kept:
+                buffer[...] = kept[name]
+
+
 def _input_shape(given: Sequence[int]) -> tuple[int, ...]:
     try:
         shape = tuple(operator.index(n) for n in given)
@@ -122,6 +141,8 @@ def _input_shape(given: Sequence[int]) -> tuple[int, ...]:
 def _traced(model: Module, shape: tuple[int, ...]) -> Graph:
     """The model on an input of ``shape``, its weights constants."""
     found = trace(model, [(INPUT, Spec(shape))], [("", model)])
+    if not found.outputs:
+        raise OnnxError("the model's forward returned no tensor, so there is nothing to write")
     if found.rng:
         raise OnnxError(
             "the model draws random numbers in eval mode, which a file cannot; call dropout with training=self.training"

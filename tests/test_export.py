@@ -209,6 +209,22 @@ def test_a_batch_norm_with_the_statistics_of_the_batch(tmp_path):
     report = ne.onnx.export(model, tmp_path / "m.onnx", (1, 6, 6))
     assert "BatchNormalization" not in operators(tmp_path / "m.onnx")
     assert report.difference < 1e-4
+    assert report.batch_norms == (Folding("1", reason="it normalizes with the statistics of each batch"),)
+
+
+def test_buffers_that_forward_updates_are_put_back(tmp_path):
+    class Adapts(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.bn = nn.BatchNorm2d(1)
+
+        def forward(self, x):
+            return F.batch_norm(x, self.bn.running_mean, self.bn.running_var, training=True)
+
+    model = Adapts()
+    before = {name: array.copy() for name, array in model.state_dict().items()}
+    ne.onnx.export(model, tmp_path / "m.onnx", (1, 6, 6))
+    assert all(np.array_equal(before[name], array) for name, array in model.state_dict().items())
 
 
 def refused(tmp_path, text, model, shape=(1, 5, 5), error=ValueError, **options):
@@ -229,6 +245,13 @@ def test_what_cannot_be_exported_leaves_the_old_file(tmp_path):
         def forward(self, x):
             return x + 1 if x.size(0) == 2 else x * x + 1
 
+    class Silent(nn.Module):
+        def forward(self, x):
+            return None
+
+    refused(tmp_path, "the model's forward returned no tensor", Silent())
+    refused(tmp_path, "model must be an nn.Module, got function", lambda x: x, error=TypeError)
+    refused(tmp_path, "tolerance must be a positive number, got 0", small(), tolerance=0)
     refused(tmp_path, "draws random numbers in eval mode", Draws())
     refused(tmp_path, "different things at batch 2 and 3", Branches())
     refused(tmp_path, "Conv2d '0': input has 3 channels, weight expects 1", small(), (3, 5, 5))
