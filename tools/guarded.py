@@ -29,7 +29,7 @@ class Guarded:
 
     def __init__(self, nbytes: int, alignment: int = 64) -> None:
         self._words = -(-nbytes // 4)
-        self._raw = np.full(self._words + GUARD // 2 + 16, WRITTEN, np.uint32)
+        self._raw: np.ndarray = np.full(self._words + GUARD // 2 + 16, WRITTEN, np.uint32)
         self._start = GUARD // 4 + (-self._raw.ctypes.data % 64) // 4
         self.address = self._raw.ctypes.data + 4 * self._start
 
