@@ -118,8 +118,6 @@ class Writing:
     def _write_mapped(self, node: Node) -> None:
         mapping = OPS[node.op].onnx
         assert mapping is not None
-        if mapping.since > self.opset:
-            raise OnnxError(f"'{self._labels[node]}': {mapping.op_type} needs opset {mapping.since}, not {self.opset}")
         attributes = {theirs: node.attrs[ours] for ours, theirs in mapping.attributes.items()}
         self.make(node, mapping.op_type, *node.inputs, **attributes)
 

@@ -179,5 +179,5 @@ register(
     *_activation("silu", silu, silu_grad, False),
     *_activation("gelu", gelu, gelu_grad, False),
     *_activation("gelu_tanh", gelu_tanh, gelu_tanh_grad, False),
-    *_activation("hardswish", hardswish, hardswish_grad, False, OnnxMapping("HardSwish", since=14)),
+    *_activation("hardswish", hardswish, hardswish_grad, False),
 )

@@ -159,7 +159,7 @@ register(
         elementwise_reference(np.add),
         _add_gradient,
         Scalar("add"),
-        onnx=OnnxMapping("Add", since=7),
+        onnx=OnnxMapping("Add"),
         cases=_BINARY,
     ),
     Op(
@@ -168,7 +168,7 @@ register(
         elementwise_reference(np.subtract),
         _sub_gradient,
         Scalar("sub"),
-        onnx=OnnxMapping("Sub", since=7),
+        onnx=OnnxMapping("Sub"),
         cases=_BINARY,
     ),
     Op(
@@ -177,7 +177,7 @@ register(
         elementwise_reference(np.multiply),
         _mul_gradient,
         Scalar("mul"),
-        onnx=OnnxMapping("Mul", since=7),
+        onnx=OnnxMapping("Mul"),
         cases=_BINARY,
     ),
     Op(
@@ -186,7 +186,7 @@ register(
         elementwise_reference(np.divide),
         _div_gradient,
         Scalar("div"),
-        onnx=OnnxMapping("Div", since=7),
+        onnx=OnnxMapping("Div"),
         cases=(Case(draw=_draw_quotient),),
     ),
     Op(
@@ -239,7 +239,6 @@ register(
         _expand_reference,
         _expand_gradient,
         Scalar("expand"),
-        onnx=OnnxMapping("Expand", since=8),
         cases=(
             Case(((),), {"shape": (3, 4)}),
             Case(((3, 1, 1),), {"shape": (2, 3, 4, 5)}),
@@ -254,7 +253,6 @@ register(
         _cast_reference,
         _cast_gradient,
         Scalar("cast"),
-        onnx=OnnxMapping("Cast", since=6),
         cases=(
             Case(((3, 5),), {"dtype": "float32"}),
             Case(((3, 5),), {"dtype": "float64"}),

@@ -36,16 +36,16 @@ class Scalar:
 
 @dataclass(frozen=True)
 class OnnxMapping:
-    """The ONNX operator that means the same, where names alone differ.
+    """The ONNX operator that means the same in every opset, where names alone differ.
 
     ``attributes`` maps our attribute names to ONNX's; ``defaults`` are ONNX's values where a file leaves them out.
-    What needs more than names (weights as inputs, axes as tensors) has a converter in the ``onnx`` layer instead.
+    What needs more than names (axes as tensors, another form in another opset) has a converter in the ``onnx`` layer
+    instead, never both.
     """
 
     op_type: str
     attributes: Mapping[str, str] = field(default_factory=dict)
     defaults: Mapping[str, Any] = field(default_factory=dict)
-    since: int = 1
 
 
 @dataclass(frozen=True)

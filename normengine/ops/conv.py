@@ -170,7 +170,6 @@ register(
         onnx=OnnxMapping(
             "Conv",
             {"stride": "strides", "padding": "pads", "dilation": "dilations", "groups": "group"},
-            {"stride": (1, 1), "padding": (0, 0, 0, 0), "dilation": (1, 1), "groups": 1},
         ),
         cases=(
             *(Case((x, w), attrs) for x, w, attrs in _PROBLEMS),

@@ -18,7 +18,7 @@ register(
         _infer,
         elementwise_reference(np.maximum),
         scalar=Scalar("maximum"),
-        onnx=OnnxMapping("Max", since=8),
+        onnx=OnnxMapping("Max"),
         cases=_CASES,
     ),
     Op(
@@ -26,7 +26,7 @@ register(
         _infer,
         elementwise_reference(np.minimum),
         scalar=Scalar("minimum"),
-        onnx=OnnxMapping("Min", since=8),
+        onnx=OnnxMapping("Min"),
         cases=_CASES,
     ),
 )

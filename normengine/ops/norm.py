@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from ..graph import Node, Spec, Value
-from .base import Arrays, Attrs, Case, OnnxMapping, Op, OperatorError, Scalar
+from .base import Arrays, Attrs, Case, Op, OperatorError, Scalar
 from .builder import Builder
 from .rules import Infer, elementwise_reference, real, require_dtype, require_float32
 from .table import register
@@ -256,7 +256,6 @@ register(
         _norm_reference,
         _norm_gradient,
         decompose=_norm_decompose,
-        onnx=OnnxMapping("BatchNormalization", {"eps": "epsilon"}, {"eps": 1e-5}, since=9),
         cases=tuple(_norm_case(shape, dy=False, vectors=(0, 1, 2, 3)) for shape in (*SHAPES, (1, 4, 1, 1))),
     ),
     Op(

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from ..graph import Node, Spec, Value
-from .base import Arrays, Attrs, Case, OnnxMapping, Op, OperatorError
+from .base import Arrays, Attrs, Case, Op, OperatorError
 from .builder import Builder
 from .rules import only, real, require_layout, require_positive, require_shape
 from .table import register
@@ -222,21 +222,12 @@ def _output_shape(shape: tuple[int, ...], attrs: Attrs) -> tuple[int, ...]:
     return _infer([Spec(shape)], attrs)[0].shape
 
 
-_WINDOW_NAMES = {"kernel_size": "kernel_shape", "stride": "strides", "padding": "pads", "ceil_mode": "ceil_mode"}
-_WINDOW_DEFAULTS = {"stride": (1, 1), "padding": (0, 0, 0, 0), "ceil_mode": 0}
-
 register(
     Op(
         "max_pool2d",
         _infer,
         _max_reference,
         _max_gradient,
-        onnx=OnnxMapping(
-            "MaxPool",
-            {**_WINDOW_NAMES, "dilation": "dilations"},
-            {**_WINDOW_DEFAULTS, "dilation": (1, 1)},
-            since=10,
-        ),
         cases=tuple(Case((shape,), attrs) for shape, attrs in _MAX),
         tolerance=0.0,
     ),
@@ -251,12 +242,6 @@ register(
         _infer,
         _avg_reference,
         _avg_gradient,
-        onnx=OnnxMapping(
-            "AveragePool",
-            {**_WINDOW_NAMES, "count_include_pad": "count_include_pad"},
-            {**_WINDOW_DEFAULTS, "count_include_pad": 0},
-            since=10,
-        ),
         cases=tuple(Case((shape,), attrs) for shape, attrs in _AVG),
     ),
     Op(

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from ..graph import Node, Spec, Value
-from .base import Arrays, Attrs, Case, OnnxMapping, Op, OperatorError
+from .base import Arrays, Attrs, Case, Op, OperatorError
 from .builder import Builder
 from .rules import only, real, require_axis, require_float32
 from .table import register
@@ -104,7 +104,6 @@ register(
         _infer,
         _sum_reference,
         _sum_gradient,
-        onnx=OnnxMapping("ReduceSum", {"keepdims": "keepdims"}, {"keepdims": 1}, since=13),
         cases=_CASES,
     ),
     Op(
@@ -113,7 +112,6 @@ register(
         _mean_reference,
         _mean_gradient,
         decompose=_mean_decompose,
-        onnx=OnnxMapping("ReduceMean", {"axes": "axes", "keepdims": "keepdims"}, {"keepdims": 1}),
         cases=_CASES,
     ),
 )

@@ -200,7 +200,6 @@ register(
         _reshape_infer,
         _reshape_reference,
         _reshape_gradient,
-        onnx=OnnxMapping("Reshape", since=5),
         cases=(
             Case(((2, 3, 4),), {"shape": (0, -1)}),
             Case(((2, 3, 4),), {"shape": (4, 6)}),
@@ -232,7 +231,6 @@ register(
         _slice_infer,
         _slice_reference,
         _slice_gradient,
-        onnx=OnnxMapping("Slice", since=10),
         cases=(
             _sliced((7,), (2,), (5,), (1,)),
             _sliced((7,), (1,), (7,), (3,)),
@@ -260,7 +258,7 @@ register(
         _concat_infer,
         _concat_reference,
         _concat_gradient,
-        onnx=OnnxMapping("Concat", {"axis": "axis"}, since=4),
+        onnx=OnnxMapping("Concat", {"axis": "axis"}),
         cases=(
             Case(((2, 3, 4, 4), (2, 5, 4, 4)), {"axis": 1}),
             Case(((2, 3), (1, 3), (4, 3)), {"axis": 0}),

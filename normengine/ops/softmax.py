@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from ..graph import Node, Spec, Value
-from .base import Arrays, Attrs, Case, OnnxMapping, Op, OperatorError
+from .base import Arrays, Attrs, Case, Op, OperatorError
 from .builder import Builder
 from .rules import only, real, require_axis, require_float32
 from .table import register
@@ -102,7 +102,6 @@ register(
         _infer,
         _softmax_reference,
         _gradient,
-        onnx=OnnxMapping("Softmax", {"axis": "axis"}, {"axis": -1}, since=13),
         cases=_CASES,
     ),
     Op(
@@ -110,7 +109,6 @@ register(
         _infer,
         _log_softmax_reference,
         _gradient,
-        onnx=OnnxMapping("LogSoftmax", {"axis": "axis"}, {"axis": -1}, since=13),
         cases=_CASES,
     ),
     Op(

@@ -30,7 +30,7 @@ register(
         elementwise_reference(_erf),
         _erf_gradient,
         Scalar("erf"),
-        onnx=OnnxMapping("Erf", since=9),
+        onnx=OnnxMapping("Erf"),
         cases=(Case(((),)), Case(((3, 17),)), Case(((2, 3, 5, 7),))),
     ),
 )

@@ -20,6 +20,10 @@ NOT_BEFORE = {"cross_entropy": 13}
 ROWS = [(name, number) for name in WRITTEN for number in range(len(OPS[name].cases))]
 
 
+def test_an_operator_is_written_by_a_mapping_or_by_a_function():
+    assert not [name for name in WRITERS if OPS[name].onnx is not None]
+
+
 def case_graph(op, case, arrays, constants):
     """A graph of the operator alone; all inputs but the first are constants, or none is."""
     builder = Builder()

@@ -14,9 +14,8 @@ from ..table import READERS, reads, writes
 from ..writing import Writing
 from .linear import with_bias
 
-_MORE = ("Add", "Mul", "Max", "Min", "Expand", "Cast", "HardSwish")
+_MORE = ("Add", "Mul", "Max", "Min")
 """Elementwise operators that have a reader of their own although a mapping names them."""
-
 
 _BINARY = ("sub", "div")
 
