@@ -141,11 +141,16 @@ cdef void gate_open(Gate *gate) noexcept nogil:
         ne_unlock(&gate.mutex)
 
 
+cdef inline bint for_one(const Call *call) noexcept nogil:
+    """Whether one thread takes all tasks of the call at once."""
+    return call.tasks <= 1 or call.grain >= call.tasks
+
+
 cdef inline int64_t segment_end(const Call *calls, int64_t call, int64_t last) noexcept nogil:
-    """End of the calls from ``call`` on that one thread does in a row: calls of a single task need no barrier."""
+    """End of the calls from ``call`` on that one thread does in a row: between calls for one there is no barrier."""
     cdef int64_t end = call + 1
-    if calls[call].tasks <= 1:
-        while end < last and calls[end].tasks <= 1:
+    if for_one(&calls[call]):
+        while end < last and for_one(&calls[end]):
             end += 1
     return end
 
@@ -175,11 +180,11 @@ cdef void take_part(Team *team, int64_t thread) noexcept nogil:
     while call < last:
         end = call + 1 if seconds != NULL else segment_end(calls, call, last)
         tasks = calls[call].tasks
-        if tasks <= 1:
+        if for_one(&calls[call]):
             if ne_load(&team.next) == 0 and ne_fetch_add(&team.next, 1) == 0:
                 for step in range(call, end):
                     if calls[step].tasks > 0:
-                        calls[step].function(calls[step].args, 0, 1, thread)
+                        calls[step].function(calls[step].args, 0, calls[step].tasks, thread)
         else:
             grain = calls[call].grain
             if grain <= 0:
@@ -313,7 +318,7 @@ cdef class CompiledExecutor:
             raise ValueError(f"threads must be between 1 and {MOST_THREADS}, got {threads}")
         if first == last:
             return 0
-        if threads == 1:
+        if threads == 1 or (for_one(&self.calls[first]) and segment_end(self.calls, first, last) == last):
             with nogil:
                 before = ne_fp_get()
                 ne_fp_fast()

@@ -12,6 +12,7 @@ from ..kernels import REGISTRY, Kernel, Problem
 from ..kernels.cpu import isas
 from .access import Access, view_of
 from .arena import Lifetime, place
+from .effort import is_small
 from .loops import elementwise_call
 from .plan import Argument, Call, Memory, Plan, Pointer
 from .reductions import as_alternating, describe
@@ -157,6 +158,7 @@ class _Lowering:
             workspace=launch.workspace,
             workspace_slot=workspace_slot,
             shapes=describe(problem),
+            small=is_small(problem),
         )
         if packed:
             self.setup.append(replace(call, stages=call.stages[:1], arguments=_without_outputs(call, kernel)))

@@ -52,7 +52,8 @@ class Call:
     """One kernel on one problem: its stages run over the same arguments, one after the other.
 
     ``stages`` are (address, tasks) pairs; the address comes from a function, so that a plan can be made and looked at
-    before anything is compiled. ``arguments`` are the slots as the kernel's signature orders them.
+    before anything is compiled. ``arguments`` are the slots as the kernel's signature orders them. ``small`` says that
+    one thread had better do all the tasks.
     """
 
     op: str
@@ -63,6 +64,7 @@ class Call:
     workspace: int = 0
     workspace_slot: int = -1
     shapes: str = ""
+    small: bool = False
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,8 @@ class Executor:
     """Runs ranges of a list of kernel calls, the tasks of each call shared by a team of threads.
 
     ``calls`` is an int64 array of shape (n, 4): each row the address of a kernel, the address of its arguments, its
-    number of tasks, and how many tasks a thread takes at a time (0: chosen from their number). What the addresses
+    number of tasks, and how many tasks a thread takes at a time (0: chosen from their number). Calls in a row whose
+    tasks are taken all at once are done by one thread without waiting for the others in between. What the addresses
     point to must live as long as the executor. Raises ``ValueError`` for an array of another shape or dtype.
 
     Several Python threads may run executors at the same time; runs of more than one thread take turns. Denormal

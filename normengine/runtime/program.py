@@ -57,7 +57,7 @@ class Program:
             self._write(call, int(start))
             self._first_row.append(len(rows))
             for address, tasks in call.stages:
-                rows.append((address(), self._slots.ctypes.data + 8 * int(start), tasks, 0))
+                rows.append((address(), self._slots.ctypes.data + 8 * int(start), tasks, tasks if call.small else 0))
                 self._row_calls.append(i)
         self._first_row.append(len(rows))
         self._executor = Executor(np.array(rows, np.int64).reshape(-1, 4))

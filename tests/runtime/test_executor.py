@@ -90,6 +90,19 @@ def test_every_task_is_done_once_whatever_the_grain(threads: int) -> None:
 
 
 @pytest.mark.parametrize("threads", [2, 5])
+def test_calls_for_one_thread_keep_their_order_among_shared_ones(threads: int) -> None:
+    size = 257
+    a, b = np.arange(size, dtype=np.int64), np.zeros(size, np.int64)
+    there, back = words(address(b), address(a), size), words(address(a), address(b), size)
+    grains = [size, size + 5, 1, size, 1, 1, size, size, size, 1]
+    ex = executor([(next_of_neighbour, back if i % 2 else there, size, grain) for i, grain in enumerate(grains)])
+    for _ in range(50):
+        ex.run(0, len(grains), threads)
+        ex.run(0, 2, threads)
+    np.testing.assert_array_equal(a, (np.arange(size) + 50 * 12) % size + 50 * 12)
+
+
+@pytest.mark.parametrize("threads", [2, 5])
 def test_a_call_starts_when_the_one_before_it_has_ended(threads: int) -> None:
     size, calls = 257, 100
     a, b = np.arange(size, dtype=np.int64), np.zeros(size, np.int64)
