@@ -31,6 +31,12 @@ def _depthwise(problem: Problem) -> bool:
     return Convolution.of(problem).depthwise
 
 
+def _small_images(problem: Problem) -> bool:
+    """Where a maximum lies in its plane is a 32-bit integer."""
+    x = problem.inputs[1]
+    return x is not None and x[2] * x[3] < 1 << 31
+
+
 def _matrix(problem: Problem) -> bool:
     """One value a channel and image."""
     return REGISTRY.signatures[problem.op].values(problem)[2] == 1
@@ -49,8 +55,8 @@ class Row:
     packs: tuple[str, ...] = ()
 
 
-def _pooling(op: str) -> Row:
-    return Row(op, "", (op,), launches.planes if op.startswith("adaptive") else launches.windows)
+def _pooling(op: str, supports: Supports = _any) -> Row:
+    return Row(op, "", (op,), launches.planes if op.startswith("adaptive") else launches.windows, supports)
 
 
 ROWS = (
@@ -107,7 +113,7 @@ ROWS = (
     ),
     Row("reduce_sum", "", ("reduce_sum",), launches.reduce_sum),
     _pooling("max_pool2d"),
-    _pooling("max_pool2d_grad"),
+    _pooling("max_pool2d_grad", _small_images),
     _pooling("avg_pool2d"),
     _pooling("avg_pool2d_grad"),
     _pooling("adaptive_avg_pool2d"),

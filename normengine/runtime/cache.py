@@ -35,10 +35,12 @@ def structure(graph: Graph) -> tuple[Any, ...]:
 
 
 class ProgramCache:
-    """The programs of the graphs used last, at most ``size`` of them. Safe to use from several threads."""
+    """The programs of the graphs used last: at most ``size``, and of those that together own more than ``nbytes`` bytes
+    only the last. Safe to use from several threads."""
 
-    def __init__(self, size: int = 8) -> None:
+    def __init__(self, size: int = 8, nbytes: int = 1 << 30) -> None:
         self.size = size
+        self.nbytes = nbytes
         self._lock = ForkSafeLock()
         self._programs: OrderedDict[tuple[Any, ...], Program] = OrderedDict()
 
@@ -48,7 +50,10 @@ class ProgramCache:
         with self._lock:
             if key not in self._programs:
                 self._programs[key] = compile_graph(graph)
-                while len(self._programs) > self.size:
-                    self._programs.popitem(last=False)
             self._programs.move_to_end(key)
+            while len(self._programs) > 1 and self._are_too_many():
+                self._programs.popitem(last=False)
             return self._programs[key]
+
+    def _are_too_many(self) -> bool:
+        return len(self._programs) > self.size or sum(p.nbytes for p in self._programs.values()) > self.nbytes

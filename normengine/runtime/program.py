@@ -70,6 +70,12 @@ class Program:
     def __str__(self) -> str:
         return str(self.plan)
 
+    @property
+    def nbytes(self) -> int:
+        """Bytes that the program owns from run to run: its arena, packed weights, and the threads' workspaces."""
+        packed = sum(array.nbytes for array in self._packed.values())
+        return self._arena.nbytes + packed + self._workspace_bytes * self._workspace_threads
+
     def run(
         self, feeds: Mapping[str, np.ndarray], check: Callable[[np.ndarray], None] | None = None
     ) -> list[np.ndarray]:

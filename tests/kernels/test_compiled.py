@@ -12,7 +12,7 @@ from guarded import problem_of, run_kernel, scattered, whole
 
 import normengine.kernels
 from normengine.graph import Spec
-from normengine.kernels import REGISTRY, Kernel
+from normengine.kernels import REGISTRY, Kernel, Problem
 from normengine.kernels.compiled import BUILT, ROWS
 from normengine.kernels.cpu import NEEDS, detect
 from normengine.ops import OPS
@@ -174,3 +174,15 @@ def test_every_built_set_registers_every_row() -> None:
     for isa in BUILT:
         assert [k.name for k in rows(isa)] and len(rows(isa)) == len(ROWS)
         assert {k.name.rpartition("_")[2] for k in rows(isa)} == {isa}
+
+
+@pytest.mark.parametrize("op", ["conv2d", "max_pool2d_grad"])
+def test_planes_beyond_32_bit_positions_are_left_to_the_portable_kernels(op: str) -> None:
+    window = {"stride": (1, 1), "padding": (0, 0, 0, 0), "dilation": (1, 1)}
+    x = (1, 2, 1 << 16, 1 << 15)
+    if op == "conv2d":
+        problem = Problem(op, (x, (3, 2, 1, 1), None), ((1, 3, *x[2:]),), {**window, "groups": 1})
+    else:
+        attrs = {**window, "kernel_size": (1, 1), "ceil_mode": False}
+        problem = Problem(op, (x, x), (x,), attrs)
+    assert REGISTRY.choose(problem, ("numba", *BUILT)).isa == "numba"

@@ -260,3 +260,19 @@ def test_the_cache_knows_a_structure_again():
     assert cache.get(graph(0.2)) is not first
     cache.get(graph(0.3))
     assert cache.get(graph(0.1)) is not first
+
+
+def test_the_cache_lets_go_of_programs_that_own_much_memory():
+    def graph(n):
+        b = Builder()
+        x = b.input("x", Spec((n, 64)))
+        return b.graph([b.add("softmax", b.add("softmax", x, axis=1), axis=0)])
+
+    cache = ProgramCache(size=8, nbytes=3 * 256 * 100)
+    first, second = cache.get(graph(100)), cache.get(graph(101))
+    assert 256 * 100 <= first.nbytes < second.nbytes < 256 * 110
+    assert cache.get(graph(100)) is first
+    cache.get(graph(102))
+    assert cache.get(graph(100)) is first and cache.get(graph(101)) is not second
+    large = cache.get(graph(1000))
+    assert large.nbytes > cache.nbytes and cache.get(graph(1000)) is large
