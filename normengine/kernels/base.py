@@ -102,5 +102,18 @@ class Registry:
             raise LookupError(f"no kernel for {problem.op} with inputs {problem.inputs} among {', '.join(isas)}")
         return min(rows, key=lambda k: (k.cost, -isas.index(k.isa)))
 
+    def explain(self, problem: Problem, isas: Sequence[str]) -> str:
+        """Why :meth:`choose` takes its kernel: what it is preferred to, and what is out of the question."""
+        chosen = self.choose(problem, isas)
+        reasons = [f"{chosen.name} costs least ({chosen.cost:g}) or, of equals, is of the best instruction set"]
+        for kernel in self.kernels[problem.op]:
+            if kernel.isa not in isas:
+                reasons.append(f"{kernel.name}: {kernel.isa} is not in use")
+            elif not kernel.supports(problem):
+                reasons.append(f"{kernel.name}: does not take this problem")
+            elif kernel is not chosen:
+                reasons.append(f"{kernel.name}: costs {kernel.cost:g}")
+        return "; ".join(reasons)
+
 
 REGISTRY = Registry()

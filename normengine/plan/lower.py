@@ -159,6 +159,7 @@ class _Lowering:
             workspace_slot=workspace_slot,
             shapes=describe(problem),
             small=is_small(problem),
+            why=REGISTRY.explain(problem, self.isas),
         )
         if packed:
             self.setup.append(replace(call, stages=call.stages[:1], arguments=_without_outputs(call, kernel)))

@@ -53,7 +53,7 @@ class Call:
 
     ``stages`` are (address, tasks) pairs; the address comes from a function, so that a plan can be made and looked at
     before anything is compiled. ``arguments`` are the slots as the kernel's signature orders them. ``small`` says that
-    one thread had better do all the tasks.
+    one thread had better do all the tasks, ``why`` says what else than ``kernel`` there was.
     """
 
     op: str
@@ -65,6 +65,7 @@ class Call:
     workspace_slot: int = -1
     shapes: str = ""
     small: bool = False
+    why: str = "elementwise nodes in one loop, compiled by Numba"
 
 
 @dataclass(frozen=True)
@@ -82,3 +83,7 @@ class Plan:
     def __str__(self) -> str:
         rows = [f"{c.kernel:32s} {c.shapes:56s} {c.layer}" for c in self.calls]
         return "\n".join([*rows, f"{len(self.calls)} calls, arena of {self.arena_bytes / 2**20:.2f} MiB"])
+
+    def explain(self) -> str:
+        """As printed, with the reason for the choice below each call."""
+        return "\n".join(f"{c.kernel:32s} {c.shapes:56s} {c.layer}\n    {c.why}" for c in self.calls)

@@ -245,6 +245,8 @@ def test_a_plan_prints_its_calls_and_profiles():
     program = compile_graph(b.graph([y]))
     assert isinstance(program, Program)
     assert "stem" in str(program) and "reduce_sum" in str(program) and "2 calls" in str(program)
+    explained = program.plan.explain()
+    assert f"{program.plan.calls[0].kernel} costs least" in explained and "compiled by Numba" in explained
     rows = program.profile({"x": np.zeros((2, 3, 8, 8), np.float32)})
     assert len(rows) == 2 and all(seconds >= 0 for _, seconds in rows)
 
