@@ -73,6 +73,14 @@ def minimum(a: Number, b: Number) -> Number:
     return select(a < b, a, select(a == a, b, a))
 
 
+def greater(a: Number, b: Number) -> Number:
+    return a > b
+
+
+def where(condition: Number, x: Number, y: Number) -> Number:
+    return select(condition, x, y)
+
+
 def rsqrt(x: Number) -> Number:
     return 1.0 / sqrt(x)
 

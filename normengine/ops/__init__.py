@@ -3,6 +3,7 @@
 from . import (
     activation,
     arithmetic,
+    choice,
     conv,
     dropout,
     extremes,
@@ -25,6 +26,7 @@ from .table import OPS, register
 FAMILIES = (
     activation,
     arithmetic,
+    choice,
     conv,
     dropout,
     extremes,

@@ -80,6 +80,11 @@ ELEMENTWISE = {
     "LeakyRelu": one("LeakyRelu", alpha=0.3),
     "LeakyRelu default": one("LeakyRelu"),
     "PRelu": one("PRelu", weights={"slope": draw(4, 1, 1)}),
+    "Elu": one("Elu", alpha=0.7),
+    "Celu": one("Celu", alpha=0.7),
+    "Selu": one("Selu"),
+    "Selu constants": one("Selu", alpha=1.2, gamma=0.9),
+    "Mish": one("Mish", opset=18),
     "HardSigmoid": one("HardSigmoid", alpha=0.3, beta=0.4),
     "HardSwish": one("HardSwish"),
     "Gelu": one("Gelu", opset=20),
@@ -103,6 +108,15 @@ ELEMENTWISE = {
     "Pow -3": one("Pow", weights={"p": np.float32(-3)}),
     "x * sigmoid(x)": (
         [node("Sigmoid", ["x"], ["s"]), node("Mul", ["x", "s"], ["y"])], X, {}, 17),
+    "Where of Greater": (
+        [node("Greater", ["x", "c"], ["m"]), node("Exp", ["x"], ["e"]), node("Where", ["m", "x", "e"], ["y"])],
+        X, {"c": draw(4, 1, 1)}, 17),
+    "Where of Less": (
+        [node("Less", ["x", "z"], ["m"]), node("Where", ["m", "z", "x"], ["y"])],
+        {"x": (2, 3), "z": (3,)}, {}, 17),
+    "Cast of Greater": (
+        [node("Greater", ["x", "c"], ["m"]), node("Cast", ["m"], ["f"], to=1), node("Mul", ["x", "f"], ["y"])],
+        X, {"c": np.float32(0.1)}, 17),
     "roots": (
         [node("Mul", ["x", "x"], ["a"]), node("Add", ["a", "one"], ["b"]), node("Sqrt", ["b"], ["c"]),
          node("Log", ["b"], ["d"]), node("Pow", ["b", "half"], ["e"]), node("Pow", ["b", "less"], ["f"]),
@@ -129,6 +143,11 @@ REDUCE = {
     "mean 18": one("ReduceMean", weights={"axes": ints(1, -1)}, opset=18),
     "sum": one("ReduceSum", weights={"axes": ints(0)}),
     "sum 11": one("ReduceSum", axes=[1], opset=11),
+    "max": one("ReduceMax", axes=[2, 3]),
+    "max of channels": one("ReduceMax", axes=[1], keepdims=0),
+    "max of all": one("ReduceMax", keepdims=0),
+    "max 18": one("ReduceMax", weights={"axes": ints(0, -1)}, opset=18),
+    "max noop": one("ReduceMax", opset=18, noop_with_empty_axes=1),
     "sum noop": one("ReduceSum", noop_with_empty_axes=1),
 }
 SHAPE = {
@@ -325,12 +344,12 @@ def test_unsupported_operators_are_listed_together(model):
 
 def test_operators_for_known_arrays_alone_are_listed_where_the_network_needs_them(model):
     nodes = [
-        node("Greater", ["x", "zero"], ["m"], "mask"),
+        node("Equal", ["x", "zero"], ["m"], "mask"),
         node("Where", ["m", "x", "zero"], ["a"], "choice"),
         node("Floor", ["x"], ["b"], "floor"),
         node("Add", ["a", "b"], ["y"], "sum"),
     ]
-    with pytest.raises(OnnxError, match=r"not supported: Floor \('floor'\); Greater \('mask'\)$"):
+    with pytest.raises(OnnxError, match=r"not supported: Equal \('mask'\); Floor \('floor'\)$"):
         import_graph(read_model(model(nodes, X, ["y"], {"zero": np.float32(0)})), X)
 
 

@@ -37,6 +37,30 @@ def read_hard_sigmoid(call: Call) -> Value:
     return call.add("minimum", call.add("maximum", line, call.constant(0.0)), call.constant(1.0))
 
 
+_SELU_ALPHA, _SELU_GAMMA = 1.67326319217681884765625, 1.05070102214813232421875
+
+
+@reads("Elu", "Celu", "Selu")
+def read_elu(call: Call) -> Value:
+    """gamma * (max(x, 0) + alpha * (exp(min(x, 0) / scale) - 1)), Celu's scale being alpha and the others' 1."""
+    selu, x = call.node.op_type == "Selu", call.value(0)
+    alpha = call.node.number("alpha", _SELU_ALPHA if selu else 1.0)
+    gamma = call.node.number("gamma", _SELU_GAMMA) if selu else 1.0
+    zero = call.constant(0.0)
+    negative = call.add("minimum", x, zero)
+    if call.node.op_type == "Celu":
+        negative = call.add("div", negative, call.constant(alpha))
+    curve = call.add("mul", call.add("sub", call.add("exp", negative), call.constant(1.0)), call.constant(alpha))
+    return call.add("mul", call.add("add", call.add("maximum", x, zero), curve), call.constant(gamma))
+
+
+@reads("Mish")
+def read_mish(call: Call) -> Value:
+    """x * tanh(log(1 + exp(x))); that logarithm is the binary cross entropy of x against 0."""
+    x = call.value(0)
+    return call.add("mul", x, call.add("tanh", call.add("bce_with_logits", x, call.constant(0.0))))
+
+
 @reads("PRelu")
 def read_prelu(call: Call) -> Value:
     x, slope = call.value(0), call.value(1)

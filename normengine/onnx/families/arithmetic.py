@@ -17,11 +17,11 @@ from .linear import with_bias
 _MORE = ("Add", "Mul", "Max", "Min")
 """Elementwise operators that have a reader of their own although a mapping names them."""
 
-_BINARY = ("sub", "div")
+_ARITY = {"sub": 2, "div": 2, "greater": 2, "where": 3}
 
 
 def _reader(op: Op) -> Callable[[Call], Value]:
-    mapping, arity = op.onnx, 2 if op.name in _BINARY else 1
+    mapping, arity = op.onnx, _ARITY.get(op.name, 1)
     assert mapping is not None
 
     def read(call: Call) -> Value:
@@ -72,6 +72,12 @@ def _folded(op: str) -> Callable[[Call], Value]:
 reads("Sum")(_folded("add"))
 reads("Max")(_folded("maximum"))
 reads("Min")(_folded("minimum"))
+
+
+@reads("Less")
+def read_less(call: Call) -> Value:
+    a, b = call.values(2)
+    return call.add("greater", b, a)
 
 
 @reads("Reciprocal")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 from ...graph import Node, Value
@@ -15,14 +16,34 @@ _AXES_AS_INPUT = {"ReduceSum": 13}
 
 @reads(*_OPS)
 def read_reduction(call: Call) -> Value:
-    x = call.value(0)
-    axes = call.integers_anywhere("axes", 1)
-    if not axes:
-        if call.node.integer("noop_with_empty_axes", 0):
-            return x
-        axes = tuple(range(x.spec.rank))
+    x, axes = call.value(0), _axes(call)
     keepdims = bool(call.node.integer("keepdims", 1))
-    return call.add(_OPS[call.node.op_type], x, axes=call.axes(axes, x.spec.rank), keepdims=keepdims)
+    return call.add(_OPS[call.node.op_type], x, axes=axes, keepdims=keepdims) if axes else x
+
+
+def _axes(call: Call) -> tuple[int, ...]:
+    """The axes that are reduced: all where none is named, unless that means none."""
+    rank, given = call.value(0).spec.rank, call.integers_anywhere("axes", 1)
+    if not given:
+        return () if call.node.integer("noop_with_empty_axes", 0) else tuple(range(rank))
+    return call.axes(given, rank)
+
+
+@reads("ReduceMax")
+def read_maximum(call: Call) -> Value:
+    """The pool of one window that covers all that is reduced."""
+    x, axes = call.value(0), _axes(call)
+    if not axes:
+        return x
+    kept = tuple(a for a in range(x.spec.rank) if a not in axes)
+    turned = call.add("permute", x, axes=(*kept, *axes))
+    size = math.prod(x.shape[a] for a in axes)
+    rows = call.add("reshape", turned, shape=(1, x.spec.size // size, 1, size))
+    window = {"kernel_size": (1, size), "stride": (1, 1), "padding": (0, 0, 0, 0), "dilation": (1, 1)}
+    y = call.add("max_pool2d", rows, **window, ceil_mode=False)
+    if call.node.integer("keepdims", 1):
+        return call.add("reshape", y, shape=tuple(1 if a in axes else n for a, n in enumerate(x.shape)))
+    return call.add("reshape", y, shape=tuple(x.shape[a] for a in kept))
 
 
 @writes("reduce_mean", "reduce_sum")
