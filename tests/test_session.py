@@ -229,6 +229,20 @@ def test_batch_norms_are_folded_at_load():
     assert np.abs(session(x) - want).max() < 1e-4
 
 
+def test_weights_that_are_not_finite_are_computed_with_as_they_are():
+    odd = np.array([np.nan, np.inf, 1, 1], np.float32)
+    odd.view(np.uint32)[0] = 0x7F800001  # a signaling NaN, of which conversions warn
+    big = np.full(4, 3e38, np.float32)
+    content = model(
+        [node("Conv", ["x", "w"], ["c"]), node("BatchNormalization", ["c", "odd", "m", "m", "m"], ["n"]),
+         node("Exp", ["big"], ["e"]), node("Reshape", ["e", "s"], ["f"]), node("Mul", ["n", "f"], ["y"])],
+        {"x": ("N", 2, 5, 5)}, {"y": ("N", 4, 3, 3)},
+        {"w": W, "odd": odd, "m": np.ones(4, np.float32), "big": big, "s": np.array([4, 1, 1])})  # fmt: skip
+    session = ne.InferenceSession(content)
+    assert session.foldings[0].reason == "its scale or shift is no finite float32 number"
+    assert not np.isfinite(session(draw(1, 2, 5, 5))).any()
+
+
 def test_what_is_wrong_comes_out_at_load():
     with pytest.raises(OnnxError, match="operators that are not supported: Resize"):
         ne.InferenceSession(model([node("Resize", ["x"], ["y"], "up")], {"x": ("N", 3)}, {"y": ("N", 3)}))

@@ -44,6 +44,7 @@ class _Stays(Exception):
     """Why a batch normalization cannot be folded, or not in one direction."""
 
 
+@np.errstate(all="ignore")
 def fold_batchnorm(graph: Graph) -> tuple[Graph, tuple[Folding, ...]]:
     """Fold each ``batch_norm`` node of ``graph`` into the ``conv2d`` or ``linear`` nodes beside it where that is exact.
 
@@ -98,9 +99,8 @@ class _Editor:
         if any(a is None for a in arrays):
             raise _Stays("its weight and statistics are not constants")
         weight, bias, mean, var = (np.asarray(a, np.float64) for a in arrays)
-        with np.errstate(all="ignore"):
-            scale = weight / np.sqrt(var + float(norm.attrs["eps"]))
-            shift = bias - mean * scale
+        scale = weight / np.sqrt(var + float(norm.attrs["eps"]))
+        shift = bias - mean * scale
         if not (_fits(scale) and _fits(shift)):
             raise _Stays("its scale or shift is no finite float32 number")
         return scale, shift

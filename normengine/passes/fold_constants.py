@@ -10,6 +10,7 @@ from ..graph import Graph, Node, Value
 from ..ops import OPS
 
 
+@np.errstate(all="ignore")
 def fold_constants(graph: Graph) -> Graph:
     """``graph`` with every node of constants alone replaced by its result."""
     constants = dict(graph.constants)
