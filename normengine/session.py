@@ -65,7 +65,6 @@ class InferenceSession:
         self._lock = ForkSafeLock()
         self._limit = programs
         self._programs: OrderedDict[Shapes, Program] = OrderedDict()
-        self._weights: dict[tuple[Any, ...], list[np.ndarray]] = {}
         self._places = {port.name: i for i, port in enumerate(self._model.outputs)}
         self._narrow = [i for i, port in enumerate(self._model.outputs) if port.dtype == "int32"]
         self.foldings: tuple[Folding, ...] = ()
@@ -148,17 +147,20 @@ class InferenceSession:
 
         names = [port.name for port in self._model.inputs]
         graph, self.foldings = fold_batchnorm(import_graph(self._model, dict(zip(names, shapes, strict=True))))
-        graph = fold_constants(decompose(graph))
-        return replace(graph, constants={v: self._shared(v.name, a) for v, a in graph.constants.items()})
+        return self._sharing(fold_constants(decompose(graph)))
 
-    def _shared(self, name: str, array: np.ndarray) -> np.ndarray:
-        """The array of this content that an earlier graph holds, else ``array`` from now on."""
-        known = self._weights.setdefault((name, array.shape, array.dtype.str), [])
-        for other in known:
-            if other is array or np.array_equal(other, array):
-                return other
-        known.append(array)
-        return array
+    def _sharing(self, graph: Graph) -> Graph:
+        """``graph`` with the arrays that a kept program holds already in place of its own of the same content."""
+        held: dict[tuple[Any, ...], list[np.ndarray]] = {}
+        for program in self._programs.values():
+            for value, array in program.plan.graph.constants.items():
+                held.setdefault((value.name, array.shape, array.dtype), []).append(array)
+
+        def shared(name: str, own: np.ndarray) -> np.ndarray:
+            others = held.get((name, own.shape, own.dtype), ())
+            return next((a for a in others if a is own or np.array_equal(a, own)), own)
+
+        return replace(graph, constants={v: shared(v.name, a) for v, a in graph.constants.items()})
 
     def _try(self) -> None:
         """Build the graph once where only the batch axis is open, so that what is wrong comes out now."""

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import gc
 import subprocess
 import sys
 import threading
+import weakref
 
 import numpy as np
 import pytest
@@ -103,6 +105,20 @@ def test_the_last_programs_are_kept_and_share_the_weights():
     assert weights[0]["w"] is weights[1]["w"]
     with pytest.raises(ValueError, match="programs must be at least 1, got 0"):
         ne.InferenceSession(CONV, programs=0)
+
+
+def test_what_one_size_alone_needed_goes_with_its_program():
+    content = model(
+        [node("Shape", ["x"], ["s"], start=1), node("Cast", ["s"], ["f"], to=1), node("Mul", ["x", "f"], ["y"])],
+        {"x": ("N", "W")}, {"y": ("N", "W")})  # fmt: skip
+    session = ne.InferenceSession(content, programs=1)
+    assert session(np.ones((1, 5), np.float32)).tolist() == [[5.0] * 5]
+    (program,) = session._programs.values()
+    (constant,) = map(weakref.ref, program.plan.graph.constants.values())
+    del program
+    assert session(np.ones((1, 2), np.float32)).tolist() == [[2.0] * 2]
+    gc.collect()
+    assert constant() is None
 
 
 @pytest.mark.parametrize(
