@@ -35,7 +35,7 @@ class Port:
 
 @dataclass(frozen=True)
 class OnnxModel:
-    """What a file holds. ``opset`` is the version of the standard operators."""
+    """What a file holds, but for nodes that no output needs. ``opset`` is the version of the standard operators."""
 
     source: str
     opset: int
@@ -92,7 +92,7 @@ def _parse(data: bytes, name: str, folder: Path | None) -> OnnxModel:
         opset=_opset(model, name),
         inputs=tuple(_port(v, f"{name}: input") for v in graph.input if _text(v.name) not in weights),
         outputs=tuple(_port(v, f"{name}: output") for v in graph.output),
-        nodes=tuple(_node(n, name, folder) for n in graph.node),
+        nodes=tuple(_node(n, name, folder) for n in _needed(graph)),
         weights=weights,
         metadata={_text(p.key): _text(p.value) for p in model.metadata_props},
     )
@@ -136,6 +136,17 @@ def _extent(dim: onnx.TensorShapeProto.Dimension, place: str) -> int | str | Non
             raise OnnxError(f"{place}: extent {dim.dim_value} is negative")
         return int(dim.dim_value)
     return _text(dim.dim_param) or None
+
+
+def _needed(graph: onnx.GraphProto) -> list[onnx.NodeProto]:
+    """The nodes, in their order, that an output of the network needs."""
+    wanted = {port.name for port in graph.output}
+    needed: list[onnx.NodeProto] = []
+    for node in reversed(graph.node):
+        if not wanted.isdisjoint(node.output):
+            wanted.update(node.input)
+            needed.append(node)
+    return needed[::-1]
 
 
 def _node(proto: onnx.NodeProto, name: str, folder: Path | None) -> OnnxNode:

@@ -342,6 +342,16 @@ def test_unsupported_operators_are_listed_together(model):
     )
 
 
+def test_what_no_output_needs_is_left_out(model):
+    nodes = [
+        node("Relu", ["x"], ["y"]),
+        node("Resize", ["y"], ["dead"], "up"),
+        node("NonZero", ["dead"], ["dead as well"]),
+    ]
+    graph = import_graph(read_model(model(nodes, X, ["y"])), X)
+    assert [n.op for n in graph.nodes] == ["relu"]
+
+
 def test_operators_for_known_arrays_alone_are_listed_where_the_network_needs_them(model):
     nodes = [
         node("Equal", ["x", "zero"], ["m"], "mask"),
@@ -374,7 +384,7 @@ BAD = [
     rejected([node("Conv", ["x", "w"], ["y"], "c", pads=[2**40, 0, 2**40, 0])], "more than this machine's",
              weights={"w": W3}),
     rejected([node("Relu", ["z"], ["y"], "r")], "Relu 'r' reads 'z', which nothing before it makes"),
-    rejected([node("Relu", ["x"], ["x"], "r")], "Relu 'r' makes 'x', which exists already"),
+    rejected([node("Relu", ["x"], ["x"], "r"), node("Relu", ["x"], ["y"])], "Relu 'r' makes 'x', which exists already"),
     rejected([node("Relu", ["x"], ["a"], "r")], "nothing makes 'y', an output of the network"),
     rejected([node("Concat", ["x", "x"], ["y"], "c")], "Concat 'c': attribute 'axis' is missing"),
     rejected([node("Concat", ["x", "x"], ["y"], "c", axis="one")], "attribute 'axis' must be an integer, got 'one'"),
