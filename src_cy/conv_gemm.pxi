@@ -22,7 +22,7 @@ cdef extern from "pixels.h" nogil:
 cdef struct Numbers:
     # The parameters of a convolution's signature, in their order, and those that follow.
     int64_t n, c, h, w, oc, oh, ow, kh, kw, stride_h, stride_w, pad_top, pad_left, dilation_h, dilation_w, groups
-    int64_t extra[4]
+    int64_t extra[6]
 
 
 cdef axis_taps forward_taps(int64_t kernel, int64_t pad, int64_t dilation) noexcept nogil:
@@ -124,7 +124,7 @@ cdef void multiply_block(const grid* g, const Strips* s, const float* packed, co
 
 cdef void conv2d_pack(const int64_t* args, int64_t begin, int64_t end, int64_t thread) noexcept nogil:
     # A task packs one tile of output channels: [group][tile][input channel][tap][TILE_ROWS].
-    cdef const Numbers* p = <const Numbers*> &args[7]
+    cdef const Numbers* p = <const Numbers*> &args[8]
     cdef int64_t rows = p.oc // p.groups, depth = p.c // p.groups * p.kh * p.kw, task, first, count, r, k
     cdef Strips s = strips(rows)
     cdef const float* weight
@@ -133,7 +133,7 @@ cdef void conv2d_pack(const int64_t* args, int64_t begin, int64_t end, int64_t t
         first = strip_start(&s, task % s.end)
         count = strip_start(&s, task % s.end + 1) - first
         weight = array(args, 1) + (task // s.end * rows + first) * depth
-        to = array(args, 4) + task * depth * TILE_ROWS
+        to = array(args, 5) + task * depth * TILE_ROWS
         for r in range(count):
             for k in range(depth):
                 to[k * TILE_ROWS + r] = weight[r * depth + k]
@@ -142,10 +142,10 @@ cdef void conv2d_pack(const int64_t* args, int64_t begin, int64_t end, int64_t t
 cdef void conv2d_gemm(const int64_t* args, int64_t begin, int64_t end, int64_t thread) noexcept nogil:
     # A task makes a block of pixels for a block of tiles of channels: extra = pixels a task, channel blocks, depth
     # block, panels at a time.
-    cdef const Numbers* p = <const Numbers*> &args[7]
+    cdef const Numbers* p = <const Numbers*> &args[8]
     cdef const float* bias = array(args, 2)
     cdef int64_t rows = p.oc // p.groups, area = p.oh * p.ow, tiles = ceil_div(rows, TILE_ROWS)
-    cdef int64_t span = p.extra[0], channel_blocks = p.extra[1], pixel_blocks = ceil_div(area, span)
+    cdef int64_t span = p.extra[2], channel_blocks = p.extra[3], pixel_blocks = ceil_div(area, span)
     cdef int64_t depth, task, rest, image, group, block
     cdef Strips s = strips(rows)
     cdef grid g
@@ -161,11 +161,11 @@ cdef void conv2d_gemm(const int64_t* args, int64_t begin, int64_t end, int64_t t
         s.end = share(tiles, channel_blocks, rest % channel_blocks + 1)
         rest = rest // channel_blocks
         group, image = rest % p.groups, rest // p.groups
-        multiply_block(&g, &s, array(args, 4) + group * tiles * depth * TILE_ROWS, &p.extra[2], array(args, 0),
+        multiply_block(&g, &s, array(args, 5) + group * tiles * depth * TILE_ROWS, &p.extra[4], array(args, 0),
                        p.n * p.c * p.h * p.w, (image * p.c + group * g.channels) * p.h * p.w,
-                       array(args, 3) + (image * p.oc + group * rows) * area, block * span,
+                       array(args, 4) + (image * p.oc + group * rows) * area, block * span,
                        least(area, (block + 1) * span), bias + group * rows if bias else NULL,
-                       workspace(args, 5, thread))
+                       workspace(args, 6, thread))
 
 
 cdef int64_t phase_depth(const Numbers* p, int64_t phase, axis_taps* rows, axis_taps* cols) noexcept nogil:

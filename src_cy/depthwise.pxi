@@ -53,9 +53,9 @@ cdef int64_t forward_band(const Numbers* p, int64_t* at) noexcept nogil:
 
 cdef void conv2d_depthwise(const int64_t* args, int64_t begin, int64_t end, int64_t thread) noexcept nogil:
     # A task makes one plane; extra = output rows of a band. Workspace: where the taps lie, then the band.
-    cdef const Numbers* p = <const Numbers*> &args[7]
+    cdef const Numbers* p = <const Numbers*> &args[8]
     cdef int64_t taps = p.kh * p.kw, task, channel, row, rows, pitch, reach = (p.kh - 1) * p.dilation_h + 1
-    cdef int64_t* at = <int64_t*> workspace(args, 5, thread)
+    cdef int64_t* at = <int64_t*> workspace(args, 6, thread)
     cdef float* band = <float*> (at + taps)
     cdef const float* bias = array(args, 2)
     pitch = forward_band(p, at)
@@ -63,11 +63,11 @@ cdef void conv2d_depthwise(const int64_t* args, int64_t begin, int64_t end, int6
         channel = task % p.c
         row = 0
         while row < p.oh:
-            rows = least(p.extra[0], p.oh - row)
+            rows = least(p.extra[2], p.oh - row)
             band_copy(band, array(args, 0), p.n * p.c * p.h * p.w, task * p.h * p.w, p.h, p.w,
                       row * p.stride_h - p.pad_top, (rows - 1) * p.stride_h + reach, -p.pad_left, p.stride_w, pitch)
             depthwise_grid(band, p.stride_h * p.stride_w * pitch, taps, at, array(args, 1) + channel * taps,
-                           bias[channel] if bias else 0, rows, p.ow, array(args, 3) + (task * p.oh + row) * p.ow,
+                           bias[channel] if bias else 0, rows, p.ow, array(args, 4) + (task * p.oh + row) * p.ow,
                            p.ow, 1)
             row += rows
 

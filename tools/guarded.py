@@ -11,6 +11,7 @@ import numpy as np
 
 from normengine.graph import Spec
 from normengine.kernels import REGISTRY, Kernel, Problem
+from normengine.kernels.blocks import blocked_shape, from_blocks, to_blocks
 from normengine.ops import OPS
 
 C_KERNEL = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_int64, ctypes.c_int64, ctypes.c_int64)
@@ -19,7 +20,7 @@ GUARD = 1024
 WRITTEN = 0x7FC0ABCD
 """The bits of a NaN that guards and unwritten memory hold."""
 
-Arrays = Sequence[np.ndarray | None]
+Arrays = Sequence[np.ndarray]
 Order = Callable[[int], Sequence[tuple[int, int, int]]]
 
 
@@ -81,10 +82,9 @@ def scattered(tasks: int) -> list[tuple[int, int, int]]:
 
 
 def problem_of(op: str, arrays: Arrays, attrs: Mapping[str, Any]) -> Problem:
-    present = [Spec.of(a) for a in arrays if a is not None]
-    inputs = tuple(None if a is None else a.shape for a in arrays)
-    inputs += (None,) * (len(REGISTRY.signatures[op].inputs) - len(inputs))
-    return Problem(op, inputs, tuple(s.shape for s in OPS[op].infer(present, attrs)), attrs)
+    specs = [Spec.of(a) for a in arrays]
+    inputs = REGISTRY.signatures[op].arranged([s.shape for s in specs], attrs)
+    return Problem(op, inputs, tuple(s.shape for s in OPS[op].infer(specs, attrs)), attrs)
 
 
 def run_kernel(
@@ -95,22 +95,39 @@ def run_kernel(
     pack_alone: bool = False,
     memory: type[Guarded] = Guarded,
 ) -> tuple[np.ndarray, ...]:
-    """The outputs of ``kernel``; fails when it writes outside what it was given or changes an input.
+    """The outputs of ``kernel`` on the operator's inputs; fails when it writes outside what it was given or changes an
+    input. Arrays come and go as the operator has them; the kernel gets those in blocks that it wants so.
 
     ``pack_alone`` runs the first stage with nothing but the inputs that the kernel packs.
     """
-    problem = problem_of(kernel.op, arrays, attrs)
+    return run_problem(kernel, problem_of(kernel.op, arrays, attrs), arrays, order, pack_alone, memory)
+
+
+def run_problem(
+    kernel: Kernel,
+    problem: Problem,
+    arrays: Arrays,
+    order: Order = whole,
+    pack_alone: bool = False,
+    memory: type[Guarded] = Guarded,
+) -> tuple[np.ndarray, ...]:
+    """As :func:`run_kernel`, of kernels that no operator has too."""
     signature = REGISTRY.signatures[kernel.op]
+    given = signature.arranged(arrays, problem.attrs)
+    held_arrays = [_held(kernel, name, a) for name, a in zip(signature.inputs, given, strict=True)]
     launch = kernel.launch(problem)
     stride = -(-launch.workspace // 64) * 64
-    inputs = [None if a is None else memory(a.nbytes, a.itemsize) for a in arrays]
-    for held, array in zip(inputs, arrays, strict=True):
+    inputs = [None if a is None else memory(a.nbytes, a.itemsize) for a in held_arrays]
+    for held, array in zip(inputs, held_arrays, strict=True):
         if held is not None and array is not None:
             held.array(array.shape, array.dtype)[...] = array
-    outputs = [memory(4 * int(np.prod(shape)), 4) for shape in problem.outputs]
+    made = [
+        blocked_shape(shape, kernel.width) if name in kernel.blocked else shape
+        for name, shape in zip(signature.outputs, problem.outputs, strict=True)
+    ]
+    outputs = [memory(4 * int(np.prod(shape)), 4) for shape in made]
     scratch, workspace = memory(launch.scratch), memory(stride + launch.workspace)
     pointers = [held.address if held is not None else 0 for held in inputs]
-    pointers += [0] * (len(signature.inputs) - len(pointers))
     memories = [held.address for held in outputs] + [scratch.address, workspace.address, stride]
     numbers = [*signature.values(problem), *launch.extra]
     bits = [int(np.float64(v).view(np.int64)) if isinstance(v, float) else int(v) for v in numbers]
@@ -122,11 +139,29 @@ def run_kernel(
         function = C_KERNEL(stage())
         for begin, end, thread in order(tasks):
             function(slots.ctypes.data, begin, end, thread)
-    for held, array in zip(inputs, arrays, strict=True):
+    for held, array in zip(inputs, held_arrays, strict=True):
         if held is not None and array is not None:
             assert held.intact() and np.array_equal(
                 held.array(array.shape, array.dtype), array, equal_nan=array.dtype.kind == "f"
             ), f"{kernel.name} wrote to an input"
     assert all(held.intact() for held in outputs), f"{kernel.name} wrote outside its outputs"
     assert scratch.intact() and workspace.intact(), f"{kernel.name} wrote outside its scratch memory"
-    return tuple(held.array(shape).copy() for held, shape in zip(outputs, problem.outputs, strict=True))
+    results = [held.array(shape).copy() for held, shape in zip(outputs, made, strict=True)]
+    return tuple(
+        _logical(kernel, name, array, shape)
+        for name, array, shape in zip(signature.outputs, results, problem.outputs, strict=True)
+    )
+
+
+def _held(kernel: Kernel, name: str, array: np.ndarray | None) -> np.ndarray | None:
+    """The array as the kernel wants it in memory."""
+    return array if array is None or name not in kernel.blocked else to_blocks(array, kernel.width)
+
+
+def _logical(kernel: Kernel, name: str, array: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+    """An output as the operator has it, after a look at the lanes that hold no channel."""
+    if name not in kernel.blocked:
+        return array
+    plain = from_blocks(array, array.shape[1] * kernel.width)
+    assert not plain[:, shape[1] :].view(np.uint32).any(), f"{kernel.name} wrote to lanes behind the channels of {name}"
+    return np.ascontiguousarray(plain[:, : shape[1]])

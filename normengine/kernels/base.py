@@ -11,8 +11,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
+T = TypeVar("T")
 Shape = tuple[int, ...]
 Parameters = tuple[int | float, ...]
 
@@ -45,6 +46,12 @@ class Signature:
         """Index of the named slot in ``args``."""
         return (self.inputs + self.outputs + ("scratch", "workspace", "workspace_stride") + self.parameters).index(name)
 
+    def arranged(self, given: Sequence[T], attrs: Mapping[str, Any]) -> tuple[T | None, ...]:
+        """The operator's inputs by slot, None for those that are absent: the last ones are, unless ``residual`` in
+        ``attrs`` says that the last one given is the last slot's."""
+        absent = (None,) * (len(self.inputs) - len(given))
+        return (*given[:-1], *absent, given[-1]) if attrs.get("residual") else (*given, *absent)
+
 
 @dataclass(frozen=True)
 class Launch:
@@ -63,9 +70,11 @@ class Kernel:
     """One row of the list of kernels.
 
     ``isa`` is ``"numba"`` for the portable default or the instruction set that the code needs. ``stages`` return
-    the addresses of the C functions, compiling on first use where they must. ``cost`` orders the kernels that support
-    a problem: the smallest wins. ``packs`` names inputs of which alone the first stage's result (in ``scratch``)
-    depends, so that it can run once when they are constant.
+    the addresses of the C functions, compiling on first use where they must. ``cost`` estimates the time of one thread,
+    in fused multiply-adds of whole vectors at full rate; the smallest wins. ``packs`` names inputs of which alone the
+    first stage's result (in ``scratch``) depends, so that it can run once when they are constant. ``blocked`` names
+    the inputs and outputs that are held in blocks of ``width`` channels (see :mod:`.blocks`). ``tolerance`` is the
+    operator's where it is None.
     """
 
     op: str
@@ -74,8 +83,11 @@ class Kernel:
     stages: tuple[Callable[[], int], ...]
     launch: Callable[[Problem], Launch]
     supports: Callable[[Problem], bool] = lambda problem: True
-    cost: float = 1.0
+    cost: Callable[[Problem], float] = lambda problem: 1.0
     packs: tuple[str, ...] = ()
+    blocked: tuple[str, ...] = ()
+    width: int = 1
+    tolerance: float | None = None
 
 
 class Registry:
@@ -95,24 +107,34 @@ class Registry:
         self.kernels.setdefault(kernel.op, []).append(kernel)
         return kernel
 
-    def choose(self, problem: Problem, isas: Sequence[str]) -> Kernel:
-        """The cheapest kernel that supports ``problem`` among those of the instruction sets ``isas``."""
+    def supporting(self, problem: Problem, isas: Sequence[str]) -> list[Kernel]:
+        """The kernels that support ``problem`` among those of the instruction sets ``isas``; there is one at least."""
         rows = [k for k in self.kernels.get(problem.op, ()) if k.isa in isas and k.supports(problem)]
         if not rows:
             raise LookupError(f"no kernel for {problem.op} with inputs {problem.inputs} among {', '.join(isas)}")
-        return min(rows, key=lambda k: (k.cost, -isas.index(k.isa)))
+        return rows
 
-    def explain(self, problem: Problem, isas: Sequence[str]) -> str:
+    def choose(
+        self, problem: Problem, isas: Sequence[str], besides: Callable[[Kernel], float] = lambda kernel: 0.0
+    ) -> Kernel:
+        """The cheapest kernel that supports ``problem``; ``besides`` is what a kernel costs beside its own work."""
+        rows = self.supporting(problem, isas)
+        return min(rows, key=lambda k: (k.cost(problem) + besides(k), -isas.index(k.isa)))
+
+    def explain(
+        self, problem: Problem, isas: Sequence[str], besides: Callable[[Kernel], float] = lambda kernel: 0.0
+    ) -> str:
         """Why :meth:`choose` takes its kernel: what it is preferred to, and what is out of the question."""
-        chosen = self.choose(problem, isas)
-        reasons = [f"{chosen.name} costs least ({chosen.cost:g}) or, of equals, is of the best instruction set"]
+        chosen = self.choose(problem, isas, besides)
+        least = chosen.cost(problem) + besides(chosen)
+        reasons = [f"{chosen.name} costs least ({least:.3g}) or, of equals, is of the best instruction set"]
         for kernel in self.kernels[problem.op]:
             if kernel.isa not in isas:
                 reasons.append(f"{kernel.name}: {kernel.isa} is not in use")
             elif not kernel.supports(problem):
                 reasons.append(f"{kernel.name}: does not take this problem")
             elif kernel is not chosen:
-                reasons.append(f"{kernel.name}: costs {kernel.cost:g}")
+                reasons.append(f"{kernel.name}: costs {kernel.cost(problem) + besides(kernel):.3g}")
         return "; ".join(reasons)
 
 

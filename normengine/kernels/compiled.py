@@ -4,6 +4,7 @@ built and that this CPU has. Names are ``<operator>[_<algorithm>]_f32_<instructi
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -15,6 +16,8 @@ from .cpu import detect
 from .launches import Convolution, Sizes
 
 Supports = Callable[[Problem], bool]
+A_FLOAT = 2.0
+"""Multiply-adds of a vector in the time that a value takes from or to memory."""
 
 
 def _any(problem: Problem) -> bool:
@@ -24,11 +27,15 @@ def _any(problem: Problem) -> bool:
 def _small_planes(problem: Problem) -> bool:
     """Positions in a plane are 32-bit integers."""
     p = Convolution.of(problem)
-    return max(p.h * p.w, p.oh * p.ow) < 1 << 28
+    return max(p.h * p.w, p.oh * p.ow) < 1 << 28 and not _fused(problem)
 
 
 def _depthwise(problem: Problem) -> bool:
-    return Convolution.of(problem).depthwise
+    return Convolution.of(problem).depthwise and not _fused(problem)
+
+
+def _fused(problem: Problem) -> bool:
+    return "clamp" in problem.attrs or bool(problem.attrs.get("residual"))
 
 
 def _small_images(problem: Problem) -> bool:
@@ -42,17 +49,31 @@ def _matrix(problem: Problem) -> bool:
     return REGISTRY.signatures[problem.op].values(problem)[2] == 1
 
 
+def traffic(problem: Problem, sizes: Sizes) -> float:
+    """The cost of reading each input and writing each output once."""
+    shapes = [s for s in (*problem.inputs, *problem.outputs) if s is not None]
+    return A_FLOAT * sum(math.prod(shape) for shape in shapes)
+
+
+def half(problem: Problem, sizes: Sizes) -> float:
+    """Below :func:`traffic`: of a kernel that is made for what it supports."""
+    return traffic(problem, sizes) / 2
+
+
 @dataclass(frozen=True)
 class Row:
-    """One algorithm for one operator, in every instruction set: ``stages`` are names of functions."""
+    """One algorithm for one operator, in every instruction set: ``stages`` are names of functions, the other fields
+    those of :class:`~normengine.kernels.base.Kernel`."""
 
     op: str
     algorithm: str
     stages: tuple[str, ...]
     launch: Callable[[Problem, Sizes], Launch]
     supports: Supports = _any
-    cost: float = 1.0
+    cost: Callable[[Problem, Sizes], float] = traffic
     packs: tuple[str, ...] = ()
+    blocked: tuple[str, ...] = ()
+    tolerance: float | None = None
 
 
 def _pooling(op: str, supports: Supports = _any) -> Row:
@@ -61,7 +82,7 @@ def _pooling(op: str, supports: Supports = _any) -> Row:
 
 ROWS = (
     Row("conv2d", "gemm", ("conv2d_pack", "conv2d_gemm"), launches.conv2d_gemm, _small_planes, packs=("weight",)),
-    Row("conv2d", "depthwise", ("conv2d_depthwise",), launches.conv2d_depthwise, _depthwise, cost=0.5),
+    Row("conv2d", "depthwise", ("conv2d_depthwise",), launches.conv2d_depthwise, _depthwise, cost=half),
     Row(
         "conv2d_input_grad",
         "gemm",
@@ -76,7 +97,7 @@ ROWS = (
         ("conv2d_input_grad_depthwise",),
         launches.conv2d_input_grad_depthwise,
         _depthwise,
-        cost=0.5,
+        cost=half,
     ),
     Row(
         "conv2d_weight_grad",
@@ -91,7 +112,7 @@ ROWS = (
         ("conv2d_weight_grad_depthwise",),
         launches.conv2d_weight_grad_depthwise,
         _depthwise,
-        cost=0.5,
+        cost=half,
     ),
     Row("linear", "gemm", ("linear_pack", "linear_gemm"), launches.matrix_product, packs=("weight",)),
     Row("matmul", "gemm", ("matmul_pack", "matmul_gemm"), launches.matrix_product, packs=("b",)),
@@ -102,14 +123,14 @@ ROWS = (
         ("batch_norm_grad_sums_chunk", "batch_norm_grad_sums_merge"),
         launches.channel_sums,
     ),
-    Row("batch_stats", "columns", ("batch_stats_columns",), launches.channel_columns, _matrix, cost=0.5),
+    Row("batch_stats", "columns", ("batch_stats_columns",), launches.channel_columns, _matrix, cost=half),
     Row(
         "batch_norm_grad_sums",
         "columns",
         ("batch_norm_grad_sums_columns",),
         launches.channel_columns,
         _matrix,
-        cost=0.5,
+        cost=half,
     ),
     Row("reduce_sum", "", ("reduce_sum",), launches.reduce_sum),
     _pooling("max_pool2d"),
@@ -130,8 +151,11 @@ def kernel(row: Row, isa: str, addresses: dict[str, int], sizes: Sizes) -> Kerne
         stages=tuple(partial(addresses.__getitem__, stage) for stage in row.stages),
         launch=lambda problem: row.launch(problem, sizes),
         supports=row.supports,
-        cost=row.cost,
+        cost=lambda problem: row.cost(problem, sizes),
         packs=row.packs,
+        blocked=row.blocked,
+        width=sizes["width"] if row.blocked else 1,
+        tolerance=row.tolerance,
     )
 
 

@@ -53,7 +53,7 @@ class Convolution:
 
     @classmethod
     def of(cls, problem: Problem) -> Convolution:
-        return cls(*(int(v) for v in _numbers(problem)))
+        return cls(*(int(v) for v in _numbers(problem)[:16]))
 
     @property
     def taps(self) -> int:

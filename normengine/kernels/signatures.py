@@ -65,7 +65,9 @@ def _convolution(x: Shape, weight: Shape, y: Shape, problem: Problem) -> Paramet
 
 
 def _conv2d(problem: Problem) -> Parameters:
-    return _convolution(_shape(problem, 0), _shape(problem, 1), problem.outputs[0], problem)
+    low, high = problem.attrs.get("clamp", (-math.inf, math.inf))
+    numbers = _convolution(_shape(problem, 0), _shape(problem, 1), problem.outputs[0], problem)
+    return (*numbers, float(low), float(high))
 
 
 def _conv2d_input_grad(problem: Problem) -> Parameters:
@@ -158,7 +160,7 @@ def _cross_entropy_grad(problem: Problem) -> Parameters:
 _LABELS = ("A", "C", "B", "label_smoothing", "ignore_index", "reduction")
 
 for _signature in (
-    Signature("conv2d", ("x", "weight", "bias"), ("y",), CONVOLUTION, _conv2d),
+    Signature("conv2d", ("x", "weight", "bias", "residual"), ("y",), (*CONVOLUTION, "low", "high"), _conv2d),
     Signature("conv2d_input_grad", ("dy", "weight"), ("dx",), CONVOLUTION, _conv2d_input_grad),
     Signature("conv2d_weight_grad", ("dy", "x"), ("dw",), CONVOLUTION, _conv2d_weight_grad),
     Signature("linear", ("x", "weight", "bias"), ("y",), ("M", "N", "K"), _linear),

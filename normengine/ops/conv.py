@@ -3,6 +3,9 @@
 ``y[n, o, p, q] = b[o] + sum_{c, i, j} w[o, c, i, j] x[n, g * C/groups + c, p*sh - top + i*dh, q*sw - left + j*dw]``
 with ``g`` the group of output channel ``o`` and zeros outside the image. Shapes: x ``(N, C, H, W)``, w
 ``(O, C / groups, KH, KW)``, b ``(O,)``, y ``(N, O, OH, OW)``.
+
+What follows a convolution may become part of it: with the attribute ``residual``, the last input, shaped as y, is
+added; with ``clamp = (low, high)`` the sum is then limited to that range.
 """
 
 from __future__ import annotations
@@ -34,16 +37,21 @@ def _check_channels(channels: int, w: Spec, groups: int) -> None:
 
 
 def _infer(specs: Sequence[Spec], attrs: Attrs) -> tuple[Spec, ...]:
-    x, w, *bias = specs
+    x, w, *rest = specs
     require_layout("input", x, "(N, C, H, W)")
     require_layout("weight", w, "(O, C / groups, KH, KW)")
     kernel = w.shape[2], w.shape[3]
     check_window(attrs, kernel)
     _check_channels(x.shape[1], w, attrs["groups"])
-    for b in bias:
+    y = Spec((x.shape[0], w.shape[0], *output_size((x.shape[2], x.shape[3]), attrs, kernel)))
+    if attrs.get("residual"):
+        residual = rest.pop()
+        require_float32("residual", residual)
+        require_shape("residual", residual, y.shape)
+    for b in rest:
         require_float32("bias", b)
         require_shape("bias", b, w.shape[:1])
-    return (Spec((x.shape[0], w.shape[0], *output_size((x.shape[2], x.shape[3]), attrs, kernel))),)
+    return (y,)
 
 
 def _input_grad_infer(specs: Sequence[Spec], attrs: Attrs) -> tuple[Spec, ...]:
@@ -76,7 +84,8 @@ def _grouped_weight(w: np.ndarray, groups: int) -> np.ndarray:
 
 
 def _reference(arrays: Arrays, attrs: Attrs) -> tuple[np.ndarray, ...]:
-    x, w, *bias = arrays
+    x, w, *rest = arrays
+    residual = real(rest.pop()) if attrs.get("residual") else 0.0
     groups, kernel = attrs["groups"], (w.shape[2], w.shape[3])
     size = output_size((x.shape[2], x.shape[3]), attrs, kernel)
     padded = pad(real(x), attrs, kernel, size, 0.0)
@@ -84,8 +93,9 @@ def _reference(arrays: Arrays, attrs: Attrs) -> tuple[np.ndarray, ...]:
     y = np.zeros((x.shape[0], groups, weight.shape[1], size[0] * size[1]))
     for i, j, index in taps(attrs, kernel, size):
         y += weight[..., i, j] @ _grouped(padded[index], groups)
-    y = y.reshape(x.shape[0], w.shape[0], *size)
-    return (y + real(bias[0])[:, None, None] if bias else y,)
+    y = y.reshape(x.shape[0], w.shape[0], *size) + residual
+    y = y + real(rest[0])[:, None, None] if rest else y
+    return (np.clip(y, *attrs["clamp"]) if "clamp" in attrs else y,)
 
 
 def _input_grad_reference(arrays: Arrays, attrs: Attrs) -> tuple[np.ndarray, ...]:
@@ -112,8 +122,14 @@ def _weight_grad_reference(arrays: Arrays, attrs: Attrs) -> tuple[np.ndarray, ..
     return (dw.reshape(dy.shape[1], -1, *kernel),)
 
 
+def attrs_of_fusion(attrs: Attrs) -> bool:
+    """Whether more than a convolution was made of the node."""
+    return "clamp" in attrs or bool(attrs.get("residual"))
+
+
 def _gradient(builder: Builder, node: Node, grads: Sequence[Value | None]) -> Sequence[Value | None]:
     x, w, *bias = node.inputs
+    assert not attrs_of_fusion(node.attrs), "a convolution is fused with what follows after differentiation"
     g = only(grads)
     window = {name: node.attrs[name] for name in WINDOW}
     parts: list[Value | None] = [

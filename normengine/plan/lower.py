@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -130,11 +131,10 @@ class _Lowering:
             self._kernel(problem, [self.dense(v, node.layer) for v in node.inputs], node.outputs, node.layer)
 
     def _input_shapes(self, node: Node) -> tuple[tuple[int, ...] | None, ...]:
-        absent = len(REGISTRY.signatures[node.op].inputs) - len(node.inputs)
-        return tuple(v.shape for v in node.inputs) + (None,) * absent
+        return REGISTRY.signatures[node.op].arranged([v.shape for v in node.inputs], node.attrs)
 
     def _kernel(self, problem: Problem, inputs: Sequence[Access], outputs: Sequence[Value], layer: str) -> None:
-        kernel = REGISTRY.choose(problem, self.isas)
+        kernel = REGISTRY.choose(problem, self.isas, _plain_only)
         signature = REGISTRY.signatures[problem.op]
         launch = kernel.launch(problem)
         slots: list[Argument] = [self.pointer(a) for a in inputs]
@@ -159,7 +159,7 @@ class _Lowering:
             workspace_slot=workspace_slot,
             shapes=describe(problem),
             small=is_small(problem),
-            why=REGISTRY.explain(problem, self.isas),
+            why=REGISTRY.explain(problem, self.isas, _plain_only),
         )
         if packed:
             self.setup.append(replace(call, stages=call.stages[:1], arguments=_without_outputs(call, kernel)))
@@ -244,6 +244,10 @@ class _Lowering:
         offsets, total = place([Lifetime(m.nbytes, first, last) for m, (first, last) in alive.items()])
         where = dict(zip(alive, offsets, strict=True))
         return Plan(self.graph, tuple(self.calls), tuple(self.setup), total, where, self.guard)
+
+
+def _plain_only(kernel: Kernel) -> float:
+    return math.inf if kernel.blocked else 0.0
 
 
 def _without_outputs(call: Call, kernel: Kernel) -> tuple[Argument, ...]:

@@ -11,7 +11,7 @@ def test_every_kernel_of_the_operator_has_a_reason() -> None:
 
     def kernel(name: str, isa: str, cost: float, supports: bool = True) -> None:
         launch = lambda problem: Launch((1,))
-        registry.register(Kernel("op", name, isa, (), launch, lambda problem: supports, cost))
+        registry.register(Kernel("op", name, isa, (), launch, lambda problem: supports, lambda problem: cost))
 
     kernel("slow", "numba", 100.0)
     kernel("wide", "avx512", 1.0)

@@ -166,7 +166,7 @@ def test_the_source_reads_each_slot_that_the_kernel_names() -> None:
     assert lines[0] == "def conv2d(args, begin, end, thread):"
     assert f"    has_bias = args[{signature.slot('bias')}] != 0" in lines
     assert f"    groups = args[{signature.slot('groups')}]" in lines
-    assert "    y = float32_at(args[3])" in lines
+    assert "    y = float32_at(args[4])" in lines
 
 
 def test_listing_kernels_does_not_import_numba() -> None:
@@ -177,3 +177,20 @@ def test_listing_kernels_does_not_import_numba() -> None:
 def test_rows_are_named_by_the_grammar() -> None:
     for op, row in ROWS.items():
         assert isinstance(row, Kernel) and row.name == f"{op}_f32_numba"
+
+
+def test_convolution_with_what_follows_it() -> None:
+    rng = np.random.default_rng(0)
+    attrs = {**OPS["conv2d"].cases[5].attrs, "residual": True, "clamp": (-0.5, 1.0)}
+    x, weight = inputs_of("conv2d", 5)[0]
+    shape = OPS["conv2d"].infer([Spec.of(x), Spec.of(weight)], OPS["conv2d"].cases[5].attrs)[0].shape
+    residual = rng.standard_normal(shape).astype(np.float32)
+    signature, row = REGISTRY.signatures["conv2d"], ROWS["conv2d"]
+    problem = Problem("conv2d", (x.shape, weight.shape, None, shape), (shape,), attrs)
+    y = np.full(shape, np.nan, np.float32)
+    slots: list[Any] = [x.ctypes.data, weight.ctypes.data, 0, residual.ctypes.data, y.ctypes.data, 0, 0, 0]
+    slots += signature.values(problem)
+    args = np.array([np.float64(s).view(np.int64) if isinstance(s, float) else s for s in slots], np.int64)
+    ENTRY(row.stages[0]())(args.ctypes.data, 0, row.launch(problem).tasks[0], 0)
+    assert_close("conv2d", [y], [x, weight, residual], attrs)
+    assert y.min() == -0.5 and y.max() == 1.0

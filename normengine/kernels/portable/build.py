@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import ast
 import inspect
+import math
 import sys
 import textwrap
 from collections.abc import Callable
@@ -20,8 +21,7 @@ from typing import Any
 from ..base import REGISTRY, Kernel, Launch, Problem, Signature
 
 Array = Any
-FLOATS = ("eps", "label_smoothing")
-COST = 100.0  # above any compiled kernel's, so that these are what is left
+FLOATS = ("eps", "label_smoothing", "low", "high")
 
 
 def portable(
@@ -33,7 +33,12 @@ def portable(
     """Register the portable kernel of ``op``; its stages run one after the other."""
     signature = REGISTRY.signatures[op]
     addresses = tuple(_lazily(stage, signature) for stage in stages)
-    REGISTRY.register(Kernel(op, f"{op}_f32_numba", "numba", addresses, launch, supports, COST))
+    REGISTRY.register(Kernel(op, f"{op}_f32_numba", "numba", addresses, launch, supports, _last))
+
+
+def _last(problem: Problem) -> float:
+    """Above what any compiled kernel costs, so that the portable ones are what is left."""
+    return math.inf
 
 
 def _lazily(stage: Callable[..., None], signature: Signature) -> Callable[[], int]:

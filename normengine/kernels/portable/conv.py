@@ -43,10 +43,10 @@ def add_rows(
 
 
 def conv2d(
-    x: Array, weight: Array, bias: Array, has_bias: bool, y: Array,
+    x: Array, weight: Array, bias: Array, has_bias: bool, residual: Array, has_residual: bool, y: Array,
     C: int, H: int, W: int, OC: int, OH: int, OW: int, KH: int, KW: int,
     stride_h: int, stride_w: int, pad_top: int, pad_left: int, dilation_h: int, dilation_w: int, groups: int,
-    begin: int, end: int,
+    low: float, high: float, begin: int, end: int,
 ) -> None:  # fmt: skip
     """A task is one output plane (n, oc)."""
     channels = C // groups
@@ -59,18 +59,23 @@ def conv2d(
         for oh in range(OH):
             out = (task * OH + oh) * OW
             for ow in range(OW):
-                y[out + ow] = constant
+                y[out + ow] = constant + residual[out + ow] if has_residual else constant
             for kh in range(KH):
                 h = oh * stride_h - pad_top + kh * dilation_h
                 if h < 0 or h >= H:
                     continue
                 for kw in range(KW):
                     start = kw * dilation_w - pad_left
-                    low = first_inside(start, stride_w)
-                    high = end_inside(start, stride_w, W, OW)
+                    inside = first_inside(start, stride_w)
+                    outside = end_inside(start, stride_w, W, OW)
                     source = (first * H + h) * W + start
                     factor = (oc * channels * KH + kh) * KW + kw
-                    add_rows(y, out, 1, x, source, H * W, stride_w, weight, factor, taps, channels, low, high)
+                    add_rows(y, out, 1, x, source, H * W, stride_w, weight, factor, taps, channels, inside, outside)
+            for ow in range(OW):
+                if y[out + ow] < low:
+                    y[out + ow] = low
+                if y[out + ow] > high:
+                    y[out + ow] = high
 
 
 def conv2d_input_grad(
