@@ -1,0 +1,207 @@
+/* The register tile of products over channel-blocked arrays: some pixels times some vectors of output channels, summed
+ * over blocks of input channels and taps. V below is SIMD_WIDTH. */
+#ifndef NORMENGINE_TILE_H
+#define NORMENGINE_TILE_H
+
+#include "simd.h"
+
+/* TILE_VECTORS is the most vectors of output channels of a tile, TILE_PIXELS(B) the most pixels beside B of them: enough
+ * independent sums to hide the latency of a multiply-add, in few enough registers that B weights and an input remain,
+ * and no more pixels than addresses fit the general registers. */
+#if SIMD_WIDTH == 16
+#define TILE_VECTORS 4
+#define TILE_PIXELS(B) ((B) == 4 ? 6 : 7)
+#elif SIMD_WIDTH == 8
+#define TILE_VECTORS 3
+#define TILE_PIXELS(B) ((B) == 1 ? 8 : (B) == 2 ? 6 : 4)
+#elif defined(__aarch64__)
+#define TILE_VECTORS 3
+#define TILE_PIXELS(B) 8
+#else
+#define TILE_VECTORS 2
+#define TILE_PIXELS(B) ((B) == 1 ? 8 : 5)
+#endif
+/* The most pixels V floats apart beside B vectors. */
+#if SIMD_WIDTH == 16
+#define TILE_ROW_PIXELS(B) ((B) == 1 ? 14 : (B) == 2 ? 14 : (B) == 3 ? 9 : 6)
+#else
+#define TILE_ROW_PIXELS(B) TILE_PIXELS(B)
+#endif
+#define TILE_MOST_PIXELS 14
+
+/* After sum += a * b: keeps the operations in the order written and a and b in use, so that the compiler neither lets
+ * the sum wander from register to register nor holds more values than there are registers. */
+#if defined(__x86_64__) && SIMD_WIDTH == 16
+#define TILE_ORDER(sum, a, b) __asm__ volatile("" : "+v"(sum) : "v"(a), "v"(b) : "memory")
+#elif defined(__x86_64__)
+#define TILE_ORDER(sum, a, b) __asm__ volatile("" : "+x"(sum) : "x"(a), "x"(b) : "memory")
+#elif defined(__aarch64__)
+#define TILE_ORDER(sum, a, b) __asm__ volatile("" : "+w"(sum) : "w"(a), "w"(b) : "memory")
+#else
+#define TILE_ORDER(sum, a, b) (void)0
+#endif
+
+/* What a sum runs over: `blocks` blocks of V input channels, x_block floats apart; in each of them `tap_count` taps at
+ * the given distances from a pixel, in floats; in each of them V channels. */
+typedef struct {
+    const int64_t *taps;
+    int64_t tap_count, blocks, x_block;
+} tile_depth;
+
+/* What happens to a sum before it is stored, for each of the tile's channels: y = clamp(sum + bias + residual) with the
+ * lanes that are not channels set to zero. residual is laid out as the output, or NULL. */
+typedef struct {
+    float bias[TILE_VECTORS * SIMD_WIDTH], low[TILE_VECTORS * SIMD_WIDTH], high[TILE_VECTORS * SIMD_WIDTH];
+    int32_t channel[TILE_VECTORS * SIMD_WIDTH];
+    const float *residual;
+    int32_t from_below, from_above;
+} tile_finish;
+
+/* finish for the channels first..first + TILE_VECTORS * V of `channels`; bias may be NULL. */
+static void tile_finish_channels(tile_finish *f, const float *bias, const float *residual, double low, double high,
+                                 int64_t first, int64_t channels)
+{
+    for (int64_t i = 0; i < TILE_VECTORS * SIMD_WIDTH; i++) {
+        const int is_channel = first + i < channels;
+        f->channel[i] = -is_channel;
+        f->bias[i] = is_channel && bias ? bias[first + i] : 0.0f;
+        f->low[i] = (float)low;
+        f->high[i] = (float)high;
+    }
+    f->residual = residual;
+    f->from_below = low > -INFINITY;
+    f->from_above = high < INFINITY;
+}
+
+/* One tile of `pixels` x `vectors`. The pixels lie at x + source[p] or, with `row`, at x + source[0] + p * V; weights w
+ * are [block][tap][V][vectors * V], contiguous; vector b of pixel p goes to out + target[p] + b * out_block. It is added
+ * to what is there where `accumulate` is set, and finished where `finish` is not NULL. */
+INLINE void tile_product(const int row, const int pixels, const int vectors, const tile_depth *depth, const float *x,
+                         const int64_t *source, const float *w, float *out, const int64_t *target, int64_t out_block,
+                         int accumulate, const tile_finish *finish)
+{
+    vec sum[TILE_MOST_PIXELS][TILE_VECTORS];
+    UNROLL for (int p = 0; p < pixels; p++)
+        UNROLL for (int b = 0; b < vectors; b++) sum[p][b] = splat(0.0f);
+    const float *at[TILE_MOST_PIXELS];
+    UNROLL for (int p = 0; p < pixels; p++) at[p] = row ? x + source[0] + p * SIMD_WIDTH : x + source[p];
+    const int64_t *const taps = depth->taps, *const taps_end = taps + depth->tap_count;
+    const int64_t x_block = depth->x_block;
+    int64_t block = 0;
+    for (int64_t n = depth->blocks; n > 0; n--, block += x_block)
+        for (const int64_t *tap = taps; tap < taps_end; tap++, w += SIMD_WIDTH * vectors * SIMD_WIDTH) {
+            const int64_t offset = block + *tap;
+            const float *const first = at[0] + offset;
+            UNROLL for (int c = 0; c < SIMD_WIDTH; c++) {
+                vec right[TILE_VECTORS];
+                UNROLL for (int b = 0; b < vectors; b++) right[b] = load(w + (c * vectors + b) * SIMD_WIDTH);
+                UNROLL for (int p = 0; p < pixels; p++) {
+                    const vec left = splat(row ? first[p * SIMD_WIDTH + c] : at[p][offset + c]);
+                    UNROLL for (int b = 0; b < vectors; b++) {
+                        sum[p][b] += right[b] * left;
+                        TILE_ORDER(sum[p][b], right[b], left);
+                    }
+                }
+            }
+        }
+    if (accumulate)
+        UNROLL for (int p = 0; p < pixels; p++)
+            UNROLL for (int b = 0; b < vectors; b++) sum[p][b] += load(out + target[p] + b * out_block);
+    if (finish) {
+        UNROLL for (int b = 0; b < vectors; b++) {
+            const vec bias = load(finish->bias + b * SIMD_WIDTH);
+            UNROLL for (int p = 0; p < pixels; p++) sum[p][b] += bias;
+        }
+        if (finish->residual)
+            UNROLL for (int p = 0; p < pixels; p++)
+                UNROLL for (int b = 0; b < vectors; b++)
+                    sum[p][b] += load(finish->residual + target[p] + b * out_block);
+        if (finish->from_below)
+            UNROLL for (int b = 0; b < vectors; b++) {
+                const vec low = load(finish->low + b * SIMD_WIDTH);
+                UNROLL for (int p = 0; p < pixels; p++) sum[p][b] = choose(sum[p][b] < low, low, sum[p][b]);
+            }
+        if (finish->from_above)
+            UNROLL for (int b = 0; b < vectors; b++) {
+                const vec high = load(finish->high + b * SIMD_WIDTH);
+                UNROLL for (int p = 0; p < pixels; p++) sum[p][b] = choose(sum[p][b] > high, high, sum[p][b]);
+            }
+        UNROLL for (int b = 0; b < vectors; b++) {
+            const ivec channel = *(const ivec_memory *)(finish->channel + b * SIMD_WIDTH);
+            UNROLL for (int p = 0; p < pixels; p++) sum[p][b] = keep(sum[p][b], channel);
+        }
+    }
+    UNROLL for (int p = 0; p < pixels; p++)
+        UNROLL for (int b = 0; b < vectors; b++) store(out + target[p] + b * out_block, sum[p][b]);
+}
+
+#define TILE_ARGS                                                                                                   \
+    const tile_depth *depth, const float *x, const int64_t *source, const float *w, float *out,                     \
+        const int64_t *target, int64_t out_block, int accumulate, const tile_finish *finish
+#define TILE_CASE(ROW, P, B)                                                                                        \
+    case P: tile_product(ROW, P, B, depth, x, source, w, out, target, out_block, accumulate, finish); break;
+#define TILE_CASES_4(ROW, B) TILE_CASE(ROW, 1, B) TILE_CASE(ROW, 2, B) TILE_CASE(ROW, 3, B) TILE_CASE(ROW, 4, B)
+#define TILE_CASES_5(ROW, B) TILE_CASES_4(ROW, B) TILE_CASE(ROW, 5, B)
+#define TILE_CASES_6(ROW, B) TILE_CASES_5(ROW, B) TILE_CASE(ROW, 6, B)
+#define TILE_CASES_7(ROW, B) TILE_CASES_6(ROW, B) TILE_CASE(ROW, 7, B)
+#define TILE_CASES_8(ROW, B) TILE_CASES_7(ROW, B) TILE_CASE(ROW, 8, B)
+#define TILE_CASES_8_TO_9(ROW, B) TILE_CASE(ROW, 8, B) TILE_CASE(ROW, 9, B)
+#define TILE_CASES_8_TO_14(ROW, B)                                                                                  \
+    TILE_CASES_8_TO_9(ROW, B) TILE_CASE(ROW, 10, B) TILE_CASE(ROW, 11, B) TILE_CASE(ROW, 12, B)                     \
+    TILE_CASE(ROW, 13, B) TILE_CASE(ROW, 14, B)
+#define TILE_OF(B, CASES, ROW_CASES)                                                                                \
+    static void tile_of_##B(int64_t pixels, TILE_ARGS)                                                              \
+    {                                                                                                               \
+        switch (pixels) { CASES(0, B) ROW_CASES(1, B) }                                                             \
+    }
+#define TILE_NO_CASES(ROW, B)
+
+#if SIMD_WIDTH == 16
+TILE_OF(1, TILE_CASES_7, TILE_CASES_8_TO_14)
+TILE_OF(2, TILE_CASES_7, TILE_CASES_8_TO_14)
+TILE_OF(3, TILE_CASES_7, TILE_CASES_8_TO_9)
+TILE_OF(4, TILE_CASES_6, TILE_NO_CASES)
+#elif SIMD_WIDTH == 8
+TILE_OF(1, TILE_CASES_8, TILE_NO_CASES)
+TILE_OF(2, TILE_CASES_6, TILE_NO_CASES)
+TILE_OF(3, TILE_CASES_4, TILE_NO_CASES)
+#elif defined(__aarch64__)
+TILE_OF(1, TILE_CASES_8, TILE_NO_CASES)
+TILE_OF(2, TILE_CASES_8, TILE_NO_CASES)
+TILE_OF(3, TILE_CASES_8, TILE_NO_CASES)
+#else
+TILE_OF(1, TILE_CASES_8, TILE_NO_CASES)
+TILE_OF(2, TILE_CASES_5, TILE_NO_CASES)
+#endif
+
+/* tile_product for any number of vectors up to TILE_VECTORS and of pixels up to TILE_PIXELS(vectors), or, of pixels V
+ * floats apart in x, up to TILE_ROW_PIXELS(vectors). */
+INLINE void tile(int64_t pixels, int64_t vectors, TILE_ARGS)
+{
+    switch (vectors) {
+    case 1: tile_of_1(pixels, depth, x, source, w, out, target, out_block, accumulate, finish); break;
+    case 2: tile_of_2(pixels, depth, x, source, w, out, target, out_block, accumulate, finish); break;
+#if TILE_VECTORS > 2
+    case 3: tile_of_3(pixels, depth, x, source, w, out, target, out_block, accumulate, finish); break;
+#endif
+#if TILE_VECTORS > 3
+    case 4: tile_of_4(pixels, depth, x, source, w, out, target, out_block, accumulate, finish); break;
+#endif
+    }
+}
+
+/* The fewest tiles of at most `most` pixels, of nearly equal size, that make `count` pixels. `in_row` says that the
+ * sources of all of them are V floats apart. */
+static void tiles(int64_t count, int in_row, int64_t vectors, TILE_ARGS)
+{
+    const int64_t most = in_row ? TILE_ROW_PIXELS(vectors) : TILE_PIXELS(vectors);
+    const int64_t number = (count + most - 1) / most, size = count / number, larger = count % number;
+    for (int64_t i = 0; i < number; i++) {
+        const int64_t pixels = size + (i < larger);
+        tile(pixels, vectors, depth, x, source, w, out, target, out_block, accumulate, finish);
+        source += pixels;
+        target += pixels;
+    }
+}
+
+#endif
