@@ -42,10 +42,13 @@
 #endif
 
 /* What a sum runs over: `blocks` blocks of V input channels, x_block floats apart; in each of them `tap_count` taps at
- * the given distances from a pixel, in floats; in each of them V channels. */
+ * the given distances from a pixel, in floats; in each of them V channels. Behind those, single values: `rest_count` of
+ * them, at the given distances from a pixel; where channels are not a multiple of V, those of the last block. */
 typedef struct {
     const int64_t *taps;
     int64_t tap_count, blocks, x_block;
+    const int64_t *rest;
+    int64_t rest_count;
 } tile_depth;
 
 /* What happens to a sum before it is stored, for each of the tile's channels: y = clamp(sum + bias + residual) with the
@@ -74,7 +77,7 @@ static void tile_finish_channels(tile_finish *f, const float *bias, const float 
 }
 
 /* One tile of `pixels` x `vectors`. The pixels lie at x + source[p] or, with `row`, at x + source[0] + p * V; weights w
- * are [block][tap][V][vectors * V], contiguous; vector b of pixel p goes to out + target[p] + b * out_block. It is added
+ * are [block][tap][V][vectors * V], then [rest][vectors * V], contiguous; vector b of pixel p goes to out + target[p] + b * out_block. It is added
  * to what is there where `accumulate` is set, and finished where `finish` is not NULL. */
 INLINE void tile_product(const int row, const int pixels, const int vectors, const tile_depth *depth, const float *x,
                          const int64_t *source, const float *w, float *out, const int64_t *target, int64_t out_block,
@@ -104,6 +107,20 @@ INLINE void tile_product(const int row, const int pixels, const int vectors, con
                 }
             }
         }
+    const int64_t *const rest_end = depth->rest + depth->rest_count;
+    for (const int64_t *value = depth->rest; value < rest_end; value++, w += vectors * SIMD_WIDTH) {
+        const int64_t offset = *value;
+        const float *const first = at[0] + offset;
+        vec right[TILE_VECTORS];
+        UNROLL for (int b = 0; b < vectors; b++) right[b] = load(w + b * SIMD_WIDTH);
+        UNROLL for (int p = 0; p < pixels; p++) {
+            const vec left = splat(row ? first[p * SIMD_WIDTH] : at[p][offset]);
+            UNROLL for (int b = 0; b < vectors; b++) {
+                sum[p][b] += right[b] * left;
+                TILE_ORDER(sum[p][b], right[b], left);
+            }
+        }
+    }
     if (accumulate)
         UNROLL for (int p = 0; p < pixels; p++)
             UNROLL for (int b = 0; b < vectors; b++) sum[p][b] += load(out + target[p] + b * out_block);
