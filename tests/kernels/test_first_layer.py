@@ -1,0 +1,115 @@
+"""The convolution of images with few channels: random problems over all its parameters, and what makes it special."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+from guarded import problem_of, run_kernel, scattered
+
+from normengine.kernels import REGISTRY, Kernel
+from normengine.kernels.compiled import BUILT
+from normengine.ops import OPS, OperatorError
+
+KERNELS = [k for k in REGISTRY.kernels["conv2d"] if k.name.startswith("conv2d_first")]
+every_kernel = pytest.mark.parametrize("kernel", KERNELS, ids=lambda k: k.isa)
+
+
+def random_case(seed: int) -> tuple[list[np.ndarray], dict[str, Any]] | None:
+    """A problem of at most a few hundred thousand products, or None where the image is smaller than its window."""
+    rng = np.random.default_rng(seed)
+    kernel = tuple(int(v) for v in rng.integers(1, 8, 2))
+    attrs: dict[str, Any] = {
+        "stride": tuple(int(v) for v in rng.integers(1, 5, 2)),
+        "padding": tuple(int(v) for v in rng.integers(0, 2 + max(kernel), 4) * rng.integers(0, 2)),
+        "dilation": tuple(int(v) for v in rng.integers(1, 4, 2)),
+        "groups": 1,
+    }
+    channels = int(rng.choice([1, 1, 2, 3, 3, 4, 5, 8]))
+    sizes = [int(v) for v in rng.choice([1, 2, 5, 11, 17, 28, 40], 2)]
+    x = rng.standard_normal((int(rng.integers(1, 4)), channels, *sizes), np.float32)
+    weight = rng.standard_normal((int(rng.integers(1, 70)), channels, *kernel), np.float32)
+    arrays = [x, weight]
+    try:
+        (y,) = problem_of("conv2d", arrays, attrs).outputs
+    except OperatorError:
+        return None
+    if rng.random() < 0.6:
+        arrays.append(rng.standard_normal(weight.shape[0], np.float32))
+    if rng.random() < 0.4:
+        arrays.append(rng.standard_normal(y, np.float32))
+        attrs["residual"] = True
+    if rng.random() < 0.5:
+        attrs["clamp"] = [(0.0, math.inf), (0.0, 6.0), (-math.inf, 1.0), (0.25, 0.5)][int(rng.integers(4))]
+    return arrays, attrs
+
+
+def relative_error(got: np.ndarray, want: np.ndarray) -> float:
+    return float(np.linalg.norm(got - want) / max(np.linalg.norm(want), 1e-30))
+
+
+def test_every_instruction_set_has_it() -> None:
+    assert {k.isa for k in KERNELS} == set(BUILT)
+
+
+@every_kernel
+def test_random_problems(kernel: Kernel) -> None:
+    tried = 0
+    for seed in range(150):
+        case = random_case(seed)
+        if case is None:
+            continue
+        arrays, attrs = case
+        assert kernel.supports(problem_of("conv2d", arrays, attrs))
+        (got,), (again,) = run_kernel(kernel, arrays, attrs), run_kernel(kernel, arrays, attrs, scattered)
+        (want,) = OPS["conv2d"].reference(arrays, attrs)
+        depth = math.prod(arrays[1].shape[1:])
+        assert relative_error(got, want) < 1e-6 * math.sqrt(max(1.0, depth / 16)), f"seed {seed}: {attrs}"
+        assert np.array_equal(got.view(np.uint32), again.view(np.uint32)), f"seed {seed}"
+        tried += 1
+    assert tried > 100
+
+
+@every_kernel
+def test_long_sums_are_taken_in_runs(kernel: Kernel) -> None:
+    rng = np.random.default_rng(0)
+    x, weight = rng.random((1, 8, 40, 40), np.float32), rng.random((5, 8, 15, 15), np.float32)
+    attrs = {"stride": (1, 1), "padding": (7, 7, 7, 7), "dilation": (1, 1), "groups": 1}
+    (got,), (want,) = run_kernel(kernel, [x, weight], attrs), OPS["conv2d"].reference([x, weight], attrs)
+    assert relative_error(got, want) < 1e-6
+
+
+@every_kernel
+def test_one_image_is_cut_into_bands(kernel: Kernel) -> None:
+    attrs = {"stride": (2, 2), "padding": (3, 3, 3, 3), "dilation": (1, 1), "groups": 1}
+    rng = np.random.default_rng(1)
+    arrays = [rng.standard_normal((1, 3, 120, 131), np.float32), rng.standard_normal((20, 3, 7, 7), np.float32)]
+    assert kernel.launch(problem_of("conv2d", arrays, attrs)).tasks[1] > 4
+    (got,), (want,) = run_kernel(kernel, arrays, attrs), OPS["conv2d"].reference(arrays, attrs)
+    assert relative_error(got, want) < 3e-6
+
+
+@every_kernel
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_values_that_are_not_finite_reach_the_channels_alone(kernel: Kernel, value: float) -> None:
+    """The lanes behind the channels stay zero, which run_kernel looks at; a clamp keeps NaN."""
+    x, weight = np.ones((1, 1, 6, 6), np.float32), np.ones((3, 1, 3, 3), np.float32)
+    x[0, 0, 2, 2] = value
+    attrs = {"stride": (1, 1), "padding": (0, 0, 0, 0), "dilation": (1, 1), "groups": 1, "clamp": (1.0, 6.0)}
+    (got,) = run_kernel(kernel, [x, weight], attrs)
+    assert np.array_equal(got, OPS["conv2d"].reference([x, weight], attrs)[0], equal_nan=True)
+
+
+@every_kernel
+def test_what_it_leaves_to_others(kernel: Kernel) -> None:
+    window = {"stride": (1, 1), "padding": (0, 0, 0, 0), "dilation": (1, 1), "groups": 1}
+    few = problem_of("conv2d", [np.empty((1, 3, 9, 9), np.float32), np.empty((4, 3, 3, 3), np.float32)], window)
+    assert kernel.supports(few)
+    assert not kernel.supports(replace(few, inputs=((1, 9, 9, 9), (4, 9, 3, 3), None, None)))
+    grouped = {**window, "groups": 2}
+    assert not kernel.supports(replace(few, inputs=((1, 4, 9, 9), (4, 2, 3, 3), None, None), attrs=grouped))
+    spread = {**window, "padding": (9000, 9000, 9000, 9000), "dilation": (9000, 9000)}
+    assert not kernel.supports(replace(few, attrs=spread, outputs=((1, 4, 9, 9),)))
