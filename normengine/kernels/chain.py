@@ -10,6 +10,10 @@ The kernel's 8-byte slots, which :func:`chain_args` fills, are ::
 Strides count elements. A task is ``rows_per_task`` rows, or ``block`` elements where the rank is 1; every row and
 every block is computed by itself, so the result has the same bits however the tasks are shared out.
 
+Over activations in blocks of channels (``lanes`` > 0) the last dimension is the lanes of a block, the one before it
+its pixels, and a row is all of both, ``block`` elements at a time. What is the same for all pixels of a block of
+channels lies in memory ``block`` elements long, repeated, so that it is walked as the rest is.
+
 No two operands of a chain may overlap in memory, except inputs among themselves and an output with the one input that
 ``aliases`` says it is, element by element: the code relies on it. Constants are slots, not code, so chains that differ
 in them alone share one kernel. Transcendental steps compute in float32 whatever their arguments.
@@ -33,7 +37,8 @@ MAX_RANK = 6
 
 @dataclass(frozen=True)
 class Operand:
-    """One array: ``stride`` is that of the innermost loop, "zero", "one" or "any"."""
+    """One array: ``stride`` is that of the innermost loop, "zero", "one" or "any"; over lanes, "repeated" says that
+    the walk begins anew with each block, and "any" stands for the strides of pixels and of lanes."""
 
     dtype: str
     stride: str
@@ -55,7 +60,8 @@ class Step:
 @dataclass(frozen=True)
 class Chain:
     """A chain; ``results[o]`` is the step that output o stores, ``aliases`` are (output, input) pairs that are the
-    same memory element by element. An output of stride "zero" is for an inner extent of 1."""
+    same memory element by element. An output of stride "zero" is for an inner extent of 1. ``lanes`` is the number of
+    lanes of a block of channels, a power of two, or 0."""
 
     rank: int
     inputs: tuple[Operand, ...]
@@ -64,6 +70,7 @@ class Chain:
     indices: int
     aliases: tuple[tuple[int, int], ...]
     steps: tuple[Step, ...]
+    lanes: int = 0
 
     def constants(self) -> tuple[float, ...]:
         """The values of the constant slots, in order of first use."""
@@ -84,6 +91,14 @@ def chain_launch(extents: Sequence[int]) -> tuple[int, int, int]:
     rows = int(np.prod(outer, dtype=np.int64)) if inner else 0
     rows_per_task = max(1, ELEMENTS_PER_TASK // max(inner, 1))
     return -(-rows // rows_per_task), rows_per_task, ELEMENTS_PER_TASK
+
+
+def lane_launch(extents: Sequence[int], block: int) -> tuple[int, int, int]:
+    """As :func:`chain_launch`, for an iteration space whose last two extents are pixels and lanes."""
+    *outer, pixels, lanes = extents
+    rows = int(np.prod(outer, dtype=np.int64)) if pixels else 0
+    rows_per_task = max(1, ELEMENTS_PER_TASK // max(pixels * lanes, 1))
+    return -(-rows // rows_per_task), rows_per_task, block
 
 
 def chain_args(
@@ -144,7 +159,7 @@ class _Writer:
     def __init__(self, chain: Chain) -> None:
         assert 1 <= chain.rank <= MAX_RANK
         self.chain = chain
-        self.outer = range(chain.rank - 1)
+        self.outer = range(chain.rank - (2 if chain.lanes else 1))
         self.alias = dict(chain.aliases)
         named = [(f"x{k}", k, o) for k, o in enumerate(chain.inputs)]
         count = len(chain.inputs)
@@ -193,6 +208,8 @@ class _Writer:
         for name, number, stride in self.names:
             if stride == "any":
                 lines.append(f"s{name} = args[{self.strides + number * rank + rank - 1}]")
+                if self.chain.lanes:
+                    lines.append(f"q{name} = args[{self.strides + number * rank + rank - 2}]")
         slots = range(self.tail + 2, self.tail + 2 + len(self.constants))
         lines += [f"k{j} = float32(double_of(args[{slot}]))" for j, slot in enumerate(slots)]
         lines += self._rows() if self.outer else self._blocks()
@@ -208,6 +225,7 @@ class _Writer:
     def _rows(self) -> list[str]:
         lines = [
             f"rows = args[{self.tail}]",
+            *([f"block = args[{self.tail + 1}]"] if self.chain.lanes else []),
             "first = begin * rows",
             f"last = min(end * rows, {' * '.join(f'n{d}' for d in self.outer)})",
         ]
@@ -218,7 +236,7 @@ class _Writer:
         lines.append("for _ in range(first, last):")
         positions = "".join(f"i{d}, " for d in self.outer)
         body = [f"p{name} = row_{name}(args, ({positions}))" for name, _, _ in self.names]
-        body += self._inner(f"range(n{self.chain.rank - 1})")
+        body += self._lanes() if self.chain.lanes else self._inner(f"range(n{self.chain.rank - 1})")
         indent = ""
         for d in reversed(self.outer):
             body.append(f"{indent}i{d} += 1")
@@ -227,20 +245,32 @@ class _Writer:
                 indent += "    "
         return lines + ["    " + line for line in body]
 
+    def _lanes(self) -> list[str]:
+        """The pixels and lanes of one row, a block at a time."""
+        lines = [f"total = n{self.chain.rank - 2} * {self.chain.lanes}", "for start in range(0, total, block):"]
+        return lines + ["    " + line for line in self._inner("range(min(block, total - start))")]
+
+    def _move(self, name: str, stride: str) -> str:
+        """Where position j of the inner loop is, from the beginning of an operand's row."""
+        if not self.chain.lanes:
+            return {"zero": "0", "one": "j", "any": f"j * s{name}"}[stride]
+        shift = self.chain.lanes.bit_length() - 1
+        pixel, lane = f"((start + j) >> {shift})", f"((start + j) & {self.chain.lanes - 1})"
+        return {"zero": "0", "one": "(start + j)", "repeated": "j", "any": f"({pixel} * q{name} + {lane} * s{name})"}[
+            stride
+        ]
+
     def _inner(self, positions: str) -> list[str]:
-        chain = self.chain
+        chain, move = self.chain, self._move
         before: list[str] = []
         body = self.inliner.lines
-
-        def move(name: str, stride: str) -> str:
-            return {"zero": "0", "one": "j", "any": f"j * s{name}"}[stride]
 
         for k, operand in enumerate(chain.inputs):
             load = f"load_x{k}(px{k}, {move(f'x{k}', operand.stride)})"
             load = f"{load} != uint8(0)" if operand.dtype == "bool" else load
             (before if operand.stride == "zero" else body).append(f"x{k} = {load}")
         for k in range(chain.indices):
-            body.append(f"index{k} = uint32(pindex{k} + j * sindex{k})")
+            body.append(f"index{k} = uint32(pindex{k} + {move(f'index{k}', 'any')})")
         for j, step in enumerate(chain.steps):
             result = self.inliner.call(step.function, [self._variable(ref) for ref in step.arguments])
             body.append(f"v{j} = {self._converted(result, step)}")

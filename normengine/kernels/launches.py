@@ -206,9 +206,16 @@ def windows(problem: Problem, sizes: Sizes) -> Launch:
     """One task a plane, of pooling over windows; a span for each tap column and two rows of results are at hand."""
     numbers = dict(zip(REGISTRY.signatures[problem.op].parameters, _numbers(problem), strict=True))
     workspace = int(numbers["KW"]) * sizes["span"] + 2 * int(numbers["OW"]) * FLOAT
-    return Launch(tasks=(int(numbers["P"]),), workspace=workspace)
+    return Launch(tasks=(int(numbers["N"] * numbers["C"]),), workspace=workspace)
 
 
 def planes(problem: Problem, sizes: Sizes) -> Launch:
     """One task a plane."""
-    return Launch(tasks=(int(_numbers(problem)[0]),))
+    n, c = (int(v) for v in _numbers(problem)[:2])
+    return Launch(tasks=(n * c,))
+
+
+def repeat_channels(problem: Problem, sizes: Sizes) -> Launch:
+    """One task a block of channels."""
+    rows, blocks, _, _ = problem.outputs[0]
+    return Launch(tasks=(rows * blocks,))

@@ -3,14 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
 from ..graph import Node, Spec, Value
-from ..kernels.chain import Chain, Operand, Ref, Step, chain_launch, compile_chain
+from ..kernels.chain import Chain, Operand, Ref, Step, chain_launch, compile_chain, lane_launch
 from ..ops import OPS
 from .access import Access, Strides, collapse, dense_strides
+from .blocked import blocked_strides, collapse_lanes, repeats
 from .plan import Argument, Call, Memory, Pointer
+
+
+@dataclass(frozen=True)
+class Loop:
+    """What a chain runs over: every element of a value of this shape, in blocks of ``width`` channels unless that is
+    0; ``lanes`` is then the flag of each lane, where the last block has lanes that hold no channel."""
+
+    shape: tuple[int, ...]
+    width: int = 0
+    lanes: Access | None = None
 
 
 def elementwise_call(
@@ -20,15 +32,15 @@ def elementwise_call(
     aliases: Mapping[Value, Value],
     pointer: Callable[[Access], Pointer],
     layer: str,
+    loop: Loop,
 ) -> Call:
     """The call that runs ``nodes``, all of one shape, in one loop.
 
-    ``sources`` and ``targets`` say where the values read from outside and written are; ``aliases`` maps a target
-    that overwrites a source, element by element, to that source. Integer attributes become operands, so that
-    layers that differ in nothing else share one compiled chain.
+    ``sources`` and ``targets`` say where the values read from outside and written are, each as the loop walks it;
+    ``aliases`` maps a target that overwrites a source, element by element, to that source. Integer attributes become
+    operands, so that layers that differ in nothing else share one compiled chain.
     """
-    shape = next(iter(targets.values())).shape
-    reads = [(pointer(a), v.dtype, a.broadcast(shape).strides) for v, a in sources.items()]
+    reads = [(pointer(a), v.dtype, a.strides) for v, a in sources.items()]
     place: dict[Value, Ref] = {v: ("input", k) for k, v in enumerate(sources)}
     indices: list[Strides] = []
     steps: list[Step] = []
@@ -37,7 +49,7 @@ def elementwise_call(
         assert scalar is not None, f"{node.op} is not elementwise"
         arguments = [place[v] for v in node.inputs]
         if scalar.index:
-            strides = _index_strides(node, shape)
+            strides = _index_strides(node, loop)
             if strides not in indices:
                 indices.append(strides)
             arguments.append(("index", indices.index(strides)))
@@ -46,27 +58,40 @@ def elementwise_call(
             if isinstance(number, int):
                 arguments.append(("input", len(reads)))
                 memory = Memory("constant", 4, name, array=np.asarray(number, np.uint32))
-                reads.append((Pointer(memory), "uint32", (0,) * len(shape)))
+                reads.append((Pointer(memory), "uint32", (0,) * len(next(iter(targets.values())).shape)))
             else:
                 arguments.append(("constant", float(number)))
         place[node.outputs[0]] = ("step", len(steps))
         steps.append(Step(scalar.function, tuple(arguments), node.outputs[0].dtype))
 
+    results = [int(place[v][1]) for v in targets]
+    if loop.lanes is not None:
+        flag: Ref = ("input", len(reads))
+        reads.append((pointer(loop.lanes), "bool", loop.lanes.strides))
+        for k, result in enumerate(results):
+            steps.append(Step("select", (flag, ("step", result), ("constant", 0.0)), steps[result].dtype))
+            results[k] = len(steps) - 1
+
     writes = [(pointer(a), v.dtype, a.strides) for v, a in targets.items()]
     walked = [strides for _, _, strides in (*reads, *writes)] + indices
-    extents, walks = collapse(shape, walked)
+    extents, walks, lanes = _iteration(next(iter(targets.values())).shape, walked, loop.width)
     order = list(targets)
     sources_order = list(sources)
     chain = Chain(
         rank=len(extents),
-        inputs=tuple(Operand(d, _kind(s)) for (_, d, _), s in zip(reads, walks, strict=False)),
-        outputs=tuple(Operand(d, _kind(s)) for (_, d, _), s in zip(writes, walks[len(reads) :], strict=False)),
-        results=tuple(int(place[v][1]) for v in order),
+        inputs=tuple(Operand(d, _kind(s, lanes)) for (_, d, _), s in zip(reads, walks, strict=False)),
+        outputs=tuple(Operand(d, _kind(s, lanes)) for (_, d, _), s in zip(writes, walks[len(reads) :], strict=False)),
+        results=tuple(results),
         indices=len(indices),
         aliases=tuple((order.index(new), sources_order.index(old)) for new, old in aliases.items()),
         steps=tuple(steps),
+        lanes=lanes,
     )
-    tasks, rows_per_task, block = chain_launch(extents)
+    if lanes:
+        block = repeats(loop.shape, lanes) * lanes
+        tasks, rows_per_task, block = lane_launch(extents, block)
+    else:
+        tasks, rows_per_task, block = chain_launch(extents)
     arguments_: list[Argument] = [p for p, _, _ in (*reads, *writes)]
     arguments_ += [*extents, *(s for strides in walks for s in strides), rows_per_task, block, *chain.constants()]
     names = "+".join(step.function for step in steps)
@@ -76,16 +101,30 @@ def elementwise_call(
         layer=layer,
         stages=((lambda: compile_chain(chain), tasks),),
         arguments=tuple(arguments_),
-        shapes=str(Spec(shape)),
+        shapes=str(Spec(loop.shape)),
     )
 
 
-def _kind(strides: Strides) -> str:
+def _iteration(
+    shape: tuple[int, ...], walked: Sequence[Strides], width: int
+) -> tuple[tuple[int, ...], list[Strides], int]:
+    """The extents and walks of the fewest dimensions, and the lanes of the last one, or 0 where it is as any other."""
+    dense = dense_strides(shape)
+    if width and any(any(s) and s != dense for s in walked):
+        return (*collapse_lanes(shape, walked), width)
+    return (*collapse(shape, walked), 0)
+
+
+def _kind(strides: Strides, lanes: int) -> str:
+    if lanes:
+        return {(lanes, 1): "one", (0, 1): "repeated", (0, 0): "zero"}.get((strides[-2], strides[-1]), "any")
     return {0: "zero", 1: "one"}.get(strides[-1], "any")
 
 
-def _index_strides(node: Node, shape: tuple[int, ...]) -> Strides:
+def _index_strides(node: Node, loop: Loop) -> Strides:
     """The walk of an element's position: row-major over all axes, or over batch and channel alone."""
     if node.attrs.get("per_channel"):
-        return dense_strides(shape[:2]) + (0,) * (len(shape) - 2)
-    return dense_strides(shape)
+        strides = dense_strides(loop.shape[:2]) + (0,) * (len(loop.shape) - 2)
+    else:
+        strides = dense_strides(loop.shape)
+    return blocked_strides(strides, loop.width) if loop.width else strides

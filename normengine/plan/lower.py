@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
 
 from ..graph import Graph, Node, Value
 from ..kernels import REGISTRY, Kernel, Problem
+from ..kernels.blocks import blocked_shape
+from ..kernels.compiled import A_FLOAT
 from ..kernels.cpu import isas
 from .access import Access, view_of
 from .arena import Lifetime, place
 from .effort import is_small
-from .loops import elementwise_call
+from .loops import Loop, elementwise_call
 from .plan import Argument, Call, Memory, Plan, Pointer
 from .reductions import as_alternating, describe
+from .storage import Storage, block_width
 
 VIEWS = ("reshape", "permute", "slice")
 
@@ -28,15 +31,13 @@ def make_plan(graph: Graph) -> Plan:
     return lowering.plan()
 
 
-class _Lowering:
+class _Lowering(Storage):
     def __init__(self, graph: Graph) -> None:
-        self.graph = graph
         self.isas = isas()
-        self.calls: list[Call] = []
+        super().__init__(block_width(self.isas))
+        self.graph = graph
         self.setup: list[Call] = []
         self.guard = 0
-        self.accesses: dict[Value, Access] = {}
-        self.memory: dict[Value, Memory] = {}
         for value in (*graph.inputs, *graph.state):
             self.memory[value] = Memory("feed", value.spec.nbytes, value.name)
         for value, array in graph.constants.items():
@@ -80,26 +81,6 @@ class _Lowering:
             if value in producers and producers[value].op not in VIEWS and value not in self.memory:
                 self.memory[value] = Memory("output", value.spec.nbytes, index=index)
 
-    def access(self, value: Value) -> Access:
-        return self.accesses.get(value) or Access.whole(value)
-
-    def home(self, value: Value) -> Memory:
-        if value not in self.memory:
-            self.memory[value] = Memory("arena", value.spec.nbytes)
-        return self.memory[value]
-
-    def pointer(self, access: Access) -> Pointer:
-        return Pointer(self.home(access.base), access.offset * np.dtype(access.base.dtype).itemsize)
-
-    def dense(self, value: Value, layer: str) -> Access:
-        """Where ``value`` lies in row-major order, copied there first if it is a view that does not."""
-        access = self.access(value)
-        if not access.dense:
-            copy = Value(value.name, value.spec)
-            self.copy(access, Access.whole(copy), layer)
-            access = self.accesses[value] = Access.whole(copy)
-        return access
-
     # Calls.
 
     def lower(self) -> None:
@@ -113,8 +94,10 @@ class _Lowering:
         self._store_updates()
 
     def _lower_node(self, node: Node) -> None:
-        if node.op in VIEWS:
-            source = self.access(node.inputs[0])
+        if node.op == "slice" and self._moves_blocks(node, node.outputs[0].shape):
+            self._slice_blocks(node)
+        elif node.op in VIEWS:
+            source = self.access(node.inputs[0], node.layer)
             view = view_of(node, source) or view_of(node, self.dense(node.inputs[0], node.layer))
             assert view is not None
             self.accesses[node.outputs[0]] = view
@@ -128,22 +111,30 @@ class _Lowering:
             self._reduce(node)
         else:
             problem = Problem(node.op, self._input_shapes(node), tuple(v.shape for v in node.outputs), node.attrs)
-            self._kernel(problem, [self.dense(v, node.layer) for v in node.inputs], node.outputs, node.layer)
+            self.kernel(problem, node.inputs, node.outputs, node.layer)
 
     def _input_shapes(self, node: Node) -> tuple[tuple[int, ...] | None, ...]:
         return REGISTRY.signatures[node.op].arranged([v.shape for v in node.inputs], node.attrs)
 
-    def _kernel(self, problem: Problem, inputs: Sequence[Access], outputs: Sequence[Value], layer: str) -> None:
-        kernel = REGISTRY.choose(problem, self.isas, _plain_only)
+    def kernel(self, problem: Problem, inputs: Sequence[Value], outputs: Sequence[Value], layer: str) -> None:
         signature = REGISTRY.signatures[problem.op]
+        given = dict(zip(signature.inputs, signature.arranged(inputs, problem.attrs), strict=True))
+        made = dict(zip(signature.outputs, outputs, strict=True))
+
+        def besides(kernel: Kernel) -> float:
+            return self._conversions(kernel, given)
+
+        kernel = REGISTRY.choose(problem, self.isas, besides)
+        why = REGISTRY.explain(problem, self.isas, besides)
         launch = kernel.launch(problem)
-        slots: list[Argument] = [self.pointer(a) for a in inputs]
-        slots += [None] * (len(signature.inputs) - len(inputs))
-        slots += [Pointer(self.home(v)) for v in outputs]
+        places = {
+            name: None if v is None else (self.in_blocks if name in kernel.blocked else self.dense)(v, layer)
+            for name, v in given.items()
+        }
+        slots: list[Argument] = [None if a is None else self.pointer(a) for a in places.values()]
+        slots += [Pointer(self.home(self.hold(v) if name in kernel.blocked else v)) for name, v in made.items()]
         packed = bool(kernel.packs) and all(
-            inputs[i].base in self.graph.constants
-            for i, name in enumerate(signature.inputs)
-            if name in kernel.packs and i < len(inputs)
+            a is None or a.base in self.graph.constants for name, a in places.items() if name in kernel.packs
         )
         scratch = Memory("packed" if packed else "scratch", launch.scratch) if launch.scratch else None
         workspace_slot = len(slots) + 1
@@ -159,54 +150,105 @@ class _Lowering:
             workspace_slot=workspace_slot,
             shapes=describe(problem),
             small=is_small(problem),
-            why=REGISTRY.explain(problem, self.isas, _plain_only),
+            why=why,
         )
         if packed:
             self.setup.append(replace(call, stages=call.stages[:1], arguments=_without_outputs(call, kernel)))
             call = replace(call, stages=call.stages[1:])
         self.calls.append(call)
 
-    def _chain(self, node: Node) -> None:
-        sources = {v: self.access(v) for v in node.inputs}
-        targets = {v: Access.whole(v) for v in node.outputs}
-        aliases = {new: old for new in node.outputs if (old := self.in_place.get(new)) in sources}
-        self.calls.append(elementwise_call(node.attrs["nodes"], sources, targets, aliases, self.pointer, node.layer))
+    def _conversions(self, kernel: Kernel, given: Mapping[str, Value | None]) -> float:
+        """What it costs to bring the inputs into the memory that the kernel wants them in."""
+        if kernel.blocked and kernel.width != self.width:
+            return math.inf
+        wrong = (
+            v.spec.size
+            for name, v in given.items()
+            if v is not None and (v not in self.held if name in kernel.blocked else v in self.only_held)
+        )
+        return 2 * A_FLOAT * sum(wrong)
 
-    def copy(self, source: Access, target: Access, layer: str) -> None:
-        """Copy elements one by one; the source may be a broadcast."""
-        value = source.base
-        view = Value(value.name, replace(value.spec, shape=target.shape))
-        made = Value(value.name, view.spec)
-        node = Node("expand", (view,), (made,), {"shape": target.shape}, layer)
-        call = elementwise_call([node], {view: source}, {made: target}, {}, self.pointer, layer)
-        self.calls.append(call)
+    def _chain(self, node: Node) -> None:
+        shape = node.outputs[0].shape
+        if self._runs_on_blocks(node, shape):
+            loop = Loop(shape, self.width, self.lane_flags(shape))
+            sources = {v: self.walked_in_blocks(v, shape, node.layer) for v in node.inputs}
+            targets = {v: Access.whole(self.hold(v)) for v in node.outputs}
+        else:
+            loop = Loop(shape)
+            sources = {v: self.access(v, node.layer).broadcast(shape) for v in node.inputs}
+            targets = {v: Access.whole(v) for v in node.outputs}
+        aliases = {new: old for new in node.outputs if (old := self.in_place.get(new)) in sources}
+        nodes = node.attrs["nodes"]
+        self.calls.append(elementwise_call(nodes, sources, targets, aliases, self.pointer, node.layer, loop))
+
+    def _runs_on_blocks(self, node: Node, shape: tuple[int, ...]) -> bool:
+        """Whether a chain goes over blocks of channels: if one of its inputs is held so, and all can be."""
+        if len(shape) != 4 or not any(v in self.held and v.shape == shape for v in node.inputs):
+            return False
+        varying = [v for v in node.inputs if len(v.shape) >= 3 and v.shape[-3] != 1]
+        return all(v.dtype == "float32" for v in (*varying, *node.outputs))
+
+    def _moves_blocks(self, node: Node, shape: tuple[int, ...]) -> bool:
+        """Whether a slice of an activation held in blocks is one of whole blocks, or puts whole blocks back."""
+        if node.inputs[0] not in self.held or any(step != 1 for step in node.attrs["steps"]):
+            return False
+        part, whole = sorted((node.inputs[0].shape[1], shape[1]))
+        first = node.attrs["starts"][1]
+        return first % self.width == 0 and (part % self.width == 0 or first + part == whole)
+
+    def _part(self, whole: Access, node: Node, shape: tuple[int, ...]) -> Access:
+        """The part of ``shape`` of an activation in blocks that the slice means."""
+        n, c, h, w = node.attrs["starts"]
+        return whole.sliced((n, c // self.width, h, w, 0), (1,) * 5, blocked_shape(shape, self.width))
+
+    def _slice_blocks(self, node: Node) -> None:
+        source, target = node.inputs[0], node.outputs[0]
+        part = self._part(self.in_blocks(source, node.layer), node, target.shape)
+        self.copy(part, Access.whole(self.hold(target)), node.layer)
 
     def _concat(self, node: Node) -> None:
-        whole, axis, start = Access.whole(node.outputs[0]), node.attrs["axis"], 0
+        target, axis, start = node.outputs[0], node.attrs["axis"], 0
+        in_blocks = any(v in self.held for v in node.inputs) and all(v.dtype == "float32" for v in node.inputs)
+        if axis == 1:
+            in_blocks = in_blocks and all(v.shape[1] % self.width == 0 for v in node.inputs[:-1])
+        whole = Access.whole(self.hold(target) if in_blocks else target)
         for value in node.inputs:
-            starts = [0] * whole.base.spec.rank
+            source = (self.in_blocks if in_blocks else self.access)(value, node.layer)
+            starts = [0] * len(whole.shape)
             starts[axis] = start
-            start += value.shape[axis]
-            self.copy(self.access(value), whole.sliced(starts, [1] * len(starts), value.shape), node.layer)
+            start += source.shape[axis]
+            self.copy(source, whole.sliced(starts, [1] * len(starts), source.shape), node.layer)
 
     def _unslice(self, node: Node) -> None:
-        whole = Access.whole(node.outputs[0])
+        target = node.outputs[0]
+        in_blocks = self._moves_blocks(node, target.shape)
+        whole = Access.whole(self.hold(target) if in_blocks else target)
         zero = Value("zero", replace(node.outputs[0].spec, shape=()))
         self.memory[zero] = Memory("constant", zero.spec.nbytes, array=np.zeros((), zero.dtype))
         self.copy(Access.whole(zero).broadcast(whole.shape), whole, node.layer)
-        source = self.access(node.inputs[0])
-        self.copy(source, whole.sliced(node.attrs["starts"], node.attrs["steps"], source.shape), node.layer)
+        if in_blocks:
+            source = self.in_blocks(node.inputs[0], node.layer)
+            part = self._part(whole, node, node.inputs[0].shape)
+        else:
+            source = self.access(node.inputs[0], node.layer)
+            part = whole.sliced(node.attrs["starts"], node.attrs["steps"], source.shape)
+        self.copy(source, part, node.layer)
 
     def _reduce(self, node: Node) -> None:
         """Sum over any set of axes, as few sums over at most two runs of axes each."""
-        source, target = self.dense(node.inputs[0], node.layer), node.outputs[0]
-        steps = as_alternating(node.inputs[0].shape, node.attrs["axes"])
+        source, target = node.inputs[0], node.outputs[0]
+        if source in self.only_held and node.attrs["axes"] == (0, 2, 3):
+            problem = Problem("reduce_sum", (source.shape,), (target.shape,), node.attrs)
+            self.kernel(problem, [source], [target], node.layer)
+            return
+        steps = as_alternating(source.shape, node.attrs["axes"])
         for i, (shape, kept) in enumerate(steps):
             last = i == len(steps) - 1
             result = target if last else Value(target.name, replace(target.spec, shape=kept))
             attrs = {"axes": (0, 2), "keepdims": False}
-            self._kernel(Problem("reduce_sum", (shape,), (kept,), attrs), [source], [result], node.layer)
-            source = Access.whole(result)
+            self.kernel(Problem("reduce_sum", (shape,), (kept,), attrs), [source], [result], node.layer)
+            source = result
 
     def _store_output(self, index: int) -> None:
         """Copy an output that is a view or lies in memory with another purpose."""
@@ -244,10 +286,6 @@ class _Lowering:
         offsets, total = place([Lifetime(m.nbytes, first, last) for m, (first, last) in alive.items()])
         where = dict(zip(alive, offsets, strict=True))
         return Plan(self.graph, tuple(self.calls), tuple(self.setup), total, where, self.guard)
-
-
-def _plain_only(kernel: Kernel) -> float:
-    return math.inf if kernel.blocked else 0.0
 
 
 def _without_outputs(call: Call, kernel: Kernel) -> tuple[Argument, ...]:

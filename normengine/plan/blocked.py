@@ -1,0 +1,35 @@
+"""Loops over activations in blocks of channels, ``(N, ceil(C / width), H, W, width)`` (see ``kernels/blocks.py``)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from .access import Strides, collapse
+
+REPEATED = 128
+"""Elements, at most, that values of channels are repeated to."""
+ROW_ELEMENTS = 16384
+"""Images larger than this are walked by their rows, so that there is work for several threads."""
+
+
+def blocked_strides(strides: Strides, width: int) -> Strides:
+    """The walk over blocks of a walk over ``(N, C, H, W)``."""
+    n, c, h, w = strides
+    return n, c * width, h, w, c
+
+
+def repeats(shape: tuple[int, ...], width: int) -> int:
+    """How often values of a block of channels are repeated for a loop over an activation of ``shape``."""
+    pixels = shape[2] * shape[3]
+    return max(1, min(pixels, REPEATED // width))
+
+
+def collapse_lanes(shape: tuple[int, ...], walked: Sequence[Strides]) -> tuple[tuple[int, ...], list[Strides]]:
+    """The loop over ``shape`` ``(N, B, H, W, width)`` as rows of pixels and lanes: images, blocks and, where they are
+    large, rows of an image stay apart."""
+    *outer, h, w, width = shape
+    extents: tuple[int, ...] = (h, w)
+    walks: list[Strides] = [s[2:4] for s in walked]
+    if h * w * width <= ROW_ELEMENTS:
+        extents, walks = collapse(extents, walks)
+    return (*outer, *extents, width), [(*s[:2], *walk, s[4]) for s, walk in zip(walked, walks, strict=True)]
