@@ -42,8 +42,8 @@
 #endif
 
 /* What a sum runs over: `blocks` blocks of V input channels, x_block floats apart; in each of them `tap_count` taps at
- * the given distances from a pixel, in floats; in each of them V channels. Behind those, single values: `rest_count` of
- * them, at the given distances from a pixel; where channels are not a multiple of V, those of the last block. */
+ * the given distances from a pixel, in floats; in each of them V channels. Behind those, `rest_count` single values at
+ * the given distances from a pixel in the block that follows: where channels are not a multiple of V, the last ones. */
 typedef struct {
     const int64_t *taps;
     int64_t tap_count, blocks, x_block;
@@ -51,30 +51,14 @@ typedef struct {
     int64_t rest_count;
 } tile_depth;
 
-/* What happens to a sum before it is stored, for each of the tile's channels: y = clamp(sum + bias + residual) with the
- * lanes that are not channels set to zero. residual is laid out as the output, or NULL. */
+/* What happens to a sum before it is stored: y = clamp(sum + bias + residual). bias has a value for each of the tile's
+ * lanes, residual is laid out as the output; either may be NULL. In the tile's last vector the lanes from `lanes` on
+ * hold no channel and are stored as zero. */
 typedef struct {
-    float bias[TILE_VECTORS * SIMD_WIDTH], low[TILE_VECTORS * SIMD_WIDTH], high[TILE_VECTORS * SIMD_WIDTH];
-    int32_t channel[TILE_VECTORS * SIMD_WIDTH];
-    const float *residual;
-    int32_t from_below, from_above;
+    const float *bias, *residual;
+    float low, high;
+    int64_t lanes;
 } tile_finish;
-
-/* finish for the channels first..first + TILE_VECTORS * V of `channels`; bias may be NULL. */
-static void tile_finish_channels(tile_finish *f, const float *bias, const float *residual, double low, double high,
-                                 int64_t first, int64_t channels)
-{
-    for (int64_t i = 0; i < TILE_VECTORS * SIMD_WIDTH; i++) {
-        const int is_channel = first + i < channels;
-        f->channel[i] = -is_channel;
-        f->bias[i] = is_channel && bias ? bias[first + i] : 0.0f;
-        f->low[i] = (float)low;
-        f->high[i] = (float)high;
-    }
-    f->residual = residual;
-    f->from_below = low > -INFINITY;
-    f->from_above = high < INFINITY;
-}
 
 /* One tile of `pixels` x `vectors`. The pixels lie at x + source[p] or, with `row`, at x + source[0] + p * V; weights w
  * are [block][tap][V][vectors * V], then [rest][vectors * V], contiguous; vector b of pixel p goes to out + target[p] + b * out_block. It is added
@@ -109,7 +93,7 @@ INLINE void tile_product(const int row, const int pixels, const int vectors, con
         }
     const int64_t *const rest_end = depth->rest + depth->rest_count;
     for (const int64_t *value = depth->rest; value < rest_end; value++, w += vectors * SIMD_WIDTH) {
-        const int64_t offset = *value;
+        const int64_t offset = block + *value;
         const float *const first = at[0] + offset;
         vec right[TILE_VECTORS];
         UNROLL for (int b = 0; b < vectors; b++) right[b] = load(w + b * SIMD_WIDTH);
@@ -125,27 +109,28 @@ INLINE void tile_product(const int row, const int pixels, const int vectors, con
         UNROLL for (int p = 0; p < pixels; p++)
             UNROLL for (int b = 0; b < vectors; b++) sum[p][b] += load(out + target[p] + b * out_block);
     if (finish) {
-        UNROLL for (int b = 0; b < vectors; b++) {
-            const vec bias = load(finish->bias + b * SIMD_WIDTH);
-            UNROLL for (int p = 0; p < pixels; p++) sum[p][b] += bias;
-        }
+        if (finish->bias)
+            UNROLL for (int b = 0; b < vectors; b++) {
+                const vec bias = load(finish->bias + b * SIMD_WIDTH);
+                UNROLL for (int p = 0; p < pixels; p++) sum[p][b] += bias;
+            }
         if (finish->residual)
             UNROLL for (int p = 0; p < pixels; p++)
                 UNROLL for (int b = 0; b < vectors; b++)
                     sum[p][b] += load(finish->residual + target[p] + b * out_block);
-        if (finish->from_below)
-            UNROLL for (int b = 0; b < vectors; b++) {
-                const vec low = load(finish->low + b * SIMD_WIDTH);
-                UNROLL for (int p = 0; p < pixels; p++) sum[p][b] = choose(sum[p][b] < low, low, sum[p][b]);
-            }
-        if (finish->from_above)
-            UNROLL for (int b = 0; b < vectors; b++) {
-                const vec high = load(finish->high + b * SIMD_WIDTH);
-                UNROLL for (int p = 0; p < pixels; p++) sum[p][b] = choose(sum[p][b] > high, high, sum[p][b]);
-            }
-        UNROLL for (int b = 0; b < vectors; b++) {
-            const ivec channel = *(const ivec_memory *)(finish->channel + b * SIMD_WIDTH);
-            UNROLL for (int p = 0; p < pixels; p++) sum[p][b] = keep(sum[p][b], channel);
+        if (finish->low > -INFINITY) {
+            const vec low = splat(finish->low);
+            UNROLL for (int p = 0; p < pixels; p++)
+                UNROLL for (int b = 0; b < vectors; b++) sum[p][b] = choose(sum[p][b] < low, low, sum[p][b]);
+        }
+        if (finish->high < INFINITY) {
+            const vec high = splat(finish->high);
+            UNROLL for (int p = 0; p < pixels; p++)
+                UNROLL for (int b = 0; b < vectors; b++) sum[p][b] = choose(sum[p][b] > high, high, sum[p][b]);
+        }
+        if (finish->lanes < SIMD_WIDTH) {
+            const ivec channels = lanes_between(0, finish->lanes);
+            UNROLL for (int p = 0; p < pixels; p++) sum[p][vectors - 1] = keep(sum[p][vectors - 1], channels);
         }
     }
     UNROLL for (int p = 0; p < pixels; p++)
