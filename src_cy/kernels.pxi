@@ -1,12 +1,15 @@
 # Every kernel of one instruction set, and where its module says what it has.
 
 include "arguments.pxi"
+include "conv_direct_weight.pxi"
 include "conv_gemm.pxi"
 include "conv_weight_grad.pxi"
 include "depthwise.pxi"
+include "first_layer.pxi"
 include "matmul.pxi"
 include "norm.pxi"
 include "pool.pxi"
+include "repeat.pxi"
 
 cdef extern from "product.h" nogil:
     float fma_rounds(int64_t rounds)
@@ -31,9 +34,13 @@ ADDRESSES = {
     "conv2d_pack": address(conv2d_pack),
     "conv2d_gemm": address(conv2d_gemm),
     "conv2d_depthwise": address(conv2d_depthwise),
+    "conv2d_first_pack": address(conv2d_first_pack),
+    "conv2d_first": address(conv2d_first),
     "conv2d_input_grad_pack": address(conv2d_input_grad_pack),
     "conv2d_input_grad_gemm": address(conv2d_input_grad_gemm),
     "conv2d_input_grad_depthwise": address(conv2d_input_grad_depthwise),
+    "conv2d_weight_grad_direct": address(conv2d_weight_grad_direct),
+    "conv2d_weight_grad_merge_direct": address(conv2d_weight_grad_merge_direct),
     "conv2d_weight_grad_gemm": address(conv2d_weight_grad_gemm),
     "conv2d_weight_grad_merge": address(conv2d_weight_grad_merge),
     "conv2d_weight_grad_depthwise": address(conv2d_weight_grad_depthwise),
@@ -48,6 +55,7 @@ ADDRESSES = {
     "batch_stats_columns": address(batch_stats_columns),
     "batch_norm_grad_sums_columns": address(batch_norm_grad_sums_columns),
     "reduce_sum": address(reduce_sum),
+    "repeat_channels": address(repeat_channels),
     "max_pool2d": address(max_pool2d),
     "max_pool2d_grad": address(max_pool2d_grad),
     "avg_pool2d": address(avg_pool2d),
@@ -61,6 +69,12 @@ SIZES = {
     "width": SIMD_WIDTH,
     "rows": TILE_ROWS,
     "columns": TILE_COLS,
+    "outer_blocks": OUTER_BLOCKS,
+    "outer_rows_1": OUTER_ROWS(1),
+    "outer_rows_2": OUTER_ROWS(2),
+    "outer_rows_3": OUTER_ROWS(3),
+    "outer_row": sizeof(outer_row),
+    "merged_rows": MERGED_ROWS,
     "panel_pixels": PANEL_PIXELS,
     "panel_pitch": PANEL_PITCH,
     "pixels": PIXELS_BYTES(0),
@@ -69,4 +83,10 @@ SIZES = {
     "span": sizeof(Span),
     "sum_columns": COLUMNS,
     "channels_together": TOGETHER,
+    "first_vectors": FIRST_VECTORS,
+    "first_pixels": FIRST_PIXELS,
+    "first_pixels_1": first_tile_pixels(1),
+    "first_pixels_2": first_tile_pixels(2),
+    "first_pixels_3": first_tile_pixels(3),
+    "first_pixels_4": first_tile_pixels(4),
 }

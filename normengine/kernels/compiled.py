@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from functools import partial
 from importlib import import_module
 
-from . import launches
+from . import launch_direct_weight, launch_first, launches
 from .base import REGISTRY, Kernel, Launch, Problem
 from .cpu import detect
 from .launches import Convolution, Sizes
@@ -82,6 +82,16 @@ def _pooling(op: str, supports: Supports = _any) -> Row:
 
 ROWS = (
     Row("conv2d", "gemm", ("conv2d_pack", "conv2d_gemm"), launches.conv2d_gemm, _small_planes, packs=("weight",)),
+    Row(
+        "conv2d",
+        "first",
+        ("conv2d_first_pack", "conv2d_first"),
+        launch_first.conv2d_first,
+        launch_first.few_channels,
+        launch_first.conv2d_first_cost,
+        packs=("weight",),
+        blocked=("residual", "y"),
+    ),
     Row("conv2d", "depthwise", ("conv2d_depthwise",), launches.conv2d_depthwise, _depthwise, cost=half),
     Row(
         "conv2d_input_grad",
@@ -114,6 +124,22 @@ ROWS = (
         _depthwise,
         cost=half,
     ),
+    Row(
+        "conv2d_weight_grad",
+        "direct",
+        ("conv2d_weight_grad_direct", "conv2d_weight_grad_merge_direct"),
+        launch_direct_weight.conv2d_weight_grad_direct,
+        cost=launch_direct_weight.direct_cost,
+        blocked=("dy", "x"),
+    ),
+    Row(
+        "conv2d_weight_grad",
+        "first",
+        ("conv2d_weight_grad_direct", "conv2d_weight_grad_merge_direct"),
+        launch_direct_weight.conv2d_weight_grad_first,
+        cost=launch_direct_weight.first_cost,
+        blocked=("dy",),
+    ),
     Row("linear", "gemm", ("linear_pack", "linear_gemm"), launches.matrix_product, packs=("weight",)),
     Row("matmul", "gemm", ("matmul_pack", "matmul_gemm"), launches.matrix_product, packs=("b",)),
     Row("batch_stats", "", ("batch_stats_chunk", "batch_stats_merge"), launches.channel_sums),
@@ -133,6 +159,7 @@ ROWS = (
         cost=half,
     ),
     Row("reduce_sum", "", ("reduce_sum",), launches.reduce_sum),
+    Row("repeat_channels", "", ("repeat_channels",), launches.repeat_channels),
     _pooling("max_pool2d"),
     _pooling("max_pool2d_grad", _small_images),
     _pooling("avg_pool2d"),

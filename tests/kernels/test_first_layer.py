@@ -70,7 +70,7 @@ def test_random_problems(kernel: Kernel) -> None:
         assert relative_error(got, want) < 1e-6 * math.sqrt(max(1.0, depth / 16)), f"seed {seed}: {attrs}"
         assert np.array_equal(got.view(np.uint32), again.view(np.uint32)), f"seed {seed}"
         tried += 1
-    assert tried > 100
+    assert tried > 80
 
 
 @every_kernel
