@@ -10,6 +10,8 @@ include "matmul.pxi"
 include "norm.pxi"
 include "pool.pxi"
 include "repeat.pxi"
+include "winograd.pxi"
+include "winograd_weight.pxi"
 
 cdef extern from "product.h" nogil:
     float fma_rounds(int64_t rounds)
@@ -62,6 +64,12 @@ ADDRESSES = {
     "avg_pool2d_grad": address(avg_pool2d_grad),
     "adaptive_avg_pool2d": address(adaptive_avg_pool2d),
     "adaptive_avg_pool2d_grad": address(adaptive_avg_pool2d_grad),
+    "conv2d_winograd_pack": address(conv2d_winograd_pack),
+    "conv2d_winograd": address(conv2d_winograd),
+    "conv2d_input_grad_winograd_pack": address(conv2d_input_grad_winograd_pack),
+    "conv2d_input_grad_winograd": address(conv2d_input_grad_winograd),
+    "conv2d_weight_grad_winograd": address(conv2d_weight_grad_winograd),
+    "conv2d_weight_grad_winograd_taps": address(conv2d_weight_grad_winograd_taps),
 }
 
 # What sizes of blocks and of packed arrays follow from.
@@ -89,4 +97,6 @@ SIZES = {
     "first_pixels_2": first_tile_pixels(2),
     "first_pixels_3": first_tile_pixels(3),
     "first_pixels_4": first_tile_pixels(4),
+    "winograd_tiles": WINOGRAD_TILES,
+    "winograd_group": WINOGRAD_GROUP,
 }

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from functools import partial
 from importlib import import_module
 
-from . import launch_direct_weight, launch_first, launches
+from . import launch_direct_weight, launch_first, launch_winograd, launches
 from .base import REGISTRY, Kernel, Launch, Problem
 from .cpu import detect
 from .launches import Convolution, Sizes
@@ -139,6 +139,55 @@ ROWS = (
         launch_direct_weight.conv2d_weight_grad_first,
         cost=launch_direct_weight.first_cost,
         blocked=("dy",),
+    ),
+    Row(
+        "conv2d",
+        "winograd4",
+        ("conv2d_winograd_pack", "conv2d_winograd"),
+        launch_winograd.winograd4,
+        launch_winograd.supports,
+        launch_winograd.winograd4_cost,
+        packs=("weight",),
+        blocked=("x", "residual", "y"),
+    ),
+    Row(
+        "conv2d",
+        "winograd2",
+        ("conv2d_winograd_pack", "conv2d_winograd"),
+        launch_winograd.winograd2,
+        launch_winograd.supports,
+        launch_winograd.winograd2_cost,
+        packs=("weight",),
+        blocked=("x", "residual", "y"),
+    ),
+    Row(
+        "conv2d_input_grad",
+        "winograd4",
+        ("conv2d_input_grad_winograd_pack", "conv2d_input_grad_winograd"),
+        launch_winograd.winograd4,
+        launch_winograd.supports,
+        launch_winograd.winograd4_cost,
+        packs=("weight",),
+        blocked=("dy", "dx"),
+    ),
+    Row(
+        "conv2d_input_grad",
+        "winograd2",
+        ("conv2d_input_grad_winograd_pack", "conv2d_input_grad_winograd"),
+        launch_winograd.winograd2,
+        launch_winograd.supports,
+        launch_winograd.winograd2_cost,
+        packs=("weight",),
+        blocked=("dy", "dx"),
+    ),
+    Row(
+        "conv2d_weight_grad",
+        "winograd4",
+        ("conv2d_weight_grad_winograd", "conv2d_weight_grad_winograd_taps"),
+        launch_winograd.weight_grad,
+        launch_winograd.supports,
+        launch_winograd.weight_grad_cost,
+        blocked=("dy", "x"),
     ),
     Row("linear", "gemm", ("linear_pack", "linear_gemm"), launches.matrix_product, packs=("weight",)),
     Row("matmul", "gemm", ("matmul_pack", "matmul_gemm"), launches.matrix_product, packs=("b",)),

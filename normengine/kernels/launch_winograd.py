@@ -1,0 +1,127 @@
+"""How Winograd convolutions split a problem, and what they cost: F(4x4, 3x3), F(2x2, 3x3) and F(3x3, 4x4)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from .base import Launch, Problem
+from .launches import FEW_TASKS, FLOAT, Convolution, Sizes, ceil_div
+
+L2_BYTES = 384 << 10
+"""Of the L2 cache, what points and products of a task take."""
+LINE = 16
+"""Floats of a line of a cache, by which arrays of points are longer than their contents."""
+GROUPS_TOGETHER = 4
+"""Register tiles of tiles whose points are at hand at a time: so many that reading the kernels costs little."""
+FEWEST_BLOCKS = 8
+"""Blocks of output channels of a task, at least, so that transforming the same inputs in several tasks costs little."""
+SCRATCH_BYTES = 32 << 20
+"""Partial sums of the weight gradient, at most."""
+
+
+@dataclass(frozen=True)
+class Map:
+    """A convolution as tiles of m x m outputs."""
+
+    m: int
+    tiles: int
+    in_blocks: int
+    out_blocks: int
+
+    @property
+    def points(self) -> int:
+        return (self.m + 2) ** 2
+
+
+def supports(problem: Problem) -> bool:
+    """3x3 kernels that meet every pixel, in one group."""
+    p = Convolution.of(problem)
+    window = (p.kh, p.kw, p.stride_h, p.stride_w, p.dilation_h, p.dilation_w, p.groups)
+    return window == (3, 3, 1, 1, 1, 1, 1)
+
+
+def _map(problem: Problem, m: int, sizes: Sizes) -> Map:
+    p = Convolution.of(problem)
+    read, made, height, width = p.c, p.oc, p.oh, p.ow
+    if problem.op == "conv2d_input_grad":
+        read, made, height, width = p.oc, p.c, p.h, p.w
+    blocks = ceil_div(read, sizes["width"]), ceil_div(made, sizes["width"])
+    return Map(m, p.n * ceil_div(height, m) * ceil_div(width, m), *blocks)
+
+
+def _tiles(problem: Problem, m: int, sizes: Sizes) -> Launch:
+    """Stages: transform the kernels, convolve. The extra parameters are those of ``WinogradSplit``."""
+    map, width, together = _map(problem, m, sizes), sizes["width"], sizes["winograd_tiles"]
+    groups = ceil_div(map.tiles, together)
+    most_parts = max(1, map.out_blocks // FEWEST_BLOCKS)
+    at_a_time = max(1, min(GROUPS_TOGETHER, groups * most_parts // FEW_TASKS))
+    tile_parts = ceil_div(groups, at_a_time)
+    channel_parts = min(most_parts, ceil_div(FEW_TASKS, tile_parts))
+    block = ceil_div(groups, tile_parts) * together * map.points * width * FLOAT
+    blocks = 2 * ceil_div(ceil_div(map.out_blocks, 2), channel_parts)
+    chunk = min(blocks, max(4, (L2_BYTES // block - map.in_blocks) // 2 * 2))
+    kernels = map.in_blocks * map.out_blocks * width * width + LINE
+    return Launch(
+        tasks=(map.out_blocks, tile_parts * channel_parts),
+        scratch=map.points * kernels * FLOAT,
+        workspace=(map.in_blocks + chunk) * block,
+        extra=(m, tile_parts, channel_parts, chunk),
+    )
+
+
+def winograd4(problem: Problem, sizes: Sizes) -> Launch:
+    return _tiles(problem, 4, sizes)
+
+
+def winograd2(problem: Problem, sizes: Sizes) -> Launch:
+    return _tiles(problem, 2, sizes)
+
+
+def weight_grad(problem: Problem, sizes: Sizes) -> Launch:
+    """Stages: sums over parts of the tiles, kernels from them. The extra parameters are those of ``WinogradSums``."""
+    map, width, group = _map(problem, 4, sizes), sizes["width"], sizes["winograd_group"]
+    together = max(48, min(128, (map.in_blocks + map.out_blocks) * width // 2)) // group * group
+    sums = map.in_blocks * map.out_blocks * width * width + LINE
+    chunks = max(1, min(6, map.tiles // together, SCRATCH_BYTES // (map.points * sums * FLOAT)))
+    channel_parts = min(max(1, map.out_blocks // FEWEST_BLOCKS), ceil_div(2, chunks))
+    together = min(together, ceil_div(ceil_div(map.tiles, chunks), group) * group)
+    blocks = map.in_blocks + ceil_div(map.out_blocks, channel_parts)
+    floats = map.in_blocks * map.out_blocks * width * width + channel_parts * LINE
+    return Launch(
+        tasks=(3 * channel_parts * chunks, map.in_blocks * map.out_blocks),
+        scratch=chunks * map.points * floats * FLOAT,
+        workspace=map.points // 3 * together * blocks * width * FLOAT,
+        extra=(together, channel_parts, chunks),
+    )
+
+
+KERNEL = 90.0
+"""Cost of transforming V kernels."""
+SHARE_OF_PEAK = 0.9
+"""Of the products."""
+
+
+def _tiles_cost(problem: Problem, m: int, sizes: Sizes) -> float:
+    map, width = _map(problem, m, sizes), sizes["width"]
+    kernels = map.in_blocks * width * map.out_blocks
+    inputs, outputs = (360, 220) if m == 4 else (130, 80)
+    parts = _tiles(problem, m, sizes).extra[2]
+    products = map.points * kernels / SHARE_OF_PEAK
+    return map.tiles * (products + parts * map.in_blocks * inputs + map.out_blocks * outputs) + 4 * KERNEL * kernels
+
+
+def winograd4_cost(problem: Problem, sizes: Sizes) -> float:
+    return _tiles_cost(problem, 4, sizes)
+
+
+def winograd2_cost(problem: Problem, sizes: Sizes) -> float:
+    return _tiles_cost(problem, 2, sizes)
+
+
+def weight_grad_cost(problem: Problem, sizes: Sizes) -> float:
+    map, width = _map(problem, 4, sizes), sizes["width"]
+    kernels = map.in_blocks * width * map.out_blocks
+    _, parts, chunks = (int(v) for v in weight_grad(problem, sizes).extra)
+    products = map.points * kernels / SHARE_OF_PEAK
+    tiles = products + parts * map.in_blocks * 400 + map.out_blocks * 300
+    return map.tiles * tiles + (4 + 2 * chunks) * KERNEL * kernels

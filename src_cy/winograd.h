@@ -1,0 +1,158 @@
+/* Winograd's minimal filtering of 3x3 kernels, F(m x m, 3 x 3) for m = 4 and m = 2, on channel-blocked arrays (Lavin and
+ * Gray, Fast algorithms for convolutional neural networks, 2016). V below is SIMD_WIDTH.
+ *
+ * The points are 0, infinity, +-A, +-B for m = 4 and 0, infinity, +-1 for m = 2, in that order, so that the points 2k and
+ * 2k + 1 share all but the last addition: transforms in two dimensions work on one such pair of rows at a time, which
+ * stays in registers. A and B are close to 1 / sqrt(2) and sqrt(2), which Alam et al. (Winograd convolution for deep
+ * neural networks: efficient point selection, 2022) found to amplify rounding errors least, and make every constant of
+ * the transforms exact. */
+#ifndef NORMENGINE_WINOGRAD_H
+#define NORMENGINE_WINOGRAD_H
+
+#include "tile.h"
+
+#define WINOGRAD_A 0.625f
+#define WINOGRAD_B 1.5f
+#define WINOGRAD_AA (WINOGRAD_A * WINOGRAD_A)
+#define WINOGRAD_BB (WINOGRAD_B * WINOGRAD_B)
+/* The products of the differences between a point and the others. */
+#define WINOGRAD_ZERO (WINOGRAD_AA * WINOGRAD_BB)
+#define WINOGRAD_AT_A (2 * WINOGRAD_AA * (WINOGRAD_AA - WINOGRAD_BB))
+#define WINOGRAD_AT_B (2 * WINOGRAD_BB * (WINOGRAD_BB - WINOGRAD_AA))
+
+/* Points of a side. */
+#define WINOGRAD_SIDE(m) ((m) + 2)
+#define WINOGRAD_POINTS(m) (((m) + 2) * ((m) + 2))
+/* Transformed arrays hold the points of this many tiles next to each other, V channels each: a register tile. */
+#define WINOGRAD_TILES TILE_ROW_PIXELS(2)
+#define WINOGRAD_STEP (WINOGRAD_TILES * SIMD_WIDTH)
+
+/* One pair of rows of the transform of m + 2 inputs. */
+INLINE void winograd_input_pair(const int m, const int pair, const vec *d, vec *first, vec *second)
+{
+    if (m == 2) {
+        *first = pair ? d[2] + d[1] : d[2] - d[0];
+        *second = pair ? d[2] - d[1] : d[3] - d[1];
+    } else if (pair == 0) {
+        *first = d[0] * WINOGRAD_ZERO + (d[4] - d[2] * (WINOGRAD_AA + WINOGRAD_BB));
+        *second = d[1] * WINOGRAD_ZERO + (d[5] - d[3] * (WINOGRAD_AA + WINOGRAD_BB));
+    } else {
+        const float point = pair == 1 ? WINOGRAD_A : WINOGRAD_B, other = pair == 1 ? WINOGRAD_BB : WINOGRAD_AA;
+        const vec even = d[4] - d[2] * other, odd = d[3] - d[1] * other;
+        *first = even + odd * point;
+        *second = even - odd * point;
+    }
+}
+
+/* The points of one pair of rows of a tile of V channels, whose rows are `pitch` floats apart: 2 (m + 2) vectors, `step`
+ * floats apart. */
+INLINE void winograd_input(const int m, const int pair, const float *x, int64_t pitch, float *to, const int64_t step)
+{
+    const int side = WINOGRAD_SIDE(m);
+    vec half[2][6], d[6], first, second;
+    UNROLL for (int j = 0; j < side; j++) {
+        UNROLL for (int i = 0; i < side; i++) d[i] = load(x + i * pitch + j * SIMD_WIDTH);
+        winograd_input_pair(m, pair, d, &half[0][j], &half[1][j]);
+    }
+    UNROLL for (int i = 0; i < 2; i++)
+        UNROLL for (int k = 0; k < side / 2; k++) {
+            winograd_input_pair(m, k, half[i], &first, &second);
+            store(to + (i * side + 2 * k) * step, first);
+            store(to + (i * side + 2 * k + 1) * step, second);
+        }
+}
+
+/* The even or the odd ones of the m outputs of m + 2 points. */
+INLINE void winograd_output_half(const int m, const int odd, const vec *v, vec *first, vec *second)
+{
+    if (m == 2)
+        *first = odd ? v[1] + (v[2] - v[3]) : v[0] + (v[2] + v[3]);
+    else if (odd) {
+        const vec a = v[2] - v[3], b = v[4] - v[5];
+        *first = a * WINOGRAD_A + b * WINOGRAD_B;
+        *second = v[1] + a * (WINOGRAD_A * WINOGRAD_AA) + b * (WINOGRAD_B * WINOGRAD_BB);
+    } else {
+        const vec a = v[2] + v[3], b = v[4] + v[5];
+        *first = v[0] + a + b;
+        *second = a * WINOGRAD_AA + b * WINOGRAD_BB;
+    }
+}
+
+/* What happens to outputs of V channels before they are stored: clamp(y + bias + residual), zero where there is no
+ * channel. residual lies like the outputs, or is NULL. */
+typedef struct {
+    vec bias, low, high;
+    ivec channel;
+    const float *residual;
+    int clamp;
+} winograd_finish;
+
+INLINE vec winograd_finished(vec v, const winograd_finish *f, const int whole, int64_t offset)
+{
+    v += f->bias;
+    if (whole && f->residual) v += load(f->residual + offset);
+    if (whole && f->clamp) {
+        v = choose(v < f->low, f->low, v);
+        v = choose(v > f->high, f->high, v);
+    }
+    return keep(v, f->channel);
+}
+
+/* The outputs of a tile of V channels from its points, `step` floats apart. `whole` says that the finish has more to it
+ * than a bias. */
+INLINE void winograd_output(const int m, const int whole, const float *from, const int64_t step, float *y, int64_t pitch,
+                            const winograd_finish *finish)
+{
+    const int side = WINOGRAD_SIDE(m);
+    UNROLL for (int odd = 0; odd < 2; odd++) {
+        vec half[2][6], d[6], out[4];
+        UNROLL for (int j = 0; j < side; j++) {
+            UNROLL for (int i = 0; i < side; i++) d[i] = load(from + (i * side + j) * step);
+            winograd_output_half(m, odd, d, &half[0][j], &half[1][j]);
+        }
+        UNROLL for (int i = 0; i < m / 2; i++) {
+            winograd_output_half(m, 0, half[i], &out[0], &out[2]);
+            winograd_output_half(m, 1, half[i], &out[1], &out[3]);
+            UNROLL for (int j = 0; j < m; j++) {
+                const int64_t at = (odd + 2 * i) * pitch + j * SIMD_WIDTH;
+                store(y + at, winograd_finished(out[j], finish, whole, at));
+            }
+        }
+    }
+}
+
+/* The transform of the three taps of a row or column of a kernel. */
+INLINE void winograd_taps(const int m, const vec *g, const int64_t g_step, vec *to, const int64_t step)
+{
+    const vec g0 = g[0], g1 = g[g_step], g2 = g[2 * g_step];
+    if (m == 2) {
+        to[0] = -g0;
+        to[step] = g2;
+        to[2 * step] = 0.5f * (g0 + g2 + g1);
+        to[3 * step] = 0.5f * (g0 + g2 - g1);
+    } else {
+        const vec even_a = g0 + g2 * WINOGRAD_AA, odd_a = g1 * WINOGRAD_A;
+        const vec even_b = g0 + g2 * WINOGRAD_BB, odd_b = g1 * WINOGRAD_B;
+        to[0] = g0 * (1 / WINOGRAD_ZERO);
+        to[step] = g2;
+        to[2 * step] = (even_a + odd_a) * (1 / WINOGRAD_AT_A);
+        to[3 * step] = (even_a - odd_a) * (1 / WINOGRAD_AT_A);
+        to[4 * step] = (even_b + odd_b) * (1 / WINOGRAD_AT_B);
+        to[5 * step] = (even_b - odd_b) * (1 / WINOGRAD_AT_B);
+    }
+}
+
+/* The points of a kernel of V output channels, `step` floats apart, from its nine taps, read backwards where `turned`. */
+INLINE void winograd_kernel(const int m, const int turned, const float *taps, float *to, int64_t step)
+{
+    const int side = WINOGRAD_SIDE(m);
+    vec g[9], half[18], points[6];
+    UNROLL for (int i = 0; i < 9; i++) g[i] = load(taps + (turned ? 8 - i : i) * SIMD_WIDTH);
+    UNROLL for (int j = 0; j < 3; j++) winograd_taps(m, g + j, 3, half + j, 3);
+    UNROLL for (int i = 0; i < side; i++) {
+        winograd_taps(m, half + 3 * i, 1, points, 1);
+        UNROLL for (int j = 0; j < side; j++) store(to + (i * side + j) * step, points[j]);
+    }
+}
+
+#endif

@@ -1,0 +1,115 @@
+# Convolution with 3x3 kernels of stride 1, and its input gradient, by Winograd's F(m x m, 3 x 3) on arrays in blocks of
+# channels. The input gradient is the convolution of dy with the kernel turned and the channels exchanged.
+
+cdef extern from "winograd_tiles.h" nogil:
+    const int WINOGRAD_TILES
+    int64_t WINOGRAD_POINTS(int64_t m)
+    ctypedef struct winograd_map:
+        int64_t in_blocks, in_h, in_w, out_blocks, out_h, out_w, top, left, tile_rows, tile_cols
+    ctypedef struct winograd_epilogue:
+        const float* bias
+        const float* residual
+        double low, high
+        int64_t channels
+    void winograd_kernels(int m, int turned, const float* weight, int64_t out_step, int64_t in_step,
+                          int64_t out_channels, int64_t in_channels, int64_t block, float* kernels,
+                          int64_t kernel_step)
+    void winograd_tiles(int m, const winograd_map* map, const winograd_epilogue* epilogue, const float* x,
+                        const float* kernels, int64_t kernel_step, int64_t first, int64_t end, int64_t first_block,
+                        int64_t end_block, int64_t chunk, float* y, float* memory)
+
+
+cdef struct WinogradNumbers:
+    # The parameters of a convolution's signature, in their order.
+    int64_t n, c, h, w, oc, oh, ow, kh, kw, stride_h, stride_w, pad_top, pad_left, dilation_h, dilation_w, groups
+
+
+cdef struct WinogradSplit:
+    # Outputs of a side of a tile; the tiles go in ``tile_parts`` nearly equal runs of register tiles, the blocks of
+    # output channels in ``channel_parts``, ``chunk`` of them at a time.
+    int64_t m, tile_parts, channel_parts, chunk
+
+
+cdef winograd_map winograd_tiles_of(int64_t m, int64_t in_channels, int64_t in_h, int64_t in_w, int64_t out_channels,
+                                    int64_t out_h, int64_t out_w, int64_t top, int64_t left) noexcept nogil:
+    cdef winograd_map map
+    map.in_blocks, map.in_h, map.in_w = ceil_div(in_channels, SIMD_WIDTH), in_h, in_w
+    map.out_blocks, map.out_h, map.out_w = ceil_div(out_channels, SIMD_WIDTH), out_h, out_w
+    map.top, map.left = top, left
+    map.tile_rows, map.tile_cols = ceil_div(out_h, m), ceil_div(out_w, m)
+    return map
+
+
+cdef int64_t winograd_kernel_step(int64_t in_channels, int64_t out_channels) noexcept nogil:
+    # One line of a cache more than the kernels need, so that a kernel's points do not share a set of the cache.
+    return (ceil_div(in_channels, SIMD_WIDTH) * ceil_div(out_channels, SIMD_WIDTH) * SIMD_WIDTH * SIMD_WIDTH
+            + 64 // sizeof(float))
+
+
+cdef void winograd_convolve(const winograd_map* map, const winograd_epilogue* epilogue, const WinogradSplit* split,
+                            int64_t images, const float* x, const float* kernels, int64_t kernel_step, float* y,
+                            int64_t begin, int64_t end, float* memory) noexcept nogil:
+    # A task makes one part of the tiles in one part of the channels.
+    cdef int64_t tiles = images * map.tile_rows * map.tile_cols, groups = ceil_div(tiles, WINOGRAD_TILES)
+    cdef int64_t pairs = ceil_div(map.out_blocks, 2), task, part, first, last, first_block, end_block
+    for task in range(begin, end):
+        part = task // split.channel_parts
+        first = share(groups, split.tile_parts, part) * WINOGRAD_TILES
+        last = least(tiles, share(groups, split.tile_parts, part + 1) * WINOGRAD_TILES)
+        part = task % split.channel_parts
+        first_block = 2 * share(pairs, split.channel_parts, part)
+        end_block = least(map.out_blocks, 2 * share(pairs, split.channel_parts, part + 1))
+        if split.m == 4:
+            winograd_tiles(4, map, epilogue, x, kernels, kernel_step, first, last, first_block, end_block, split.chunk,
+                           y, memory)
+        else:
+            winograd_tiles(2, map, epilogue, x, kernels, kernel_step, first, last, first_block, end_block, split.chunk,
+                           y, memory)
+
+
+cdef void conv2d_winograd_pack(const int64_t* args, int64_t begin, int64_t end, int64_t thread) noexcept nogil:
+    # A task transforms the kernels of one block of output channels.
+    cdef const WinogradNumbers* p = <const WinogradNumbers*> &args[8]
+    cdef const WinogradSplit* split = <const WinogradSplit*> &args[26]
+    cdef int64_t step = winograd_kernel_step(p.c, p.oc), task
+    for task in range(begin, end):
+        if split.m == 4:
+            winograd_kernels(4, 0, array(args, 1), p.c * 9, 9, p.oc, p.c, task, array(args, 5), step)
+        else:
+            winograd_kernels(2, 0, array(args, 1), p.c * 9, 9, p.oc, p.c, task, array(args, 5), step)
+
+
+cdef void conv2d_winograd(const int64_t* args, int64_t begin, int64_t end, int64_t thread) noexcept nogil:
+    cdef const WinogradNumbers* p = <const WinogradNumbers*> &args[8]
+    cdef const WinogradSplit* split = <const WinogradSplit*> &args[26]
+    cdef const double* clamp = <const double*> &args[24]
+    cdef winograd_map map = winograd_tiles_of(split.m, p.c, p.h, p.w, p.oc, p.oh, p.ow, p.pad_top, p.pad_left)
+    cdef winograd_epilogue epilogue
+    epilogue.bias, epilogue.residual, epilogue.channels = array(args, 2), array(args, 3), p.oc
+    epilogue.low, epilogue.high = clamp[0], clamp[1]
+    winograd_convolve(&map, &epilogue, split, p.n, array(args, 0), array(args, 5), winograd_kernel_step(p.c, p.oc),
+                      array(args, 4), begin, end, workspace(args, 6, thread))
+
+
+cdef void conv2d_input_grad_winograd_pack(const int64_t* args, int64_t begin, int64_t end,
+                                          int64_t thread) noexcept nogil:
+    # A task transforms the turned kernels of one block of input channels.
+    cdef const WinogradNumbers* p = <const WinogradNumbers*> &args[6]
+    cdef const WinogradSplit* split = <const WinogradSplit*> &args[22]
+    cdef int64_t step = winograd_kernel_step(p.oc, p.c), task
+    for task in range(begin, end):
+        if split.m == 4:
+            winograd_kernels(4, 1, array(args, 1), 9, p.c * 9, p.c, p.oc, task, array(args, 3), step)
+        else:
+            winograd_kernels(2, 1, array(args, 1), 9, p.c * 9, p.c, p.oc, task, array(args, 3), step)
+
+
+cdef void conv2d_input_grad_winograd(const int64_t* args, int64_t begin, int64_t end, int64_t thread) noexcept nogil:
+    cdef const WinogradNumbers* p = <const WinogradNumbers*> &args[6]
+    cdef const WinogradSplit* split = <const WinogradSplit*> &args[22]
+    cdef winograd_map map = winograd_tiles_of(split.m, p.oc, p.oh, p.ow, p.c, p.h, p.w, 2 - p.pad_top, 2 - p.pad_left)
+    cdef winograd_epilogue epilogue
+    epilogue.bias, epilogue.residual, epilogue.channels = NULL, NULL, p.c
+    epilogue.low, epilogue.high = -INFINITY, INFINITY
+    winograd_convolve(&map, &epilogue, split, p.n, array(args, 0), array(args, 3), winograd_kernel_step(p.oc, p.c),
+                      array(args, 2), begin, end, workspace(args, 4, thread))

@@ -1,0 +1,185 @@
+/* Winograd convolution over blocks of tiles: the points of inputs, their products with those of kernels, and outputs. */
+#ifndef NORMENGINE_WINOGRAD_TILES_H
+#define NORMENGINE_WINOGRAD_TILES_H
+
+#include "winograd.h"
+
+/* Sums over input channels are taken in runs of this many blocks, so that rounding errors grow with the run and the number
+ * of runs instead of with the whole depth. */
+#define WINOGRAD_RUN (256 / SIMD_WIDTH)
+
+/* A convolution with a 3x3 kernel as tiles of m x m outputs: tile t of image n, row i, column j has the number
+ * (n * tile_rows + i) * tile_cols + j, and reads the inputs from (m i - top, m j - left). */
+typedef struct {
+    int64_t in_blocks, in_h, in_w, out_blocks, out_h, out_w, top, left, tile_rows, tile_cols;
+} winograd_map;
+
+/* Where the rows or columns of a tile lie in an array: the first, and those first..end that exist. */
+typedef struct {
+    int64_t at, first, end;
+} winograd_span;
+
+INLINE winograd_span winograd_spans(int64_t at, int64_t length, int64_t size)
+{
+    winograd_span s = {at, at < 0 ? -at : 0, size - at < length ? size - at : length};
+    if (s.first > length) s.first = length;
+    if (s.end < s.first) s.end = s.first;
+    return s;
+}
+
+/* Copies the part of a tile that exists, of V channels, into `buffer`, whose rows are `length` vectors long. */
+INLINE void winograd_gather(const int length, const winograd_span *rows, const winograd_span *cols, const float *plane,
+                            int64_t pitch, float *buffer)
+{
+    for (int64_t i = rows->first; i < rows->end; i++)
+        for (int64_t j = cols->first; j < cols->end; j++)
+            store(buffer + (i * length + j) * SIMD_WIDTH,
+                  load(plane + (rows->at + i) * pitch + (cols->at + j) * SIMD_WIDTH));
+}
+
+/* Transforms the tiles first..end into [group of WINOGRAD_TILES tiles][block][point][tile][V]. */
+INLINE void winograd_inputs(const int m, const winograd_map *map, const float *x, int64_t first, int64_t end, float *to)
+{
+    const int side = WINOGRAD_SIDE(m), points = WINOGRAD_POINTS(m);
+    const int64_t pitch = map->in_w * SIMD_WIDTH, plane = map->in_h * pitch;
+    float buffer[6 * 6 * SIMD_WIDTH];
+    for (int64_t t = first; t < end; t++) {
+        const int64_t row = t / map->tile_cols, image = row / map->tile_rows;
+        const winograd_span rows = winograd_spans(row % map->tile_rows * m - map->top, side, map->in_h);
+        const winograd_span cols = winograd_spans(t % map->tile_cols * m - map->left, side, map->in_w);
+        const int inside = rows.end - rows.first == side && cols.end - cols.first == side;
+        const float *from = x + image * map->in_blocks * plane;
+        float *out = to + (t - first) / WINOGRAD_TILES * map->in_blocks * points * WINOGRAD_STEP
+                     + (t - first) % WINOGRAD_TILES * SIMD_WIDTH;
+        if (!inside)
+            UNROLL for (int i = 0; i < points; i++) store(buffer + i * SIMD_WIDTH, splat(0.0f));
+        for (int64_t b = 0; b < map->in_blocks; b++, from += plane, out += points * WINOGRAD_STEP) {
+            if (!inside) winograd_gather(side, &rows, &cols, from, pitch, buffer);
+            const float *source = inside ? from + rows.at * pitch + cols.at * SIMD_WIDTH : buffer;
+            const int64_t source_pitch = inside ? pitch : side * SIMD_WIDTH;
+            UNROLL for (int pair = 0; pair < side / 2; pair++)
+                winograd_input(m, pair, source, source_pitch, out + pair * 2 * side * WINOGRAD_STEP, WINOGRAD_STEP);
+        }
+    }
+}
+
+/* Multiplies the points of `count` tiles by those of the kernels of some vectors of output channels: to is
+ * [group][vector][point][tile][V]; kernels are [point, kernel_step apart][two vectors][input channel][V of both]. */
+INLINE void winograd_products(const int m, int64_t count, int64_t in_blocks, int64_t vectors, const float *points,
+                              const float *kernels, int64_t kernel_step, float *to)
+{
+    const int64_t taps[1] = {0}, source[1] = {0}, block = WINOGRAD_POINTS(m) * WINOGRAD_STEP;
+    int64_t target[WINOGRAD_TILES];
+    UNROLL for (int i = 0; i < WINOGRAD_TILES; i++) target[i] = i * SIMD_WIDTH;
+    for (int64_t p = 0; p < WINOGRAD_POINTS(m); p++)
+        for (int64_t v = 0; v < vectors; v += 2) {
+            const int64_t both = vectors - v > 1 ? 2 : 1;
+            for (int64_t b = 0; b < in_blocks; b += WINOGRAD_RUN) {
+                const tile_depth depth = {taps, 1, in_blocks - b < WINOGRAD_RUN ? in_blocks - b : WINOGRAD_RUN, block};
+                const float *w = kernels + p * kernel_step + (v * in_blocks + b * both) * SIMD_WIDTH * SIMD_WIDTH;
+                for (int64_t t = 0; t < count; t += WINOGRAD_TILES) {
+                    const float *x = points + (t / WINOGRAD_TILES * in_blocks + b) * block + p * WINOGRAD_STEP;
+                    float *out = to + (t / WINOGRAD_TILES * vectors + v) * block + p * WINOGRAD_STEP;
+                    if (both == 2 && count - t >= WINOGRAD_TILES)
+                        tile_product(1, WINOGRAD_TILES, 2, &depth, x, source, w, out, target, block, b > 0, 0);
+                    else {
+                        int64_t from[WINOGRAD_TILES];
+                        const int64_t rest = count - t < WINOGRAD_TILES ? count - t : WINOGRAD_TILES;
+                        for (int64_t i = 0; i < rest; i++) from[i] = target[i];
+                        tiles(rest, 1, both, &depth, x, from, w, out, target, block, b > 0, 0);
+                    }
+                }
+            }
+        }
+}
+/* What a convolution adds to its sums, and where it ends; the numbers of its signature's slots. */
+typedef struct {
+    const float *bias, *residual;
+    double low, high;
+    int64_t channels;
+} winograd_epilogue;
+
+INLINE winograd_finish winograd_finish_block(const winograd_epilogue *e, int64_t block)
+{
+    const int64_t first = block * SIMD_WIDTH, rest = e->channels - first;
+    winograd_finish f = {.low = splat((float)e->low), .high = splat((float)e->high), .residual = e->residual};
+    float bias[SIMD_WIDTH];
+    for (int64_t i = 0; i < SIMD_WIDTH; i++) bias[i] = e->bias && i < rest ? e->bias[first + i] : 0.0f;
+    f.bias = load(bias);
+    f.channel = lanes_between(0, rest < SIMD_WIDTH ? rest : SIMD_WIDTH);
+    f.clamp = e->low > -INFINITY || e->high < INFINITY;
+    return f;
+}
+
+/* The outputs of the tiles first..end of some blocks of channels, from what winograd_products made of them. */
+INLINE void winograd_outputs(const int m, const winograd_map *map, const winograd_epilogue *epilogue, const float *from,
+                             int64_t first, int64_t end, int64_t first_block, int64_t blocks, float *y)
+{
+    const int points = WINOGRAD_POINTS(m);
+    const int64_t pitch = map->out_w * SIMD_WIDTH, plane = map->out_h * pitch;
+    float buffer[4 * 4 * SIMD_WIDTH];
+    for (int64_t b = 0; b < blocks; b++) {
+        winograd_finish finish = winograd_finish_block(epilogue, first_block + b);
+        const int whole = finish.residual || finish.clamp;
+        for (int64_t t = first; t < end; t++) {
+            const int64_t row = t / map->tile_cols, image = row / map->tile_rows;
+            const int64_t i = row % map->tile_rows * m, j = t % map->tile_cols * m;
+            const int64_t rows = map->out_h - i < m ? map->out_h - i : m, cols = map->out_w - j < m ? map->out_w - j : m;
+            const int64_t at = (image * map->out_blocks + first_block + b) * plane + i * pitch + j * SIMD_WIDTH;
+            const float *source = from + ((t - first) / WINOGRAD_TILES * blocks + b) * points * WINOGRAD_STEP
+                                  + (t - first) % WINOGRAD_TILES * SIMD_WIDTH;
+            finish.residual = epilogue->residual ? epilogue->residual + at : 0;
+            if (rows < m || cols < m) {
+                winograd_finish none = {.channel = finish.channel};
+                winograd_output(m, 0, source, WINOGRAD_STEP, buffer, m * SIMD_WIDTH, &none);
+                for (int64_t p = 0; p < rows; p++)
+                    for (int64_t q = 0; q < cols; q++) {
+                        const int64_t to = p * pitch + q * SIMD_WIDTH;
+                        store(y + at + to, winograd_finished(load(buffer + (p * m + q) * SIMD_WIDTH), &finish, 1, to));
+                    }
+            } else if (whole)
+                winograd_output(m, 1, source, WINOGRAD_STEP, y + at, pitch, &finish);
+            else
+                winograd_output(m, 0, source, WINOGRAD_STEP, y + at, pitch, &finish);
+        }
+    }
+}
+
+/* The outputs of the tiles first..end, of the blocks of channels first_block..end_block, `chunk` (an even number) of them
+ * at a time. `memory` takes the points of the tiles and after them the products of a chunk. */
+INLINE void winograd_tiles(const int m, const winograd_map *map, const winograd_epilogue *epilogue, const float *x,
+                           const float *kernels, int64_t kernel_step, int64_t first, int64_t end, int64_t first_block,
+                           int64_t end_block, int64_t chunk, float *y, float *memory)
+{
+    const int64_t groups = (end - first + WINOGRAD_TILES - 1) / WINOGRAD_TILES;
+    float *products = memory + groups * map->in_blocks * WINOGRAD_POINTS(m) * WINOGRAD_STEP;
+    winograd_inputs(m, map, x, first, end, memory);
+    for (int64_t b = first_block; b < end_block; b += chunk) {
+        const int64_t blocks = end_block - b < chunk ? end_block - b : chunk;
+        winograd_products(m, end - first, map->in_blocks, blocks, memory,
+                          kernels + b * map->in_blocks * SIMD_WIDTH * SIMD_WIDTH, kernel_step, products);
+        winograd_outputs(m, map, epilogue, products, first, end, b, blocks, y);
+    }
+}
+
+/* The points of the kernels of one block of output channels, zeros for channels that do not exist; kernels are as
+ * winograd_products takes them. The taps of output channel o and input channel i are the nine at
+ * weight + o * out_step + i * in_step. */
+INLINE void winograd_kernels(const int m, const int turned, const float *weight, int64_t out_step, int64_t in_step,
+                             int64_t out_channels, int64_t in_channels, int64_t block, float *kernels,
+                             int64_t kernel_step)
+{
+    const int64_t in_blocks = (in_channels + SIMD_WIDTH - 1) / SIMD_WIDTH, first = block * SIMD_WIDTH;
+    const int64_t rest = out_channels - first, lanes = rest < SIMD_WIDTH ? rest : SIMD_WIDTH;
+    const int64_t both = block % 2 || rest > SIMD_WIDTH ? 2 : 1;
+    float taps[9 * SIMD_WIDTH];
+    float *to = kernels + (block - block % 2) * in_blocks * SIMD_WIDTH * SIMD_WIDTH + block % 2 * SIMD_WIDTH;
+    for (int64_t i = 0; i < in_blocks * SIMD_WIDTH; i++, to += both * SIMD_WIDTH)
+        if (i < in_channels) {
+            transpose(taps, SIMD_WIDTH, SIMD_WIDTH, weight + first * out_step + i * in_step, out_step, lanes, 9);
+            winograd_kernel(m, turned, taps, to, kernel_step);
+        } else
+            for (int p = 0; p < WINOGRAD_POINTS(m); p++) store(to + p * kernel_step, splat(0.0f));
+}
+
+#endif

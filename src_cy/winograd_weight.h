@@ -1,0 +1,178 @@
+/* The gradient of a 3x3 kernel by Winograd's F(3x3, 4x4): the 6x6 inputs and the 4x4 output gradients of a tile are taken
+ * to 36 points each, their products are summed over the tiles, and the sums are taken to the nine taps. One of the three
+ * pairs of rows of points (see winograd.h) at a time: 12 of the 36. */
+#ifndef NORMENGINE_WINOGRAD_WEIGHT_H
+#define NORMENGINE_WINOGRAD_WEIGHT_H
+
+#include "outer.h"
+#include "winograd_tiles.h"
+
+#define WINOGRAD_HALF 12
+/* Tiles whose values of one point are next to each other. */
+#define WINOGRAD_GROUP 16
+#define WINOGRAD_GROUP_STEP (WINOGRAD_GROUP * SIMD_WIDTH)
+/* Input channels of a register tile; a divisor of V. */
+#if SIMD_WIDTH == 16
+#define WINOGRAD_ROWS 8
+#else
+#define WINOGRAD_ROWS 4
+#endif
+#if SIMD_WIDTH == 4 && !defined(__aarch64__)
+#define WINOGRAD_COLUMNS 2
+#else
+#define WINOGRAD_COLUMNS 3
+#endif
+
+/* One pair of points of four output gradients. */
+INLINE void winograd_gradient_pair(const int pair, const vec *d, vec *first, vec *second)
+{
+    if (pair == 0) {
+        *first = d[0];
+        *second = d[3];
+    } else {
+        const float point = pair == 1 ? WINOGRAD_A : WINOGRAD_B;
+        const vec even = d[0] + d[2] * (point * point), odd = d[1] + d[3] * (point * point);
+        *first = even + odd * point;
+        *second = even - odd * point;
+    }
+}
+
+INLINE void winograd_gradient(const int pair, const float *dy, int64_t pitch, float *to, const int64_t step)
+{
+    vec half[2][4], d[4], first, second;
+    UNROLL for (int j = 0; j < 4; j++) {
+        UNROLL for (int i = 0; i < 4; i++) d[i] = load(dy + i * pitch + j * SIMD_WIDTH);
+        winograd_gradient_pair(pair, d, &half[0][j], &half[1][j]);
+    }
+    UNROLL for (int i = 0; i < 2; i++)
+        UNROLL for (int k = 0; k < 3; k++) {
+            winograd_gradient_pair(k, half[i], &first, &second);
+            store(to + (i * 6 + 2 * k) * step, first);
+            store(to + (i * 6 + 2 * k + 1) * step, second);
+        }
+}
+
+/* The three taps of a row or column from sums over six points. */
+INLINE void winograd_gradient_taps(const vec *v, const int64_t v_step, vec *to, const int64_t step)
+{
+    const vec even_a = (v[2 * v_step] + v[3 * v_step]) * (1 / WINOGRAD_AT_A);
+    const vec odd_a = (v[2 * v_step] - v[3 * v_step]) * (WINOGRAD_A / WINOGRAD_AT_A);
+    const vec even_b = (v[4 * v_step] + v[5 * v_step]) * (1 / WINOGRAD_AT_B);
+    const vec odd_b = (v[4 * v_step] - v[5 * v_step]) * (WINOGRAD_B / WINOGRAD_AT_B);
+    to[0] = v[0] * (1 / WINOGRAD_ZERO) + (even_a + even_b);
+    to[step] = odd_a + odd_b;
+    to[2 * step] = v[v_step] + (even_a * WINOGRAD_AA + even_b * WINOGRAD_BB);
+}
+
+/* One pair of rows of points of the tiles first..end of x (`length` 6) or dy (`length` 4), of `blocks` blocks of `all`
+ * from `block` on, into [group][block][point][tile][V]. */
+INLINE void winograd_halves(const int pair, const int length, const winograd_map *map, const float *array, int64_t all,
+                            int64_t block, int64_t blocks, int64_t first, int64_t end, float *to)
+{
+    const int64_t height = length == 6 ? map->in_h : map->out_h, width = length == 6 ? map->in_w : map->out_w;
+    const int64_t top = length == 6 ? map->top : 0, left = length == 6 ? map->left : 0;
+    const int64_t pitch = width * SIMD_WIDTH, plane = height * pitch;
+    float buffer[6 * 6 * SIMD_WIDTH];
+    for (int64_t t = first; t < end; t++) {
+        const int64_t row = t / map->tile_cols, image = row / map->tile_rows;
+        const winograd_span rows = winograd_spans(row % map->tile_rows * 4 - top, length, height);
+        const winograd_span cols = winograd_spans(t % map->tile_cols * 4 - left, length, width);
+        const int inside = rows.end - rows.first == length && cols.end - cols.first == length;
+        const float *from = array + (image * all + block) * plane;
+        float *out = to + (t - first) / WINOGRAD_GROUP * blocks * WINOGRAD_HALF * WINOGRAD_GROUP_STEP
+                     + (t - first) % WINOGRAD_GROUP * SIMD_WIDTH;
+        if (!inside)
+            UNROLL for (int i = 0; i < length * length; i++) store(buffer + i * SIMD_WIDTH, splat(0.0f));
+        for (int64_t b = 0; b < blocks; b++, from += plane, out += WINOGRAD_HALF * WINOGRAD_GROUP_STEP) {
+            if (!inside) winograd_gather(length, &rows, &cols, from, pitch, buffer);
+            const float *source = inside ? from + rows.at * pitch + cols.at * SIMD_WIDTH : buffer;
+            const int64_t source_pitch = inside ? pitch : length * SIMD_WIDTH;
+            if (length == 6)
+                winograd_input(4, pair, source, source_pitch, out, WINOGRAD_GROUP_STEP);
+            else
+                winograd_gradient(pair, source, source_pitch, out, WINOGRAD_GROUP_STEP);
+        }
+    }
+}
+
+INLINE void winograd_outer(const int columns, const outer_walk *walk, const float *x, const float *dy, int64_t dy_block,
+                           float *sums, int64_t accumulate)
+{
+    outer_row rows[WINOGRAD_ROWS];
+    UNROLL for (int r = 0; r < WINOGRAD_ROWS; r++) {
+        rows[r].start = r;
+        rows[r].to = r * SIMD_WIDTH;
+    }
+    outer(WINOGRAD_ROWS, columns, rows, walk, x, dy, dy_block, sums, WINOGRAD_ROWS * SIMD_WIDTH, accumulate);
+}
+
+/* Sums of products over `count` tiles: sums are [point, sums_step apart][block of x][row tile][block of dy][row][V]. */
+static void winograd_outers(int64_t count, int64_t in_blocks, int64_t out_blocks, const float *x, const float *dy,
+                            float *sums, int64_t sums_step, int64_t accumulate)
+{
+    const int64_t point = WINOGRAD_GROUP_STEP, block = WINOGRAD_HALF * point;
+    const int64_t groups = count / WINOGRAD_GROUP, rest = count % WINOGRAD_GROUP;
+    for (int64_t p = 0; p < WINOGRAD_HALF; p++)
+        for (int64_t o = 0, columns; o < out_blocks; o += columns) {
+            const int64_t left = out_blocks - o;
+            columns = WINOGRAD_COLUMNS == 3 && (left == 3 || left > 4) ? 3 : left > 1 ? 2 : 1;
+            for (int64_t r = 0; r < in_blocks * (SIMD_WIDTH / WINOGRAD_ROWS); r++) {
+                const int64_t i = r / (SIMD_WIDTH / WINOGRAD_ROWS), row = r % (SIMD_WIDTH / WINOGRAD_ROWS) * WINOGRAD_ROWS;
+                float *to = sums + p * sums_step + (r * out_blocks + o) * WINOGRAD_ROWS * SIMD_WIDTH;
+                for (int64_t part = 0; part < 2; part++) {
+                    const int64_t first = part ? groups : 0, tiles = part ? rest : groups ? WINOGRAD_GROUP : 0;
+                    const outer_walk walk = {{1, part ? 1 : groups, tiles},
+                                             {0, in_blocks * block, SIMD_WIDTH},
+                                             {0, out_blocks * block, SIMD_WIDTH}};
+                    const float *a = x + (first * in_blocks + i) * block + p * point + row;
+                    const float *b = dy + (first * out_blocks + o) * block + p * point;
+                    const int64_t add = accumulate || (part && groups);
+                    if (tiles == 0) continue;
+                    if (columns == 3)
+                        winograd_outer(3, &walk, a, b, block, to, add);
+                    else if (columns == 2)
+                        winograd_outer(2, &walk, a, b, block, to, add);
+                    else
+                        winograd_outer(1, &walk, a, b, block, to, add);
+                }
+            }
+        }
+}
+
+/* The sums of one pair of rows of points over the tiles first..end, `together` (a multiple of WINOGRAD_GROUP) of them at a
+ * time, for the blocks first_block..end_block of dy. `memory` takes the points. */
+INLINE void winograd_sums(const int pair, const winograd_map *map, const float *x, const float *dy, int64_t first,
+                          int64_t end, int64_t together, int64_t first_block, int64_t end_block, float *sums,
+                          int64_t sums_step, float *memory)
+{
+    const int64_t blocks = end_block - first_block;
+    float *gradients = memory + together * map->in_blocks * WINOGRAD_HALF * SIMD_WIDTH;
+    for (int64_t t = first; t < end; t += together) {
+        const int64_t last = end - t < together ? end : t + together;
+        winograd_halves(pair, 6, map, x, map->in_blocks, 0, map->in_blocks, t, last, memory);
+        winograd_halves(pair, 4, map, dy, map->out_blocks, first_block, blocks, t, last, gradients);
+        winograd_outers(last - t, map->in_blocks, blocks, memory, gradients, sums, sums_step, t > first);
+    }
+}
+
+/* The taps of a block of input channels and a block of output channels from the sums of `chunks` parts of the tiles,
+ * chunk_step floats apart, which are added in their order; sums are at the first of the blocks' sums, the rows of a block
+ * row_step floats apart in tiles of WINOGRAD_ROWS. */
+static void winograd_gradient_kernels(const float *sums, int64_t sums_step, int64_t row_step, int64_t chunks,
+                                      int64_t chunk_step, int64_t rows, int64_t lanes, float *dw, int64_t out_step)
+{
+    float taps[9 * SIMD_WIDTH * SIMD_WIDTH];
+    for (int64_t r = 0; r < rows; r++) {
+        const float *from = sums + r / WINOGRAD_ROWS * row_step + r % WINOGRAD_ROWS * SIMD_WIDTH;
+        vec points[36], half[18], nine[9];
+        UNROLL for (int p = 0; p < 36; p++) points[p] = load(from + p * sums_step);
+        for (int64_t c = 1; c < chunks; c++)
+            for (int p = 0; p < 36; p++) points[p] += load(from + c * chunk_step + p * sums_step);
+        UNROLL for (int i = 0; i < 6; i++) winograd_gradient_taps(points + 6 * i, 1, half + 3 * i, 1);
+        UNROLL for (int j = 0; j < 3; j++) winograd_gradient_taps(half + j, 3, nine + j, 3);
+        UNROLL for (int k = 0; k < 9; k++) store(taps + (r * 9 + k) * SIMD_WIDTH, nine[k]);
+    }
+    transpose(dw, out_step, 9 * rows, taps, SIMD_WIDTH, 9 * rows, lanes);
+}
+
+#endif

@@ -1,0 +1,84 @@
+# The weight gradient of 3x3 kernels of stride 1 by Winograd's F(3 x 3, 4 x 4), on arrays in blocks of channels.
+
+cdef extern from "winograd_weight.h" nogil:
+    const int WINOGRAD_HALF
+    const int WINOGRAD_GROUP
+    const int WINOGRAD_ROWS
+    void winograd_sums(int pair, const winograd_map* map, const float* x, const float* dy, int64_t first, int64_t end,
+                       int64_t together, int64_t first_block, int64_t end_block, float* sums, int64_t sums_step,
+                       float* memory)
+    void winograd_gradient_kernels(const float* sums, int64_t sums_step, int64_t row_step, int64_t chunks,
+                                   int64_t chunk_step, int64_t rows, int64_t lanes, float* dw, int64_t out_step)
+
+
+cdef struct WinogradSums:
+    # Tiles at a time, parts of the blocks of dy, and parts of the tiles.
+    int64_t together, channel_parts, chunks
+
+
+cdef struct WinogradMemory:
+    # A part of dy's blocks and where its sums lie: [part][chunk][point][block of x][row tile][block of dy][row][V], the
+    # points sums_step floats apart and the chunks chunk_step.
+    int64_t first_block, end_block, start, sums_step, chunk_step
+
+
+cdef WinogradMemory winograd_part(const winograd_map* map, const WinogradSums* split, int64_t part) noexcept nogil:
+    cdef WinogradMemory m
+    cdef int64_t block = map.in_blocks * SIMD_WIDTH * SIMD_WIDTH, line = 64 // sizeof(float), points = 3 * WINOGRAD_HALF
+    m.first_block = share(map.out_blocks, split.channel_parts, part)
+    m.end_block = share(map.out_blocks, split.channel_parts, part + 1)
+    m.sums_step = (m.end_block - m.first_block) * block + line
+    m.chunk_step = points * m.sums_step
+    m.start = (m.first_block * block + part * line) * points * split.chunks
+    return m
+
+
+cdef void conv2d_weight_grad_winograd(const int64_t* args, int64_t begin, int64_t end, int64_t thread) noexcept nogil:
+    # A task sums one pair of rows of points over one part of the tiles, for one part of the blocks of dy.
+    cdef const WinogradNumbers* p = <const WinogradNumbers*> &args[6]
+    cdef const WinogradSums* split = <const WinogradSums*> &args[22]
+    cdef winograd_map map = winograd_tiles_of(4, p.c, p.h, p.w, p.oc, p.oh, p.ow, p.pad_top, p.pad_left)
+    cdef int64_t tiles = p.n * map.tile_rows * map.tile_cols, task, pair, rest, chunk, first, last
+    cdef WinogradMemory part
+    cdef float* sums
+    cdef float* memory = workspace(args, 4, thread)
+    for task in range(begin, end):
+        pair, rest = task % 3, task // 3
+        chunk = rest % split.chunks
+        part = winograd_part(&map, split, rest // split.chunks)
+        first, last = share(tiles, split.chunks, chunk), share(tiles, split.chunks, chunk + 1)
+        sums = array(args, 3) + part.start + chunk * part.chunk_step + pair * WINOGRAD_HALF * part.sums_step
+        if pair == 0:
+            winograd_sums(0, &map, array(args, 1), array(args, 0), first, last, split.together, part.first_block,
+                          part.end_block, sums, part.sums_step, memory)
+        elif pair == 1:
+            winograd_sums(1, &map, array(args, 1), array(args, 0), first, last, split.together, part.first_block,
+                          part.end_block, sums, part.sums_step, memory)
+        else:
+            winograd_sums(2, &map, array(args, 1), array(args, 0), first, last, split.together, part.first_block,
+                          part.end_block, sums, part.sums_step, memory)
+
+
+cdef void conv2d_weight_grad_winograd_taps(const int64_t* args, int64_t begin, int64_t end,
+                                           int64_t thread) noexcept nogil:
+    # A task makes the kernels between one block of input channels and one of output channels.
+    cdef const WinogradNumbers* p = <const WinogradNumbers*> &args[6]
+    cdef const WinogradSums* split = <const WinogradSums*> &args[22]
+    cdef winograd_map map = winograd_tiles_of(4, p.c, p.h, p.w, p.oc, p.oh, p.ow, p.pad_top, p.pad_left)
+    cdef int64_t task, x_block, dy_block, number, row_step, blocks
+    cdef WinogradMemory part
+    for task in range(begin, end):
+        x_block, dy_block = task % map.in_blocks, task // map.in_blocks
+        number = 0
+        part = winograd_part(&map, split, number)
+        while part.end_block <= dy_block:
+            number += 1
+            part = winograd_part(&map, split, number)
+        blocks = part.end_block - part.first_block
+        row_step = blocks * WINOGRAD_ROWS * SIMD_WIDTH
+        winograd_gradient_kernels(
+            array(args, 3) + part.start + x_block * blocks * SIMD_WIDTH * SIMD_WIDTH
+            + (dy_block - part.first_block) * WINOGRAD_ROWS * SIMD_WIDTH,
+            part.sums_step, row_step, split.chunks, part.chunk_step, least(SIMD_WIDTH, p.c - x_block * SIMD_WIDTH),
+            least(SIMD_WIDTH, p.oc - dy_block * SIMD_WIDTH),
+            array(args, 2) + (dy_block * SIMD_WIDTH * p.c + x_block * SIMD_WIDTH) * 9, p.c * 9)
