@@ -1,0 +1,217 @@
+"""How the direct weight gradients split a problem: groups, tiles of output channels, bands of pixels and chunks."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from .base import Launch, Problem
+from .launches import FEW_TASKS, FLOAT, Convolution, Sizes, ceil_div
+
+BAND_BYTES = 26 * 1024
+"""The part of a tile of dy and of the input channels that pass with it, which stays in the L1 cache."""
+BAND_PIXELS = 64, 512
+"""Terms of a sum in registers, at least and at most where a problem has them."""
+TOGETHER_PIXELS = 256
+"""Small images pass together until they have as many."""
+SMALL_TASK = 250_000
+"""Multiplications of the smallest task that a problem is split for."""
+SUMS_BYTES = 160 * 1024
+"""Sums of a task, which stay in the L2 cache."""
+SCRATCH_BYTES = 4 << 20
+ROWS_TOGETHER = 24
+"""Rows of the outer product that read a tile of dy while it is in the L1 cache, at least."""
+
+
+@dataclass(frozen=True)
+class Split:
+    """The extra parameters of the kernels, in their order."""
+
+    lanes: int
+    sets: int
+    tiles: int
+    tile_parts: int
+    channel_parts: int
+    chunks: int
+    image_bands: int
+    row_bands: int
+    col_bands: int
+    together: int
+    copied: int
+    depth: int
+
+
+@dataclass(frozen=True)
+class Bands:
+    """The largest band."""
+
+    images: int
+    rows: int
+    cols: int
+
+
+def _share(total: int, parts: int, part: int) -> int:
+    return total * part // parts
+
+
+def _depth(p: Convolution, tiles: int, width: int) -> int:
+    """Input channels of the widest of ``tiles`` over all output channels, with those of every group they touch."""
+    blocks, group = ceil_div(p.oc, width), p.oc // p.groups
+    widest = 0
+    for tile in range(tiles):
+        first = _share(blocks, tiles, tile) * width // group
+        last = (min(p.oc, _share(blocks, tiles, tile + 1) * width) - 1) // group
+        widest = max(widest, last - first + 1)
+    return widest * (p.c // p.groups)
+
+
+def _tiles(p: Convolution, sets: int, sizes: Sizes) -> tuple[int, int]:
+    """Tiles of a set, and input channels of each."""
+    blocks = ceil_div(p.oc // sets, sizes["width"])
+    fewest = ceil_div(blocks, sizes["outer_blocks"])
+    if sets == p.groups:
+        return fewest, p.c // sets
+    choices = {ceil_div(blocks, size) for size in range(1, sizes["outer_blocks"] + 1)}
+    depths = {tiles: _depth(p, tiles, sizes["width"]) for tiles in choices}
+    best = min(choices, key=lambda tiles: (depths[tiles] * ceil_div(blocks, tiles) * tiles, tiles))
+    return best, depths[best]
+
+
+def _copied(p: Convolution) -> bool:
+    """Whether windows reach beyond the image."""
+    down = (p.oh - 1) * p.stride_h + (p.kh - 1) * p.dilation_h - p.pad_top
+    right = (p.ow - 1) * p.stride_w + (p.kw - 1) * p.dilation_w - p.pad_left
+    return p.pad_top > 0 or p.pad_left > 0 or down >= p.h or right >= p.w
+
+
+def _band_bytes(p: Convolution, rows: int, cols: int, together: int, columns: int) -> tuple[int, int]:
+    """Bytes of x and of dy of a band of one image."""
+    height = (rows - 1) * p.stride_h + (p.kh - 1) * p.dilation_h + 1
+    width = (cols - 1) * p.stride_w + (p.kw - 1) * p.dilation_w + 1
+    return height * width * together * FLOAT, rows * cols * columns * FLOAT
+
+
+def _bands(p: Convolution, together: int, columns: int, tasks: int) -> Bands:
+    few, many = BAND_PIXELS
+    limit = max(few, min(many, p.n * p.oh * p.ow // tasks))
+
+    def fits(images: int, rows: int, cols: int) -> bool:
+        bytes_ = images * sum(_band_bytes(p, rows, cols, together, columns))
+        return bytes_ <= BAND_BYTES and images * rows * cols <= limit
+
+    if not fits(1, 1, p.ow):
+        cols = next((c for c in range(p.ow, 16, -1) if fits(1, 1, c)), min(p.ow, 16))
+        return Bands(1, 1, ceil_div(p.ow, ceil_div(p.ow, cols)))
+    rows = next(r for r in range(p.oh, 0, -1) if fits(1, r, p.ow))
+    if rows < p.oh:
+        return Bands(1, ceil_div(p.oh, ceil_div(p.oh, rows)), p.ow)
+    images = min(p.n, max(1, TOGETHER_PIXELS // (p.oh * p.ow)))
+    return Bands(next(i for i in range(images, 0, -1) if fits(i, p.oh, p.ow)), p.oh, p.ow)
+
+
+def _split(p: Convolution, sizes: Sizes, lanes: int) -> Split:
+    width = sizes["width"]
+    sets = p.groups if p.oc // p.groups % width == 0 else 1
+    blocks = ceil_div(p.oc // sets, width)
+    tiles, depth = _tiles(p, sets, sizes)
+    tile_blocks = ceil_div(blocks, tiles)
+    together = min(ceil_div(depth, lanes), max(1, ceil_div(ROWS_TOGETHER, lanes * p.taps))) * lanes
+    products = p.n * p.oh * p.ow * p.oc * (p.c // p.groups) * p.taps
+    tasks = max(1, min(FEW_TASKS, products // SMALL_TASK))
+    bands = _bands(p, together, tile_blocks * width, tasks)
+    image_bands, row_bands = ceil_div(p.n, bands.images), ceil_div(p.oh, bands.rows)
+    col_bands = ceil_div(p.ow, bands.cols)
+    count = image_bands * row_bands * col_bands
+    sums = blocks * width * depth * p.taps * FLOAT
+    tile_parts, channel_parts = 1 if sets == p.groups else tiles, 1
+    while sets == p.groups:
+        parts = tile_parts * channel_parts
+        if sums <= SUMS_BYTES * parts and sets * parts * count >= tasks:
+            break
+        wide, deep = ceil_div(tiles, tile_parts) * tile_blocks * width, ceil_div(depth, channel_parts)
+        if deep >= 2 * together and (deep >= wide or tile_parts == tiles):
+            channel_parts += 1
+        elif tile_parts < tiles:
+            tile_parts += 1
+        else:
+            break
+    chunks = min(count, ceil_div(FEW_TASKS, sets * tile_parts * channel_parts))
+    chunks = max(1, min(chunks, SCRATCH_BYTES // (sets * sums)))
+    return Split(
+        lanes, sets, tiles, tile_parts, channel_parts, chunks,
+        image_bands, row_bands, col_bands, together, int(_copied(p)), depth,
+    )  # fmt: skip
+
+
+def _launch(p: Convolution, sizes: Sizes, lanes: int) -> Launch:
+    s, width = _split(p, sizes, lanes), sizes["width"]
+    blocks = ceil_div(p.oc // s.sets, width)
+    channels = ceil_div(ceil_div(s.depth, lanes), s.channel_parts) * lanes
+    images, rows, cols = ceil_div(p.n, s.image_bands), ceil_div(p.oh, s.row_bands), ceil_div(p.ow, s.col_bands)
+    copy = images * _band_bytes(p, rows, cols, s.together, 0)[0] if s.copied else 0
+    merged = sizes["merged_rows"] * width * FLOAT
+    return Launch(
+        tasks=(
+            s.chunks * s.sets * s.tile_parts * s.channel_parts,
+            s.sets * blocks * ceil_div(s.depth * p.taps, sizes["merged_rows"]),
+        ),
+        scratch=s.chunks * s.sets * blocks * s.depth * p.taps * width * FLOAT,
+        workspace=max(merged, channels * p.taps * sizes["outer_row"] + copy),
+        extra=tuple(vars(s).values()),
+    )
+
+
+LATENCY = 8.0
+"""Of a multiply-add, in multiply-adds at full rate."""
+A_LINE, A_TILE, A_SUM, A_COPY, A_COPIED_LINE, A_FLOAT = 4.0, 50.0, 3.0, 3.0, 30.0, 1.0
+"""What cannot be hidden of a loop over pixels, of a call of a tile, of a vector of its sums, of a copied vector and a
+copied line of x, and of a value that comes from memory."""
+
+
+def _tile_cost(rows: int, blocks: int, pixels: int, lines: int, sizes: Sizes) -> float:
+    """Of all the calls that multiply ``rows`` by a tile, once."""
+    calls = ceil_div(rows, sizes[f"outer_rows_{blocks}"])
+    few, more = rows // calls, rows % calls
+    cost = calls * (A_TILE + A_LINE * lines) + A_SUM * rows * blocks
+    for count, times in ((few, calls - more), (few + 1, more)):
+        cost += times * pixels * max(count * blocks, count + blocks, LATENCY)
+    return cost
+
+
+def _cost(p: Convolution, sizes: Sizes, lanes: int) -> float:
+    s, width = _split(p, sizes, lanes), sizes["width"]
+    blocks = ceil_div(p.oc // s.sets, width)
+    bands = s.image_bands * s.row_bands * s.col_bands
+    pixels = p.n * p.oh * p.ow / bands
+    lines = max(1.0, min(pixels / p.ow, pixels / 8)) if s.copied or p.taps > 1 or p.stride_w > 1 else 1.0
+    passes = ceil_div(s.depth, s.together)
+    rows = ceil_div(s.depth * p.taps, passes)
+    cost = 0.0
+    for tile in range(s.tiles):
+        size = _share(blocks, s.tiles, tile + 1) - _share(blocks, s.tiles, tile)
+        cost += passes * (_tile_cost(rows, size, int(pixels), int(lines), sizes) + 2 * size * pixels)
+    if s.copied:
+        images, out_rows, cols = (p.n / s.image_bands, ceil_div(p.oh, s.row_bands), ceil_div(p.ow, s.col_bands))
+        height = (out_rows - 1) * p.stride_h + (p.kh - 1) * p.dilation_h + 1
+        line = ((cols - 1) * p.stride_w + (p.kw - 1) * p.dilation_w + 1) * lanes / width * A_COPY + A_COPIED_LINE
+        cost += s.tile_parts * ceil_div(s.depth, lanes) * images * height * line
+    merge = 2 * (1 + s.chunks) * blocks * s.depth * p.taps
+    memory = A_FLOAT * (p.n * p.c * p.h * p.w + p.n * p.oc * p.oh * p.ow)
+    return max(memory, s.sets * (cost * bands + merge))
+
+
+def conv2d_weight_grad_direct(problem: Problem, sizes: Sizes) -> Launch:
+    """Stages: sum over the bands of each chunk, add up the chunks; x in blocks."""
+    return _launch(Convolution.of(problem), sizes, sizes["width"])
+
+
+def conv2d_weight_grad_first(problem: Problem, sizes: Sizes) -> Launch:
+    """As :func:`conv2d_weight_grad_direct`, x plain."""
+    return _launch(Convolution.of(problem), sizes, 1)
+
+
+def direct_cost(problem: Problem, sizes: Sizes) -> float:
+    return _cost(Convolution.of(problem), sizes, sizes["width"])
+
+
+def first_cost(problem: Problem, sizes: Sizes) -> float:
+    return _cost(Convolution.of(problem), sizes, 1)

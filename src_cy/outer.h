@@ -1,0 +1,113 @@
+/* The register tile of sums of outer products: what the weight gradient of a convolution is made of. */
+#ifndef NORMENGINE_OUTER_H
+#define NORMENGINE_OUTER_H
+
+#include "simd.h"
+
+/* The largest tile: OUTER_BLOCKS vectors of one factor, and for each number of them OUTER_ROWS broadcast values of the
+ * other: sums, vectors and one broadcast value fit the registers, and the sums hide the latency. */
+#define OUTER_BLOCKS 3
+#if SIMD_WIDTH == 16 || defined(__aarch64__)
+#define OUTER_ROWS(blocks) 8
+#elif SIMD_WIDTH == 8
+#define OUTER_ROWS(blocks) ((blocks) == 3 ? 4 : (blocks) == 2 ? 6 : 8)
+#else
+#define OUTER_ROWS(blocks) ((blocks) == 3 ? 3 : 4)
+#endif
+
+/* Where a row of the outer product reads its values, and where its sums go, in floats. */
+typedef struct {
+    int64_t start, to;
+} outer_row;
+
+/* The terms of a sum as three nested loops, the innermost last: how many, and the steps of both factors in floats. */
+typedef struct {
+    int64_t count[3], left[3], right[3];
+} outer_walk;
+
+/* The same terms in an order that has few short loops: the loops that step evenly as one, the longest innermost. */
+static outer_walk outer_longest_inside(outer_walk walk)
+{
+    for (int outside = 1; outside >= 0; outside--) {
+        if (walk.left[outside] == walk.count[2] * walk.left[2] &&
+            walk.right[outside] == walk.count[2] * walk.right[2]) {
+            walk.count[2] *= walk.count[outside];
+            walk.count[outside] = 1;
+        } else if (walk.count[outside] > 1) {
+            break;
+        }
+    }
+    const int longest = walk.count[0] > walk.count[1] ? 0 : 1;
+    if (walk.count[2] < 8 && walk.count[longest] > walk.count[2]) {
+        const outer_walk given = walk;
+        walk.count[2] = given.count[longest], walk.left[2] = given.left[longest], walk.right[2] = given.right[longest];
+        walk.count[longest] = given.count[2], walk.left[longest] = given.left[2], walk.right[longest] = given.right[2];
+    }
+    return walk;
+}
+
+/* For each row r and block b: out[row[r].to + b * out_block ...] gets the sum over the walk of left[row[r].start] *
+ * right[b * right_block ...], or grows by it where accumulate is set. */
+INLINE void outer(const int rows, const int blocks, const outer_row *row, const outer_walk *walk, const float *left,
+                  const float *right, int64_t right_block, float *out, int64_t out_block, int64_t accumulate)
+{
+    vec sum[8][OUTER_BLOCKS];
+    int64_t start[8];
+    UNROLL for (int r = 0; r < rows; r++) {
+        start[r] = row[r].start;
+        UNROLL for (int b = 0; b < blocks; b++) sum[r][b] = splat(0.0f);
+    }
+    const int64_t left_step = walk->left[2], right_step = walk->right[2];
+    for (int64_t i = 0; i < walk->count[0]; i++)
+        for (int64_t j = 0; j < walk->count[1]; j++) {
+            const float *a = left + i * walk->left[0] + j * walk->left[1];
+            const float *v = right + i * walk->right[0] + j * walk->right[1];
+            for (int64_t n = walk->count[2]; n > 0; n--) {
+                vec value[OUTER_BLOCKS];
+                UNROLL for (int b = 0; b < blocks; b++) value[b] = load(v + b * right_block);
+                UNROLL for (int r = 0; r < rows; r++) {
+                    const float factor = a[start[r]];
+                    UNROLL for (int b = 0; b < blocks; b++) sum[r][b] += value[b] * factor;
+                }
+                a += left_step;
+                v += right_step;
+            }
+        }
+    UNROLL for (int r = 0; r < rows; r++)
+        UNROLL for (int b = 0; b < blocks; b++) {
+            float *to = out + row[r].to + b * out_block;
+            store(to, accumulate ? load(to) + sum[r][b] : sum[r][b]);
+        }
+}
+
+#define OUTER_CASE(R, B) \
+    case OUTER_BLOCKS * R + B - 1: outer(R, B, row, walk, left, right, right_block, out, out_block, accumulate); break;
+#define OUTER_CASES(R) OUTER_CASE(R, 1) OUTER_CASE(R, 2) OUTER_CASE(R, 3)
+
+static void outer_sums(int64_t rows, int64_t blocks, const outer_row *row, const outer_walk *walk, const float *left,
+                       const float *right, int64_t right_block, float *out, int64_t out_block, int64_t accumulate)
+{
+    switch (OUTER_BLOCKS * rows + blocks - 1) {
+        OUTER_CASES(1) OUTER_CASES(2) OUTER_CASES(3)
+#if SIMD_WIDTH == 16 || defined(__aarch64__)
+        OUTER_CASES(4) OUTER_CASES(5) OUTER_CASES(6) OUTER_CASES(7) OUTER_CASES(8)
+#elif SIMD_WIDTH == 8
+        OUTER_CASES(4) OUTER_CASE(5, 1) OUTER_CASE(5, 2) OUTER_CASE(6, 1) OUTER_CASE(6, 2)
+        OUTER_CASE(7, 1) OUTER_CASE(8, 1)
+#else
+        OUTER_CASE(4, 1) OUTER_CASE(4, 2)
+#endif
+    }
+}
+
+/* total[i] = the sum of the parts, of which each lies pitch floats behind the one before; count is whole vectors. */
+static void outer_merge(float *total, const float *part, int64_t count, int64_t parts, int64_t pitch)
+{
+    for (int64_t i = 0; i < count; i += SIMD_WIDTH) {
+        vec sum = load(part + i);
+        for (int64_t n = 1; n < parts; n++) sum += load(part + n * pitch + i);
+        store(total + i, sum);
+    }
+}
+
+#endif
