@@ -149,6 +149,7 @@ ROWS = (
         launch_winograd.winograd4_cost,
         packs=("weight",),
         blocked=("x", "residual", "y"),
+        tolerance=2e-5,
     ),
     Row(
         "conv2d",
@@ -159,6 +160,7 @@ ROWS = (
         launch_winograd.winograd2_cost,
         packs=("weight",),
         blocked=("x", "residual", "y"),
+        tolerance=2e-5,
     ),
     Row(
         "conv2d_input_grad",
@@ -169,6 +171,7 @@ ROWS = (
         launch_winograd.winograd4_cost,
         packs=("weight",),
         blocked=("dy", "dx"),
+        tolerance=2e-5,
     ),
     Row(
         "conv2d_input_grad",
@@ -179,6 +182,7 @@ ROWS = (
         launch_winograd.winograd2_cost,
         packs=("weight",),
         blocked=("dy", "dx"),
+        tolerance=2e-5,
     ),
     Row(
         "conv2d_weight_grad",
@@ -188,6 +192,7 @@ ROWS = (
         launch_winograd.supports,
         launch_winograd.weight_grad_cost,
         blocked=("dy", "x"),
+        tolerance=2e-5,
     ),
     Row("linear", "gemm", ("linear_pack", "linear_gemm"), launches.matrix_product, packs=("weight",)),
     Row("matmul", "gemm", ("matmul_pack", "matmul_gemm"), launches.matrix_product, packs=("b",)),
