@@ -16,6 +16,9 @@ include "winograd_weight.pxi"
 cdef extern from "product.h" nogil:
     float fma_rounds(int64_t rounds)
 
+cdef extern from "machine.h" nogil:
+    void c_memory_halve "memory_halve" (float* to, const float* source, int64_t count)
+
 ctypedef void (*Kernel)(const int64_t*, int64_t, int64_t, int64_t) noexcept nogil
 
 
@@ -31,8 +34,16 @@ cdef void fma_peak(const int64_t* args, int64_t begin, int64_t end, int64_t thre
         array(args, 0)[task] = fma_rounds(args[1])
 
 
+cdef void memory_halve(const int64_t* args, int64_t begin, int64_t end, int64_t thread) noexcept nogil:
+    # Likewise: args = array to read, array to write, floats a task.
+    cdef int64_t task
+    for task in range(begin, end):
+        c_memory_halve(array(args, 1) + task * args[2], array(args, 0) + task * args[2], args[2])
+
+
 ADDRESSES = {
     "fma_peak": address(fma_peak),
+    "memory_halve": address(memory_halve),
     "conv2d_pack": address(conv2d_pack),
     "conv2d_gemm": address(conv2d_gemm),
     "conv2d_depthwise": address(conv2d_depthwise),
