@@ -9,15 +9,15 @@ cdef extern from "rows.h" nogil:
 
 
 cdef struct MaxPool:
-    int64_t p, h, w, oh, ow, kh, kw, stride_h, stride_w, pad_top, pad_left, dilation_h, dilation_w
+    int64_t n, c, h, w, oh, ow, kh, kw, stride_h, stride_w, pad_top, pad_left, dilation_h, dilation_w
 
 
 cdef struct AvgPool:
-    int64_t p, h, w, oh, ow, kh, kw, stride_h, stride_w, pad_top, pad_left, pad_bottom, pad_right, count_include_pad
+    int64_t n, c, h, w, oh, ow, kh, kw, stride_h, stride_w, pad_top, pad_left, pad_bottom, pad_right, count_include_pad
 
 
 cdef struct AdaptivePool:
-    int64_t p, h, w, oh, ow
+    int64_t n, c, h, w, oh, ow
 
 
 cdef struct Span:
@@ -39,7 +39,7 @@ cdef Span* spans(const int64_t* args, int64_t slot, int64_t thread, int64_t kern
 
 cdef void max_pool2d(const int64_t* args, int64_t begin, int64_t end, int64_t thread) noexcept nogil:
     cdef const MaxPool* p = <const MaxPool*> &args[5]
-    cdef int64_t size = p.p * p.h * p.w, task, i, j, kh, kw, row, at
+    cdef int64_t size = p.n * p.c * p.h * p.w, task, i, j, kh, kw, row, at
     cdef Span* s = spans(args, 3, thread, p.kw, p.stride_w, p.pad_left, p.dilation_w, p.w, p.ow)
     cdef float* y
     for task in range(begin, end):
@@ -60,7 +60,7 @@ cdef void max_pool2d_grad(const int64_t* args, int64_t begin, int64_t end, int64
     # The first of equal maxima takes the gradient, the last NaN where there are any. Workspace: spans, the maxima of a
     # row, where they lie in the plane.
     cdef const MaxPool* p = <const MaxPool*> &args[6]
-    cdef int64_t size = p.p * p.h * p.w, task, i, j, kh, kw, row, in_plane, first, count, plane
+    cdef int64_t size = p.n * p.c * p.h * p.w, task, i, j, kh, kw, row, in_plane, first, count, plane
     cdef Span* s = spans(args, 4, thread, p.kw, p.stride_w, p.pad_left, p.dilation_w, p.w, p.ow)
     cdef float* best = <float*> (s + p.kw)
     cdef int32_t* at = <int32_t*> (best + p.ow)
@@ -111,7 +111,7 @@ cdef inline float row_count(const AvgPool* p, int64_t i) noexcept nogil:
 cdef void avg_pool2d(const int64_t* args, int64_t begin, int64_t end, int64_t thread) noexcept nogil:
     # Workspace: spans, the columns that each window counts.
     cdef const AvgPool* p = <const AvgPool*> &args[5]
-    cdef int64_t size = p.p * p.h * p.w, task, i, j, kw, row, first_row, at
+    cdef int64_t size = p.n * p.c * p.h * p.w, task, i, j, kw, row, first_row, at
     cdef Span* s = spans(args, 3, thread, p.kw, p.stride_w, p.pad_left, 1, p.w, p.ow)
     cdef float* counts = <float*> (s + p.kw)
     cdef float* y

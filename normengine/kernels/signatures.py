@@ -16,13 +16,14 @@ CONVOLUTION = (
     "stride_h", "stride_w", "pad_top", "pad_left", "dilation_h", "dilation_w", "groups",
 )  # fmt: skip
 MAX_POOL = (
-    "P", "H", "W", "OH", "OW", "KH", "KW",
+    "N", "C", "H", "W", "OH", "OW", "KH", "KW",
     "stride_h", "stride_w", "pad_top", "pad_left", "dilation_h", "dilation_w",
 )  # fmt: skip
 AVG_POOL = (
-    "P", "H", "W", "OH", "OW", "KH", "KW",
+    "N", "C", "H", "W", "OH", "OW", "KH", "KW",
     "stride_h", "stride_w", "pad_top", "pad_left", "pad_bottom", "pad_right", "count_include_pad",
 )  # fmt: skip
+ADAPTIVE_POOL = ("N", "C", "H", "W", "OH", "OW")
 REDUCTIONS = {"none": 0, "mean": 1, "sum": 2}
 
 
@@ -100,7 +101,7 @@ def _channels_eps(problem: Problem) -> Parameters:
 
 
 def _window(x: Shape, y: Shape, problem: Problem) -> Parameters:
-    return (x[0] * x[1], *x[2:], *y[2:], *problem.attrs["kernel_size"], *problem.attrs["stride"])
+    return (*x, *y[2:], *problem.attrs["kernel_size"], *problem.attrs["stride"])
 
 
 def _max_pool2d(problem: Problem) -> Parameters:
@@ -125,16 +126,21 @@ def _avg_pool2d_grad(problem: Problem) -> Parameters:
 
 def _adaptive_pool2d(problem: Problem) -> Parameters:
     x, y = _shape(problem, 0), problem.outputs[0]
-    return (x[0] * x[1], *x[2:], *y[2:])
+    return (*x, *y[2:])
 
 
 def _adaptive_pool2d_grad(problem: Problem) -> Parameters:
     x, y = problem.outputs[0], _shape(problem, 0)
-    return (x[0] * x[1], *x[2:], *y[2:])
+    return (*x, *y[2:])
 
 
 def _reduce_sum(problem: Problem) -> Parameters:
     return reduction_view(_shape(problem, 0), problem.attrs["axes"])
+
+
+def _repeat_channels(problem: Problem) -> Parameters:
+    rows, channels = _shape(problem, 0)
+    return rows, channels, problem.outputs[0][2]
 
 
 def _around_axis(problem: Problem) -> Parameters:
@@ -177,9 +183,10 @@ for _signature in (
     Signature("max_pool2d_grad", ("dy", "x"), ("dx",), MAX_POOL, _max_pool2d_grad),
     Signature("avg_pool2d", ("x",), ("y",), AVG_POOL, _avg_pool2d),
     Signature("avg_pool2d_grad", ("dy",), ("dx",), AVG_POOL, _avg_pool2d_grad),
-    Signature("adaptive_avg_pool2d", ("x",), ("y",), ("P", "H", "W", "OH", "OW"), _adaptive_pool2d),
-    Signature("adaptive_avg_pool2d_grad", ("dy",), ("dx",), ("P", "H", "W", "OH", "OW"), _adaptive_pool2d_grad),
+    Signature("adaptive_avg_pool2d", ("x",), ("y",), ADAPTIVE_POOL, _adaptive_pool2d),
+    Signature("adaptive_avg_pool2d_grad", ("dy",), ("dx",), ADAPTIVE_POOL, _adaptive_pool2d_grad),
     Signature("reduce_sum", ("x",), ("y",), ("R0", "K0", "R1", "K1"), _reduce_sum),
+    Signature("repeat_channels", ("x",), ("y",), ("M", "C", "R"), _repeat_channels),
     Signature("softmax", ("x",), ("y",), ("A", "C", "B"), _around_axis),
     Signature("log_softmax", ("x",), ("y",), ("A", "C", "B"), _around_axis),
     Signature("softmax_grad", ("dy", "y"), ("dx",), ("A", "C", "B"), _around_axis),
