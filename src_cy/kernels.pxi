@@ -3,6 +3,7 @@
 include "arguments.pxi"
 include "conv_direct_weight.pxi"
 include "conv_gemm.pxi"
+include "conv_direct.pxi"
 include "conv_weight_grad.pxi"
 include "depthwise.pxi"
 include "first_layer.pxi"
@@ -47,6 +48,10 @@ ADDRESSES = {
     "conv2d_pack": address(conv2d_pack),
     "conv2d_gemm": address(conv2d_gemm),
     "conv2d_depthwise": address(conv2d_depthwise),
+    "conv2d_direct_pack": address(conv2d_direct_pack),
+    "conv2d_direct": address(conv2d_direct),
+    "conv2d_input_grad_direct_pack": address(conv2d_input_grad_direct_pack),
+    "conv2d_input_grad_direct": address(conv2d_input_grad_direct),
     "conv2d_first_pack": address(conv2d_first_pack),
     "conv2d_first": address(conv2d_first),
     "conv2d_input_grad_pack": address(conv2d_input_grad_pack),
@@ -88,6 +93,10 @@ SIZES = {
     "width": SIMD_WIDTH,
     "rows": TILE_ROWS,
     "columns": TILE_COLS,
+    "tile_vectors": TILE_VECTORS,
+    "tile_pixels_1": TILE_PIXELS(1),
+    "tile_pixels_2": TILE_PIXELS(2),
+    "tile_pixels_3": TILE_PIXELS(3),
     "outer_blocks": OUTER_BLOCKS,
     "outer_rows_1": OUTER_ROWS(1),
     "outer_rows_2": OUTER_ROWS(2),

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from functools import partial
 from importlib import import_module
 
-from . import launch_direct_weight, launch_first, launch_winograd, launches
+from . import launch_direct, launch_direct_weight, launch_first, launch_winograd, launches
 from .base import REGISTRY, Kernel, Launch, Problem
 from .cpu import detect
 from .launches import Convolution, Sizes
@@ -91,6 +91,26 @@ ROWS = (
         launch_first.conv2d_first_cost,
         packs=("weight",),
         blocked=("residual", "y"),
+    ),
+    Row(
+        "conv2d",
+        "direct",
+        ("conv2d_direct_pack", "conv2d_direct"),
+        launch_direct.direct,
+        cost=launch_direct.direct_cost,
+        packs=("weight",),
+        blocked=("x", "residual", "y"),
+        tolerance=launch_direct.TOLERANCE,
+    ),
+    Row(
+        "conv2d_input_grad",
+        "direct",
+        ("conv2d_input_grad_direct_pack", "conv2d_input_grad_direct"),
+        launch_direct.direct,
+        cost=launch_direct.direct_cost,
+        packs=("weight",),
+        blocked=("dy", "dx"),
+        tolerance=launch_direct.TOLERANCE,
     ),
     Row("conv2d", "depthwise", ("conv2d_depthwise",), launches.conv2d_depthwise, _depthwise, cost=half),
     Row(

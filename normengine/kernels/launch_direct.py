@@ -1,0 +1,319 @@
+"""How direct convolution over channel-blocked activations, and its input gradient, cut their work, and what it costs.
+
+Both directions are sums over input channels and taps for the pixels of a grid: the output of a convolution is one
+grid, the input gradient is one for each phase of the stride, read by the taps that reach it. ``conv_direct.pxi`` has
+the layout of the parameters that are made here.
+"""
+
+from __future__ import annotations
+
+from dataclasses import astuple, dataclass
+from functools import lru_cache
+from math import gcd
+
+from .base import Launch, Problem
+from .launches import FLOAT, INT64, Convolution, Sizes, ceil_div
+
+WEIGHT_BYTES = 20480
+"""Weights of a panel that stay in the L1 cache while the pixels of a task pass."""
+BAND_BYTES = 49152
+"""Input that a task copies, or reads in place, of one chunk of channels."""
+OUTPUT_BYTES = 196608
+"""Output of a task, which stays in the L2 cache from one chunk of channels to the next."""
+TASKS = 32
+"""Problems are cut into that many tasks where they are large enough."""
+TASK_PRODUCTS = 1_000_000
+"""Multiplications of a task that is not worth cutting."""
+TOLERANCE = 3e-5
+"""Of results before they are clamped: a register sums the products of a chunk of channels."""
+LATENCY = 8
+"""Multiply-adds that have to be under way at a time."""
+
+
+@dataclass(frozen=True)
+class Taps:
+    """The taps of one axis that reach a phase; see the kernel's structure of that name."""
+
+    count: int
+    first: int
+    step: int
+    shift: int
+    shift_step: int
+
+    def reach(self) -> tuple[int, int]:
+        """Lowest and highest position that is read, from that of the pixel."""
+        last = self.shift + (self.count - 1) * self.shift_step
+        return min(self.shift, last), max(self.shift, last)
+
+
+@dataclass(frozen=True)
+class Phase:
+    """The pixels of the output that lie at ``first + i * step`` along each axis, and their taps."""
+
+    height: int
+    width: int
+    first: tuple[int, int]
+    step: tuple[int, int]
+    rows: Taps
+    cols: Taps
+
+    @property
+    def taps(self) -> int:
+        return self.rows.count * self.cols.count
+
+
+@dataclass(frozen=True)
+class Panel:
+    """Some blocks of output channels and the blocks of input channels on which they depend."""
+
+    first: int
+    vectors: int
+    in_first: int
+    in_end: int
+
+
+@dataclass(frozen=True)
+class Stencil:
+    """One direction of a convolution as the kernel sees it: channels and pixels read and made, and the step of what is
+    read from one pixel of a grid to the next."""
+
+    n: int
+    in_channels: int
+    in_height: int
+    in_width: int
+    out_channels: int
+    out_height: int
+    out_width: int
+    groups: int
+    step_h: int
+    step_w: int
+    phases: tuple[Phase, ...]
+
+    @classmethod
+    def forward(cls, p: Convolution) -> Stencil:
+        rows = Taps(p.kh, 0, 1, -p.pad_top, p.dilation_h)
+        cols = Taps(p.kw, 0, 1, -p.pad_left, p.dilation_w)
+        phase = Phase(p.oh, p.ow, (0, 0), (1, 1), rows, cols)
+        return cls(p.n, p.c, p.h, p.w, p.oc, p.oh, p.ow, p.groups, p.stride_h, p.stride_w, (phase,))
+
+    @classmethod
+    def input_grad(cls, p: Convolution) -> Stencil:
+        phases = tuple(
+            Phase(
+                ceil_div(p.h - i, p.stride_h),
+                ceil_div(p.w - j, p.stride_w),
+                (i, j),
+                (p.stride_h, p.stride_w),
+                _phase_taps(p.kh, p.stride_h, p.pad_top, p.dilation_h, i),
+                _phase_taps(p.kw, p.stride_w, p.pad_left, p.dilation_w, j),
+            )
+            for i in range(min(p.stride_h, p.h))
+            for j in range(min(p.stride_w, p.w))
+        )
+        return cls(p.n, p.oc, p.oh, p.ow, p.c, p.h, p.w, p.groups, 1, 1, phases)
+
+    def reach(self) -> tuple[int, int, int, int]:
+        """Top, left, bottom and right of what the taps of all phases read, from the position of a pixel."""
+        rows = [f.rows.reach() for f in self.phases if f.taps] or [(0, 0)]
+        cols = [f.cols.reach() for f in self.phases if f.taps] or [(0, 0)]
+        return min(r[0] for r in rows), min(c[0] for c in cols), max(r[1] for r in rows), max(c[1] for c in cols)
+
+    def inside(self) -> bool:
+        """Whether no tap of any pixel falls outside the image."""
+        return all(
+            f.rows.reach()[0] >= 0
+            and f.cols.reach()[0] >= 0
+            and (f.height - 1) * self.step_h + f.rows.reach()[1] < self.in_height
+            and (f.width - 1) * self.step_w + f.cols.reach()[1] < self.in_width
+            for f in self.phases
+            if f.taps
+        )
+
+
+def _phase_taps(kernel: int, stride: int, pad: int, dilation: int, phase: int) -> Taps:
+    """Input position ``i * stride + phase`` takes output position ``(i * stride + phase + pad - k * dilation) / stride``
+    from every tap k for which that is whole."""
+    shared = gcd(stride, dilation)
+    step = stride // shared
+    for first in range(min(step, kernel)):
+        if (phase + pad - first * dilation) % stride == 0:
+            shift = (phase + pad - first * dilation) // stride
+            return Taps(ceil_div(kernel - first, step), first, step, shift, -(dilation // shared))
+    return Taps(0, 0, step, 0, 0)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A launch before its numbers are laid out."""
+
+    stencil: Stencil
+    panels: tuple[Panel, ...]
+    images: int
+    rows: int
+    bands: int
+    parts: int
+    chunk: int
+    copied: bool
+    height: int
+    width: int
+    block: int
+    flat: bool
+
+    @property
+    def tasks(self) -> int:
+        return ceil_div(self.stencil.n, self.images) * self.bands * self.parts
+
+
+def _panels(s: Stencil, width: int, widest: int) -> tuple[Panel, ...]:
+    """Output blocks in twos, with a three where they are odd, of blocks that depend on the same input blocks."""
+    outs, ins = s.out_channels // s.groups, s.in_channels // s.groups
+    runs: list[Panel] = []
+    for block in range(ceil_div(s.out_channels, width)):
+        last = min((block + 1) * width, s.out_channels) - 1
+        first_in, end_in = block * width // outs * ins // width, ceil_div((last // outs + 1) * ins, width)
+        if runs and (runs[-1].in_first, runs[-1].in_end) == (first_in, end_in):
+            run = runs.pop()
+            runs.append(Panel(run.first, run.vectors + 1, first_in, end_in))
+        else:
+            runs.append(Panel(block, 1, first_in, end_in))
+    panels = []
+    for run in runs:
+        at = 0
+        while at < run.vectors:
+            left = run.vectors - at
+            vectors = 3 if left % 2 and left > 1 and widest > 2 else min(left, 2)
+            panels.append(Panel(run.first + at, vectors, run.in_first, run.in_end))
+            at += vectors
+    return tuple(panels)
+
+
+def _equal(total: int, most: int) -> int:
+    """The size of the fewest equal parts of ``total`` that have at most ``most``."""
+    return ceil_div(total, ceil_div(total, max(1, min(most, total))))
+
+
+@lru_cache(maxsize=1024)
+def _plan(s: Stencil, width: int, widest: int) -> Plan:
+    flat = (
+        len(s.phases) == 1
+        and s.phases[0].taps == 1
+        and s.inside()
+        and s.step_h == s.step_w == 1
+        and (s.in_height, s.in_width) == (s.out_height, s.out_width)
+    )
+    if flat:
+        pixels = s.out_height * s.out_width
+        one = Taps(1, 0, 1, 0, 0)
+        phase = Phase(pixels, 1, (0, 0), (1, 1), one, one)
+        s = Stencil(s.n, s.in_channels, pixels, 1, s.out_channels, pixels, 1, s.groups, 1, 1, (phase,))
+    panels = _panels(s, width, widest)
+    taps = max(f.taps for f in s.phases)
+    in_blocks = max(p.in_end - p.in_first for p in panels)
+    chunk = _equal(in_blocks, WEIGHT_BYTES // (2 * width * width * FLOAT * max(taps, 1)))
+    copied = not s.inside()
+    top, left, bottom, right = s.reach()
+    grid_h, grid_w = max(f.height for f in s.phases), max(f.width for f in s.phases)
+    cols = (grid_w - 1) * s.step_w + right - left + 1
+    pixel = width * FLOAT
+    made = s.out_width * s.phases[0].step[0] * ceil_div(s.out_channels, width) * pixel
+    rows = min(
+        (BAND_BYTES // (chunk * pixel * cols) - (bottom - top)) // s.step_h,
+        OUTPUT_BYTES // made if chunk < in_blocks else grid_h,
+    )
+    rows = _equal(grid_h, rows)
+    products = s.out_channels * (s.in_channels // s.groups) * sum(f.taps * f.width for f in s.phases)
+    images = 1
+    if rows == grid_h:
+        images = max(1, min(s.n // TASKS, 96 // (grid_h * grid_w)))
+    wanted = max(1, min(TASKS, s.n * grid_h * products // TASK_PRODUCTS))
+    groups = ceil_div(s.n, images)
+    most_parts = len(panels)
+    few = max(1, min(grid_h, ceil_div(48, grid_w)))
+    bands = min(max(ceil_div(grid_h, rows), ceil_div(wanted, groups)), ceil_div(grid_h, few))
+    rows = ceil_div(grid_h, max(bands, ceil_div(grid_h, rows)))
+    bands = ceil_div(grid_h, rows)
+    parts = min(most_parts, ceil_div(wanted, groups * bands))
+    height = (rows - 1) * s.step_h + bottom - top + 1
+    if copied:
+        # An odd number of cache lines between blocks keeps them in different sets of the cache.
+        lines = ceil_div(height * cols * pixel, 64) | 1
+        block = lines * 64 // FLOAT
+    else:
+        block = s.in_height * s.in_width * width
+    return Plan(s, panels, images, rows, bands, parts, chunk, copied, height, cols, block, flat)
+
+
+def _of(problem: Problem) -> Stencil:
+    p = Convolution.of(problem)
+    return Stencil.forward(p) if problem.op == "conv2d" else Stencil.input_grad(p)
+
+
+def direct(problem: Problem, sizes: Sizes) -> Launch:
+    """Stages: pack the weights and tabulate where pixels and taps lie; convolve."""
+    width = sizes["width"]
+    plan = _plan(_of(problem), width, sizes["tile_vectors"])
+    s = plan.stencil
+    in_blocks, rest = ceil_div(s.in_channels, width), s.in_channels % width
+    top, left = s.reach()[:2]
+    if plan.copied:
+        row, image = plan.width * width, plan.chunk * plan.block
+    else:
+        top = left = 0
+        row, image = s.in_width * width, in_blocks * plan.block
+    panels: list[int] = []
+    a_tap = 0
+    for panel in plan.panels:
+        panels += (*astuple(panel), a_tap)
+        channels = min(panel.in_end * width, s.in_channels) - panel.in_first * width
+        a_tap += channels * panel.vectors * width
+    phases: list[int] = []
+    weights = entries = 0
+    for f in s.phases:
+        pixels = plan.images * min(plan.rows, f.height) * f.width
+        contiguous = s.step_w == 1 and (s.step_h == 1 and row == f.width * width)
+        run = plan.rows * f.width if contiguous and plan.images == 1 else f.width if s.step_w == 1 else 1
+        places = entries, entries + pixels, entries + 2 * pixels, entries + 2 * pixels + f.taps
+        phases += (f.height, f.width, *f.first, *f.step, run, weights, *places, *astuple(f.rows), *astuple(f.cols))
+        entries = places[-1] + rest * f.taps
+        weights += a_tap * f.taps
+    weights = ceil_div(weights, 16) * 16
+    extra = (
+        *(plan.images, plan.rows, plan.bands, plan.parts, plan.chunk, int(plan.copied), plan.height, plan.width),
+        *(top, left, s.step_h, s.step_w, row, plan.block, image, s.out_width),
+        *(weights * FLOAT, len(plan.panels), len(s.phases), *panels, *phases),
+    )
+    return Launch(
+        tasks=(len(plan.panels) + 1, plan.tasks),
+        scratch=weights * FLOAT + entries * INT64,
+        workspace=plan.images * plan.chunk * plan.block * FLOAT if plan.copied else 0,
+        extra=extra,
+    )
+
+
+def _tiles(pixels: int, vectors: int, depth: int, runs: int, sizes: Sizes) -> float:
+    """The cost of the tiles that make ``pixels``, each of which loads ``pixels + vectors`` values a step."""
+    most = sizes[f"tile_pixels_{vectors}"]
+    count = ceil_div(pixels, most)
+    size = pixels / count
+    step = max(size * vectors, LATENCY, size + vectors)
+    return count * (step * depth * 1.03 + runs * (40 + 3 * size * vectors))
+
+
+def direct_cost(problem: Problem, sizes: Sizes) -> float:
+    """The tiles, what is copied, and the packing of the weights."""
+    width = sizes["width"]
+    plan = _plan(_of(problem), width, sizes["tile_vectors"])
+    s = plan.stencil
+    groups = ceil_div(s.n, plan.images)
+    tiles = weights = 0.0
+    for panel in plan.panels:
+        channels = min(panel.in_end * width, s.in_channels) - panel.in_first * width
+        runs = ceil_div(panel.in_end - panel.in_first, plan.chunk)
+        for f in s.phases:
+            pixels = plan.images * min(plan.rows, f.height) * f.width
+            tiles += plan.bands * groups * _tiles(pixels, panel.vectors, channels * f.taps, runs, sizes)
+            weights += channels * f.taps * panel.vectors * width
+    band = plan.height * plan.width * max(p.in_end for p in plan.panels) * plan.images
+    moved = plan.tasks * band if plan.copied else s.n * s.in_height * s.in_width * ceil_div(s.in_channels, width)
+    made = s.n * s.out_height * s.out_width * ceil_div(s.out_channels, width)
+    return tiles + 4 * moved + 4 * made + 4 * weights

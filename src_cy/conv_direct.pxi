@@ -1,0 +1,327 @@
+# Direct convolution over activations in blocks of V channels, and its input gradient: both are sums over blocks of input
+# channels and taps, for the pixels of one grid (forward) or of a grid for each phase of the stride (gradient). How the
+# work is cut is in the launch's extra parameters: a Direct, then its panels, then its phases.
+
+cdef extern from "tile.h" nogil:
+    const int TILE_VECTORS
+    int64_t TILE_PIXELS(int64_t vectors)
+    int64_t TILE_ROW_PIXELS(int64_t vectors)
+    ctypedef struct tile_depth:
+        const int64_t* taps
+        int64_t tap_count, blocks, x_block
+        const int64_t* rest
+        int64_t rest_count
+    ctypedef struct tile_finish:
+        const float* bias
+        const float* residual
+        float low, high
+        int64_t lanes
+    void tiles(int64_t count, int in_row, int64_t vectors, const tile_depth* depth, const float* x,
+               const int64_t* source, const float* w, float* out, const int64_t* target, int64_t out_block,
+               int accumulate, const tile_finish* finish)
+
+
+cdef struct Direct:
+    # A task makes `rows` rows of the grids of `images` images, for one of `parts` parts of the panels, `chunk` blocks of
+    # input channels at a time. Of those it copies the input rows that it needs, with zeros around them, `height` x
+    # `width` pixels whose first is that at `top`, `left` of the grid's origin, unless `copied` is 0. `step_h` and
+    # `step_w` lie between the inputs of neighbouring pixels of a grid; row, block, image are distances in floats between
+    # what is read, line between output rows in pixels. `tables` is where the positions of pixels and taps begin in the scratch memory, in bytes.
+    int64_t images, rows, bands, parts, chunk, copied, height, width, top, left, step_h, step_w, row, block, image, line
+    int64_t tables, panels, phases
+
+
+cdef struct Panel:
+    # `vectors` output blocks from the given one, which depend on the input blocks in_first..in_end; a tap has weights
+    # from `weights` on.
+    int64_t first, vectors, in_first, in_end, weights
+
+
+cdef struct Taps:
+    # Tap i of the phase is tap first + i * step of the kernel; it reads the position of the pixel plus shift + i * shift_step.
+    int64_t count, first, step, shift, shift_step
+
+
+cdef struct Phase:
+    # A grid of height x width pixels; pixel i, j is pixel i * out_step + out_row, ... of the output. weights counts floats
+    # in the scratch memory; sources, targets, taps and rest are positions in the tables; pixels of a run of `run` are
+    # V floats apart.
+    int64_t height, width, out_row, out_col, out_step_h, out_step_w, run, weights, sources, targets, taps, rest
+    Taps rows, cols
+
+
+cdef struct Side:
+    # One image's channels, in blocks, and pixels.
+    float* data
+    int64_t channels, height, width
+
+
+cdef struct Convolved:
+    # What a direct convolution reads, makes and adds.
+    Side source, target
+    int64_t n
+    const float* bias
+    const float* residual
+    float low, high
+
+
+cdef inline const Panel* panels_of(const Direct* d) noexcept nogil:
+    return <const Panel*> (d + 1)
+
+
+cdef inline const Phase* phases_of(const Direct* d) noexcept nogil:
+    return <const Phase*> (panels_of(d) + d.panels)
+
+
+cdef inline int64_t blocks_of(int64_t channels) noexcept nogil:
+    return ceil_div(channels, SIMD_WIDTH)
+
+
+cdef struct Kernels:
+    # Where the weight of an output and an input channel begins, in floats: both count in their group. `outputs` and
+    # `inputs` are channels a group.
+    const float* data
+    int64_t outputs, inputs, output_step, input_step, group_step, kernel_width
+
+
+cdef void pack_panel(const Kernels* k, const Direct* d, const Panel* panel, const Phase* phase, float* to,
+                     int64_t in_channels, int64_t out_channels) noexcept nogil:
+    # [input block][tap][V][vectors * V], then [tap][channels of the last block]; zeros where the groups differ.
+    cdef int64_t lanes = panel.vectors * SIMD_WIDTH, taps = phase.rows.count * phase.cols.count
+    cdef int64_t in_first = panel.in_first * SIMD_WIDTH, in_end = least(panel.in_end * SIMD_WIDTH, in_channels)
+    cdef int64_t whole = (in_end - in_first) // SIMD_WIDTH * SIMD_WIDTH, rest = in_end - in_first - whole
+    cdef int64_t lane, out, group, first, end, c, r, s, place, step
+    cdef const float* weight
+    cdef const float* tap
+    if (panel.first + panel.vectors) * SIMD_WIDTH > out_channels or k.outputs * k.inputs < in_channels * out_channels:
+        memset(to, 0, (in_end - in_first) * taps * lanes * sizeof(float))
+    for lane in range(lanes):
+        out = panel.first * SIMD_WIDTH + lane
+        if out >= out_channels:
+            return
+        group = out // k.outputs
+        first, end = group * k.inputs, (group + 1) * k.inputs
+        weight = k.data + group * k.group_step + (out - group * k.outputs) * k.output_step
+        for c in range(most(first, in_first), least(end, in_end)):
+            place = c - in_first
+            if place < whole:
+                place = place // SIMD_WIDTH * taps * SIMD_WIDTH + place % SIMD_WIDTH
+                step = SIMD_WIDTH
+            else:
+                place = whole * taps + place - whole
+                step = rest
+            for r in range(phase.rows.count):
+                tap = (weight + (c - first) * k.input_step
+                       + (phase.rows.first + r * phase.rows.step) * k.kernel_width + phase.cols.first)
+                for s in range(phase.cols.count):
+                    to[place * lanes + lane] = tap[s * phase.cols.step]
+                    place += step
+
+
+cdef void place_pixels(const Direct* d, const Phase* phase, int64_t* tables, const Convolved* c) noexcept nogil:
+    # The tables of one phase: where the pixels of a band are read and written, and where its taps lie.
+    cdef int64_t* source = tables + phase.sources
+    cdef int64_t* target = tables + phase.targets
+    cdef int64_t* tap = tables + phase.taps
+    cdef int64_t* rest = tables + phase.rest
+    cdef int64_t image, i, j, channel, offset
+    for image in range(d.images):
+        for i in range(least(d.rows, phase.height)):
+            for j in range(phase.width):
+                source[0] = image * d.image + i * d.step_h * d.row + j * d.step_w * SIMD_WIDTH
+                target[0] = (image * blocks_of(c.target.channels) * c.target.height * c.target.width
+                             + (i * phase.out_step_h + phase.out_row) * d.line
+                             + j * phase.out_step_w + phase.out_col) * SIMD_WIDTH
+                source += 1
+                target += 1
+    for i in range(phase.rows.count):
+        for j in range(phase.cols.count):
+            offset = ((phase.rows.shift + i * phase.rows.shift_step - d.top) * d.row
+                      + (phase.cols.shift + j * phase.cols.shift_step - d.left) * SIMD_WIDTH)
+            tap[0] = offset
+            tap += 1
+            for channel in range(c.source.channels % SIMD_WIDTH):
+                rest[0] = offset + channel
+                rest += 1
+
+
+cdef void direct_pack(const Direct* d, const Kernels* k, const Convolved* c, float* packed, int64_t begin,
+                      int64_t end) noexcept nogil:
+    # A task packs one panel, the last one makes the tables.
+    cdef int64_t task, f
+    cdef const Phase* phase
+    cdef const Panel* panel
+    for task in range(begin, end):
+        for f in range(d.phases):
+            phase = phases_of(d) + f
+            if task == d.panels:
+                place_pixels(d, phase, <int64_t*> packed + d.tables // 8, c)
+            else:
+                panel = panels_of(d) + task
+                pack_panel(k, d, panel, phase,
+                           packed + phase.weights + panel.weights * phase.rows.count * phase.cols.count,
+                           c.source.channels, c.target.channels)
+
+
+cdef void copy_band(const Direct* d, const Side* side, float* to, int64_t image, int64_t images, int64_t row,
+                    int64_t first, int64_t end) noexcept nogil:
+    # The blocks first..end of the rows from `row` on, zeros where they are outside the image.
+    cdef int64_t blocks = blocks_of(side.channels), pixel = SIMD_WIDTH * sizeof(float)
+    cdef int64_t before = least(most(-d.left, 0), d.width)
+    cdef int64_t inside = most(least(d.width, side.width - d.left) - before, 0)
+    cdef int64_t after = d.width - before - inside
+    cdef int64_t i, b, r
+    cdef const float* plane
+    cdef float* at
+    for i in range(images):
+        for b in range(first, end):
+            plane = side.data + ((image + i) * blocks + b) * side.height * side.width * SIMD_WIDTH
+            at = to + i * d.image + (b - first) * d.block
+            for r in range(row, row + d.height):
+                if r < 0 or r >= side.height or inside == 0:
+                    memset(at, 0, d.width * pixel)
+                else:
+                    memset(at, 0, before * pixel)
+                    memcpy(at + before * SIMD_WIDTH,
+                           plane + (r * side.width + d.left + before) * SIMD_WIDTH, inside * pixel)
+                    memset(at + (before + inside) * SIMD_WIDTH, 0, after * pixel)
+                at += d.width * SIMD_WIDTH
+
+
+cdef void panel_tiles(const Direct* d, const Phase* phase, const int64_t* tables, int64_t pixels, int64_t vectors,
+                      const tile_depth* depth, const float* x, const float* w, float* out, int64_t out_block,
+                      bint accumulate, const tile_finish* finish) noexcept nogil:
+    # The given pixels of a phase; rows by themselves where a tile of such takes more of them.
+    cdef const int64_t* source = tables + phase.sources
+    cdef const int64_t* target = tables + phase.targets
+    cdef int64_t first
+    if phase.run < TILE_ROW_PIXELS(vectors) or TILE_ROW_PIXELS(vectors) <= TILE_PIXELS(vectors):
+        tiles(pixels, 0, vectors, depth, x, source, w, out, target, out_block, accumulate, finish)
+        return
+    first = 0
+    while first < pixels:
+        tiles(least(phase.run, pixels - first), 1, vectors, depth, x, source + first, w, out, target + first, out_block,
+              accumulate, finish)
+        first += phase.run
+
+
+cdef void direct_band(const Direct* d, const Convolved* c, const float* packed, int64_t image, int64_t images,
+                      int64_t row, int64_t first, int64_t end, float* band) noexcept nogil:
+    # The rows from `row` on of some images, for the panels first..end.
+    cdef const int64_t* tables = <const int64_t*> packed + d.tables // 8
+    cdef int64_t in_blocks = blocks_of(c.source.channels), out_blocks = blocks_of(c.target.channels)
+    cdef int64_t rest = c.source.channels % SIMD_WIDTH, out_block = c.target.height * c.target.width * SIMD_WIDTH
+    cdef int64_t in_first = in_blocks, in_end = 0, chunk, chunk_end, p, f, a, b, taps, rows, lanes
+    cdef const Panel* panel
+    cdef const Phase* phase
+    cdef tile_depth depth
+    cdef tile_finish finish
+    cdef float padded[4 * 16]
+    cdef const float* x
+    cdef int64_t out
+    finish.low, finish.high = c.low, c.high
+    for p in range(first, end):
+        in_first = least(in_first, panels_of(d)[p].in_first)
+        in_end = most(in_end, panels_of(d)[p].in_end)
+    chunk = in_first
+    while chunk < in_end:
+        chunk_end = least(chunk + d.chunk, in_end)
+        if d.copied:
+            copy_band(d, &c.source, band, image, images, row * d.step_h + d.top, chunk, chunk_end)
+        for p in range(first, end):
+            panel = panels_of(d) + p
+            a, b = most(chunk, panel.in_first), least(chunk_end, panel.in_end)
+            if a >= b:
+                continue
+            lanes = panel.vectors * SIMD_WIDTH
+            depth.x_block = d.block
+            depth.blocks = b - a - (b == in_blocks and rest > 0)
+            if d.copied:
+                x = band + (a - chunk) * d.block
+            else:
+                x = c.source.data + image * d.image + a * d.block + row * d.step_h * d.row
+            finish.lanes = least(SIMD_WIDTH, c.target.channels - (panel.first + panel.vectors - 1) * SIMD_WIDTH)
+            finish.bias = NULL
+            if c.bias and b == panel.in_end:
+                finish.bias = c.bias + panel.first * SIMD_WIDTH
+                if finish.lanes < SIMD_WIDTH:
+                    memset(padded, 0, sizeof(padded))
+                    memcpy(padded, finish.bias, (c.target.channels - panel.first * SIMD_WIDTH) * sizeof(float))
+                    finish.bias = padded
+            for f in range(d.phases):
+                phase = phases_of(d) + f
+                rows = least(d.rows, phase.height - row)
+                if rows <= 0:
+                    continue
+                taps = phase.rows.count * phase.cols.count
+                depth.taps, depth.tap_count = tables + phase.taps, taps
+                depth.rest, depth.rest_count = tables + phase.rest, rest * taps if b == in_blocks else 0
+                out = (image * out_blocks + panel.first) * out_block + row * phase.out_step_h * d.line * SIMD_WIDTH
+                finish.residual = c.residual + out if c.residual else NULL
+                panel_tiles(d, phase, tables, images * rows * phase.width, panel.vectors, &depth, x,
+                            packed + phase.weights + (panel.weights + (a - panel.in_first) * SIMD_WIDTH * lanes) * taps,
+                            c.target.data + out, out_block, a > panel.in_first,
+                            &finish if b == panel.in_end else NULL)
+        chunk = chunk_end
+
+
+cdef void direct(const Direct* d, const Convolved* c, const float* packed, float* band, int64_t begin,
+                 int64_t end) noexcept nogil:
+    cdef int64_t task, rest, part, row, image
+    for task in range(begin, end):
+        part, rest = task % d.parts, task // d.parts
+        row, image = rest % d.bands * d.rows, rest // d.bands * d.images
+        direct_band(d, c, packed, image, least(d.images, c.n - image), row, share(d.panels, d.parts, part),
+                    share(d.panels, d.parts, part + 1), band)
+
+
+cdef Convolved forward_sides(const int64_t* args) noexcept nogil:
+    cdef const Numbers* p = <const Numbers*> &args[8]
+    cdef Convolved c
+    c.n = p.n
+    c.source.data, c.source.channels, c.source.height, c.source.width = array(args, 0), p.c, p.h, p.w
+    c.target.data, c.target.channels, c.target.height, c.target.width = array(args, 4), p.oc, p.oh, p.ow
+    c.bias, c.residual = array(args, 2), array(args, 3)
+    c.low, c.high = <float> (<const double*> args)[24], <float> (<const double*> args)[25]
+    return c
+
+
+cdef Convolved gradient_sides(const int64_t* args) noexcept nogil:
+    cdef const Numbers* p = <const Numbers*> &args[6]
+    cdef Convolved c
+    c.n = p.n
+    c.source.data, c.source.channels, c.source.height, c.source.width = array(args, 0), p.oc, p.oh, p.ow
+    c.target.data, c.target.channels, c.target.height, c.target.width = array(args, 2), p.c, p.h, p.w
+    c.bias = c.residual = NULL
+    c.low, c.high = -INFINITY, INFINITY
+    return c
+
+
+cdef void conv2d_direct_pack(const int64_t* args, int64_t begin, int64_t end, int64_t thread) noexcept nogil:
+    cdef const Numbers* p = <const Numbers*> &args[8]
+    cdef Convolved c = forward_sides(args)
+    cdef Kernels k
+    k.data, k.outputs, k.inputs, k.kernel_width = array(args, 1), p.oc // p.groups, p.c // p.groups, p.kw
+    k.input_step, k.output_step = p.kh * p.kw, k.inputs * p.kh * p.kw
+    k.group_step = k.outputs * k.output_step
+    direct_pack(<const Direct*> &args[26], &k, &c, array(args, 5), begin, end)
+
+
+cdef void conv2d_direct(const int64_t* args, int64_t begin, int64_t end, int64_t thread) noexcept nogil:
+    cdef Convolved c = forward_sides(args)
+    direct(<const Direct*> &args[26], &c, array(args, 5), workspace(args, 6, thread), begin, end)
+
+
+cdef void conv2d_input_grad_direct_pack(const int64_t* args, int64_t begin, int64_t end, int64_t thread) noexcept nogil:
+    cdef const Numbers* p = <const Numbers*> &args[6]
+    cdef Convolved c = gradient_sides(args)
+    cdef Kernels k
+    k.data, k.outputs, k.inputs, k.kernel_width = array(args, 1), p.c // p.groups, p.oc // p.groups, p.kw
+    k.output_step, k.input_step = p.kh * p.kw, k.outputs * p.kh * p.kw
+    k.group_step = k.inputs * k.input_step
+    direct_pack(<const Direct*> &args[22], &k, &c, array(args, 3), begin, end)
+
+
+cdef void conv2d_input_grad_direct(const int64_t* args, int64_t begin, int64_t end, int64_t thread) noexcept nogil:
+    cdef Convolved c = gradient_sides(args)
+    direct(<const Direct*> &args[22], &c, array(args, 3), workspace(args, 4, thread), begin, end)
