@@ -14,6 +14,7 @@ cdef extern from "outer.h" nogil:
         int64_t left[3]
         int64_t right[3]
     outer_walk outer_longest_inside(outer_walk walk)
+    void outer_line(float* to, int64_t before, const float* values, int64_t count, int64_t after)
     void outer_merge(float* total, const float* part, int64_t count, int64_t parts, int64_t pitch)
     void outer_sums(int64_t rows, int64_t blocks, const outer_row* row, const outer_walk* walk, const float* left,
                     const float* right, int64_t right_block, float* out, int64_t out_block, int64_t accumulate)
@@ -82,7 +83,7 @@ cdef void weight_copy(const WeightSums* p, const Band* band, const Source* s, in
     cdef int64_t height = (band.rows - 1) * p.stride_h + (p.kh - 1) * p.dilation_h + 1
     cdef int64_t top = band.row * p.stride_h - p.pad_top, left = band.col * p.stride_w - p.pad_left
     cdef int64_t first = most(0, least(width, -left)), end = most(first, least(width, p.w - left))
-    cdef int64_t image, b, line, pixel = p.lanes * sizeof(float), x_blocks = ceil_div(p.c, p.lanes)
+    cdef int64_t image, b, line, x_blocks = ceil_div(p.c, p.lanes)
     cdef const float* plane
     cdef float* row
     for image in range(band.images):
@@ -90,15 +91,11 @@ cdef void weight_copy(const WeightSums* p, const Band* band, const Source* s, in
             plane = x + ((band.image + image) * x_blocks + block + b) * p.h * p.w * p.lanes
             for line in range(height):
                 row = to + image * s.image + b * s.block + line * s.row
-                if top + line < 0 or top + line >= p.h or first == end:
-                    memset(row, 0, width * pixel)
-                    continue
-                if first > 0:
-                    memset(row, 0, first * pixel)
-                memcpy(row + first * p.lanes, plane + ((top + line) * p.w + left + first) * p.lanes,
-                       (end - first) * pixel)
-                if end < width:
-                    memset(row + end * p.lanes, 0, (width - end) * pixel)
+                if top + line < 0 or top + line >= p.h:
+                    outer_line(row, width * p.lanes, plane, 0, 0)
+                else:
+                    outer_line(row, first * p.lanes, plane + ((top + line) * p.w + left + first) * p.lanes,
+                               (end - first) * p.lanes, (width - end) * p.lanes)
 
 
 cdef int64_t weight_rows(const WeightSums* p, const Source* s, int64_t first, int64_t end,

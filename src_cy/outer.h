@@ -100,6 +100,26 @@ static void outer_sums(int64_t rows, int64_t blocks, const outer_row *row, const
     }
 }
 
+/* Zeros, then the given values, then zeros. */
+static void outer_line(float *to, int64_t before, const float *values, int64_t count, int64_t after)
+{
+    const int64_t end = before + count, width = end + after;
+    int64_t i = 0;
+    if (width >= SIMD_WIDTH) {
+        for (; i < before; i += SIMD_WIDTH) store(to + (i + SIMD_WIDTH <= width ? i : width - SIMD_WIDTH), splat(0.0f));
+        for (i = width; i > end; i -= SIMD_WIDTH) store(to + (i >= SIMD_WIDTH ? i - SIMD_WIDTH : 0), splat(0.0f));
+    } else {
+        for (i = 0; i < width; i++) to[i] = 0.0f;
+    }
+    to += before;
+    if (count >= SIMD_WIDTH) {
+        for (i = 0; i < count - SIMD_WIDTH; i += SIMD_WIDTH) store(to + i, load(values + i));
+        store(to + count - SIMD_WIDTH, load(values + count - SIMD_WIDTH));
+    } else {
+        for (i = 0; i < count; i++) to[i] = values[i];
+    }
+}
+
 /* total[i] = the sum of the parts, of which each lies pitch floats behind the one before; count is whole vectors. */
 static void outer_merge(float *total, const float *part, int64_t count, int64_t parts, int64_t pitch)
 {

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from .base import Launch, Problem
 from .launches import FEW_TASKS, FLOAT, Convolution, Sizes, ceil_div
 
-BAND_BYTES = 26 * 1024
+BAND_BYTES = 32 * 1024
 """The part of a tile of dy and of the input channels that pass with it, which stays in the L1 cache."""
 BAND_PIXELS = 64, 512
 """Terms of a sum in registers, at least and at most where a problem has them."""
@@ -83,11 +83,18 @@ def _copied(p: Convolution) -> bool:
     return p.pad_top > 0 or p.pad_left > 0 or down >= p.h or right >= p.w
 
 
-def _band_bytes(p: Convolution, rows: int, cols: int, together: int, columns: int) -> tuple[int, int]:
-    """Bytes of x and of dy of a band of one image."""
+def _copied_pixels(p: Convolution, rows: int, cols: int) -> int:
+    """Pixels of x under the windows of a band of one image, those between windows included."""
     height = (rows - 1) * p.stride_h + (p.kh - 1) * p.dilation_h + 1
-    width = (cols - 1) * p.stride_w + (p.kw - 1) * p.dilation_w + 1
-    return height * width * together * FLOAT, rows * cols * columns * FLOAT
+    return height * ((cols - 1) * p.stride_w + (p.kw - 1) * p.dilation_w + 1)
+
+
+def _band_bytes(p: Convolution, rows: int, cols: int, together: int, columns: int) -> int:
+    """Bytes of x and dy that a band of one image reads; lines between windows stay where they are."""
+    pixels = _copied_pixels(p, rows, cols)
+    if p.kh == 1:
+        pixels = pixels * rows // ((rows - 1) * p.stride_h + 1)
+    return (pixels * together + rows * cols * columns) * FLOAT
 
 
 def _bands(p: Convolution, together: int, columns: int, tasks: int) -> Bands:
@@ -95,7 +102,7 @@ def _bands(p: Convolution, together: int, columns: int, tasks: int) -> Bands:
     limit = max(few, min(many, p.n * p.oh * p.ow // tasks))
 
     def fits(images: int, rows: int, cols: int) -> bool:
-        bytes_ = images * sum(_band_bytes(p, rows, cols, together, columns))
+        bytes_ = images * _band_bytes(p, rows, cols, together, columns)
         return bytes_ <= BAND_BYTES and images * rows * cols <= limit
 
     if not fits(1, 1, p.ow):
@@ -147,7 +154,7 @@ def _launch(p: Convolution, sizes: Sizes, lanes: int) -> Launch:
     blocks = ceil_div(p.oc // s.sets, width)
     channels = ceil_div(ceil_div(s.depth, lanes), s.channel_parts) * lanes
     images, rows, cols = ceil_div(p.n, s.image_bands), ceil_div(p.oh, s.row_bands), ceil_div(p.ow, s.col_bands)
-    copy = images * _band_bytes(p, rows, cols, s.together, 0)[0] if s.copied else 0
+    copy = images * _copied_pixels(p, rows, cols) * s.together * FLOAT if s.copied else 0
     merged = sizes["merged_rows"] * width * FLOAT
     return Launch(
         tasks=(
