@@ -128,16 +128,24 @@ static void first_pixels(int64_t vectors, first_panel *p, const float *band, con
 #undef FIRST_CASE
 }
 
-/* Rows of ``pitch`` values that hold ``count`` of from[i * from_pitch] behind ``left`` zeros, and zeros behind them. */
+INLINE void first_zeros(float *to, int64_t count)
+{
+    for (int64_t j = 0; j < count; j += SIMD_WIDTH) store(to + j, splat(0.0f));
+}
+
+/* Rows of ``pitch`` values that hold ``count`` of from[i * from_pitch] behind ``left`` zeros, and zeros behind them. Up to
+ * a vector behind the last row may become zeros too. */
 static void first_copy(float *to, int64_t pitch, int64_t left, const float *from, int64_t from_pitch, int64_t rows,
                        int64_t count)
 {
     for (int64_t i = 0; i < rows; i++, to += pitch, from += from_pitch) {
-        int64_t j = 0;
-        for (; j < left; j++) to[j] = 0.0f;
-        for (; j + SIMD_WIDTH <= left + count; j += SIMD_WIDTH) store(to + j, load(from + j - left));
-        for (; j < left + count; j++) to[j] = from[j - left];
-        for (; j < pitch; j++) to[j] = 0.0f;
+        first_zeros(to, left);
+        if (count >= SIMD_WIDTH) {
+            for (int64_t j = 0; j < count - SIMD_WIDTH; j += SIMD_WIDTH) store(to + left + j, load(from + j));
+            store(to + left + count - SIMD_WIDTH, load(from + count - SIMD_WIDTH));
+        } else
+            for (int64_t j = 0; j < count; j++) to[left + j] = from[j];
+        first_zeros(to + left + count, pitch - left - count);
     }
 }
 

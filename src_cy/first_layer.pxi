@@ -77,7 +77,7 @@ cdef void conv2d_first_pack(const int64_t* args, int64_t begin, int64_t end, int
 
 cdef void first_fill(const FirstLayer* p, const FirstBand* b, const float* image, int64_t first, int64_t end,
                      float* band) noexcept nogil:
-    # The input rows that the output rows first..end read, zeros outside the image.
+    # The input rows that the output rows first..end read, zeros outside the image; a vector behind them is written too.
     cdef int64_t row = first * p.stride_h - p.pad_top, c
     cdef int64_t height = (end - 1 - first) * p.stride_h + (p.kh - 1) * p.dilation_h + 1
     cdef int64_t above = least(height, most(0, -row)), inside = most(0, least(height, p.h - row) - above)

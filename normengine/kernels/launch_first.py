@@ -48,14 +48,15 @@ def few_channels(problem: Problem) -> bool:
 def conv2d_first(problem: Problem, sizes: Sizes) -> Launch:
     """Stages: pack the weights and make tables of addresses, multiply."""
     p = Convolution.of(problem)
-    bands, blocks = _bands(p), ceil_div(p.oc, sizes["width"])
+    bands, width = _bands(p), sizes["width"]
+    blocks = ceil_div(p.oc, width)
     rows, height = _band(p, bands)
     depth = p.c * p.taps
     tables = depth * INT64 + (rows * p.ow + sizes["first_pixels"]) * INT32
     return Launch(
         tasks=(ceil_div(blocks, sizes["first_vectors"]), p.n * bands),
-        scratch=blocks * sizes["width"] * depth * FLOAT + tables,
-        workspace=p.c * height * _pitch(p) * FLOAT,
+        scratch=blocks * width * depth * FLOAT + tables,
+        workspace=(p.c * height * _pitch(p) + width) * FLOAT,
         extra=(bands,),
     )
 
