@@ -1,5 +1,6 @@
-"""tools/dev.py and tools/check.py: what they refuse, and that a check that fails is not lost among others that pass."""
+"""What tools/dev.py refuses, that tools/check.py loses no check that fails, and what tools/bench_kernels.py writes."""
 
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -37,3 +38,51 @@ def test_one_check_that_fails_fails_them_all(failing, monkeypatch, capsys):
     assert [command[2] for command in ran] == ["ruff", "ruff", "mypy", "pytest"]
     assert ran[-1][-1] == "-x" and "-x" not in ran[0]
     assert capsys.readouterr().out.splitlines()[-1] == (f"FAILED: {failing}" if failing else "All checks passed.")
+
+
+@pytest.fixture
+def bench(monkeypatch):
+    """tools/bench_kernels.py with one small layer."""
+    import bench_kernels
+    from shapes import Convolution
+
+    monkeypatch.setattr(bench_kernels, "LAYERS", (Convolution(3, 5, (6, 7), 3, stride=2),))
+    return bench_kernels
+
+
+def test_the_benchmark_writes_a_row_for_each_direction(bench, tmp_path, capsys):
+    file = tmp_path / "rows.json"
+    arguments = ["--threads", "1", "--batch", "2", "--seconds", "0.001", "--json", str(file)]
+    assert bench.main(arguments) == 0
+    rows = json.loads(file.read_text())
+    assert [row["direction"] for row in rows] == ["forward", "input_grad", "weight_grad"]
+    for row in rows:
+        assert list(row) == [
+            "shape", "direction", "batch", "threads", "kernel", "milliseconds", "gflops", "share_of_peak",
+            "share_of_memory_rate", "fastest", "error", "torch_milliseconds",
+        ]  # fmt: skip
+        assert (row["shape"], row["batch"], row["threads"]) == ("3->5@6x7 3x3 s2", 2, 1)
+        flops = 2 * 2 * 5 * 3 * 4 * 27
+        assert row["gflops"] == pytest.approx(flops / row["milliseconds"] / 1e6)
+        assert row["error"] < 1e-6 and row["fastest"] in (True, False) and row["torch_milliseconds"] is None
+    out = capsys.readouterr().out.splitlines()
+    assert "peak" in out[0] and "GB/s" in out[0]
+    assert [line.split()[3] for line in out[2:]] == ["forward", "input_grad", "weight_grad"]
+
+
+def test_the_benchmark_can_be_held_to_a_kernel(bench, tmp_path):
+    file = tmp_path / "rows.json"
+    arguments = ["--threads", "1", "--batch", "2", "--seconds", "0.001", "--json", str(file), "--direction", "forward"]
+    assert bench.main([*arguments, "--kernel", "conv2d_first"]) == 0
+    (row,) = json.loads(file.read_text())
+    assert row["kernel"].startswith("conv2d_first") and row["fastest"]
+    assert bench.main([*arguments, "--all"]) == 0
+    assert len({row["kernel"] for row in json.loads(file.read_text())}) > 1
+    assert bench.main([*arguments, "--only", "no such layer"]) == 1
+
+
+def test_the_benchmark_says_that_there_is_no_torch(bench, monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, "torch", None)
+    assert bench.main(["--against", "torch"]) == 1
+    message = "bench_kernels.py: --against torch needs PyTorch; install torch or leave the option out\n"
+    assert capsys.readouterr().err == message

@@ -1,137 +1,175 @@
-"""How fast the compiled kernels are: GFLOP/s, and the share of what the CPU's multiply-add units can do at most.
+"""How fast the compiled kernels are on layers of small networks, beside what the machine can do at most.
 
-    python tools/bench_kernels.py [--isa avx2] [--threads 1] [--batch 32] [--seconds 0.2] [--only conv2d]
+    python tools/bench_kernels.py [--only "3x3"] [--threads 1 2] [--batch 32 128] [--json FILE] [--against torch]
 
-Each line is one problem: the best of the runs that fit into the given time, weights packed anew each time.
+First comes what the machine does: multiply-adds that never leave the registers, and memory that is read and written.
+Then each layer in each direction (``forward``, ``input_grad``, ``weight_grad``), with the kernel that the cost model
+chooses: the median time, packing of the weights included; GFLOP/s, counted as the definition of the convolution needs
+them, whatever the kernel does; the share of the peak (the median of ratios, for the peak is measured again before each
+sample); the share of the memory rate that reading each input and writing each output once takes; whether no other
+kernel of the instruction set is more than 3 % faster; and the relative norm of the error against the float64 reference,
+on a smaller batch where the reference would take long.
 """
 
 from __future__ import annotations
 
 import argparse
-import time
-from collections.abc import Iterator
-from importlib import import_module
+import json
+import sys
+from collections.abc import Callable, Iterator
+from functools import cache
+from pathlib import Path
+from statistics import median
+from typing import TypedDict
 
-import numpy as np
+from against_torch import Torch
+from measure import Machine, Run, error, speeds
+from shapes import LAYERS, Layer, Task
 
-from normengine.graph import Spec
-from normengine.kernels import REGISTRY, Kernel, Launch, Problem
+from normengine.kernels import REGISTRY, Kernel
 from normengine.kernels.compiled import BUILT
-from normengine.ops import OPS
-from normengine.runtime.executor import Executor
 
-Shape = tuple[int, ...]
-
-# Input channels, output channels, image side, kernel side, stride, groups.
-CONVOLUTIONS = (
-    (1, 32, 28, 3, 1, 1),
-    (3, 16, 32, 3, 1, 1),
-    (16, 16, 32, 3, 1, 1),
-    (32, 32, 28, 3, 1, 1),
-    (64, 64, 32, 3, 1, 1),
-    (64, 64, 16, 3, 1, 1),
-    (128, 128, 16, 3, 1, 1),
-    (256, 256, 8, 3, 1, 1),
-    (512, 512, 4, 3, 1, 1),
-    (32, 64, 32, 3, 2, 1),
-    (64, 128, 16, 1, 2, 1),
-    (32, 64, 32, 1, 1, 1),
-    (128, 128, 8, 1, 1, 1),
-    (16, 32, 28, 5, 1, 1),
-    (64, 64, 32, 3, 1, 64),
-    (128, 128, 16, 3, 2, 128),
-    (256, 256, 8, 3, 1, 256),
-)
-PRODUCTS = ((128, 128, 3136), (10, 128, 3136), (256, 256, 256), (512, 1000, 512))
+EQUAL = 1.03
+"""How much slower than the fastest one a kernel may be to count as the fastest too."""
+DIRECTIONS = ("forward", "input_grad", "weight_grad")
 
 
-class Run:
-    """A kernel on one problem, in memory, ready for the executor."""
+class Row(TypedDict):
+    """What ``--json`` writes of each measurement."""
 
-    def __init__(self, kernel: Kernel, problem: Problem, launch: Launch, threads: int) -> None:
-        rng = np.random.default_rng(0)
-        signature = REGISTRY.signatures[problem.op]
-        inputs = [rng.standard_normal(shape, np.float32) if shape else None for shape in problem.inputs]
-        outputs = [np.empty(shape, np.float32) for shape in problem.outputs]
-        stride = -(-launch.workspace // 64) * 64 + 64
-        memory = [np.empty(launch.scratch + 64, np.uint8), np.empty(stride * threads + 64, np.uint8)]
-        self.threads = threads
-        self._keep = [*inputs, *outputs, *memory]
-        pointers = [0 if a is None else a.ctypes.data for a in (*inputs, *outputs)]
-        pointers += [a.ctypes.data + -a.ctypes.data % 64 for a in memory]
-        numbers = (*signature.values(problem), *launch.extra)
-        bits = [int(np.float64(v).view(np.int64)) if isinstance(v, float) else v for v in numbers]
-        self._slots = np.array([*pointers, stride, *bits], np.int64)
-        calls = [(s(), self._slots.ctypes.data, n, 0) for s, n in zip(kernel.stages, launch.tasks, strict=True)]
-        self._executor = Executor(np.array(calls, np.int64))
-        self._calls = len(calls)
-
-    def once(self) -> None:
-        self._executor.run(0, self._calls, self.threads)
+    shape: str
+    direction: str
+    batch: int
+    threads: int
+    kernel: str
+    milliseconds: float
+    gflops: float
+    share_of_peak: float
+    share_of_memory_rate: float
+    fastest: bool
+    error: float
+    torch_milliseconds: float | None
 
 
-def best(run: Run, seconds: float) -> float:
-    """Seconds of the fastest of the runs that fit."""
-    run.once()
-    fastest, end = float("inf"), time.perf_counter() + seconds
-    while time.perf_counter() < end:
-        start = time.perf_counter()
-        run.once()
-        fastest = min(fastest, time.perf_counter() - start)
-    return fastest
+def candidates(task: Task, isa: str, named: str) -> list[Kernel]:
+    """Kernels that take the problem, the chosen one first; with ``named`` those whose name holds it alone."""
+    rows = REGISTRY.supporting(task.problem, [isa])
+    rows = [kernel for kernel in rows if named in kernel.name]
+    return sorted(rows, key=lambda kernel: kernel.cost(task.problem))
 
 
-def fma_peak(isa: str, threads: int) -> float:
-    """GFLOP/s of multiply-adds that never leave the registers."""
-    module = import_module(f"normengine.kernels._{isa}")
-    rounds, results = 500_000, np.zeros(threads, np.float32)
-    slots = np.array([results.ctypes.data, rounds], np.int64)
-    executor = Executor(np.array([[module.ADDRESSES["fma_peak"], slots.ctypes.data, threads, 1]], np.int64))
-    fastest = float("inf")
-    for _ in range(20):
-        start = time.perf_counter()
-        executor.run(0, 1, threads)
-        fastest = min(fastest, time.perf_counter() - start)
-    return threads * rounds * 2 * module.SIZES["rows"] * module.SIZES["columns"] / fastest / 1e9
+def direction_of(layer: Layer, direction: str) -> Callable[[int], Task]:
+    """The layer's task in that direction, for a batch."""
+    return lambda batch: next(task for task in layer.tasks(batch) if task.direction == direction)
 
 
-def problems(batch: int) -> Iterator[tuple[str, Problem, float]]:
-    """A description, the problem and its floating-point operations."""
-    for c, oc, side, kernel, stride, groups in CONVOLUTIONS:
-        x, w = (batch, c, side, side), (oc, c // groups, kernel, kernel)
-        attrs = {
-            "stride": (stride, stride),
-            "padding": (kernel // 2,) * 4,
-            "dilation": (1, 1),
-            "groups": groups,
+@cache
+def error_of(name: str, isa: str, layer: Layer, direction: str, batch: int) -> float:
+    task = direction_of(layer, direction)
+    kernel = next(k for k in REGISTRY.kernels[task(1).problem.op] if k.name == name and k.isa == isa)
+    return error(kernel, task, batch)
+
+
+def rows_of(
+    layer: Layer, direction: str, batch: int, machine: Machine, torch: Torch | None, options: argparse.Namespace
+) -> Iterator[Row]:
+    """A row of the chosen kernel, then with ``--all`` one of every other kernel."""
+    task = direction_of(layer, direction)(batch)
+    kernels = candidates(task, options.isa, options.kernel)
+    if not kernels:
+        return
+    packed = options.packed and direction == "forward"
+    runs = [Run(kernel, task.problem, machine.threads, packed) for kernel in kernels]
+    measured = speeds(runs, task.flops, machine, options.seconds)
+    rate = median(machine.memory() for _ in range(3))
+    best = min(speed.seconds for speed in measured)
+    peer = None if torch is None else 1e3 * torch.seconds(task.problem, machine.threads, options.seconds)
+    for kernel, speed in list(zip(kernels, measured, strict=True))[: None if options.all else 1]:
+        yield {
+            "shape": task.shape,
+            "direction": direction,
+            "batch": batch,
+            "threads": machine.threads,
+            "kernel": kernel.name,
+            "milliseconds": 1e3 * speed.seconds,
+            "gflops": task.flops / speed.seconds / 1e9,
+            "share_of_peak": speed.share_of_peak,
+            "share_of_memory_rate": task.nbytes / speed.seconds / 1e9 / rate,
+            "fastest": speed.seconds <= EQUAL * best,
+            "error": error_of(kernel.name, options.isa, layer, direction, batch),
+            "torch_milliseconds": peer,
         }
-        (y,) = OPS["conv2d"].infer([Spec(x), Spec(w)], attrs)
-        flops = 2.0 * y.size * w[1] * kernel * kernel
-        what = f"{c:4d} -> {oc:4d}  {side:3d}x{side:<3d} {kernel}x{kernel} stride {stride} groups {groups}"
-        yield what, Problem("conv2d", (x, w, None), (y.shape,), attrs), flops
-        yield what, Problem("conv2d_input_grad", (y.shape, w), (x,), {**attrs, "input_size": x[2:]}), flops
-        yield what, Problem("conv2d_weight_grad", (y.shape, x), (w,), {**attrs, "kernel_size": w[2:]}), flops
-    for m, n, k in PRODUCTS:
-        yield f"{m} x {n} x {k}", Problem("linear", ((m, k), (n, k), None), ((m, n),), {}), 2.0 * m * n * k
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("--isa", choices=BUILT, default=BUILT[-1])
-    parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--batch", type=int, default=32)
-    parser.add_argument("--seconds", type=float, default=0.2, help="time for each problem")
-    parser.add_argument("--only", default="", help="operators whose name starts like this")
-    options = parser.parse_args()
-    peak = fma_peak(options.isa, options.threads)
-    print(f"{options.isa}, threads {options.threads}, batch {options.batch}: peak {peak:.1f} GFLOP/s")
-    for what, problem, flops in problems(options.batch):
-        if problem.op.startswith(options.only):
-            kernel = REGISTRY.choose(problem, [options.isa])
-            run = Run(kernel, problem, kernel.launch(problem), options.threads)
-            rate = flops / best(run, options.seconds) / 1e9
-            print(f"{kernel.name:36s} {what:44s} {rate:7.1f} GFLOP/s {100 * rate / peak:5.1f} %", flush=True)
+HEADER = (
+    f"{'shape':24s} {'direction':11s} {'batch':>5s} {'threads':>7s} {'kernel':40s} {'ms':>9s} {'GFLOP/s':>8s} "
+    f"{'peak':>6s} {'memory':>6s} {'fastest':>7s} {'error':>7s}"
+)
+
+
+def line(row: Row) -> str:
+    peer = row["torch_milliseconds"]
+    return (
+        f"{row['shape']:24s} {row['direction']:11s} {row['batch']:5d} {row['threads']:7d} {row['kernel']:40s} "
+        f"{row['milliseconds']:9.3f} {row['gflops']:8.1f} {row['share_of_peak']:6.1%} "
+        f"{row['share_of_memory_rate']:6.1%} {'yes' if row['fastest'] else 'no':>7s} {row['error']:7.1e}"
+        + (f" {peer:9.3f}" if peer is not None else "")
+    )
+
+
+def fail(message: str) -> int:
+    print(f"bench_kernels.py: {message}", file=sys.stderr)
+    return 1
+
+
+def parse(arguments: list[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--isa", choices=BUILT, default=BUILT[-1], help="instruction set (default: the best)")
+    parser.add_argument("--threads", type=int, nargs="+", default=[1, 2], help="default: 1 2")
+    parser.add_argument("--batch", type=int, nargs="+", default=[32, 128], help="default: 32 128")
+    parser.add_argument("--seconds", type=float, default=0.2, help="time for each kernel on each problem")
+    parser.add_argument("--only", default="", help="layers whose name, or name and direction, holds this")
+    parser.add_argument("--direction", choices=DIRECTIONS, nargs="+", default=DIRECTIONS)
+    parser.add_argument("--kernel", default="", help="take the cheapest kernel whose name holds this, not any other")
+    parser.add_argument("--all", action="store_true", help="a row for every other kernel too")
+    parser.add_argument("--packed", action="store_true", help="forward: weights packed before, as in a session")
+    parser.add_argument("--against", choices=["torch"], help="measure PyTorch on the same problems")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the rows to this file")
+    return parser.parse_args(arguments)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    options = parse(arguments)
+    torch = None
+    if options.against:
+        try:
+            torch = Torch()
+        except ImportError:
+            print(
+                "bench_kernels.py: --against torch needs PyTorch; install torch or leave the option out",
+                file=sys.stderr,
+            )
+            return 1
+    rows: list[Row] = []
+    for threads in options.threads:
+        machine = Machine(options.isa, threads)
+        peak, memory = (median(measure() for _ in range(9)) for measure in (machine.peak, machine.memory))
+        with_torch = f", PyTorch {torch.version} in the last column (ms)" if torch else ""
+        print(f"{options.isa}, threads {threads}: peak {peak:.1f} GFLOP/s, memory {memory:.1f} GB/s{with_torch}")
+        print(HEADER)
+        for layer in LAYERS:
+            for direction in options.direction:
+                for batch in options.batch:
+                    if options.only in f"{layer.name} {direction}":
+                        for row in rows_of(layer, direction, batch, machine, torch, options):
+                            rows.append(row)
+                            print(line(row), flush=True)
+    if not rows:
+        return fail("no layer and kernel are called so; see tools/shapes.py")
+    if options.json:
+        options.json.write_text(json.dumps(rows, indent=1) + "\n")
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

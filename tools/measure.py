@@ -1,0 +1,139 @@
+"""Kernels on problems in memory, ready to run, and how fast they are beside what the machine can do at most."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from importlib import import_module
+from statistics import median
+
+import numpy as np
+from guarded import run_kernel
+from shapes import Task
+
+from normengine.kernels import REGISTRY, Kernel, Problem
+from normengine.kernels.blocks import blocked_shape, to_blocks
+from normengine.ops import OPS
+from normengine.runtime.executor import Executor
+
+ROUNDS = 100_000
+"""Of multiply-adds on a tile of vectors: a third of a millisecond."""
+MEMORY_BYTES = 128 << 20
+"""Of each of two arrays, more than caches hold."""
+LEAST_SAMPLE = 1e-3
+"""Seconds of the runs that one sample is the mean of."""
+LEAST_SAMPLES = 5
+REFERENCE_PRODUCTS = 200_000_000
+"""What the float64 reference may have to multiply."""
+
+
+def aligned(shape: Sequence[int]) -> np.ndarray:
+    """Uninitialized float32 on a cache line of its own, as programs have it."""
+    count = int(np.prod(shape))
+    raw = np.empty(count + 16, np.float32)
+    start = -raw.ctypes.data % 64 // 4
+    return raw[start : start + count].reshape(shape)
+
+
+class Run:
+    """A kernel on one problem with random inputs. With ``packed``, what depends on inputs that the kernel packs alone
+    has been done before."""
+
+    def __init__(self, kernel: Kernel, problem: Problem, threads: int, packed: bool = False) -> None:
+        rng = np.random.default_rng(0)
+        signature, launch = REGISTRY.signatures[problem.op], kernel.launch(problem)
+        stride = -(-launch.workspace // 64) * 64
+        arrays: list[np.ndarray | None] = []
+        for name, shape in zip(signature.inputs, problem.inputs, strict=True):
+            given = None if shape is None else rng.standard_normal(shape, np.float32)
+            if given is not None:
+                held = to_blocks(given, kernel.width) if name in kernel.blocked else given
+                given = aligned(held.shape)
+                given[...] = held
+            arrays.append(given)
+        for name, shape in zip(signature.outputs, problem.outputs, strict=True):
+            arrays.append(aligned(blocked_shape(shape, kernel.width) if name in kernel.blocked else shape))
+        arrays += [aligned((-(-launch.scratch // 4),)), aligned((stride * threads // 4,))]
+        self.kernel, self.threads = kernel, threads
+        self._arrays = arrays
+        numbers = (*signature.values(problem), *launch.extra)
+        bits = [int(np.float64(v).view(np.int64)) if isinstance(v, float) else int(v) for v in numbers]
+        self._slots = np.array([*(0 if a is None else a.ctypes.data for a in arrays), stride, *bits], np.int64)
+        calls = [(s(), self._slots.ctypes.data, n, 0) for s, n in zip(kernel.stages, launch.tasks, strict=True)]
+        self._executor = Executor(np.array(calls, np.int64))
+        self._first, self._last = int(packed and bool(kernel.packs)), len(calls)
+        self._executor.run(0, self._last, threads)
+
+    def seconds(self, repeats: int) -> float:
+        """The mean time of some runs."""
+        start = time.perf_counter()
+        for _ in range(repeats):
+            self._executor.run(self._first, self._last, self.threads)
+        return (time.perf_counter() - start) / repeats
+
+
+class Machine:
+    """What so many threads of this machine can do at most, with the vectors of an instruction set."""
+
+    def __init__(self, isa: str, threads: int) -> None:
+        self._module = import_module(f"normengine.kernels._{isa}")
+        self.threads, self.width = threads, int(self._module.SIZES["width"])
+        self._results = np.zeros(threads, np.float32)
+        self._peak = self._executor("fma_peak", [self._results.ctypes.data, ROUNDS], threads)
+        self._arrays = [np.ones(MEMORY_BYTES // 4, np.float32) for _ in range(2)]
+        pieces = 8 * threads
+        addresses = [a.ctypes.data for a in self._arrays]
+        self._memory = self._executor("memory_halve", [*addresses, MEMORY_BYTES // 4 // pieces], pieces)
+        for warm in (self.peak, self.memory):
+            warm()
+
+    def peak(self) -> float:
+        """GFLOP/s of multiply-adds that never leave the registers."""
+        vectors = self._module.SIZES["rows"] * self._module.SIZES["columns"]
+        return self.threads * ROUNDS * 2 * vectors / self._timed(self._peak) / 1e9
+
+    def memory(self) -> float:
+        """GB/s, bytes read and bytes written, of writing half of one array to another one."""
+        return 2 * MEMORY_BYTES / self._timed(self._memory) / 1e9
+
+    def _executor(self, name: str, numbers: Sequence[int], tasks: int) -> tuple[Executor, np.ndarray]:
+        slots = np.array(numbers, np.int64)
+        calls = np.array([[self._module.ADDRESSES[name], slots.ctypes.data, tasks, 0]], np.int64)
+        return Executor(calls), slots
+
+    def _timed(self, given: tuple[Executor, np.ndarray]) -> float:
+        start = time.perf_counter()
+        given[0].run(0, 1, self.threads)
+        return time.perf_counter() - start
+
+
+@dataclass(frozen=True)
+class Speed:
+    """Medians over samples: the time, and the share of the machine's peak right before each sample."""
+
+    seconds: float
+    share_of_peak: float
+
+
+def speeds(runs: Sequence[Run], flops: float, machine: Machine, seconds: float) -> list[Speed]:
+    """The speed of each run, which take turns with each other and with the peak for the given time each."""
+    repeats = [max(1, round(LEAST_SAMPLE / run.seconds(1))) for run in runs]
+    times: list[list[float]] = [[] for _ in runs]
+    shares: list[list[float]] = [[] for _ in runs]
+    end = time.perf_counter() + seconds * len(runs)
+    while len(times[0]) < LEAST_SAMPLES or time.perf_counter() < end:
+        for run, count, spent, share in zip(runs, repeats, times, shares, strict=True):
+            peak = machine.peak()
+            spent.append(run.seconds(count))
+            share.append(flops / spent[-1] / 1e9 / peak)
+    return [Speed(median(spent), median(share)) for spent, share in zip(times, shares, strict=True)]
+
+
+def error(kernel: Kernel, tasks: Callable[[int], Task], batch: int) -> float:
+    """The relative norm of the difference from the float64 reference, for as many images as that can be asked for."""
+    images = max(1, min(batch, REFERENCE_PRODUCTS // tasks(1).products))
+    problem, rng = tasks(images).problem, np.random.default_rng(0)
+    arrays = [rng.standard_normal(shape, np.float32) for shape in problem.inputs if shape is not None]
+    (got,), (want,) = run_kernel(kernel, arrays, problem.attrs), OPS[problem.op].reference(arrays, problem.attrs)
+    return float(np.linalg.norm(got - want) / np.linalg.norm(want))
