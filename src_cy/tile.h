@@ -28,6 +28,8 @@
 #define TILE_ROW_PIXELS(B) TILE_PIXELS(B)
 #endif
 #define TILE_MOST_PIXELS 14
+/* Weights that are held in registers for all pixels; the others are read anew for each. */
+#define TILE_HELD (SIMD_WIDTH == 8 ? 2 : TILE_VECTORS)
 
 /* After sum += a * b: keeps the operations in the order written and a and b in use, so that the compiler neither lets
  * the sum wander from register to register nor holds more values than there are registers. */
@@ -80,14 +82,19 @@ INLINE void tile_product(const int row, const int pixels, const int vectors, con
             const int64_t offset = block + *tap;
             const float *const first = at[0] + offset;
             UNROLL for (int c = 0; c < SIMD_WIDTH; c++) {
-                vec right[TILE_VECTORS];
-                UNROLL for (int b = 0; b < vectors; b++) right[b] = load(w + (c * vectors + b) * SIMD_WIDTH);
+                const float *const right = w + c * vectors * SIMD_WIDTH;
+                vec held[TILE_HELD];
+                UNROLL for (int b = 0; b < vectors && b < TILE_HELD; b++) held[b] = load(right + b * SIMD_WIDTH);
                 UNROLL for (int p = 0; p < pixels; p++) {
                     const vec left = splat(row ? first[p * SIMD_WIDTH + c] : at[p][offset + c]);
-                    UNROLL for (int b = 0; b < vectors; b++) {
-                        sum[p][b] += right[b] * left;
-                        TILE_ORDER(sum[p][b], right[b], left);
-                    }
+                    UNROLL for (int b = 0; b < vectors; b++)
+                        if (b < TILE_HELD) {
+                            sum[p][b] += held[b] * left;
+                            TILE_ORDER(sum[p][b], held[b], left);
+                        } else {
+                            sum[p][b] += load(right + b * SIMD_WIDTH) * left;
+                            TILE_ORDER(sum[p][b], left, left);
+                        }
                 }
             }
         }
@@ -141,7 +148,10 @@ INLINE void tile_product(const int row, const int pixels, const int vectors, con
     const tile_depth *depth, const float *x, const int64_t *source, const float *w, float *out,                     \
         const int64_t *target, int64_t out_block, int accumulate, const tile_finish *finish
 #define TILE_CASE(ROW, P, B)                                                                                        \
-    case P: tile_product(ROW, P, B, depth, x, source, w, out, target, out_block, accumulate, finish); break;
+    case P:                                                                                                         \
+        for (; count > 0; count--, source += P, target += P)                                                        \
+            tile_product(ROW, P, B, depth, x, source, w, out, target, out_block, accumulate, finish);               \
+        break;
 #define TILE_CASES_4(ROW, B) TILE_CASE(ROW, 1, B) TILE_CASE(ROW, 2, B) TILE_CASE(ROW, 3, B) TILE_CASE(ROW, 4, B)
 #define TILE_CASES_5(ROW, B) TILE_CASES_4(ROW, B) TILE_CASE(ROW, 5, B)
 #define TILE_CASES_6(ROW, B) TILE_CASES_5(ROW, B) TILE_CASE(ROW, 6, B)
@@ -152,7 +162,7 @@ INLINE void tile_product(const int row, const int pixels, const int vectors, con
     TILE_CASES_8_TO_9(ROW, B) TILE_CASE(ROW, 10, B) TILE_CASE(ROW, 11, B) TILE_CASE(ROW, 12, B)                     \
     TILE_CASE(ROW, 13, B) TILE_CASE(ROW, 14, B)
 #define TILE_OF(B, CASES, ROW_CASES)                                                                                \
-    static void tile_of_##B(int64_t pixels, TILE_ARGS)                                                              \
+    static void tile_of_##B(int64_t count, int64_t pixels, TILE_ARGS)                                                              \
     {                                                                                                               \
         switch (pixels) { CASES(0, B) ROW_CASES(1, B) }                                                             \
     }
@@ -176,34 +186,33 @@ TILE_OF(1, TILE_CASES_8, TILE_NO_CASES)
 TILE_OF(2, TILE_CASES_5, TILE_NO_CASES)
 #endif
 
-/* tile_product for any number of vectors up to TILE_VECTORS and of pixels up to TILE_PIXELS(vectors), or, of pixels V
- * floats apart in x, up to TILE_ROW_PIXELS(vectors). */
-INLINE void tile(int64_t pixels, int64_t vectors, TILE_ARGS)
+/* `count` tiles, one after the other in source and target, of any number of vectors up to TILE_VECTORS and of pixels up
+ * to TILE_PIXELS(vectors), or, of pixels V floats apart in x, up to TILE_ROW_PIXELS(vectors). */
+INLINE void tile_repeat(int64_t count, int64_t pixels, int64_t vectors, TILE_ARGS)
 {
     switch (vectors) {
-    case 1: tile_of_1(pixels, depth, x, source, w, out, target, out_block, accumulate, finish); break;
-    case 2: tile_of_2(pixels, depth, x, source, w, out, target, out_block, accumulate, finish); break;
+    case 1: tile_of_1(count, pixels, depth, x, source, w, out, target, out_block, accumulate, finish); break;
+    case 2: tile_of_2(count, pixels, depth, x, source, w, out, target, out_block, accumulate, finish); break;
 #if TILE_VECTORS > 2
-    case 3: tile_of_3(pixels, depth, x, source, w, out, target, out_block, accumulate, finish); break;
+    case 3: tile_of_3(count, pixels, depth, x, source, w, out, target, out_block, accumulate, finish); break;
 #endif
 #if TILE_VECTORS > 3
-    case 4: tile_of_4(pixels, depth, x, source, w, out, target, out_block, accumulate, finish); break;
+    case 4: tile_of_4(count, pixels, depth, x, source, w, out, target, out_block, accumulate, finish); break;
 #endif
     }
 }
 
-/* The fewest tiles of at most `most` pixels, of nearly equal size, that make `count` pixels. `in_row` says that the
- * sources of all of them are V floats apart. */
+/* The fewest tiles, of nearly equal size, that make `count` pixels. `in_row` says that the sources of all of them are V
+ * floats apart. */
 static void tiles(int64_t count, int in_row, int64_t vectors, TILE_ARGS)
 {
     const int64_t most = in_row ? TILE_ROW_PIXELS(vectors) : TILE_PIXELS(vectors);
     const int64_t number = (count + most - 1) / most, size = count / number, larger = count % number;
-    for (int64_t i = 0; i < number; i++) {
-        const int64_t pixels = size + (i < larger);
-        tile(pixels, vectors, depth, x, source, w, out, target, out_block, accumulate, finish);
-        source += pixels;
-        target += pixels;
-    }
+    if (larger > 0)
+        tile_repeat(larger, size + 1, vectors, depth, x, source, w, out, target, out_block, accumulate, finish);
+    source += larger * (size + 1);
+    target += larger * (size + 1);
+    tile_repeat(number - larger, size, vectors, depth, x, source, w, out, target, out_block, accumulate, finish);
 }
 
 #endif
