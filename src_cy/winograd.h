@@ -44,21 +44,47 @@ INLINE void winograd_input_pair(const int m, const int pair, const vec *d, vec *
     }
 }
 
-/* The points of one pair of rows of a tile of V channels, whose rows are `pitch` floats apart: 2 (m + 2) vectors, `step`
- * floats apart. */
-INLINE void winograd_input(const int m, const int pair, const float *x, int64_t pitch, float *to, const int64_t step)
+/* Keep the compiler from deriving a pointer from another, which would take a register for every vector that is read, and
+ * from working on a value where it was made instead of where it is used. */
+#define WINOGRAD_POINTER(p) __asm__("" : "+r"(p))
+#if defined(__x86_64__) && SIMD_WIDTH == 16
+#define WINOGRAD_VALUE(v) __asm__("" : "+v"(v))
+#elif defined(__x86_64__)
+#define WINOGRAD_VALUE(v) __asm__("" : "+x"(v))
+#elif defined(__aarch64__)
+#define WINOGRAD_VALUE(v) __asm__("" : "+w"(v))
+#else
+#define WINOGRAD_VALUE(v) (void)0
+#endif
+
+/* The points of one pair of rows of a tile of V channels: 2 (m + 2) vectors, `step` floats apart. `rows` points to the
+ * tile's rows, of which only the columns first..end exist; the others are zero. */
+INLINE void winograd_input(const int m, const int pair, const float *const *rows, int64_t first, int64_t end, float *to,
+                           const int64_t step)
 {
     const int side = WINOGRAD_SIDE(m);
-    vec half[2][6], d[6], first, second;
+    const float *row[6];
+    vec half[2][6], d[6], points[2];
+    UNROLL for (int i = 0; i < side; i++) {
+        row[i] = rows[i];
+        WINOGRAD_POINTER(row[i]);
+    }
+    WINOGRAD_POINTER(first);
+    WINOGRAD_POINTER(end);
     UNROLL for (int j = 0; j < side; j++) {
-        UNROLL for (int i = 0; i < side; i++) d[i] = load(x + i * pitch + j * SIMD_WIDTH);
-        winograd_input_pair(m, pair, d, &half[0][j], &half[1][j]);
+        half[0][j] = half[1][j] = splat(0.0f);
+        if (j >= first && j < end) {
+            UNROLL for (int i = 0; i < side; i++) d[i] = load(row[i] + j * SIMD_WIDTH);
+            winograd_input_pair(m, pair, d, &half[0][j], &half[1][j]);
+        }
+        WINOGRAD_VALUE(half[0][j]);
+        WINOGRAD_VALUE(half[1][j]);
     }
     UNROLL for (int i = 0; i < 2; i++)
         UNROLL for (int k = 0; k < side / 2; k++) {
-            winograd_input_pair(m, k, half[i], &first, &second);
-            store(to + (i * side + 2 * k) * step, first);
-            store(to + (i * side + 2 * k + 1) * step, second);
+            winograd_input_pair(m, k, half[i], &points[0], &points[1]);
+            store(to + (i * side + 2 * k) * step, points[0]);
+            store(to + (i * side + 2 * k + 1) * step, points[1]);
         }
 }
 
@@ -87,37 +113,38 @@ typedef struct {
     int clamp;
 } winograd_finish;
 
+/* `whole` says that the finish has more to it than a bias. */
 INLINE vec winograd_finished(vec v, const winograd_finish *f, const int whole, int64_t offset)
 {
     v += f->bias;
-    if (whole && f->residual) v += load(f->residual + offset);
-    if (whole && f->clamp) {
+    if (!whole) return v;
+    if (f->residual) v += load(f->residual + offset);
+    if (f->clamp) {
         v = choose(v < f->low, f->low, v);
         v = choose(v > f->high, f->high, v);
     }
     return keep(v, f->channel);
 }
 
-/* The outputs of a tile of V channels from its points, `step` floats apart. `whole` says that the finish has more to it
- * than a bias. */
-INLINE void winograd_output(const int m, const int whole, const float *from, const int64_t step, float *y, int64_t pitch,
-                            const winograd_finish *finish)
+/* The even or the odd rows of the outputs of a tile of V channels, from its points, `step` floats apart. */
+INLINE void winograd_output(const int m, const int odd, const int whole, const float *from, const int64_t step, float *y,
+                            int64_t pitch, const winograd_finish *finish)
 {
     const int side = WINOGRAD_SIDE(m);
-    UNROLL for (int odd = 0; odd < 2; odd++) {
-        vec half[2][6], d[6], out[4];
-        UNROLL for (int j = 0; j < side; j++) {
-            UNROLL for (int i = 0; i < side; i++) d[i] = load(from + (i * side + j) * step);
-            winograd_output_half(m, odd, d, &half[0][j], &half[1][j]);
-        }
-        UNROLL for (int i = 0; i < m / 2; i++) {
-            winograd_output_half(m, 0, half[i], &out[0], &out[2]);
-            winograd_output_half(m, 1, half[i], &out[1], &out[3]);
-            UNROLL for (int j = 0; j < m; j++) {
-                const int64_t at = (odd + 2 * i) * pitch + j * SIMD_WIDTH;
-                store(y + at, winograd_finished(out[j], finish, whole, at));
-            }
-        }
+    vec half[2][6], d[6], out[4];
+    WINOGRAD_POINTER(from);
+    UNROLL for (int j = 0; j < side; j++) {
+        UNROLL for (int i = 0; i < side; i++) d[i] = load(from + (i * side + j) * step);
+        winograd_output_half(m, odd, d, &half[0][j], &half[1][j]);
+    }
+    UNROLL for (int i = 0; i < m / 2; i++) {
+        const int64_t at = (odd + 2 * i) * pitch;
+        float *row = y + at;
+        WINOGRAD_POINTER(row);
+        winograd_output_half(m, 0, half[i], &out[0], &out[2]);
+        winograd_output_half(m, 1, half[i], &out[1], &out[3]);
+        UNROLL for (int j = 0; j < m; j++)
+            store(row + j * SIMD_WIDTH, winograd_finished(out[j], finish, whole, at + j * SIMD_WIDTH));
     }
 }
 

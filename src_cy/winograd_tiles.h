@@ -14,52 +14,53 @@ typedef struct {
     int64_t in_blocks, in_h, in_w, out_blocks, out_h, out_w, top, left, tile_rows, tile_cols;
 } winograd_map;
 
-/* Where the rows or columns of a tile lie in an array: the first, and those first..end that exist. */
+/* The rows of a tile in the blocks of channels of an image, one block after the other: rows that do not exist are zeros.
+ * Of the columns, first..end exist. */
 typedef struct {
-    int64_t at, first, end;
-} winograd_span;
+    const float *row[6];
+    int64_t step[6], first, end;
+} winograd_window;
 
-INLINE winograd_span winograd_spans(int64_t at, int64_t length, int64_t size)
+static const float winograd_zeros[6 * SIMD_WIDTH];
+
+/* The window of `length` rows and columns from (top, left) on, in an image of the given size. */
+INLINE winograd_window winograd_window_at(const int length, const float *image, int64_t height, int64_t width, int64_t top,
+                                          int64_t left)
 {
-    winograd_span s = {at, at < 0 ? -at : 0, size - at < length ? size - at : length};
-    if (s.first > length) s.first = length;
-    if (s.end < s.first) s.end = s.first;
-    return s;
+    winograd_window window = {.first = left < 0 ? -left : 0, .end = width - left};
+    UNROLL for (int i = 0; i < length; i++) {
+        const int exists = top + i >= 0 && top + i < height;
+        window.row[i] = exists ? image + ((top + i) * width + left) * SIMD_WIDTH : winograd_zeros;
+        window.step[i] = exists ? height * width * SIMD_WIDTH : 0;
+    }
+    return window;
 }
 
-/* Copies the part of a tile that exists, of V channels, into `buffer`, whose rows are `length` vectors long. */
-INLINE void winograd_gather(const int length, const winograd_span *rows, const winograd_span *cols, const float *plane,
-                            int64_t pitch, float *buffer)
+INLINE void winograd_next_block(const int length, winograd_window *window)
 {
-    for (int64_t i = rows->first; i < rows->end; i++)
-        for (int64_t j = cols->first; j < cols->end; j++)
-            store(buffer + (i * length + j) * SIMD_WIDTH,
-                  load(plane + (rows->at + i) * pitch + (cols->at + j) * SIMD_WIDTH));
+    UNROLL for (int i = 0; i < length; i++) window->row[i] += window->step[i];
 }
 
 /* Transforms the tiles first..end into [group of WINOGRAD_TILES tiles][block][point][tile][V]. */
 INLINE void winograd_inputs(const int m, const winograd_map *map, const float *x, int64_t first, int64_t end, float *to)
 {
     const int side = WINOGRAD_SIDE(m), points = WINOGRAD_POINTS(m);
-    const int64_t pitch = map->in_w * SIMD_WIDTH, plane = map->in_h * pitch;
-    float buffer[6 * 6 * SIMD_WIDTH];
-    for (int64_t t = first; t < end; t++) {
-        const int64_t row = t / map->tile_cols, image = row / map->tile_rows;
-        const winograd_span rows = winograd_spans(row % map->tile_rows * m - map->top, side, map->in_h);
-        const winograd_span cols = winograd_spans(t % map->tile_cols * m - map->left, side, map->in_w);
-        const int inside = rows.end - rows.first == side && cols.end - cols.first == side;
-        const float *from = x + image * map->in_blocks * plane;
-        float *out = to + (t - first) / WINOGRAD_TILES * map->in_blocks * points * WINOGRAD_STEP
-                     + (t - first) % WINOGRAD_TILES * SIMD_WIDTH;
-        if (!inside)
-            UNROLL for (int i = 0; i < points; i++) store(buffer + i * SIMD_WIDTH, splat(0.0f));
-        for (int64_t b = 0; b < map->in_blocks; b++, from += plane, out += points * WINOGRAD_STEP) {
-            if (!inside) winograd_gather(side, &rows, &cols, from, pitch, buffer);
-            const float *source = inside ? from + rows.at * pitch + cols.at * SIMD_WIDTH : buffer;
-            const int64_t source_pitch = inside ? pitch : side * SIMD_WIDTH;
-            UNROLL for (int pair = 0; pair < side / 2; pair++)
-                winograd_input(m, pair, source, source_pitch, out + pair * 2 * side * WINOGRAD_STEP, WINOGRAD_STEP);
+    const int64_t plane = map->in_h * map->in_w * SIMD_WIDTH;
+    winograd_window window[WINOGRAD_TILES];
+    for (int64_t t = first; t < end; t += WINOGRAD_TILES) {
+        const int64_t count = end - t < WINOGRAD_TILES ? end - t : WINOGRAD_TILES;
+        for (int64_t n = 0; n < count; n++) {
+            const int64_t row = (t + n) / map->tile_cols, image = row / map->tile_rows;
+            window[n] = winograd_window_at(side, x + image * map->in_blocks * plane, map->in_h, map->in_w,
+                                           row % map->tile_rows * m - map->top, (t + n) % map->tile_cols * m - map->left);
         }
+        for (int64_t b = 0; b < map->in_blocks; b++, to += points * WINOGRAD_STEP)
+            for (int64_t n = 0; n < count; n++) {
+                UNROLL for (int pair = 0; pair < side / 2; pair++)
+                    winograd_input(m, pair, window[n].row, window[n].first, window[n].end,
+                                   to + n * SIMD_WIDTH + pair * 2 * side * WINOGRAD_STEP, WINOGRAD_STEP);
+                winograd_next_block(side, &window[n]);
+            }
     }
 }
 
@@ -120,7 +121,7 @@ INLINE void winograd_outputs(const int m, const winograd_map *map, const winogra
     float buffer[4 * 4 * SIMD_WIDTH];
     for (int64_t b = 0; b < blocks; b++) {
         winograd_finish finish = winograd_finish_block(epilogue, first_block + b);
-        const int whole = finish.residual || finish.clamp;
+        const int whole = finish.residual || finish.clamp || epilogue->channels < (first_block + b + 1) * SIMD_WIDTH;
         for (int64_t t = first; t < end; t++) {
             const int64_t row = t / map->tile_cols, image = row / map->tile_rows;
             const int64_t i = row % map->tile_rows * m, j = t % map->tile_cols * m;
@@ -130,17 +131,20 @@ INLINE void winograd_outputs(const int m, const winograd_map *map, const winogra
                                   + (t - first) % WINOGRAD_TILES * SIMD_WIDTH;
             finish.residual = epilogue->residual ? epilogue->residual + at : 0;
             if (rows < m || cols < m) {
-                winograd_finish none = {.channel = finish.channel};
-                winograd_output(m, 0, source, WINOGRAD_STEP, buffer, m * SIMD_WIDTH, &none);
+                const winograd_finish none = {.residual = 0};
+                UNROLL for (int odd = 0; odd < 2; odd++)
+                    winograd_output(m, odd, 0, source, WINOGRAD_STEP, buffer, m * SIMD_WIDTH, &none);
                 for (int64_t p = 0; p < rows; p++)
                     for (int64_t q = 0; q < cols; q++) {
                         const int64_t to = p * pitch + q * SIMD_WIDTH;
                         store(y + at + to, winograd_finished(load(buffer + (p * m + q) * SIMD_WIDTH), &finish, 1, to));
                     }
             } else if (whole)
-                winograd_output(m, 1, source, WINOGRAD_STEP, y + at, pitch, &finish);
+                UNROLL for (int odd = 0; odd < 2; odd++)
+                    winograd_output(m, odd, 1, source, WINOGRAD_STEP, y + at, pitch, &finish);
             else
-                winograd_output(m, 0, source, WINOGRAD_STEP, y + at, pitch, &finish);
+                UNROLL for (int odd = 0; odd < 2; odd++)
+                    winograd_output(m, odd, 0, source, WINOGRAD_STEP, y + at, pitch, &finish);
         }
     }
 }

@@ -4,7 +4,6 @@
 #ifndef NORMENGINE_WINOGRAD_WEIGHT_H
 #define NORMENGINE_WINOGRAD_WEIGHT_H
 
-#include "outer.h"
 #include "winograd_tiles.h"
 
 #define WINOGRAD_HALF 12
@@ -37,18 +36,29 @@ INLINE void winograd_gradient_pair(const int pair, const vec *d, vec *first, vec
     }
 }
 
-INLINE void winograd_gradient(const int pair, const float *dy, int64_t pitch, float *to, const int64_t step)
+/* The points of one pair of rows of a tile of V channels, as winograd_input does it. */
+INLINE void winograd_gradient(const int pair, const float *const *rows, int64_t end, float *to, const int64_t step)
 {
-    vec half[2][4], d[4], first, second;
+    const float *row[4];
+    vec half[2][4], d[4], points[2];
+    UNROLL for (int i = 0; i < 4; i++) {
+        row[i] = rows[i];
+        WINOGRAD_POINTER(row[i]);
+    }
     UNROLL for (int j = 0; j < 4; j++) {
-        UNROLL for (int i = 0; i < 4; i++) d[i] = load(dy + i * pitch + j * SIMD_WIDTH);
-        winograd_gradient_pair(pair, d, &half[0][j], &half[1][j]);
+        half[0][j] = half[1][j] = splat(0.0f);
+        if (j < end) {
+            UNROLL for (int i = 0; i < 4; i++) d[i] = load(row[i] + j * SIMD_WIDTH);
+            winograd_gradient_pair(pair, d, &half[0][j], &half[1][j]);
+        }
+        WINOGRAD_VALUE(half[0][j]);
+        WINOGRAD_VALUE(half[1][j]);
     }
     UNROLL for (int i = 0; i < 2; i++)
         UNROLL for (int k = 0; k < 3; k++) {
-            winograd_gradient_pair(k, half[i], &first, &second);
-            store(to + (i * 6 + 2 * k) * step, first);
-            store(to + (i * 6 + 2 * k + 1) * step, second);
+            winograd_gradient_pair(k, half[i], &points[0], &points[1]);
+            store(to + (i * 6 + 2 * k) * step, points[0]);
+            store(to + (i * 6 + 2 * k + 1) * step, points[1]);
         }
 }
 
@@ -71,69 +81,69 @@ INLINE void winograd_halves(const int pair, const int length, const winograd_map
 {
     const int64_t height = length == 6 ? map->in_h : map->out_h, width = length == 6 ? map->in_w : map->out_w;
     const int64_t top = length == 6 ? map->top : 0, left = length == 6 ? map->left : 0;
-    const int64_t pitch = width * SIMD_WIDTH, plane = height * pitch;
-    float buffer[6 * 6 * SIMD_WIDTH];
-    for (int64_t t = first; t < end; t++) {
-        const int64_t row = t / map->tile_cols, image = row / map->tile_rows;
-        const winograd_span rows = winograd_spans(row % map->tile_rows * 4 - top, length, height);
-        const winograd_span cols = winograd_spans(t % map->tile_cols * 4 - left, length, width);
-        const int inside = rows.end - rows.first == length && cols.end - cols.first == length;
-        const float *from = array + (image * all + block) * plane;
-        float *out = to + (t - first) / WINOGRAD_GROUP * blocks * WINOGRAD_HALF * WINOGRAD_GROUP_STEP
-                     + (t - first) % WINOGRAD_GROUP * SIMD_WIDTH;
-        if (!inside)
-            UNROLL for (int i = 0; i < length * length; i++) store(buffer + i * SIMD_WIDTH, splat(0.0f));
-        for (int64_t b = 0; b < blocks; b++, from += plane, out += WINOGRAD_HALF * WINOGRAD_GROUP_STEP) {
-            if (!inside) winograd_gather(length, &rows, &cols, from, pitch, buffer);
-            const float *source = inside ? from + rows.at * pitch + cols.at * SIMD_WIDTH : buffer;
-            const int64_t source_pitch = inside ? pitch : length * SIMD_WIDTH;
-            if (length == 6)
-                winograd_input(4, pair, source, source_pitch, out, WINOGRAD_GROUP_STEP);
-            else
-                winograd_gradient(pair, source, source_pitch, out, WINOGRAD_GROUP_STEP);
+    const int64_t plane = height * width * SIMD_WIDTH;
+    winograd_window window[WINOGRAD_GROUP];
+    for (int64_t t = first; t < end; t += WINOGRAD_GROUP) {
+        const int64_t count = end - t < WINOGRAD_GROUP ? end - t : WINOGRAD_GROUP;
+        for (int64_t n = 0; n < count; n++) {
+            const int64_t row = (t + n) / map->tile_cols, image = row / map->tile_rows;
+            window[n] = winograd_window_at(length, array + (image * all + block) * plane, height, width,
+                                           row % map->tile_rows * 4 - top, (t + n) % map->tile_cols * 4 - left);
         }
+        for (int64_t b = 0; b < blocks; b++, to += WINOGRAD_HALF * WINOGRAD_GROUP_STEP)
+            for (int64_t n = 0; n < count; n++) {
+                if (length == 6)
+                    winograd_input(4, pair, window[n].row, window[n].first, window[n].end, to + n * SIMD_WIDTH,
+                                   WINOGRAD_GROUP_STEP);
+                else
+                    winograd_gradient(pair, window[n].row, window[n].end, to + n * SIMD_WIDTH, WINOGRAD_GROUP_STEP);
+                winograd_next_block(length, &window[n]);
+            }
     }
 }
 
-INLINE void winograd_outer(const int columns, const outer_walk *walk, const float *x, const float *dy, int64_t dy_block,
-                           float *sums, int64_t accumulate)
+/* The register tile: sums over `count` tiles of WINOGRAD_ROWS channels of x times `columns` blocks of dy. Groups of tiles
+ * are x_group and dy_group floats apart, blocks of dy `block`; the sums are [column][row][V]. */
+INLINE void winograd_outer(const int columns, int64_t count, const float *x, int64_t x_group, const float *dy,
+                           int64_t dy_group, int64_t block, float *sums, int64_t accumulate)
 {
-    outer_row rows[WINOGRAD_ROWS];
-    UNROLL for (int r = 0; r < WINOGRAD_ROWS; r++) {
-        rows[r].start = r;
-        rows[r].to = r * SIMD_WIDTH;
+    vec sum[WINOGRAD_ROWS][WINOGRAD_COLUMNS], right[WINOGRAD_COLUMNS];
+    UNROLL for (int r = 0; r < WINOGRAD_ROWS; r++)
+        UNROLL for (int c = 0; c < columns; c++) sum[r][c] = splat(0.0f);
+    for (; count > 0; count -= WINOGRAD_GROUP, x += x_group, dy += dy_group) {
+        const float *a = x, *b = dy, *const end = x + (count < WINOGRAD_GROUP ? count : WINOGRAD_GROUP) * SIMD_WIDTH;
+        for (; a < end; a += SIMD_WIDTH, b += SIMD_WIDTH) {
+            UNROLL for (int c = 0; c < columns; c++) right[c] = load(b + c * block);
+            UNROLL for (int r = 0; r < WINOGRAD_ROWS; r++)
+                UNROLL for (int c = 0; c < columns; c++) sum[r][c] += right[c] * a[r];
+        }
     }
-    outer(WINOGRAD_ROWS, columns, rows, walk, x, dy, dy_block, sums, WINOGRAD_ROWS * SIMD_WIDTH, accumulate);
+    UNROLL for (int c = 0; c < columns; c++)
+        UNROLL for (int r = 0; r < WINOGRAD_ROWS; r++, sums += SIMD_WIDTH)
+            store(sums, accumulate ? load(sums) + sum[r][c] : sum[r][c]);
 }
 
 /* Sums of products over `count` tiles: sums are [point, sums_step apart][block of x][row tile][block of dy][row][V]. */
 static void winograd_outers(int64_t count, int64_t in_blocks, int64_t out_blocks, const float *x, const float *dy,
                             float *sums, int64_t sums_step, int64_t accumulate)
 {
-    const int64_t point = WINOGRAD_GROUP_STEP, block = WINOGRAD_HALF * point;
-    const int64_t groups = count / WINOGRAD_GROUP, rest = count % WINOGRAD_GROUP;
+    const int64_t block = WINOGRAD_HALF * WINOGRAD_GROUP_STEP, x_group = in_blocks * block, dy_group = out_blocks * block;
+    const int64_t rows = in_blocks * (SIMD_WIDTH / WINOGRAD_ROWS);
     for (int64_t p = 0; p < WINOGRAD_HALF; p++)
         for (int64_t o = 0, columns; o < out_blocks; o += columns) {
             const int64_t left = out_blocks - o;
+            const float *b = dy + o * block + p * WINOGRAD_GROUP_STEP;
             columns = WINOGRAD_COLUMNS == 3 && (left == 3 || left > 4) ? 3 : left > 1 ? 2 : 1;
-            for (int64_t r = 0; r < in_blocks * (SIMD_WIDTH / WINOGRAD_ROWS); r++) {
-                const int64_t i = r / (SIMD_WIDTH / WINOGRAD_ROWS), row = r % (SIMD_WIDTH / WINOGRAD_ROWS) * WINOGRAD_ROWS;
+            for (int64_t r = 0; r < rows; r++) {
+                const int64_t channel = r * WINOGRAD_ROWS;
+                const float *a = x + channel / SIMD_WIDTH * block + p * WINOGRAD_GROUP_STEP + channel % SIMD_WIDTH;
                 float *to = sums + p * sums_step + (r * out_blocks + o) * WINOGRAD_ROWS * SIMD_WIDTH;
-                for (int64_t part = 0; part < 2; part++) {
-                    const int64_t first = part ? groups : 0, tiles = part ? rest : groups ? WINOGRAD_GROUP : 0;
-                    const outer_walk walk = {{1, part ? 1 : groups, tiles},
-                                             {0, in_blocks * block, SIMD_WIDTH},
-                                             {0, out_blocks * block, SIMD_WIDTH}};
-                    const float *a = x + (first * in_blocks + i) * block + p * point + row;
-                    const float *b = dy + (first * out_blocks + o) * block + p * point;
-                    const int64_t add = accumulate || (part && groups);
-                    if (tiles == 0) continue;
-                    if (columns == 3)
-                        winograd_outer(3, &walk, a, b, block, to, add);
-                    else if (columns == 2)
-                        winograd_outer(2, &walk, a, b, block, to, add);
-                    else
-                        winograd_outer(1, &walk, a, b, block, to, add);
+                switch (columns) {
+#if WINOGRAD_COLUMNS == 3
+                case 3: winograd_outer(3, count, a, x_group, b, dy_group, block, to, accumulate); break;
+#endif
+                case 2: winograd_outer(2, count, a, x_group, b, dy_group, block, to, accumulate); break;
+                default: winograd_outer(1, count, a, x_group, b, dy_group, block, to, accumulate);
                 }
             }
         }

@@ -11,8 +11,12 @@ L2_BYTES = 384 << 10
 """Of the L2 cache, what points and products of a task take."""
 LINE = 16
 """Floats of a line of a cache, by which arrays of points are longer than their contents."""
-GROUPS_TOGETHER = 4
-"""Register tiles of tiles whose points are at hand at a time: so many that reading the kernels costs little."""
+GROUPS_TOGETHER = 3, 4
+"""Register tiles of tiles whose points are at hand at a time, where there are enough: so many that reading the kernels
+costs little, and no more than that than fit the cache."""
+CHUNK = 8, 16
+"""Blocks of output channels whose products are at hand at a time: so many that the points of the inputs, which are read
+again for each chunk, cost little, and no more than that than fit the cache."""
 FEWEST_BLOCKS = 8
 """Blocks of output channels of a task, at least, so that transforming the same inputs in several tasks costs little."""
 SCRATCH_BYTES = 32 << 20
@@ -54,12 +58,14 @@ def _tiles(problem: Problem, m: int, sizes: Sizes) -> Launch:
     map, width, together = _map(problem, m, sizes), sizes["width"], sizes["winograd_tiles"]
     groups = ceil_div(map.tiles, together)
     most_parts = max(1, map.out_blocks // FEWEST_BLOCKS)
-    at_a_time = max(1, min(GROUPS_TOGETHER, groups * most_parts // FEW_TASKS))
+    group = together * map.points * width * FLOAT
+    fitting = L2_BYTES // (group * (map.in_blocks + min(map.out_blocks, CHUNK[1])))
+    at_a_time = min(max(fitting, GROUPS_TOGETHER[0]), GROUPS_TOGETHER[1], max(1, groups * most_parts // FEW_TASKS))
     tile_parts = ceil_div(groups, at_a_time)
     channel_parts = min(most_parts, ceil_div(FEW_TASKS, tile_parts))
-    block = ceil_div(groups, tile_parts) * together * map.points * width * FLOAT
+    block = ceil_div(groups, tile_parts) * group
     blocks = 2 * ceil_div(ceil_div(map.out_blocks, 2), channel_parts)
-    chunk = min(blocks, max(4, (L2_BYTES // block - map.in_blocks) // 2 * 2))
+    chunk = min(blocks, max(CHUNK[0], (L2_BYTES // block - map.in_blocks) // 2 * 2))
     kernels = map.in_blocks * map.out_blocks * width * width + LINE
     return Launch(
         tasks=(map.out_blocks, tile_parts * channel_parts),
@@ -80,10 +86,11 @@ def winograd2(problem: Problem, sizes: Sizes) -> Launch:
 def weight_grad(problem: Problem, sizes: Sizes) -> Launch:
     """Stages: sums over parts of the tiles, kernels from them. The extra parameters are those of ``WinogradSums``."""
     map, width, group = _map(problem, 4, sizes), sizes["width"], sizes["winograd_group"]
-    together = max(48, min(128, (map.in_blocks + map.out_blocks) * width // 2)) // group * group
+    channels = (map.in_blocks + map.out_blocks) * width
+    together = max(32, min(64, channels // 4 // group * group))
     sums = map.in_blocks * map.out_blocks * width * width + LINE
-    chunks = max(1, min(6, map.tiles // together, SCRATCH_BYTES // (map.points * sums * FLOAT)))
-    channel_parts = min(max(1, map.out_blocks // FEWEST_BLOCKS), ceil_div(2, chunks))
+    chunks = max(1, min(6, map.tiles // max(32, channels // 4), SCRATCH_BYTES // (map.points * sums * FLOAT)))
+    channel_parts = min(max(1, map.out_blocks // FEWEST_BLOCKS), ceil_div(4, chunks))
     together = min(together, ceil_div(ceil_div(map.tiles, chunks), group) * group)
     blocks = map.in_blocks + ceil_div(map.out_blocks, channel_parts)
     floats = map.in_blocks * map.out_blocks * width * width + channel_parts * LINE
@@ -95,7 +102,7 @@ def weight_grad(problem: Problem, sizes: Sizes) -> Launch:
     )
 
 
-KERNEL = 90.0
+KERNEL = 400.0
 """Cost of transforming V kernels."""
 SHARE_OF_PEAK = 0.9
 """Of the products."""
@@ -104,10 +111,10 @@ SHARE_OF_PEAK = 0.9
 def _tiles_cost(problem: Problem, m: int, sizes: Sizes) -> float:
     map, width = _map(problem, m, sizes), sizes["width"]
     kernels = map.in_blocks * width * map.out_blocks
-    inputs, outputs = (360, 220) if m == 4 else (130, 80)
+    inputs, outputs = (280, 220) if m == 4 else (110, 90)
     parts = _tiles(problem, m, sizes).extra[2]
     products = map.points * kernels / SHARE_OF_PEAK
-    return map.tiles * (products + parts * map.in_blocks * inputs + map.out_blocks * outputs) + 4 * KERNEL * kernels
+    return map.tiles * (products + parts * map.in_blocks * inputs + map.out_blocks * outputs) + KERNEL * kernels
 
 
 def winograd4_cost(problem: Problem, sizes: Sizes) -> float:
@@ -124,4 +131,4 @@ def weight_grad_cost(problem: Problem, sizes: Sizes) -> float:
     _, parts, chunks = (int(v) for v in weight_grad(problem, sizes).extra)
     products = map.points * kernels / SHARE_OF_PEAK
     tiles = products + parts * map.in_blocks * 400 + map.out_blocks * 300
-    return map.tiles * tiles + (4 + 2 * chunks) * KERNEL * kernels
+    return map.tiles * tiles + (1 + chunks / 3) * KERNEL * kernels
