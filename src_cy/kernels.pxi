@@ -6,6 +6,7 @@ include "conv_gemm.pxi"
 include "conv_direct.pxi"
 include "conv_weight_grad.pxi"
 include "depthwise.pxi"
+include "depthwise_blocked.pxi"
 include "first_layer.pxi"
 include "matmul.pxi"
 include "norm.pxi"
@@ -43,6 +44,12 @@ cdef void memory_halve(const int64_t* args, int64_t begin, int64_t end, int64_t 
 
 
 ADDRESSES = {
+    "depthwise_blocked_pack": address(depthwise_blocked_pack),
+    "depthwise_blocked": address(depthwise_blocked),
+    "depthwise_blocked_input_grad_pack": address(depthwise_blocked_input_grad_pack),
+    "depthwise_blocked_input_grad": address(depthwise_blocked_input_grad),
+    "depthwise_blocked_weight_grad": address(depthwise_blocked_weight_grad),
+    "depthwise_blocked_weight_grad_merge": address(depthwise_blocked_weight_grad_merge),
     "fma_peak": address(fma_peak),
     "memory_halve": address(memory_halve),
     "conv2d_pack": address(conv2d_pack),
@@ -109,6 +116,7 @@ SIZES = {
     "tap_lanes": PIXELS_BYTES(1) - PIXELS_BYTES(0),
     "moments": sizeof(Moments),
     "span": sizeof(Span),
+    "depthwise_phase": sizeof(DepthwisePhase),
     "sum_columns": COLUMNS,
     "channels_together": TOGETHER,
     "first_vectors": FIRST_VECTORS,

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from functools import partial
 from importlib import import_module
 
-from . import launch_direct, launch_direct_weight, launch_first, launch_winograd, launches
+from . import launch_depthwise, launch_direct, launch_direct_weight, launch_first, launch_winograd, launches
 from .base import REGISTRY, Kernel, Launch, Problem
 from .cpu import detect
 from .launches import Convolution, Sizes
@@ -111,6 +111,35 @@ ROWS = (
         packs=("weight",),
         blocked=("dy", "dx"),
         tolerance=launch_direct.TOLERANCE,
+    ),
+    Row(
+        "conv2d",
+        "depthwise_blocked",
+        ("depthwise_blocked_pack", "depthwise_blocked"),
+        launch_depthwise.conv2d,
+        launch_depthwise.supports,
+        launch_depthwise.conv2d_cost,
+        packs=("weight",),
+        blocked=("x", "residual", "y"),
+    ),
+    Row(
+        "conv2d_input_grad",
+        "depthwise_blocked",
+        ("depthwise_blocked_input_grad_pack", "depthwise_blocked_input_grad"),
+        launch_depthwise.conv2d_input_grad,
+        launch_depthwise.supports,
+        launch_depthwise.conv2d_input_grad_cost,
+        packs=("weight",),
+        blocked=("dy", "dx"),
+    ),
+    Row(
+        "conv2d_weight_grad",
+        "depthwise_blocked",
+        ("depthwise_blocked_weight_grad", "depthwise_blocked_weight_grad_merge"),
+        launch_depthwise.conv2d_weight_grad,
+        launch_depthwise.supports,
+        launch_depthwise.conv2d_weight_grad_cost,
+        blocked=("dy", "x"),
     ),
     Row("conv2d", "depthwise", ("conv2d_depthwise",), launches.conv2d_depthwise, _depthwise, cost=half),
     Row(

@@ -1,0 +1,103 @@
+"""How depthwise convolutions over channel-blocked activations split a problem, and what they cost."""
+
+from __future__ import annotations
+
+from .base import Launch, Problem
+from .launches import FEW_TASKS, FLOAT, INT64, Convolution, Sizes, ceil_div
+
+BAND_BYTES = 16384
+"""Rows of the input gradient that the phases of a stride make one after the other while they stay in the L1 cache."""
+MOVED = 3.0
+"""The cost of a vector that comes from or goes to memory, beside the sums."""
+PIXEL = 4.0
+"""The cost of a vector of results beside its products."""
+
+
+def supports(problem: Problem) -> bool:
+    """One input channel for each output channel."""
+    return Convolution.of(problem).depthwise
+
+
+def _blocks(p: Convolution, sizes: Sizes) -> int:
+    return ceil_div(p.c, sizes["width"])
+
+
+def _parts(p: Convolution, rows: int, sizes: Sizes) -> int:
+    """Tasks of one plane."""
+    return min(rows, ceil_div(FEW_TASKS, p.n * _blocks(p, sizes)))
+
+
+def conv2d(problem: Problem, sizes: Sizes) -> Launch:
+    """Stages: pack the weights, convolve."""
+    p, width = Convolution.of(problem), sizes["width"]
+    blocks, parts = _blocks(p, sizes), _parts(p, p.oh, sizes)
+    return Launch(
+        tasks=(blocks, p.n * blocks * parts),
+        scratch=blocks * p.taps * width * FLOAT,
+        workspace=p.kh * INT64 + p.w * width * FLOAT,
+        extra=(parts,),
+    )
+
+
+def conv2d_input_grad(problem: Problem, sizes: Sizes) -> Launch:
+    """Stages: pack the weights, convolve."""
+    p, width = Convolution.of(problem), sizes["width"]
+    blocks, rows = _blocks(p, sizes), ceil_div(p.h, p.stride_h)
+    parts = _parts(p, rows, sizes)
+    phases = p.stride_h * p.stride_w
+    band = rows if phases == 1 else max(1, BAND_BYTES // (p.stride_h * p.w * width * FLOAT))
+    return Launch(
+        tasks=(blocks, p.n * blocks * parts),
+        scratch=blocks * p.taps * width * FLOAT,
+        workspace=(p.stride_h + p.stride_w) * sizes["depthwise_phase"] + p.kh * INT64 + p.ow * width * FLOAT,
+        extra=(parts, band),
+    )
+
+
+def conv2d_weight_grad(problem: Problem, sizes: Sizes) -> Launch:
+    """Stages: sum over chunks of the rows of all images, add up the chunks."""
+    p, width = Convolution.of(problem), sizes["width"]
+    blocks = _blocks(p, sizes)
+    chunks = min(p.n * p.oh, ceil_div(FEW_TASKS, blocks))
+    return Launch(
+        tasks=(blocks * chunks, blocks),
+        scratch=blocks * chunks * p.taps * width * FLOAT,
+        workspace=p.w * width * FLOAT,
+        extra=(chunks,),
+    )
+
+
+def _products(p: Convolution) -> float:
+    """The cost of the products for one vector of the output: kernels of neighbouring taps have code of their own."""
+    known = p.kh == p.kw and p.kw in (3, 5) and p.stride_w in (1, 2) and p.dilation_w == 1
+    return p.taps * (1.1 if known else 2.0)
+
+
+def _planes(p: Convolution, sizes: Sizes) -> int:
+    return p.n * _blocks(p, sizes)
+
+
+def _moved(p: Convolution, sizes: Sizes) -> float:
+    return MOVED * _planes(p, sizes) * (p.h * p.w + p.oh * p.ow)
+
+
+def _packing(p: Convolution) -> float:
+    return 4.0 * p.c * p.taps
+
+
+def conv2d_cost(problem: Problem, sizes: Sizes) -> float:
+    p = Convolution.of(problem)
+    return _planes(p, sizes) * p.oh * p.ow * (PIXEL + _products(p)) + _moved(p, sizes) + _packing(p)
+
+
+def conv2d_input_grad_cost(problem: Problem, sizes: Sizes) -> float:
+    p = Convolution.of(problem)
+    pixels = p.oh * p.ow * _products(p) + p.h * p.w * PIXEL
+    return _planes(p, sizes) * pixels + _moved(p, sizes) + _packing(p)
+
+
+def conv2d_weight_grad_cost(problem: Problem, sizes: Sizes) -> float:
+    p = Convolution.of(problem)
+    chunks = int(conv2d_weight_grad(problem, sizes).extra[0])
+    sums = _planes(p, sizes) * p.oh * p.ow * (1 + 1.25 * _products(p))
+    return sums + _moved(p, sizes) + _packing(p) * chunks

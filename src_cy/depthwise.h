@@ -1,0 +1,303 @@
+/* Depthwise convolution over channel-blocked planes (H, W, V): a lane is a channel, so that a tap is one vector and every
+ * product a plain multiply-add. V below is SIMD_WIDTH. */
+#ifndef NORMENGINE_DEPTHWISE_H
+#define NORMENGINE_DEPTHWISE_H
+
+#include "simd.h"
+
+/* Pixels of a row that are summed at a time: beside nine weights for DEPTHWISE_FEW, beside one for DEPTHWISE_MANY, twice
+ * and beside one for DEPTHWISE_ANY. */
+#if SIMD_WIDTH == 16 || defined(__aarch64__)
+#define DEPTHWISE_FEW 8
+#define DEPTHWISE_MANY 12
+#define DEPTHWISE_ANY 12
+#elif SIMD_WIDTH == 8
+#define DEPTHWISE_FEW 6
+#define DEPTHWISE_MANY 8
+#define DEPTHWISE_ANY 6
+#else
+#define DEPTHWISE_FEW 4
+#define DEPTHWISE_MANY 8
+#define DEPTHWISE_ANY 6
+#endif
+/* The most taps whose weights stay in registers. */
+#define DEPTHWISE_HELD 9
+
+/* One axis: output i lies at out_first + i * out_step and reads the inputs in_first + i * in_step + k * tap_step of the
+ * taps k < taps, where these are in 0..in_size. All taps of the outputs inside..inside_end are. */
+typedef struct {
+    int64_t taps, tap_step, in_first, in_step, in_size, out_first, out_step, count, inside, inside_end;
+} depthwise_axis;
+
+/* What happens to a sum before it is stored: y = clamp(sum + bias + residual); residual is laid out as the output, or
+ * NULL. The lanes that are no channels have a bias and bounds of zero, and so stay zero. */
+typedef struct {
+    float bias[SIMD_WIDTH], low[SIMD_WIDTH], high[SIMD_WIDTH];
+    const float *residual;
+    int64_t from_below, from_above;
+} depthwise_finish;
+
+static int64_t depthwise_floor(int64_t a, int64_t b) { return a >= 0 ? a / b : -((b - 1 - a) / b); }
+
+static void depthwise_inside(depthwise_axis *a)
+{
+    const int64_t last = a->in_first + (a->taps - 1) * a->tap_step;
+    const int64_t first = a->in_first < 0 ? -depthwise_floor(a->in_first, a->in_step) : 0;
+    const int64_t end = depthwise_floor(a->in_size - 1 - last, a->in_step) + 1;
+    a->inside = first < a->count ? first : a->count;
+    a->inside_end = end > a->count ? a->count : end > a->inside ? end : a->inside;
+}
+
+/* The axis of the forward pass, from `in_size` to `count` positions. */
+static depthwise_axis depthwise_forward_axis(int64_t taps, int64_t stride, int64_t pad, int64_t dilation,
+                                             int64_t in_size, int64_t count)
+{
+    depthwise_axis a = {taps, dilation, -pad, stride, in_size, 0, 1, count, 0, 0};
+    depthwise_inside(&a);
+    return a;
+}
+
+/* The axis of the input gradient for the positions phase, phase + stride, ... of `size`: from `in_size` positions of the
+ * output's gradient. Its taps are the forward ones from *last_tap on, *back apart, the last of them first. */
+static depthwise_axis depthwise_grad_axis(int64_t taps, int64_t stride, int64_t pad, int64_t dilation, int64_t in_size,
+                                          int64_t size, int64_t phase, int64_t *last_tap, int64_t *back)
+{
+    depthwise_axis a = {0, 0, 0, 1, in_size, phase, stride, phase < size ? (size - phase - 1) / stride + 1 : 0, 0, 0};
+    *last_tap = *back = 0;
+    for (int64_t k = 0; k < taps; k++) {
+        if ((phase + pad - k * dilation) % stride) continue;
+        a.in_first = (phase + pad - k * dilation) / stride;
+        if (a.taps == 1) {
+            *back = k - *last_tap;
+            a.tap_step = *back * dilation / stride;
+        }
+        *last_tap = k;
+        a.taps++;
+    }
+    if (a.taps) depthwise_inside(&a);
+    else a.inside_end = a.count;
+    return a;
+}
+
+static void depthwise_finish_channels(depthwise_finish *f, const float *bias, const float *residual, double low,
+                                      double high, int64_t channels)
+{
+    for (int64_t i = 0; i < SIMD_WIDTH; i++) {
+        f->bias[i] = i < channels && bias ? bias[i] : 0.0f;
+        f->low[i] = i < channels ? (float)low : 0.0f;
+        f->high[i] = i < channels ? (float)high : 0.0f;
+    }
+    f->residual = residual;
+    f->from_below = low > -INFINITY;
+    f->from_above = high < INFINITY;
+}
+
+/* Ends `pixels` sums and stores them at out + at, step floats apart; residual is where the row of out is in it. */
+INLINE void depthwise_store(const int pixels, vec *sum, float *out, int64_t at, int64_t step, const depthwise_finish *f,
+                            const float *residual)
+{
+    if (residual)
+        UNROLL for (int p = 0; p < pixels; p++) sum[p] += load(residual + at + p * step);
+    if (f->from_below) {
+        const vec low = load(f->low);
+        UNROLL for (int p = 0; p < pixels; p++) sum[p] = choose(sum[p] < low, low, sum[p]);
+    }
+    if (f->from_above) {
+        const vec high = load(f->high);
+        UNROLL for (int p = 0; p < pixels; p++) sum[p] = choose(sum[p] > high, high, sum[p]);
+    }
+    UNROLL for (int p = 0; p < pixels; p++) store(out + at + p * step, sum[p]);
+}
+
+/* Neighbouring outputs: start + the sums over the taps skip..end of each of the rows, whose inputs x[row] + from + ...
+ * lie inside. A pixel alone has a sum for each row, so that these do not wait for one another. */
+INLINE void depthwise_sums(const int pixels, const int rows, const int cols, const int skip, const int end,
+                           const int in_step, const float *const *x, int64_t from, const vec *held, const float *w,
+                           vec start, vec *sum)
+{
+    const int parts = pixels == 1 ? rows : 1;
+    vec part[5];
+    UNROLL for (int p = 0; p < pixels; p++) sum[p] = start;
+    UNROLL for (int r = 1; r < parts; r++) part[r] = splat(0.0f);
+    UNROLL for (int r = 0; r < rows; r++)
+        UNROLL for (int c = skip; c < end; c++) {
+            const vec weight = held ? held[r * cols + c] : load(w + (r * cols + c) * SIMD_WIDTH);
+            UNROLL for (int p = 0; p < pixels; p++) {
+                const vec product = load(x[r] + from + (p * in_step + c) * SIMD_WIDTH) * weight;
+                if (r > 0 && parts > 1) part[r] += product;
+                else sum[p] += product;
+            }
+        }
+    UNROLL for (int r = 1; r < parts; r++) sum[0] += part[r];
+}
+
+/* The same for any number of taps, a run of sums for each row of them; x has a row for each. */
+INLINE void depthwise_sums_any(const int pixels, int64_t rows, int64_t cols, int64_t skip, int64_t end, int64_t in_step,
+                               int64_t tap_step, const float *const *x, int64_t from, const float *w, vec start, vec *sum)
+{
+    UNROLL for (int p = 0; p < pixels; p++) sum[p] = start;
+    for (int64_t r = 0; r < rows; r++) {
+        vec run[DEPTHWISE_ANY];
+        UNROLL for (int p = 0; p < pixels; p++) run[p] = splat(0.0f);
+        for (int64_t c = skip; c < end; c++) {
+            const float *tap = x[r] + from + c * tap_step;
+            const vec weight = load(w + (r * cols + c) * SIMD_WIDTH);
+            UNROLL for (int p = 0; p < pixels; p++) run[p] += load(tap + p * in_step) * weight;
+        }
+        UNROLL for (int p = 0; p < pixels; p++) sum[p] += run[p];
+    }
+}
+
+/* Output i of a row, whatever of its taps lies inside. */
+static void depthwise_border(int64_t i, int64_t rows, const depthwise_axis *v, const float *const *x, const float *w,
+                             float *out, const depthwise_finish *f, const float *residual)
+{
+    const int64_t from = v->in_first + i * v->in_step;
+    int64_t skip = 0, end = v->taps;
+    while (skip < end && from + skip * v->tap_step < 0) skip++;
+    while (skip < end && from + (end - 1) * v->tap_step >= v->in_size) end--;
+    vec sum;
+    depthwise_sums_any(1, rows, v->taps, skip, end, 0, v->tap_step * SIMD_WIDTH, x, from * SIMD_WIDTH, w, load(f->bias),
+                       &sum);
+    depthwise_store(1, &sum, out, (v->out_first + i * v->out_step) * SIMD_WIDTH, 0, f, residual);
+}
+
+/* x[k] = where the input row of tap k of output row i starts; `zeros` for rows outside. */
+INLINE void depthwise_tap_rows(const float **x, const float *in, const depthwise_axis *h, int64_t taps, int64_t i,
+                               int64_t width, const float *zeros)
+{
+    int64_t row = h->in_first + i * h->in_step;
+    UNROLL for (int64_t k = 0; k < taps; k++, row += h->tap_step)
+        x[k] = row >= 0 && row < h->in_size ? in + row * width : zeros;
+}
+
+typedef void (*depthwise_maker)(const depthwise_axis *h, const depthwise_axis *v, const float *in, const float *w,
+                            float *out, int64_t out_width, const depthwise_finish *f, int64_t row, int64_t row_end,
+                            const float **x, const float *zeros);
+
+/* The output rows row..row_end of a plane, of a kernel whose taps are neighbours. `w` has a vector for each tap. */
+INLINE void depthwise_plane(const int rows, const int cols, const int in_step, const int out_step,
+                            const depthwise_axis *h_axis, const depthwise_axis *v_axis, const float *in, const float *w,
+                            float *out, int64_t out_width, const depthwise_finish *f, int64_t row, int64_t row_end,
+                            const float *zeros)
+{
+    const depthwise_axis h = *h_axis, v = *v_axis;
+    const int many = rows * cols > DEPTHWISE_HELD, pixels = many ? DEPTHWISE_MANY : DEPTHWISE_FEW;
+    const int64_t in_pitch = v.in_size * SIMD_WIDTH, out_pitch = out_width * SIMD_WIDTH;
+    const vec bias = load(f->bias);
+    const float *residual = f->residual;
+    vec held[DEPTHWISE_HELD];
+    if (!many) UNROLL for (int t = 0; t < rows * cols; t++) held[t] = load(w + t * SIMD_WIDTH);
+    for (int64_t i = row; i < row_end; i++) {
+        const int64_t start = (h.out_first + i * h.out_step) * out_pitch;
+        float *const to = out + start;
+        const float *const other = residual ? residual + start : 0;
+        const float *x[5];
+        depthwise_tap_rows(x, in, &h, rows, i, in_pitch, zeros);
+        int64_t j = 0, from = v.in_first * SIMD_WIDTH, at = v.out_first * SIMD_WIDTH;
+#define TILE(P, SKIP, END)                                                                                            \
+    {                                                                                                                 \
+        vec sum[DEPTHWISE_MANY];                                                                                            \
+        depthwise_sums(P, rows, cols, SKIP, END, in_step, x, from, many ? 0 : held, w, bias, sum);                    \
+        depthwise_store(P, sum, to, at, out_step * SIMD_WIDTH, f, other);                                             \
+        j += P;                                                                                                       \
+        from += P * in_step * SIMD_WIDTH;                                                                             \
+        at += P * out_step * SIMD_WIDTH;                                                                              \
+    }
+        while (j < v.inside) {
+            if (v.in_size < cols) break;
+            if (cols > 1 && from == -1 * SIMD_WIDTH) TILE(1, 1, cols)
+            else if (cols > 3 && from == -2 * SIMD_WIDTH) TILE(1, 2, cols)
+            else break;
+        }
+        if (j == v.inside) {
+            for (; j + pixels <= v.inside_end;) TILE(pixels, 0, cols)
+#define CASE(P) case P: if (P < pixels) TILE(P, 0, cols) break;
+            switch (v.inside_end - j) {
+                CASE(1) CASE(2) CASE(3) CASE(4) CASE(5) CASE(6) CASE(7) CASE(8) CASE(9) CASE(10) CASE(11)
+            }
+#undef CASE
+            while (j < v.count) {
+                if (v.in_size < cols) break;
+                const int64_t beyond = from + cols * SIMD_WIDTH - in_pitch;
+                if (cols > 1 && beyond == SIMD_WIDTH) TILE(1, 0, cols - 1)
+                else if (cols > 3 && beyond == 2 * SIMD_WIDTH) TILE(1, 0, cols - 2)
+                else break;
+            }
+        }
+#undef TILE
+        for (; j < v.count; j++) depthwise_border(j, rows, v_axis, x, w, to, f, other);
+    }
+}
+
+/* The same for any kernel; x is memory for a pointer to each tap row. */
+static void depthwise_any_kernel(const depthwise_axis *h, const depthwise_axis *v, const float *in, const float *w,
+                                 float *out, int64_t out_width, const depthwise_finish *f, int64_t row, int64_t row_end,
+                                 const float **x, const float *zeros)
+{
+    const int64_t in_step = v->in_step * SIMD_WIDTH, out_step = v->out_step * SIMD_WIDTH;
+    const int64_t tap_step = v->tap_step * SIMD_WIDTH;
+    const vec bias = load(f->bias);
+    for (int64_t i = row; i < row_end; i++) {
+        const int64_t start = (h->out_first + i * h->out_step) * out_width * SIMD_WIDTH;
+        float *const to = out + start;
+        const float *const other = f->residual ? f->residual + start : 0;
+        for (int64_t k = 0, r = h->in_first + i * h->in_step; k < h->taps; k++, r += h->tap_step)
+            x[k] = r >= 0 && r < h->in_size ? in + r * v->in_size * SIMD_WIDTH : zeros;
+        int64_t j = 0;
+        for (; j < v->inside; j++) depthwise_border(j, h->taps, v, x, w, to, f, other);
+        int64_t from = v->in_first * SIMD_WIDTH + j * in_step, at = v->out_first * SIMD_WIDTH + j * out_step;
+        vec sum[DEPTHWISE_ANY];
+#define TILE(P)                                                                                                       \
+    for (; j + P <= v->inside_end; j += P, from += P * in_step, at += P * out_step) {                                 \
+        depthwise_sums_any(P, h->taps, v->taps, 0, v->taps, in_step, tap_step, x, from, w, bias, sum);                \
+        depthwise_store(P, sum, to, at, out_step, f, other);                                                          \
+    }
+        TILE(DEPTHWISE_ANY)
+        TILE(2)
+#undef TILE
+        for (; j < v->count; j++) depthwise_border(j, h->taps, v, x, w, to, f, other);
+    }
+}
+
+#define DEPTHWISE_PLANE(NAME, R, C, I, O)                                                                            \
+    static void NAME(const depthwise_axis *h, const depthwise_axis *v, const float *in, const float *w, float *out,   \
+                     int64_t out_width, const depthwise_finish *f, int64_t row, int64_t row_end, const float **x,     \
+                     const float *zeros)                                                                              \
+    {                                                                                                                 \
+        depthwise_plane(R, C, I, O, h, v, in, w, out, out_width, f, row, row_end, zeros);                             \
+    }
+DEPTHWISE_PLANE(depthwise_3x3, 3, 3, 1, 1)
+DEPTHWISE_PLANE(depthwise_3x3_stride_2, 3, 3, 2, 1)
+DEPTHWISE_PLANE(depthwise_5x5, 5, 5, 1, 1)
+DEPTHWISE_PLANE(depthwise_5x5_stride_2, 5, 5, 2, 1)
+/* The phases of the input gradient at stride 2. */
+DEPTHWISE_PLANE(depthwise_1x1_phase, 1, 1, 1, 2)
+DEPTHWISE_PLANE(depthwise_1x2_phase, 1, 2, 1, 2)
+DEPTHWISE_PLANE(depthwise_2x1_phase, 2, 1, 1, 2)
+DEPTHWISE_PLANE(depthwise_2x2_phase, 2, 2, 1, 2)
+DEPTHWISE_PLANE(depthwise_2x3_phase, 2, 3, 1, 2)
+DEPTHWISE_PLANE(depthwise_3x2_phase, 3, 2, 1, 2)
+DEPTHWISE_PLANE(depthwise_3x3_phase, 3, 3, 1, 2)
+
+/* The function made for these taps and steps, or the one for any. */
+static depthwise_maker depthwise_choose(const depthwise_axis *h, const depthwise_axis *v)
+{
+    if (v->taps > 1 && v->tap_step != 1) return depthwise_any_kernel;
+#define IS(R, C, I, O) (h->taps == R && v->taps == C && v->in_step == I && v->out_step == O)
+    if (IS(3, 3, 1, 1)) return depthwise_3x3;
+    if (IS(3, 3, 2, 1)) return depthwise_3x3_stride_2;
+    if (IS(5, 5, 1, 1)) return depthwise_5x5;
+    if (IS(5, 5, 2, 1)) return depthwise_5x5_stride_2;
+    if (IS(1, 1, 1, 2)) return depthwise_1x1_phase;
+    if (IS(1, 2, 1, 2)) return depthwise_1x2_phase;
+    if (IS(2, 1, 1, 2)) return depthwise_2x1_phase;
+    if (IS(2, 2, 1, 2)) return depthwise_2x2_phase;
+    if (IS(2, 3, 1, 2)) return depthwise_2x3_phase;
+    if (IS(3, 2, 1, 2)) return depthwise_3x2_phase;
+    if (IS(3, 3, 1, 2)) return depthwise_3x3_phase;
+#undef IS
+    return depthwise_any_kernel;
+}
+
+#endif

@@ -1,0 +1,186 @@
+# Depthwise convolution over activations in blocks of channels. A weight is packed as a vector for each tap and block.
+
+cdef extern from "depthwise_weight.h" nogil:
+    const int DEPTHWISE_BAND
+    const int DEPTHWISE_RUN
+    ctypedef struct depthwise_axis:
+        int64_t taps, count
+    ctypedef struct depthwise_finish:
+        const float* residual
+    ctypedef void (*depthwise_maker)(const depthwise_axis* h, const depthwise_axis* v, const float* x, const float* w,
+                                    float* out, int64_t out_width, const depthwise_finish* f, int64_t row,
+                                    int64_t row_end, const float** taps, const float* zeros) noexcept nogil
+    depthwise_axis depthwise_forward_axis(int64_t taps, int64_t stride, int64_t pad, int64_t dilation, int64_t in_size,
+                                          int64_t count)
+    depthwise_axis depthwise_grad_axis(int64_t taps, int64_t stride, int64_t pad, int64_t dilation, int64_t in_size,
+                                       int64_t size, int64_t phase, int64_t* last_tap, int64_t* back)
+    void depthwise_finish_channels(depthwise_finish* f, const float* bias, const float* residual, double low,
+                                   double high, int64_t channels)
+    depthwise_maker depthwise_choose(const depthwise_axis* h, const depthwise_axis* v)
+    void depthwise_weight_band(const depthwise_axis* h, const depthwise_axis* v, const float* dy, const float* x,
+                               int64_t row, int64_t row_end, const float* zeros, float* total)
+
+
+cdef struct Depthwise:
+    int64_t n, c, h, w, oc, oh, ow, kh, kw, stride_h, stride_w, pad_top, pad_left, dilation_h, dilation_w, groups
+
+
+cdef struct DepthwisePhase:
+    # The positions of an axis of the input gradient that are phase, phase + stride, ...: their axis, and the taps that
+    # reach them, last_tap - k * back.
+    depthwise_axis axis
+    int64_t last_tap, back
+
+
+cdef inline int64_t channel_blocks(int64_t channels) noexcept nogil:
+    return ceil_div(channels, SIMD_WIDTH)
+
+
+cdef inline void pack_tap(float* to, const float* weight, const Depthwise* p, int64_t block, int64_t tap) noexcept nogil:
+    # The weights of one tap for the channels of a block, zero behind the last one.
+    cdef int64_t lane, channel
+    for lane in range(SIMD_WIDTH):
+        channel = block * SIMD_WIDTH + lane
+        to[lane] = weight[channel * p.kh * p.kw + tap] if channel < p.c else 0
+
+
+cdef void depthwise_blocked_pack(const int64_t* args, int64_t begin, int64_t end, int64_t thread) noexcept nogil:
+    # A task packs one block of channels.
+    cdef const Depthwise* p = <const Depthwise*> &args[8]
+    cdef int64_t taps = p.kh * p.kw, task, tap
+    for task in range(begin, end):
+        for tap in range(taps):
+            pack_tap(array(args, 5) + (task * taps + tap) * SIMD_WIDTH, array(args, 1), p, task, tap)
+
+
+cdef void depthwise_blocked(const int64_t* args, int64_t begin, int64_t end, int64_t thread) noexcept nogil:
+    # A task makes some rows of one plane; extra = parts of a plane. Workspace: a pointer for each tap row, a row of
+    # zeros.
+    cdef const Depthwise* p = <const Depthwise*> &args[8]
+    cdef int64_t parts = args[26], task, plane, block, blocks = channel_blocks(p.c)
+    cdef double low = (<const double*> args)[24], high = (<const double*> args)[25]
+    cdef depthwise_axis h = depthwise_forward_axis(p.kh, p.stride_h, p.pad_top, p.dilation_h, p.h, p.oh)
+    cdef depthwise_axis v = depthwise_forward_axis(p.kw, p.stride_w, p.pad_left, p.dilation_w, p.w, p.ow)
+    cdef depthwise_maker rows = depthwise_choose(&h, &v)
+    cdef const float** taps = <const float**> workspace(args, 6, thread)
+    cdef float* zeros = <float*> (taps + p.kh)
+    cdef const float* residual
+    cdef depthwise_finish finish
+    memset(zeros, 0, p.w * SIMD_WIDTH * sizeof(float))
+    for task in range(begin, end):
+        plane = task // parts
+        block = plane % blocks
+        residual = array(args, 3)
+        if residual:
+            residual += plane * p.oh * p.ow * SIMD_WIDTH
+        depthwise_finish_channels(&finish, array(args, 2) + block * SIMD_WIDTH if args[2] else NULL, residual, low, high,
+                                  p.c - block * SIMD_WIDTH)
+        rows(&h, &v, array(args, 0) + plane * p.h * p.w * SIMD_WIDTH,
+             array(args, 5) + block * p.kh * p.kw * SIMD_WIDTH, array(args, 4) + plane * p.oh * p.ow * SIMD_WIDTH, p.ow,
+             &finish, share(p.oh, parts, task % parts), share(p.oh, parts, task % parts + 1), taps, zeros)
+
+
+cdef DepthwisePhase grad_phase(int64_t kernel, int64_t stride, int64_t pad, int64_t dilation, int64_t in_size,
+                               int64_t size, int64_t phase) noexcept nogil:
+    cdef DepthwisePhase f
+    f.axis = depthwise_grad_axis(kernel, stride, pad, dilation, in_size, size, phase, &f.last_tap, &f.back)
+    return f
+
+
+cdef void depthwise_blocked_input_grad_pack(const int64_t* args, int64_t begin, int64_t end,
+                                            int64_t thread) noexcept nogil:
+    # A task packs one block of channels, phase after phase.
+    cdef const Depthwise* p = <const Depthwise*> &args[6]
+    cdef int64_t task, top, left, i, j
+    cdef DepthwisePhase h, v
+    cdef float* to
+    for task in range(begin, end):
+        to = array(args, 3) + task * p.kh * p.kw * SIMD_WIDTH
+        for top in range(p.stride_h):
+            h = grad_phase(p.kh, p.stride_h, p.pad_top, p.dilation_h, p.oh, p.h, top)
+            for left in range(p.stride_w):
+                v = grad_phase(p.kw, p.stride_w, p.pad_left, p.dilation_w, p.ow, p.w, left)
+                for i in range(h.axis.taps):
+                    for j in range(v.axis.taps):
+                        pack_tap(to, array(args, 1), p, task,
+                                 (h.last_tap - i * h.back) * p.kw + v.last_tap - j * v.back)
+                        to += SIMD_WIDTH
+
+
+cdef void depthwise_blocked_input_grad(const int64_t* args, int64_t begin, int64_t end, int64_t thread) noexcept nogil:
+    # A task makes some rows of one plane, a band after the other and in it the phases of the stride; extra = parts of a
+    # plane, rows of each phase in a band. Workspace: the phases, a pointer for each tap row, a row of zeros.
+    cdef const Depthwise* p = <const Depthwise*> &args[6]
+    cdef int64_t parts = args[22], band = args[23], task, plane, block, blocks = channel_blocks(p.c), top, left, row
+    cdef int64_t row_end, rows = ceil_div(p.h, p.stride_h)
+    cdef DepthwisePhase* h = <DepthwisePhase*> workspace(args, 4, thread)
+    cdef DepthwisePhase* v = h + p.stride_h
+    cdef const float** taps = <const float**> (v + p.stride_w)
+    cdef float* zeros = <float*> (taps + p.kh)
+    cdef const float* weight
+    cdef depthwise_maker make
+    cdef depthwise_finish finish
+    memset(zeros, 0, p.ow * SIMD_WIDTH * sizeof(float))
+    depthwise_finish_channels(&finish, NULL, NULL, -INFINITY, INFINITY, SIMD_WIDTH)
+    for top in range(p.stride_h):
+        h[top] = grad_phase(p.kh, p.stride_h, p.pad_top, p.dilation_h, p.oh, p.h, top)
+    for left in range(p.stride_w):
+        v[left] = grad_phase(p.kw, p.stride_w, p.pad_left, p.dilation_w, p.ow, p.w, left)
+    for task in range(begin, end):
+        plane = task // parts
+        block = plane % blocks
+        row = share(rows, parts, task % parts)
+        while row < share(rows, parts, task % parts + 1):
+            row_end = least(row + band, share(rows, parts, task % parts + 1))
+            weight = array(args, 3) + block * p.kh * p.kw * SIMD_WIDTH
+            for top in range(p.stride_h):
+                for left in range(p.stride_w):
+                    make = depthwise_choose(&h[top].axis, &v[left].axis)
+                    make(&h[top].axis, &v[left].axis, array(args, 0) + plane * p.oh * p.ow * SIMD_WIDTH, weight,
+                         array(args, 2) + plane * p.h * p.w * SIMD_WIDTH, p.w, &finish, row,
+                         least(row_end, h[top].axis.count), taps, zeros)
+                    weight += h[top].axis.taps * v[left].axis.taps * SIMD_WIDTH
+            row = row_end
+
+
+cdef void depthwise_blocked_weight_grad(const int64_t* args, int64_t begin, int64_t end, int64_t thread) noexcept nogil:
+    # A task sums one block of channels over one chunk of the rows of all images; extra = chunks. Workspace: a row of
+    # zeros.
+    cdef const Depthwise* p = <const Depthwise*> &args[6]
+    cdef int64_t chunks = args[22], task, block, image, row, row_end, stop, plane, size = p.kh * p.kw * SIMD_WIDTH
+    cdef int64_t blocks = channel_blocks(p.c), band = least(DEPTHWISE_BAND, most(1, DEPTHWISE_RUN // 2 // p.ow))
+    cdef depthwise_axis h = depthwise_forward_axis(p.kh, p.stride_h, p.pad_top, p.dilation_h, p.h, p.oh)
+    cdef depthwise_axis v = depthwise_forward_axis(p.kw, p.stride_w, p.pad_left, p.dilation_w, p.w, p.ow)
+    cdef float* zeros = workspace(args, 4, thread)
+    cdef float* total
+    memset(zeros, 0, p.w * SIMD_WIDTH * sizeof(float))
+    for task in range(begin, end):
+        block = task // chunks
+        total = array(args, 3) + task * size
+        memset(total, 0, size * sizeof(float))
+        row, stop = share(p.n * p.oh, chunks, task % chunks), share(p.n * p.oh, chunks, task % chunks + 1)
+        while row < stop:
+            image = row // p.oh
+            row_end = least(least(row + band, stop), (image + 1) * p.oh)
+            plane = image * blocks + block
+            depthwise_weight_band(&h, &v, array(args, 0) + plane * p.oh * p.ow * SIMD_WIDTH,
+                                  array(args, 1) + plane * p.h * p.w * SIMD_WIDTH, row - image * p.oh,
+                                  row_end - image * p.oh, zeros, total)
+            row = row_end
+
+
+cdef void depthwise_blocked_weight_grad_merge(const int64_t* args, int64_t begin, int64_t end,
+                                              int64_t thread) noexcept nogil:
+    # A task adds up the chunks of one block of channels.
+    cdef const Depthwise* p = <const Depthwise*> &args[6]
+    cdef int64_t chunks = args[22], taps = p.kh * p.kw, task, channel, tap, chunk
+    cdef const float* lanes
+    cdef float total
+    for task in range(begin, end):
+        for channel in range(task * SIMD_WIDTH, least(p.c, (task + 1) * SIMD_WIDTH)):
+            for tap in range(taps):
+                lanes = array(args, 3) + (task * chunks * taps + tap) * SIMD_WIDTH + channel - task * SIMD_WIDTH
+                total = 0
+                for chunk in range(chunks):
+                    total += lanes[chunk * taps * SIMD_WIDTH]
+                array(args, 2)[channel * taps + tap] = total
