@@ -22,7 +22,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from guarded import Fenced, Guarded, problem_of, run_kernel, scattered
+from guarded import Fenced, Guarded, Heap, problem_of, run_kernel, scattered
 
 from normengine.kernels import REGISTRY, Kernel
 from normengine.kernels.compiled import BUILT
@@ -229,10 +229,11 @@ def main() -> int:
     parser.add_argument("--problems", type=int, default=None, help="stop after so many problems, whatever the time")
     parser.add_argument("--only", default="", help="operators whose name starts like this")
     parser.add_argument("--isa", choices=("numba", *BUILT), action="append", help="repeat for more (default: all)")
+    parser.add_argument("--heap", action="store_true", help="plain memory from malloc, for tools/sanitize.py to watch")
     parser.add_argument("--verbose", action="store_true", help="name each problem before it is tried")
     options = parser.parse_args()
     faulthandler.enable()
-    memory = Fenced if os.name == "posix" else Guarded
+    memory = Heap if options.heap else Fenced if os.name == "posix" else Guarded
     isas = options.isa or ("numba", *BUILT)
     end = time.monotonic() + options.seconds
     tried = runs = wrong = 0

@@ -1,0 +1,91 @@
+"""Tries the kernels of one instruction set under AddressSanitizer and UndefinedBehaviorSanitizer.
+
+    python tools/sanitize.py [--isa avx2] [--seconds 120] [options of tools/fuzz_kernels.py]
+
+Builds them with ``-fsanitize=address,undefined`` in a temporary folder, from a copy of the sources, and runs
+``tools/fuzz_kernels.py`` on the copy, with every array an allocation of its exact size. Whatever is read or written
+outside its array, and whatever C does not define, ends the run with the sanitizer's report. Wants GCC or Clang with
+their sanitizers, on Linux.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shutil
+import subprocess
+import sys
+import sysconfig
+import tempfile
+from pathlib import Path
+
+from normengine.kernels.compiled import BUILT
+
+ROOT = Path(__file__).resolve().parents[1]
+SANITIZE = "-fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer"
+COPIED = ("normengine", "src_cy", "tools", "setup.py", "pyproject.toml", "README.md", "LICENSE")
+LEFT_OUT = shutil.ignore_patterns("*.so", "*.pyd", "__pycache__")
+
+
+def copy(folder: Path, isa: str) -> None:
+    """The sources of the package, with no extension but the kernels of ``isa``."""
+    for name in COPIED:
+        source = ROOT / name
+        if source.is_dir():
+            shutil.copytree(source, folder / name, ignore=LEFT_OUT)
+        else:
+            shutil.copy(source, folder / name)
+    for source in (folder / "src_cy").glob("*.pyx"):
+        if source.stem != f"kernels_{isa}":
+            source.unlink()
+
+
+def build(folder: Path) -> None:
+    """Raises ``CalledProcessError`` where that fails."""
+    environment = {**os.environ, "CFLAGS": SANITIZE, "LDFLAGS": SANITIZE, "NORMENGINE_REQUIRE_EXTENSIONS": "1"}
+    command = [sys.executable, "setup.py", "--quiet", "build_ext", "--inplace"]
+    subprocess.run(command, cwd=folder, env=environment, check=True)
+
+
+def runtime() -> str:
+    """The library that has to be loaded before all others."""
+    compiler = (os.environ.get("CC") or sysconfig.get_config_var("CC") or "cc").split()[0]
+    name = "libclang_rt.asan-x86_64.so" if "clang" in compiler else "libasan.so"
+    found = subprocess.run([compiler, f"-print-file-name={name}"], capture_output=True, text=True, check=True)
+    return str(Path(found.stdout.strip()).resolve())
+
+
+def fuzz(folder: Path, isa: str, rest: list[str]) -> int:
+    environment = {
+        **os.environ,
+        "PYTHONPATH": str(folder),
+        "LD_PRELOAD": runtime(),
+        "ASAN_OPTIONS": "detect_leaks=0:abort_on_error=0:exitcode=99",
+        "UBSAN_OPTIONS": "print_stacktrace=1",
+    }
+    command = [sys.executable, str(folder / "tools" / "fuzz_kernels.py"), "--heap", "--isa", isa, *rest]
+    return subprocess.run(command, cwd=folder, env=environment, check=False).returncode
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
+    )
+    parser.add_argument("--isa", choices=BUILT, default=BUILT[-1] if BUILT else None)
+    parser.add_argument("--seconds", type=float, default=120.0, help="time for the problems (default: 120)")
+    options, rest = parser.parse_known_args()
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        copy(folder, options.isa)
+        try:
+            build(folder)
+        except subprocess.CalledProcessError:
+            print("sanitize.py: the kernels could not be built; the compiler's message is above", file=sys.stderr)
+            return 1
+        code = fuzz(folder, options.isa, ["--seconds", str(options.seconds), *rest])
+    print(f"{options.isa}: {'nothing found' if code == 0 else f'FAILED with exit code {code}'}")
+    return 1 if code else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
