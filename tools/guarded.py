@@ -67,8 +67,8 @@ class Fenced(Guarded):
 
 
 class Heap(Guarded):
-    """As :class:`Guarded`, from the C library's allocator: where AddressSanitizer has taken its place, every access beyond
-    the array ends the process. POSIX only."""
+    """As :class:`Guarded`, from the C library's allocator: where AddressSanitizer has taken its place, every access
+    beyond the array ends the process. POSIX only."""
 
     def __init__(self, nbytes: int, alignment: int = 64) -> None:
         library, place = ctypes.CDLL(None), ctypes.c_void_p()
