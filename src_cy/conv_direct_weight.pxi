@@ -13,11 +13,14 @@ cdef extern from "outer.h" nogil:
         int64_t count[3]
         int64_t left[3]
         int64_t right[3]
+    ctypedef struct outer_next:
+        int64_t left, right
     outer_walk outer_longest_inside(outer_walk walk)
     void outer_line(float* to, int64_t before, const float* values, int64_t count, int64_t after)
     void outer_merge(float* total, const float* part, int64_t count, int64_t parts, int64_t pitch)
-    void outer_sums(int64_t rows, int64_t blocks, const outer_row* row, const outer_walk* walk, const float* left,
-                    const float* right, int64_t right_block, float* out, int64_t out_block, int64_t accumulate)
+    void outer_sums(int64_t rows, int64_t blocks, const outer_row* row, const outer_walk* walk, outer_next next,
+                    const float* left, const float* right, int64_t right_block, float* out, int64_t out_block,
+                    int64_t accumulate)
 
 cdef extern from "simd.h" nogil:
     void transpose(float* to, int64_t to_pitch, int64_t width, const float* values, int64_t from_pitch, int64_t rows,
@@ -44,10 +47,23 @@ cdef struct Band:
     int64_t image, images, row, rows, col, cols
 
 
-cdef struct Source:
-    # Where a band of x lies, with steps in floats.
-    const float* start
+cdef struct Steps:
+    # Within a band of x, in floats.
     int64_t image, block, row, col
+
+
+cdef struct WeightTask:
+    # What a task sums over: tiles and input channels of a set, and bands. ``base`` is the first input channel of which
+    # the tiles have sums.
+    int64_t group_set, tile, end_tile, base, channel, end_channel, band, end_band
+
+
+cdef struct WeightPass:
+    # The channels of a band that pass together, and where they lie: x, and the first tile of dy.
+    Band band
+    int64_t index, channel, end_channel
+    const float* x
+    const float* dy
 
 
 cdef Band weight_band(const WeightSums* p, int64_t index) noexcept nogil:
@@ -62,10 +78,9 @@ cdef Band weight_band(const WeightSums* p, int64_t index) noexcept nogil:
     return band
 
 
-cdef Source weight_source(const WeightSums* p) noexcept nogil:
+cdef Steps weight_steps(const WeightSums* p) noexcept nogil:
     # The steps within x where bands are read in place, else within the copy of the largest band.
-    cdef Source s
-    s.start = NULL
+    cdef Steps s
     s.col, s.row = p.lanes, p.w * p.lanes
     s.block = p.h * s.row
     s.image = ceil_div(p.c, p.lanes) * s.block
@@ -76,7 +91,7 @@ cdef Source weight_source(const WeightSums* p) noexcept nogil:
     return s
 
 
-cdef void weight_copy(const WeightSums* p, const Band* band, const Source* s, int64_t block, int64_t blocks,
+cdef void weight_copy(const WeightSums* p, const Band* band, const Steps* s, int64_t block, int64_t blocks,
                       const float* x, float* to) noexcept nogil:
     # The given blocks of the band, zeros where it reaches beyond the image.
     cdef int64_t width = (band.cols - 1) * p.stride_w + (p.kw - 1) * p.dilation_w + 1
@@ -98,8 +113,8 @@ cdef void weight_copy(const WeightSums* p, const Band* band, const Source* s, in
                                (end - first) * p.lanes, (width - end) * p.lanes)
 
 
-cdef int64_t weight_rows(const WeightSums* p, const Source* s, int64_t first, int64_t end,
-                         outer_row* rows) noexcept nogil:
+cdef void weight_rows(const WeightSums* p, const Steps* s, int64_t first, int64_t end,
+                      outer_row* rows) noexcept nogil:
     # The rows of the input channels first..end, which pass together; sums go to [channel][tap][SIMD_WIDTH].
     cdef int64_t i, j, c, count = 0
     for i in range(p.kh):
@@ -109,22 +124,6 @@ cdef int64_t weight_rows(const WeightSums* p, const Source* s, int64_t first, in
                                      + j * p.dilation_w * s.col + c % p.lanes)
                 rows[count].to = ((c * p.kh + i) * p.kw + j) * SIMD_WIDTH
                 count += 1
-    return count
-
-
-cdef void weight_tiles(const WeightSums* p, int64_t set_blocks, int64_t first_tile, int64_t end_tile,
-                       const outer_row* rows, int64_t row_count, const outer_walk* walk, const float* x,
-                       const float* dy, float* sums, int64_t sums_block, int64_t accumulate) noexcept nogil:
-    # All the rows times the given tiles; dy and sums are those of the set's first block.
-    cdef int64_t tile, block, blocks, part, parts, row, dy_block = p.oh * p.ow * SIMD_WIDTH
-    for tile in range(first_tile, end_tile):
-        block = share(set_blocks, p.tiles, tile)
-        blocks = share(set_blocks, p.tiles, tile + 1) - block
-        parts = ceil_div(row_count, OUTER_ROWS(blocks))
-        for part in range(parts):
-            row = share(row_count, parts, part)
-            outer_sums(share(row_count, parts, part + 1) - row, blocks, rows + row, walk, x, dy + block * dy_block,
-                       dy_block, sums + block * sums_block, sums_block, accumulate)
 
 
 cdef int64_t weight_first_channel(const WeightSums* p, int64_t block, int64_t group_set) noexcept nogil:
@@ -145,59 +144,117 @@ cdef int64_t weight_part_channels(const WeightSums* p) noexcept nogil:
     return ceil_div(ceil_div(p.depth, p.lanes), p.channel_parts) * p.lanes
 
 
+cdef WeightTask weight_task(const WeightSums* p, int64_t index) noexcept nogil:
+    # The parts of the channels vary fastest, then those of the tiles, the sets, the chunks.
+    cdef WeightTask t
+    cdef int64_t blocks = ceil_div(p.oc // p.sets, SIMD_WIDTH), rest = index // p.channel_parts
+    cdef int64_t part = index % p.channel_parts, chunk = rest // (p.tile_parts * p.sets), end, units
+    cdef int64_t bands = p.image_bands * p.row_bands * p.col_bands
+    t.tile = share(p.tiles, p.tile_parts, rest % p.tile_parts)
+    t.end_tile = share(p.tiles, p.tile_parts, rest % p.tile_parts + 1)
+    t.group_set = rest // p.tile_parts % p.sets
+    t.base = weight_first_channel(p, share(blocks, p.tiles, t.tile), t.group_set)
+    end = weight_end_channel(p, share(blocks, p.tiles, t.end_tile), t.group_set)
+    units = ceil_div(end - t.base, p.lanes)
+    t.channel = t.base + share(units, p.channel_parts, part) * p.lanes
+    t.end_channel = least(end, t.base + share(units, p.channel_parts, part + 1) * p.lanes)
+    t.band, t.end_band = share(bands, p.chunks, chunk), share(bands, p.chunks, chunk + 1)
+    return t
+
+
+cdef WeightPass weight_pass(const WeightSums* p, const WeightTask* t, int64_t index, int64_t channel, const float* x,
+                            const float* dy) noexcept nogil:
+    cdef WeightPass now
+    cdef int64_t blocks = ceil_div(p.oc // p.sets, SIMD_WIDTH), block = share(blocks, p.tiles, t.tile)
+    cdef int64_t plane
+    now.band, now.index, now.channel = weight_band(p, index), index, channel
+    now.end_channel = least(t.end_channel, (channel // p.together + 1) * p.together)
+    plane = now.band.image * ceil_div(p.c, p.lanes) + channel // p.lanes
+    now.x = x
+    if not p.copied:
+        now.x += ((plane * p.h + now.band.row * p.stride_h) * p.w + now.band.col * p.stride_w) * p.lanes
+    plane = (now.band.image * p.sets + t.group_set) * blocks + block
+    now.dy = dy + ((plane * p.oh + now.band.row) * p.ow + now.band.col) * SIMD_WIDTH
+    return now
+
+
+cdef inline int64_t distance(const float* a, const float* b) noexcept nogil:
+    return (<int64_t> b - <int64_t> a) // <int64_t> sizeof(float)
+
+
+cdef void weight_tiles(const WeightSums* p, const WeightTask* t, const WeightPass* now, const WeightPass* soon,
+                       const Steps* s, const outer_walk* walk, const outer_row* rows, const float* x,
+                       float* sums) noexcept nogil:
+    # One pass for all the tiles of a task. What a later tile or the pass after this one (``soon``, NULL for none) reads
+    # first is fetched on the way, a block of channels with each of the first calls.
+    cdef int64_t set_blocks = ceil_div(p.oc // p.sets, SIMD_WIDTH), taps = p.kh * p.kw, tile, part, parts, row
+    cdef int64_t count = (now.end_channel - now.channel) * taps, blocks, later_blocks, wanted
+    cdef int64_t dy_block = p.oh * p.ow * SIMD_WIDTH, sums_block = p.depth * taps * SIMD_WIDTH
+    cdef int64_t first_blocks = share(set_blocks, p.tiles, t.tile + 1) - share(set_blocks, p.tiles, t.tile)
+    cdef const float* dy = now.dy
+    cdef const float* later
+    cdef outer_next next
+    for tile in range(t.tile, t.end_tile):
+        blocks = share(set_blocks, p.tiles, tile + 1) - share(set_blocks, p.tiles, tile)
+        parts = ceil_div(count, OUTER_ROWS(blocks))
+        later, later_blocks = dy + blocks * dy_block, 0
+        if tile + 1 < t.end_tile:
+            if now.channel == t.channel:
+                later_blocks = share(set_blocks, p.tiles, tile + 2) - share(set_blocks, p.tiles, tile + 1)
+        elif soon != NULL and soon.index != now.index:
+            later, later_blocks = soon.dy, first_blocks
+        wanted = 0
+        if tile == t.tile and soon != NULL and not p.copied:
+            wanted = ceil_div(soon.end_channel, p.lanes) - soon.channel // p.lanes
+        for part in range(parts):
+            next.left = distance(x, soon.x + part * s.block) if part < wanted else 0
+            next.right = distance(dy, later + part * dy_block) if part < later_blocks else 0
+            row = share(count, parts, part)
+            outer_sums(share(count, parts, part + 1) - row, blocks, rows + row, walk, next, x, dy, dy_block,
+                       sums, sums_block, now.index > t.band)
+        dy += blocks * dy_block
+        sums += blocks * sums_block
+
+
 cdef void conv2d_weight_grad_direct(const int64_t* args, int64_t begin, int64_t end, int64_t thread) noexcept nogil:
     # A task is a chunk of the bands for a part of the tiles and of the input channels of a set.
     cdef const WeightSums* p = <const WeightSums*> &args[6]
     cdef const float* dy = array(args, 0)
     cdef const float* x = array(args, 1)
-    cdef int64_t taps = p.kh * p.kw, set_blocks = ceil_div(p.oc // p.sets, SIMD_WIDTH)
-    cdef int64_t sums_block = p.depth * taps * SIMD_WIDTH, dy_block = p.oh * p.ow * SIMD_WIDTH
-    cdef int64_t dy_image = p.sets * set_blocks * dy_block, bands = p.image_bands * p.row_bands * p.col_bands
-    cdef int64_t task, group_set, tile, end_tile, part, chunk, base, first, last, c, stop, index, start, row, units
-    cdef Source s = weight_source(p)
+    cdef int64_t taps = p.kh * p.kw, set_blocks = ceil_div(p.oc // p.sets, SIMD_WIDTH), index, c, block
+    cdef int64_t dy_image = p.sets * set_blocks * p.oh * p.ow * SIMD_WIDTH
     cdef outer_row* rows = <outer_row*> workspace(args, 4, thread)
     cdef float* copy = <float*> (rows + weight_part_channels(p) * taps)
     cdef float* sums
+    cdef Steps s = weight_steps(p)
+    cdef WeightTask t
+    cdef WeightPass now, soon
     cdef outer_walk walk
-    cdef Band band
-    for task in range(begin, end):
-        part, tile = task % p.channel_parts, task // p.channel_parts % p.tile_parts
-        group_set = task // (p.channel_parts * p.tile_parts) % p.sets
-        chunk = task // (p.channel_parts * p.tile_parts * p.sets)
-        tile, end_tile = share(p.tiles, p.tile_parts, tile), share(p.tiles, p.tile_parts, tile + 1)
-        base = weight_first_channel(p, share(set_blocks, p.tiles, tile), group_set)
-        stop = weight_end_channel(p, share(set_blocks, p.tiles, end_tile), group_set)
-        units = ceil_div(stop - base, p.lanes)
-        first = base + share(units, p.channel_parts, part) * p.lanes
-        last = least(stop, base + share(units, p.channel_parts, part + 1) * p.lanes)
-        sums = array(args, 3) + (chunk * p.sets + group_set) * set_blocks * sums_block - base * taps * SIMD_WIDTH
-        c, row = first, 0
-        while c < last:
-            stop = least(last, (c // p.together + 1) * p.together)
-            row += weight_rows(p, &s, c, stop, rows + row)
-            c = stop
-        start = share(bands, p.chunks, chunk)
-        for index in range(start, share(bands, p.chunks, chunk + 1)):
-            band = weight_band(p, index)
-            walk.count[0], walk.count[1], walk.count[2] = band.images, band.rows, band.cols
+    cdef bint more
+    for index in range(begin, end):
+        t = weight_task(p, index)
+        block = index // (p.channel_parts * p.tile_parts) * set_blocks + share(set_blocks, p.tiles, t.tile)
+        sums = array(args, 3) + (block * p.depth - t.base) * taps * SIMD_WIDTH
+        now = weight_pass(p, &t, t.band, t.channel, x, dy)
+        more = True
+        while more:
+            c = (now.channel - t.channel) * taps
+            if now.index == t.band:
+                weight_rows(p, &s, now.channel, now.end_channel, rows + c)
+            soon = weight_pass(p, &t, now.index, now.end_channel, x, dy)
+            if now.end_channel == t.end_channel:
+                more = now.index + 1 < t.end_band
+                soon = weight_pass(p, &t, now.index + more, t.channel, x, dy)
+            walk.count[0], walk.count[1], walk.count[2] = now.band.images, now.band.rows, now.band.cols
             walk.left[0], walk.left[1], walk.left[2] = s.image, p.stride_h * s.row, p.stride_w * s.col
             walk.right[0], walk.right[1], walk.right[2] = dy_image, p.ow * SIMD_WIDTH, SIMD_WIDTH
             walk = outer_longest_inside(walk)
-            c, row = first, 0
-            while c < last:
-                stop = least(last, (c // p.together + 1) * p.together)
-                if p.copied:
-                    weight_copy(p, &band, &s, c // p.lanes, ceil_div(stop, p.lanes) - c // p.lanes, x, copy)
-                    s.start = copy
-                else:
-                    s.start = (x + band.image * s.image + c // p.lanes * s.block
-                               + (band.row * p.stride_h - p.pad_top) * s.row
-                               + (band.col * p.stride_w - p.pad_left) * s.col)
-                weight_tiles(p, set_blocks, tile, end_tile, rows + row, (stop - c) * taps, &walk, s.start,
-                             dy + band.image * dy_image + group_set * set_blocks * dy_block
-                             + (band.row * p.ow + band.col) * SIMD_WIDTH, sums, sums_block, index > start)
-                row += (stop - c) * taps
-                c = stop
+            if p.copied:
+                block = now.channel // p.lanes
+                weight_copy(p, &now.band, &s, block, ceil_div(now.end_channel, p.lanes) - block, x, copy)
+            weight_tiles(p, &t, &now, &soon if more else NULL, &s, &walk, rows + c,
+                         copy if p.copied else <float*> now.x, sums)
+            now = soon
 
 
 cdef void conv2d_weight_grad_merge_direct(const int64_t* args, int64_t begin, int64_t end,

@@ -25,6 +25,11 @@ typedef struct {
     int64_t count[3], left[3], right[3];
 } outer_walk;
 
+/* How far, in floats, what is needed after a walk lies from the factors that it is at; 0 where nothing is. */
+typedef struct {
+    int64_t left, right;
+} outer_next;
+
 /* The same terms in an order that has few short loops: the loops that step evenly as one, the longest innermost. */
 static outer_walk outer_longest_inside(outer_walk walk)
 {
@@ -47,14 +52,17 @@ static outer_walk outer_longest_inside(outer_walk walk)
 }
 
 /* For each row r and block b: out[row[r].to + b * out_block ...] gets the sum over the walk of left[row[r].start] *
- * right[b * right_block ...], or grows by it where accumulate is set. */
-INLINE void outer(const int rows, const int blocks, const outer_row *row, const outer_walk *walk, const float *left,
-                  const float *right, int64_t right_block, float *out, int64_t out_block, int64_t accumulate)
+ * right[b * right_block ...], or grows by it where accumulate is set; next is used where fetch is set. */
+INLINE void outer(const int rows, const int blocks, const int fetch, const outer_row *row, const outer_walk *walk,
+                  outer_next next, const float *left, const float *right, int64_t right_block, float *out,
+                  int64_t out_block, int64_t accumulate)
 {
     vec sum[8][OUTER_BLOCKS];
     int64_t start[8];
+    left += row[0].start;
+    next.left -= row[0].start;
     UNROLL for (int r = 0; r < rows; r++) {
-        start[r] = row[r].start;
+        start[r] = row[r].start - row[0].start;
         UNROLL for (int b = 0; b < blocks; b++) sum[r][b] = splat(0.0f);
     }
     const int64_t left_step = walk->left[2], right_step = walk->right[2];
@@ -64,6 +72,10 @@ INLINE void outer(const int rows, const int blocks, const outer_row *row, const 
             const float *v = right + i * walk->right[0] + j * walk->right[1];
             for (int64_t n = walk->count[2]; n > 0; n--) {
                 vec value[OUTER_BLOCKS];
+                if (fetch) {
+                    __builtin_prefetch(a + next.left, 0, 2);
+                    __builtin_prefetch(v + next.right, 0, 2);
+                }
                 UNROLL for (int b = 0; b < blocks; b++) value[b] = load(v + b * right_block);
                 UNROLL for (int r = 0; r < rows; r++) {
                     const float factor = a[start[r]];
@@ -80,14 +92,19 @@ INLINE void outer(const int rows, const int blocks, const outer_row *row, const 
         }
 }
 
-#define OUTER_CASE(R, B) \
-    case OUTER_BLOCKS * R + B - 1: outer(R, B, row, walk, left, right, right_block, out, out_block, accumulate); break;
+/* A tile of one block loads more often than it multiplies: it fetches nothing ahead. */
+#define OUTER_CASE(R, B)                                                                                          \
+    case 2 * (OUTER_BLOCKS * R + B - 1):                                                                          \
+        outer(R, B, 0, row, walk, next, left, right, right_block, out, out_block, accumulate); break;             \
+    case 2 * (OUTER_BLOCKS * R + B - 1) + 1:                                                                      \
+        outer(R, B, B > 1, row, walk, next, left, right, right_block, out, out_block, accumulate); break;
 #define OUTER_CASES(R) OUTER_CASE(R, 1) OUTER_CASE(R, 2) OUTER_CASE(R, 3)
 
-static void outer_sums(int64_t rows, int64_t blocks, const outer_row *row, const outer_walk *walk, const float *left,
-                       const float *right, int64_t right_block, float *out, int64_t out_block, int64_t accumulate)
+static void outer_sums(int64_t rows, int64_t blocks, const outer_row *row, const outer_walk *walk, outer_next next,
+                       const float *left, const float *right, int64_t right_block, float *out, int64_t out_block,
+                       int64_t accumulate)
 {
-    switch (OUTER_BLOCKS * rows + blocks - 1) {
+    switch (2 * (OUTER_BLOCKS * rows + blocks - 1) + (next.left || next.right)) {
         OUTER_CASES(1) OUTER_CASES(2) OUTER_CASES(3)
 #if SIMD_WIDTH == 16 || defined(__aarch64__)
         OUTER_CASES(4) OUTER_CASES(5) OUTER_CASES(6) OUTER_CASES(7) OUTER_CASES(8)
