@@ -11,6 +11,8 @@ include "first_layer.pxi"
 include "matmul.pxi"
 include "norm.pxi"
 include "pool.pxi"
+include "norm_blocked.pxi"
+include "reorder.pxi"
 include "repeat.pxi"
 include "winograd.pxi"
 include "winograd_weight.pxi"
@@ -69,10 +71,10 @@ ADDRESSES = {
     "conv2d_weight_grad_gemm": address(conv2d_weight_grad_gemm),
     "conv2d_weight_grad_merge": address(conv2d_weight_grad_merge),
     "conv2d_weight_grad_depthwise": address(conv2d_weight_grad_depthwise),
-    "linear_pack": address(linear_pack),
-    "linear_gemm": address(linear_gemm),
-    "matmul_pack": address(matmul_pack),
-    "matmul_gemm": address(matmul_gemm),
+    "linear_panels": address(linear_panels),
+    "linear_dots": address(linear_dots),
+    "matmul_panels": address(matmul_panels),
+    "matmul_dots": address(matmul_dots),
     "batch_stats_chunk": address(batch_stats_chunk),
     "batch_stats_merge": address(batch_stats_merge),
     "batch_norm_grad_sums_chunk": address(batch_norm_grad_sums_chunk),
@@ -81,6 +83,14 @@ ADDRESSES = {
     "batch_norm_grad_sums_columns": address(batch_norm_grad_sums_columns),
     "reduce_sum": address(reduce_sum),
     "repeat_channels": address(repeat_channels),
+    "to_blocked": address(to_blocked),
+    "from_blocked": address(from_blocked),
+    "batch_stats_blocked": address(batch_stats_blocked),
+    "batch_stats_blocked_merge": address(batch_stats_blocked_merge),
+    "batch_norm_grad_sums_blocked": address(batch_norm_grad_sums_blocked),
+    "batch_norm_grad_sums_blocked_merge": address(batch_norm_grad_sums_blocked_merge),
+    "channel_sums_blocked": address(channel_sums_blocked),
+    "channel_sums_blocked_merge": address(channel_sums_blocked_merge),
     "max_pool2d": address(max_pool2d),
     "max_pool2d_grad": address(max_pool2d_grad),
     "avg_pool2d": address(avg_pool2d),
@@ -110,11 +120,23 @@ SIZES = {
     "outer_rows_3": OUTER_ROWS(3),
     "outer_row": sizeof(outer_row),
     "merged_rows": MERGED_ROWS,
+    "matrix_rows": MATRIX_ROWS,
+    "matrix_vectors_1": matrix_vectors(1),
+    "matrix_vectors_2": matrix_vectors(2),
+    "matrix_vectors_3": matrix_vectors(3),
+    "matrix_vectors_4": matrix_vectors(4),
+    "matrix_vectors_5": matrix_vectors(5),
+    "matrix_vectors_6": matrix_vectors(6),
+    "dot_rows": DOT_ROWS,
+    "dot_columns": DOT_COLS,
     "panel_pixels": PANEL_PIXELS,
     "panel_pitch": PANEL_PITCH,
     "pixels": PIXELS_BYTES(0),
     "tap_lanes": PIXELS_BYTES(1) - PIXELS_BYTES(0),
     "moments": sizeof(Moments),
+    "lane_moments": sizeof(lane_moments),
+    "lane_totals": sizeof(lane_totals),
+    "reorder_pixels": REORDER_PIXELS,
     "span": sizeof(Span),
     "depthwise_phase": sizeof(DepthwisePhase),
     "sum_columns": COLUMNS,

@@ -5,14 +5,17 @@ every position of an iteration space of 1 to 6 dimensions. The last dimension is
 The kernel's 8-byte slots, which :func:`chain_args` fills, are ::
 
     input pointers, output pointers, extents (rank), strides of input 0 (rank), ..., strides of output 0 (rank), ...,
-    strides of index operand 0 (rank), ..., rows_per_task, block, constants (as C doubles)
+    strides of index operand 0 (rank), ..., rows_per_task, block, constants (as C doubles), workspace and its stride
+    in bytes (where there are sums)
 
 Strides count elements. A task is ``rows_per_task`` rows, or ``block`` elements where the rank is 1; every row and
 every block is computed by itself, so the result has the same bits however the tasks are shared out.
 
 Over activations in blocks of channels (``lanes`` > 0) the last dimension is the lanes of a block, the one before it
 its pixels, and a row is all of both, ``block`` elements at a time. What is the same for all pixels of a block of
-channels lies in memory ``block`` elements long, repeated, so that it is walked as the rest is.
+channels lies in memory ``block`` elements long, repeated, so that it is walked as the rest is. There a chain may also
+take sums: of each row, over its pixels, for every lane (an output of stride "sum"), gathered ``block`` wide in a
+workspace of :data:`SUM_WIDTH` elements a sum.
 
 No two operands of a chain may overlap in memory, except inputs among themselves and an output with the one input that
 ``aliases`` says it is, element by element: the code relies on it. Constants are slots, not code, so chains that differ
@@ -32,6 +35,8 @@ from .inline import PRIMITIVES, TYPES, Inliner
 
 Ref = tuple[str, int | float]
 ELEMENTS_PER_TASK = 16384
+SUM_WIDTH = 128
+"""Elements that a sum is gathered in: a power of two, the most that ``block`` may be."""
 MAX_RANK = 6
 
 
@@ -60,7 +65,8 @@ class Step:
 @dataclass(frozen=True)
 class Chain:
     """A chain; ``results[o]`` is the step that output o stores, ``aliases`` are (output, input) pairs that are the
-    same memory element by element. An output of stride "zero" is for an inner extent of 1. ``lanes`` is the number of
+    same memory element by element. An output of stride "zero" is for an inner extent of 1; of one of stride "sum" the
+    rows' sums are stored instead of its elements. ``lanes`` is the number of
     lanes of a block of channels, a power of two, or 0."""
 
     rank: int
@@ -77,6 +83,11 @@ class Chain:
         refs = (ref for step in self.steps for ref in step.arguments)
         found = dict.fromkeys(struct.pack("d", value) for kind, value in refs if kind == "constant")
         return tuple(struct.unpack("d", bits)[0] for bits in found)
+
+    @property
+    def workspace(self) -> int:
+        """Bytes that each thread needs."""
+        return 4 * SUM_WIDTH * sum(operand.stride == "sum" for operand in self.outputs)
 
     def source(self) -> str:
         """The module that :func:`compile_chain` compiles; chains of equal source share their code."""
@@ -172,6 +183,7 @@ class _Writer:
         self.strides = count + chain.rank
         self.tail = self.strides + chain.rank * (count + chain.indices)
         self.constants = {struct.pack("d", value): j for j, value in enumerate(chain.constants())}
+        self.sums = [k for k, operand in enumerate(chain.outputs) if operand.stride == "sum"]
         self.inliner = Inliner()
 
     def source(self) -> str:
@@ -188,11 +200,13 @@ class _Writer:
             f"from normengine.kernels.abi import array, double_of, row, {', '.join(PRIMITIVES)}",
             "",
         ]
-        sizes = {}
+        sizes, count = {}, len(self.arrays) + len(self.sums)
         for turn, (name, _, operand) in enumerate(self.arrays):
             dtype = _STORAGE.get(operand.dtype, operand.dtype)
             sizes[name] = np.dtype(dtype).itemsize
-            lines.append(f'load_{name}, store_{name} = array("{dtype}", {turn}, {len(self.arrays)})')
+            lines.append(f'load_{name}, store_{name} = array("{dtype}", {turn}, {count})')
+        for turn, k in enumerate(self.sums, len(self.arrays)):
+            lines.append(f'load_w{k}, store_w{k} = array("float32", {turn}, {count})')
         if self.outer:
             for name, number, _ in self.names:
                 pointer, size = (number, sizes[name]) if name in sizes else (-1, 1)
@@ -212,6 +226,8 @@ class _Writer:
                     lines.append(f"q{name} = args[{self.strides + number * rank + rank - 2}]")
         slots = range(self.tail + 2, self.tail + 2 + len(self.constants))
         lines += [f"k{j} = float32(double_of(args[{slot}]))" for j, slot in enumerate(slots)]
+        for turn, k in enumerate(self.sums):
+            lines.append(f"pw{k} = args[{slots.stop}] + thread * args[{slots.stop + 1}] + {4 * SUM_WIDTH * turn}")
         lines += self._rows() if self.outer else self._blocks()
         return ["def chain(args, begin, end, thread):", *("    " + line for line in lines)]
 
@@ -247,8 +263,19 @@ class _Writer:
 
     def _lanes(self) -> list[str]:
         """The pixels and lanes of one row, a block at a time."""
-        lines = [f"total = n{self.chain.rank - 2} * {self.chain.lanes}", "for start in range(0, total, block):"]
-        return lines + ["    " + line for line in self._inner("range(min(block, total - start))")]
+        lines = [f"total = n{self.chain.rank - 2} * {self.chain.lanes}"]
+        for k in self.sums:
+            lines += [f"for j in range({SUM_WIDTH}):", f"    store_w{k}(pw{k}, j, float32(0))"]
+        lines.append("for start in range(0, total, block):")
+        lines += ["    " + line for line in self._inner("range(min(block, total - start))")]
+        for k in self.sums:
+            width = SUM_WIDTH
+            while width > self.chain.lanes:
+                width //= 2
+                fold = f"load_w{k}(pw{k}, j) + load_w{k}(pw{k}, j + {width})"
+                lines += [f"for j in range({width}):", f"    store_w{k}(pw{k}, j, {fold})"]
+            lines += [f"for j in range({self.chain.lanes}):", f"    store_y{k}(py{k}, j, load_w{k}(pw{k}, j))"]
+        return lines
 
     def _move(self, name: str, stride: str) -> str:
         """Where position j of the inner loop is, from the beginning of an operand's row."""
@@ -277,6 +304,9 @@ class _Writer:
         for k, operand in enumerate(chain.outputs):
             name = f"x{self.alias[k]}" if k in self.alias else f"y{k}"
             value = f"v{chain.results[k]}"
+            if operand.stride == "sum":
+                body.append(f"store_w{k}(pw{k}, j, load_w{k}(pw{k}, j) + {value})")
+                continue
             value = f"uint8({value})" if operand.dtype == "bool" else value
             body.append(f"store_{name}(p{name}, {move(name, operand.stride)}, {value})")
         return [*before, f"for j in {positions}:", *("    " + line for line in body)]

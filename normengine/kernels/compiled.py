@@ -10,7 +10,16 @@ from dataclasses import dataclass
 from functools import partial
 from importlib import import_module
 
-from . import launch_depthwise, launch_direct, launch_direct_weight, launch_first, launch_winograd, launches
+from . import (
+    launch_blocks,
+    launch_depthwise,
+    launch_direct,
+    launch_direct_weight,
+    launch_first,
+    launch_matrix,
+    launch_winograd,
+    launches,
+)
 from .base import REGISTRY, Kernel, Launch, Problem
 from .cpu import detect
 from .launches import Convolution, Sizes
@@ -81,7 +90,6 @@ def _pooling(op: str, supports: Supports = _any) -> Row:
 
 
 ROWS = (
-    Row("conv2d", "gemm", ("conv2d_pack", "conv2d_gemm"), launches.conv2d_gemm, _small_planes, packs=("weight",)),
     Row(
         "conv2d",
         "first",
@@ -140,38 +148,6 @@ ROWS = (
         launch_depthwise.supports,
         launch_depthwise.conv2d_weight_grad_cost,
         blocked=("dy", "x"),
-    ),
-    Row("conv2d", "depthwise", ("conv2d_depthwise",), launches.conv2d_depthwise, _depthwise, cost=half),
-    Row(
-        "conv2d_input_grad",
-        "gemm",
-        ("conv2d_input_grad_pack", "conv2d_input_grad_gemm"),
-        launches.conv2d_input_grad_gemm,
-        _small_planes,
-        packs=("weight",),
-    ),
-    Row(
-        "conv2d_input_grad",
-        "depthwise",
-        ("conv2d_input_grad_depthwise",),
-        launches.conv2d_input_grad_depthwise,
-        _depthwise,
-        cost=half,
-    ),
-    Row(
-        "conv2d_weight_grad",
-        "gemm",
-        ("conv2d_weight_grad_gemm", "conv2d_weight_grad_merge"),
-        launches.conv2d_weight_grad_gemm,
-        _small_planes,
-    ),
-    Row(
-        "conv2d_weight_grad",
-        "depthwise",
-        ("conv2d_weight_grad_depthwise",),
-        launches.conv2d_weight_grad_depthwise,
-        _depthwise,
-        cost=half,
     ),
     Row(
         "conv2d_weight_grad",
@@ -243,8 +219,24 @@ ROWS = (
         blocked=("dy", "x"),
         tolerance=2e-5,
     ),
-    Row("linear", "gemm", ("linear_pack", "linear_gemm"), launches.matrix_product, packs=("weight",)),
-    Row("matmul", "gemm", ("matmul_pack", "matmul_gemm"), launches.matrix_product, packs=("b",)),
+    Row("linear", "panels", ("linear_panels",), launch_matrix.panels, cost=launch_matrix.panels_cost),
+    Row(
+        "linear",
+        "dots",
+        ("linear_dots",),
+        launch_matrix.dots,
+        launch_matrix.along_depth,
+        launch_matrix.dots_cost,
+    ),
+    Row("matmul", "panels", ("matmul_panels",), launch_matrix.panels, cost=launch_matrix.panels_cost),
+    Row(
+        "matmul",
+        "dots",
+        ("matmul_dots",),
+        launch_matrix.dots,
+        launch_matrix.along_depth,
+        launch_matrix.dots_cost,
+    ),
     Row("batch_stats", "", ("batch_stats_chunk", "batch_stats_merge"), launches.channel_sums),
     Row(
         "batch_norm_grad_sums",
@@ -262,7 +254,36 @@ ROWS = (
         cost=half,
     ),
     Row("reduce_sum", "", ("reduce_sum",), launches.reduce_sum),
-    Row("repeat_channels", "", ("repeat_channels",), launches.repeat_channels),
+    Row(
+        "batch_stats",
+        "blocked",
+        ("batch_stats_blocked", "batch_stats_blocked_merge"),
+        launch_blocks.batch_stats,
+        launch_blocks.images,
+        cost=half,
+        blocked=("x",),
+    ),
+    Row(
+        "batch_norm_grad_sums",
+        "blocked",
+        ("batch_norm_grad_sums_blocked", "batch_norm_grad_sums_blocked_merge"),
+        launch_blocks.batch_norm_grad_sums,
+        launch_blocks.images,
+        cost=half,
+        blocked=("dy", "x"),
+    ),
+    Row(
+        "reduce_sum",
+        "blocked",
+        ("channel_sums_blocked", "channel_sums_blocked_merge"),
+        launch_blocks.channel_sums,
+        launch_blocks.whole_channels,
+        cost=half,
+        blocked=("x",),
+    ),
+    Row("to_blocked", "", ("to_blocked",), launch_blocks.reorder, blocked=("y",)),
+    Row("from_blocked", "", ("from_blocked",), launch_blocks.reorder, blocked=("x",)),
+    Row("repeat_channels", "", ("repeat_channels",), launch_blocks.repeat_channels),
     _pooling("max_pool2d"),
     _pooling("max_pool2d_grad", _small_images),
     _pooling("avg_pool2d"),
@@ -284,7 +305,7 @@ def kernel(row: Row, isa: str, addresses: dict[str, int], sizes: Sizes) -> Kerne
         cost=lambda problem: row.cost(problem, sizes),
         packs=row.packs,
         blocked=row.blocked,
-        width=sizes["width"] if row.blocked else 1,
+        width=sizes["width"],
         tolerance=row.tolerance,
     )
 

@@ -169,22 +169,6 @@ def conv2d_weight_grad_depthwise(problem: Problem, sizes: Sizes) -> Launch:
     return Launch(tasks=(p.c,), workspace=p.taps * (INT64 + DOUBLE) + dy + band, extra=(rows,))
 
 
-def matrix_product(problem: Problem, sizes: Sizes) -> Launch:
-    """Stages: pack the right factor, multiply; of ``linear`` and ``matmul``."""
-    m, n, k = (int(v) for v in _numbers(problem)[:3])
-    tiles, panels = ceil_div(m, sizes["rows"]), ceil_div(n, sizes["columns"])
-    row_blocks = ceil_div(tiles, 8)
-    column_blocks = min(ceil_div(panels, 4), ceil_div(FEW_TASKS, row_blocks))
-    row_blocks = min(tiles, max(row_blocks, ceil_div(FEW_TASKS, 2 * column_blocks)))
-    block = depth_block(k, sizes)
-    return Launch(
-        tasks=(panels, row_blocks * column_blocks),
-        scratch=panels * sizes["columns"] * k * FLOAT,
-        workspace=ceil_div(tiles, row_blocks) * sizes["rows"] * block * FLOAT,
-        extra=(row_blocks, column_blocks, block),
-    )
-
-
 def channel_sums(problem: Problem, sizes: Sizes) -> Launch:
     """Stages: statistics of each channel in each chunk of the batch, merge; of ``batch_stats`` and the like."""
     n, c = (int(v) for v in _numbers(problem)[:2])
@@ -213,9 +197,3 @@ def planes(problem: Problem, sizes: Sizes) -> Launch:
     """One task a plane."""
     n, c = (int(v) for v in _numbers(problem)[:2])
     return Launch(tasks=(n * c,))
-
-
-def repeat_channels(problem: Problem, sizes: Sizes) -> Launch:
-    """One task a block of channels."""
-    rows, blocks, _, _ = problem.outputs[0]
-    return Launch(tasks=(rows * blocks,))

@@ -81,7 +81,8 @@ def _conv2d_weight_grad(problem: Problem) -> Parameters:
 
 def _linear(problem: Problem) -> Parameters:
     m, k = _shape(problem, 0)
-    return m, _shape(problem, 1)[0], k
+    low, high = problem.attrs.get("clamp", (-math.inf, math.inf))
+    return m, _shape(problem, 1)[0], k, float(low), float(high)
 
 
 def _matmul(problem: Problem) -> Parameters:
@@ -169,7 +170,7 @@ for _signature in (
     Signature("conv2d", ("x", "weight", "bias", "residual"), ("y",), (*CONVOLUTION, "low", "high"), _conv2d),
     Signature("conv2d_input_grad", ("dy", "weight"), ("dx",), CONVOLUTION, _conv2d_input_grad),
     Signature("conv2d_weight_grad", ("dy", "x"), ("dw",), CONVOLUTION, _conv2d_weight_grad),
-    Signature("linear", ("x", "weight", "bias"), ("y",), ("M", "N", "K"), _linear),
+    Signature("linear", ("x", "weight", "bias"), ("y",), ("M", "N", "K", "low", "high"), _linear),
     Signature("matmul", ("a", "b"), ("y",), ("M", "N", "K", "transpose_a", "transpose_b"), _matmul),
     Signature("batch_stats", ("x",), ("mean", "var"), ("N", "C", "S"), _channels),
     Signature(
@@ -186,6 +187,8 @@ for _signature in (
     Signature("adaptive_avg_pool2d", ("x",), ("y",), ADAPTIVE_POOL, _adaptive_pool2d),
     Signature("adaptive_avg_pool2d_grad", ("dy",), ("dx",), ADAPTIVE_POOL, _adaptive_pool2d_grad),
     Signature("reduce_sum", ("x",), ("y",), ("R0", "K0", "R1", "K1"), _reduce_sum),
+    Signature("to_blocked", ("x",), ("y",), ("N", "C", "S"), _channels),
+    Signature("from_blocked", ("x",), ("y",), ("N", "C", "S"), _channels),
     Signature("repeat_channels", ("x",), ("y",), ("M", "C", "R"), _repeat_channels),
     Signature("softmax", ("x",), ("y",), ("A", "C", "B"), _around_axis),
     Signature("log_softmax", ("x",), ("y",), ("A", "C", "B"), _around_axis),

@@ -2,7 +2,10 @@
 
 from .decompose import decompose
 from .differentiate import differentiate
+from .extend_conv import extend_conv
 from .fold_constants import fold_constants
 from .fuse import fuse
+from .recompute import recompute
+from .spread_sums import spread_sums
 
-__all__ = ["decompose", "differentiate", "fold_constants", "fuse"]
+__all__ = ["decompose", "differentiate", "extend_conv", "fold_constants", "fuse", "recompute", "spread_sums"]

@@ -1,8 +1,9 @@
 """Connected elementwise nodes of one shape become one ``chain`` node, which is one loop over memory.
 
 A chain's attribute ``nodes`` holds the nodes it stands for, in order; its inputs are the values they read from
-outside, its outputs the values that are read outside. Nodes whose results are only stored to state at the end of the
-run (running statistics, the optimizer's update) are never joined with others, so that all of them can run last.
+outside, its outputs the values that are read outside. Sums over batch and image of what a chain makes are taken in the
+same loop: the attribute ``sums`` holds their nodes. Elementwise nodes whose results are only stored to state at the end
+of the run (running statistics, the optimizer's update) are never joined with others, so that all of them can run last.
 """
 
 from __future__ import annotations
@@ -29,14 +30,16 @@ def fuse(graph: Graph) -> Graph:
 
 
 def update_only(graph: Graph) -> set[Node]:
-    """Nodes all of whose results are, at the end, only stored to state: by an update or by another such node."""
+    """Elementwise nodes all of whose results are, at the end, only stored to state: by an update or by another such
+    node."""
     readers = graph.consumers()
     stored = {new for _, new in graph.updates}
     outputs = set(graph.outputs)
     found: set[Node] = set()
     for node in reversed(graph.nodes):
         used = [v for v in node.outputs if v in stored or v in readers]
-        if used and all(v not in outputs and all(r in found for r in readers.get(v, ())) for v in used):
+        elementwise = OPS[node.op].scalar is not None
+        if elementwise and used and all(v not in outputs and all(r in found for r in readers.get(v, ())) for v in used):
             found.add(node)
     return found
 
@@ -50,16 +53,22 @@ class _Grouping:
         self.members: list[list[Node]] = []
         self.above: list[int] = []
         self.unit_of: dict[Value, int] = {}
+        self.sums: set[Value] = set()
 
     def groups(self) -> list[list[Node]]:
         for node in self.graph.nodes:
             sources = dict.fromkeys(self.unit_of[v] for v in node.inputs if v in self.unit_of)
-            homes = [u for u in sources if self._alike(u, node)]
+            if self._is_sum(node):
+                homes = [u for u in sources if self._sums(u, node)]
+            else:
+                homes = [u for u in sources if self._alike(u, node) and not self._reads_sums(u, [node])]
             home = next((u for u in homes if self._may_join(u, sources)), None)
             if home is None:
                 home = len(self.members)
                 self.members.append([])
                 self.above.append(0)
+            if self.members[home] and self._is_sum(node):
+                self.sums.update(node.outputs)
             self.members[home].append(node)
             self.unit_of.update(dict.fromkeys(node.outputs, home))
             self._depend(home, [u for u in sources if u != home])
@@ -77,6 +86,24 @@ class _Grouping:
             and (first in self.last) == (node in self.last)
             and len(self._operands([*self.members[unit], node])) <= MAX_OPERANDS
         )
+
+    @staticmethod
+    def _is_sum(node: Node) -> bool:
+        """Whether the node adds up the values of each channel of images."""
+        return node.op == "reduce_sum" and len(node.inputs[0].shape) == 4 and node.attrs["axes"] == (0, 2, 3)
+
+    def _sums(self, unit: int, node: Node) -> bool:
+        """Whether the unit is a loop that makes what ``node`` sums up."""
+        first = self.members[unit][0]
+        return (
+            OPS[first.op].scalar is not None
+            and first not in self.last
+            and first.outputs[0].shape == node.inputs[0].shape
+            and node.inputs[0].dtype == "float32"
+        )
+
+    def _reads_sums(self, unit: int, nodes: list[Node]) -> bool:
+        return any(v in self.sums and self.unit_of[v] == unit for n in nodes for v in n.inputs)
 
     @staticmethod
     def _operands(nodes: list[Node]) -> set[Value]:
@@ -101,6 +128,8 @@ class _Grouping:
         joined = self.members[unit] + self.members[home]
         if between or self.above[unit] >> home & 1 or len(self._operands(joined)) > MAX_OPERANDS:
             return
+        if self._reads_sums(unit, self.members[home]):
+            return
         order = {node: i for i, node in enumerate(self.graph.nodes)}
         self.members[home] = sorted(joined, key=order.__getitem__)
         self.members[unit] = []
@@ -123,7 +152,10 @@ def _chain(group: list[Node], readers: dict[Value, list[Node]], results: set[Val
     inputs = dict.fromkeys(v for n in group for v in n.inputs if v not in made)
     outputs = [v for v in made if v in results or any(r not in members for r in readers.get(v, ()))]
     layer = next((n.layer for n in reversed(group) if n.layer), "")
-    return Node("chain", tuple(inputs), tuple(outputs), MappingProxyType({"nodes": tuple(group)}), layer)
+    attrs: dict[str, tuple[Node, ...]] = {"nodes": tuple(n for n in group if OPS[n.op].scalar)}
+    if len(attrs["nodes"]) < len(group):
+        attrs["sums"] = tuple(n for n in group if not OPS[n.op].scalar)
+    return Node("chain", tuple(inputs), tuple(outputs), MappingProxyType(attrs), layer)
 
 
 def _sorted(units: list[Node], keys: list[tuple[bool, int]], graph: Graph) -> tuple[Node, ...]:

@@ -24,12 +24,20 @@ def repeats(shape: tuple[int, ...], width: int) -> int:
     return max(1, min(pixels, REPEATED // width))
 
 
+def rows_of_images(shape: tuple[int, ...], walked: Sequence[Strides]) -> int:
+    """Into how many rows a loop over ``shape`` ``(N, B, H, W, width)`` cuts each image: 1 unless it is large, or walked
+    otherwise than pixel after pixel."""
+    _, _, h, w, width = shape
+    extents, _ = collapse((h, w), [s[2:4] for s in walked])
+    return h if h * w * width > ROW_ELEMENTS or len(extents) == 2 else 1
+
+
 def collapse_lanes(shape: tuple[int, ...], walked: Sequence[Strides]) -> tuple[tuple[int, ...], list[Strides]]:
     """The loop over ``shape`` ``(N, B, H, W, width)`` as rows of pixels and lanes: images, blocks and, where they are
     large, rows of an image stay apart."""
     *outer, h, w, width = shape
     extents: tuple[int, ...] = (h, w)
     walks: list[Strides] = [s[2:4] for s in walked]
-    if h * w * width <= ROW_ELEMENTS:
+    if rows_of_images(shape, walked) == 1:
         extents, walks = collapse(extents, walks)
     return (*outer, *extents, width), [(*s[:2], *walk, s[4]) for s, walk in zip(walked, walks, strict=True)]

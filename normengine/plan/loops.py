@@ -4,15 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 
 import numpy as np
 
 from ..graph import Node, Spec, Value
+from ..kernels.blocks import blocked_shape
 from ..kernels.chain import Chain, Operand, Ref, Step, chain_launch, compile_chain, lane_launch
 from ..ops import OPS
 from .access import Access, Strides, collapse, dense_strides
 from .blocked import blocked_strides, collapse_lanes, repeats
 from .plan import Argument, Call, Memory, Pointer
+
+_NOTHING: Mapping[Value, Access] = MappingProxyType({})
 
 
 @dataclass(frozen=True)
@@ -33,11 +37,13 @@ def elementwise_call(
     pointer: Callable[[Access], Pointer],
     layer: str,
     loop: Loop,
+    sums: Mapping[Value, Access] = _NOTHING,
 ) -> Call:
     """The call that runs ``nodes``, all of one shape, in one loop.
 
     ``sources`` and ``targets`` say where the values read from outside and written are, each as the loop walks it;
-    ``aliases`` maps a target that overwrites a source, element by element, to that source. Integer attributes become
+    ``aliases`` maps a target that overwrites a source, element by element, to that source; ``sums`` says where the
+    sums of values over the pixels of each row of the loop go, lane by lane. Integer attributes become
     operands, so that layers that differ in nothing else share one compiled chain.
     """
     reads = [(pointer(a), v.dtype, a.strides) for v, a in sources.items()]
@@ -58,13 +64,13 @@ def elementwise_call(
             if isinstance(number, int):
                 arguments.append(("input", len(reads)))
                 memory = Memory("constant", 4, name, array=np.asarray(number, np.uint32))
-                reads.append((Pointer(memory), "uint32", (0,) * len(next(iter(targets.values())).shape)))
+                reads.append((Pointer(memory), "uint32", (0,) * (5 if loop.width else len(loop.shape))))
             else:
                 arguments.append(("constant", float(number)))
         place[node.outputs[0]] = ("step", len(steps))
         steps.append(Step(scalar.function, tuple(arguments), node.outputs[0].dtype))
 
-    results = [int(place[v][1]) for v in targets]
+    results = [int(place[v][1]) for v in (*targets, *sums)]
     if loop.lanes is not None:
         flag: Ref = ("input", len(reads))
         reads.append((pointer(loop.lanes), "bool", loop.lanes.strides))
@@ -72,15 +78,18 @@ def elementwise_call(
             steps.append(Step("select", (flag, ("step", result), ("constant", 0.0)), steps[result].dtype))
             results[k] = len(steps) - 1
 
-    writes = [(pointer(a), v.dtype, a.strides) for v, a in targets.items()]
+    writes = [(pointer(a), v.dtype, a.strides) for v, a in (*targets.items(), *sums.items())]
     walked = [strides for _, _, strides in (*reads, *writes)] + indices
-    extents, walks, lanes = _iteration(next(iter(targets.values())).shape, walked, loop.width)
+    shape = blocked_shape(loop.shape, loop.width) if loop.width else loop.shape
+    extents, walks, lanes = _iteration(shape, walked, loop.width)
+    kinds = [_kind(s, lanes) for s in walks]
+    kinds[len(reads) + len(targets) : len(reads) + len(writes)] = ["sum"] * len(sums)
     order = list(targets)
     sources_order = list(sources)
     chain = Chain(
         rank=len(extents),
-        inputs=tuple(Operand(d, _kind(s, lanes)) for (_, d, _), s in zip(reads, walks, strict=False)),
-        outputs=tuple(Operand(d, _kind(s, lanes)) for (_, d, _), s in zip(writes, walks[len(reads) :], strict=False)),
+        inputs=tuple(Operand(d, kind) for (_, d, _), kind in zip(reads, kinds, strict=False)),
+        outputs=tuple(Operand(d, kind) for (_, d, _), kind in zip(writes, kinds[len(reads) :], strict=False)),
         results=tuple(results),
         indices=len(indices),
         aliases=tuple((order.index(new), sources_order.index(old)) for new, old in aliases.items()),
@@ -94,6 +103,8 @@ def elementwise_call(
         tasks, rows_per_task, block = chain_launch(extents)
     arguments_: list[Argument] = [p for p, _, _ in (*reads, *writes)]
     arguments_ += [*extents, *(s for strides in walks for s in strides), rows_per_task, block, *chain.constants()]
+    workspace_slot = len(arguments_)
+    arguments_ += [None, chain.workspace] if sums else []
     names = "+".join(step.function for step in steps)
     return Call(
         op="chain",
@@ -101,6 +112,8 @@ def elementwise_call(
         layer=layer,
         stages=((lambda: compile_chain(chain), tasks),),
         arguments=tuple(arguments_),
+        workspace=chain.workspace,
+        workspace_slot=workspace_slot,
         shapes=str(Spec(loop.shape)),
     )
 

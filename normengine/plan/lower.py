@@ -169,25 +169,36 @@ class _Lowering(Storage):
         return 2 * A_FLOAT * sum(wrong)
 
     def _chain(self, node: Node) -> None:
-        shape = node.outputs[0].shape
-        if self._runs_on_blocks(node, shape):
+        added = node.attrs.get("sums", ())
+        summed = dict.fromkeys(n.inputs[0] for n in added)
+        made = [v for v in node.outputs if not any(v in n.outputs for n in added)]
+        shape = node.attrs["nodes"][0].outputs[0].shape
+        on_blocks = self._runs_on_blocks(node, shape)
+        if on_blocks:
             loop = Loop(shape, self.width, self.lane_flags(shape))
             sources = {v: self.walked_in_blocks(v, shape, node.layer) for v in node.inputs}
-            targets = {v: Access.whole(self.hold(v)) for v in node.outputs}
+            targets = {v: Access.whole(self.hold(v)) for v in made}
+            sums = {v: self.partial_sums(shape, [*sources.values(), *targets.values()]) for v in summed}
         else:
             loop = Loop(shape)
             sources = {v: self.access(v, node.layer).broadcast(shape) for v in node.inputs}
-            targets = {v: Access.whole(v) for v in node.outputs}
+            targets = {v: Access.whole(v) for v in dict.fromkeys((*made, *summed))}
+            sums = {}
         aliases = {new: old for new in node.outputs if (old := self.in_place.get(new)) in sources}
         nodes = node.attrs["nodes"]
-        self.calls.append(elementwise_call(nodes, sources, targets, aliases, self.pointer, node.layer, loop))
+        self.calls.append(elementwise_call(nodes, sources, targets, aliases, self.pointer, node.layer, loop, sums))
+        for reduction in added:
+            if on_blocks:
+                self.add_up(sums[reduction.inputs[0]], reduction.outputs[0], node.layer)
+            else:
+                self._reduce(reduction)
 
     def _runs_on_blocks(self, node: Node, shape: tuple[int, ...]) -> bool:
         """Whether a chain goes over blocks of channels: if one of its inputs is held so, and all can be."""
         if len(shape) != 4 or not any(v in self.held and v.shape == shape for v in node.inputs):
             return False
         varying = [v for v in node.inputs if len(v.shape) >= 3 and v.shape[-3] != 1]
-        return all(v.dtype == "float32" for v in (*varying, *node.outputs))
+        return self.width > 0 and all(v.dtype == "float32" for v in (*varying, *node.outputs))
 
     def _moves_blocks(self, node: Node, shape: tuple[int, ...]) -> bool:
         """Whether a slice of an activation held in blocks is one of whole blocks, or puts whole blocks back."""

@@ -12,7 +12,7 @@ from ..graph import Node, Spec, Value
 from ..kernels import REGISTRY, Problem
 from ..kernels.blocks import blocked_shape
 from .access import Access, dense_strides
-from .blocked import blocked_strides, repeats
+from .blocked import blocked_strides, repeats, rows_of_images
 from .loops import Loop, elementwise_call
 from .plan import Call, Memory, Pointer
 
@@ -99,6 +99,22 @@ class Storage(ABC):
         loop = Loop(target.shape)
         source = source.broadcast(target.shape)
         self.calls.append(elementwise_call([node], {view: source}, {made: target}, {}, self.pointer, layer, loop))
+
+    def partial_sums(self, shape: tuple[int, ...], walked: Sequence[Access]) -> Access:
+        """Memory for what a loop over an activation of ``shape`` sums up in each of its rows."""
+        whole = blocked_shape(shape, self.width)
+        n, blocks, *_, width = whole
+        rows = rows_of_images(whole, [a.strides for a in walked])
+        value = Value("sums", Spec((n, blocks, rows, width)))
+        return Access(value, whole, 0, (blocks * rows * width, rows * width, width if rows > 1 else 0, 0, 1))
+
+    def add_up(self, partial: Access, result: Value, layer: str) -> None:
+        """Sums of rows to the sum of each channel."""
+        _, blocks, _, width = partial.base.shape
+        made = Value(result.name, Spec((blocks, width)))
+        problem = Problem("reduce_sum", (partial.base.shape,), (made.shape,), {"axes": (0, 2), "keepdims": False})
+        self.kernel(problem, [partial.base], [made], layer)
+        self.accesses[result] = Access(made, result.shape, 0, dense_strides(result.shape))
 
     def lane_flags(self, shape: tuple[int, ...]) -> Access | None:
         """For each lane of a block whether it holds a channel, if there are any that do not."""

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 import numpy as np
 
 from ..graph import Graph, Spec
-from ..passes import decompose, fuse
+from ..passes import decompose, extend_conv, fuse, recompute, spread_sums
 from ..plan import Call, Memory, Plan, Pointer, make_plan
 from .executor import Executor
 from .locks import ForkSafeLock
@@ -17,8 +17,8 @@ _ALIGNMENT = 64
 
 
 def compile_graph(graph: Graph) -> Program:
-    """The program of ``graph``: composite operators written out, elementwise nodes fused, planned, in memory."""
-    return Program(make_plan(fuse(decompose(graph))))
+    """The program of ``graph``: composite operators written out, neighbours fused, planned, in memory."""
+    return Program(make_plan(recompute(fuse(spread_sums(extend_conv(decompose(graph)))))))
 
 
 def aligned_bytes(size: int) -> np.ndarray:

@@ -1,0 +1,88 @@
+# Sums and statistics of channels of activations in blocks. Stages: a task is one block of channels in one chunk of the
+# batch (extra = chunks), then the chunks of a block are put together in order.
+
+cdef extern from "lanes.h" nogil:
+    ctypedef struct lane_moments:
+        double count
+        double mean[16]
+        double m2[16]
+    ctypedef struct lane_totals:
+        double sums[2][16]
+    void lane_statistics(lane_moments* m, const float* x, int64_t pixels, int64_t image, int64_t first, int64_t end)
+    void lane_moments_merge(lane_moments* a, const lane_moments* b)
+    void lane_sums(lane_totals* t, const float* x, const float* dy, const float* mean, int64_t channels, int64_t pixels,
+                   int64_t image, int64_t first, int64_t end)
+
+
+cdef void batch_stats_blocked(const int64_t* args, int64_t begin, int64_t end, int64_t thread) noexcept nogil:
+    cdef const Channels* p = <const Channels*> &args[6]
+    cdef int64_t chunks = args[9], plane = p.s * SIMD_WIDTH, image = ceil_div(p.c, SIMD_WIDTH) * plane, task
+    for task in range(begin, end):
+        lane_statistics(<lane_moments*> args[3] + task, array(args, 0) + task // chunks * plane, p.s, image,
+                        share(p.n, chunks, task % chunks), share(p.n, chunks, task % chunks + 1))
+
+
+cdef void batch_stats_blocked_merge(const int64_t* args, int64_t begin, int64_t end, int64_t thread) noexcept nogil:
+    cdef const Channels* p = <const Channels*> &args[6]
+    cdef int64_t chunks = args[9], block, chunk, l
+    cdef const lane_moments* parts
+    cdef lane_moments m
+    for block in range(begin, end):
+        parts = <const lane_moments*> args[3] + block * chunks
+        m = parts[0]
+        for chunk in range(1, chunks):
+            lane_moments_merge(&m, &parts[chunk])
+        for l in range(least(SIMD_WIDTH, p.c - block * SIMD_WIDTH)):
+            array(args, 1)[block * SIMD_WIDTH + l] = <float> m.mean[l]
+            array(args, 2)[block * SIMD_WIDTH + l] = <float> (m.m2[l] / m.count)
+
+
+cdef void batch_norm_grad_sums_blocked(const int64_t* args, int64_t begin, int64_t end,
+                                       int64_t thread) noexcept nogil:
+    cdef const Channels* p = <const Channels*> &args[9]
+    cdef int64_t chunks = args[13], plane = p.s * SIMD_WIDTH, image = ceil_div(p.c, SIMD_WIDTH) * plane, task, block
+    for task in range(begin, end):
+        block = task // chunks
+        lane_sums(<lane_totals*> args[6] + task, array(args, 1) + block * plane, array(args, 0) + block * plane,
+                  array(args, 2) + block * SIMD_WIDTH, p.c - block * SIMD_WIDTH, p.s, image,
+                  share(p.n, chunks, task % chunks), share(p.n, chunks, task % chunks + 1))
+
+
+cdef void batch_norm_grad_sums_blocked_merge(const int64_t* args, int64_t begin, int64_t end,
+                                             int64_t thread) noexcept nogil:
+    cdef const Channels* p = <const Channels*> &args[9]
+    cdef double eps = (<const double*> &args[12])[0], dweight, dbias
+    cdef int64_t chunks = args[13], block, chunk, l, channel
+    cdef const lane_totals* parts
+    for block in range(begin, end):
+        parts = <const lane_totals*> args[6] + block * chunks
+        for l in range(least(SIMD_WIDTH, p.c - block * SIMD_WIDTH)):
+            dweight = dbias = 0
+            for chunk in range(chunks):
+                dweight += parts[chunk].sums[0][l]
+                dbias += parts[chunk].sums[1][l]
+            channel = block * SIMD_WIDTH + l
+            array(args, 4)[channel] = <float> (dweight / sqrt(array(args, 3)[channel] + eps))
+            array(args, 5)[channel] = <float> dbias
+
+
+cdef void channel_sums_blocked(const int64_t* args, int64_t begin, int64_t end, int64_t thread) noexcept nogil:
+    # reduce_sum over images and pixels; extra = chunks, N, C, S.
+    cdef const Channels* p = <const Channels*> &args[10]
+    cdef int64_t chunks = args[9], plane = p.s * SIMD_WIDTH, image = ceil_div(p.c, SIMD_WIDTH) * plane, task
+    for task in range(begin, end):
+        lane_sums(<lane_totals*> args[2] + task, array(args, 0) + task // chunks * plane, NULL, NULL, 0, p.s, image,
+                  share(p.n, chunks, task % chunks), share(p.n, chunks, task % chunks + 1))
+
+
+cdef void channel_sums_blocked_merge(const int64_t* args, int64_t begin, int64_t end, int64_t thread) noexcept nogil:
+    cdef int64_t chunks = args[9], channels = args[11], block, chunk, l
+    cdef const lane_totals* parts
+    cdef double total
+    for block in range(begin, end):
+        parts = <const lane_totals*> args[2] + block * chunks
+        for l in range(least(SIMD_WIDTH, channels - block * SIMD_WIDTH)):
+            total = 0
+            for chunk in range(chunks):
+                total += parts[chunk].sums[0][l]
+            array(args, 1)[block * SIMD_WIDTH + l] = <float> total
