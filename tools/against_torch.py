@@ -12,6 +12,9 @@ from measure import LEAST_SAMPLES
 
 from normengine.kernels import Problem
 
+QUIET = 0.05
+"""Seconds in which PyTorch's threads stop to wait for more work on CPUs that others need."""
+
 
 class Torch:
     """Raises ``ImportError`` where PyTorch is not installed."""
@@ -27,7 +30,9 @@ class Torch:
         """The median time of the faster of the two memory formats, contiguous and channels_last."""
         self._torch.set_num_threads(threads)
         with self._torch.no_grad():
-            return min(_median(call, seconds) for call in self._calls(problem))
+            fastest = min(_median(call, seconds) for call in self._calls(problem))
+        time.sleep(QUIET)
+        return fastest
 
     def _calls(self, problem: Problem) -> Iterator[Callable[[], object]]:
         torch = self._torch

@@ -5,7 +5,7 @@
 First comes what the machine does: multiply-adds that never leave the registers, and memory that is read and written.
 Then each layer in each direction (``forward``, ``input_grad``, ``weight_grad``), with the kernel that the cost model
 chooses: the median time, packing of the weights included; GFLOP/s, counted as the definition of the convolution needs
-them, whatever the kernel does; the share of the peak (the median of ratios, for the peak is measured again before each
+them, whatever the kernel does; the share of the peak (the median of ratios, for the peak is measured again around each
 sample); the share of the memory rate that reading each input and writing each output once takes; whether no other
 kernel of the instruction set is more than 3 % faster; and the relative norm of the error against the float64 reference,
 on a smaller batch where the reference would take long.
@@ -102,7 +102,7 @@ def rows_of(
 
 
 HEADER = (
-    f"{'shape':24s} {'direction':11s} {'batch':>5s} {'threads':>7s} {'kernel':40s} {'ms':>9s} {'GFLOP/s':>8s} "
+    f"{'shape':24s} {'direction':11s} {'batch':>5s} {'threads':>7s} {'kernel':46s} {'ms':>9s} {'GFLOP/s':>8s} "
     f"{'peak':>6s} {'memory':>6s} {'fastest':>7s} {'error':>7s}"
 )
 
@@ -110,7 +110,7 @@ HEADER = (
 def line(row: Row) -> str:
     peer = row["torch_milliseconds"]
     return (
-        f"{row['shape']:24s} {row['direction']:11s} {row['batch']:5d} {row['threads']:7d} {row['kernel']:40s} "
+        f"{row['shape']:24s} {row['direction']:11s} {row['batch']:5d} {row['threads']:7d} {row['kernel']:46s} "
         f"{row['milliseconds']:9.3f} {row['gflops']:8.1f} {row['share_of_peak']:6.1%} "
         f"{row['share_of_memory_rate']:6.1%} {'yes' if row['fastest'] else 'no':>7s} {row['error']:7.1e}"
         + (f" {peer:9.3f}" if peer is not None else "")

@@ -110,7 +110,7 @@ class Machine:
 
 @dataclass(frozen=True)
 class Speed:
-    """Medians over samples: the time, and the share of the machine's peak right before each sample."""
+    """Medians over samples: the time, and the share of the larger of the peaks right before and after each."""
 
     seconds: float
     share_of_peak: float
@@ -122,11 +122,13 @@ def speeds(runs: Sequence[Run], flops: float, machine: Machine, seconds: float) 
     times: list[list[float]] = [[] for _ in runs]
     shares: list[list[float]] = [[] for _ in runs]
     end = time.perf_counter() + seconds * len(runs)
+    after = machine.peak()
     while len(times[0]) < LEAST_SAMPLES or time.perf_counter() < end:
         for run, count, spent, share in zip(runs, repeats, times, shares, strict=True):
-            peak = machine.peak()
+            before = after
             spent.append(run.seconds(count))
-            share.append(flops / spent[-1] / 1e9 / peak)
+            after = machine.peak()
+            share.append(flops / spent[-1] / 1e9 / max(before, after))
     return [Speed(median(spent), median(share)) for spent, share in zip(times, shares, strict=True)]
 
 
