@@ -19,7 +19,7 @@ import sysconfig
 import tempfile
 from pathlib import Path
 
-from normengine.kernels.compiled import BUILT
+from normengine.kernels.cpu import detect
 
 ROOT = Path(__file__).resolve().parents[1]
 SANITIZE = "-fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer"
@@ -71,7 +71,8 @@ def main() -> int:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
     )
-    parser.add_argument("--isa", choices=BUILT, default=BUILT[-1] if BUILT else None)
+    isas = detect()
+    parser.add_argument("--isa", choices=isas, default=isas[-1], help="instruction set (default: the best)")
     parser.add_argument("--seconds", type=float, default=120.0, help="time for the problems (default: 120)")
     options, rest = parser.parse_known_args()
     with tempfile.TemporaryDirectory() as name:
