@@ -21,14 +21,21 @@ cdef extern from "tile.h" nogil:
                int accumulate, const tile_finish* finish)
 
 
+cdef extern from "pack.h" nogil:
+    void pack_square(float* to, const float* weights, int64_t output_step, int64_t input_step, int64_t inputs,
+                     int64_t taps)
+    void pack_vectors(float* to, int64_t to_step, const float* vectors, int64_t count)
+
+
 cdef struct Direct:
     # A task makes `rows` rows of the grids of `images` images, for one of `parts` parts of the panels, `chunk` blocks of
     # input channels at a time. Of those it copies the input rows that it needs, with zeros around them, `height` x
     # `width` pixels whose first is that at `top`, `left` of the grid's origin, unless `copied` is 0. `step_h` and
     # `step_w` lie between the inputs of neighbouring pixels of a grid; row, block, image are distances in floats between
-    # what is read, line between output rows in pixels. `tables` is where the positions of pixels and taps begin in the scratch memory, in bytes.
+    # what is read, line between output rows in pixels. `tables` is where the positions of pixels and taps begin in the scratch memory, in bytes;
+    # `cleared` says that some pixels are reached by no tap.
     int64_t images, rows, bands, parts, chunk, copied, height, width, top, left, step_h, step_w, row, block, image, line
-    int64_t tables, panels, phases
+    int64_t tables, cleared, panels, phases
 
 
 cdef struct Panel:
@@ -78,44 +85,55 @@ cdef inline int64_t blocks_of(int64_t channels) noexcept nogil:
 
 
 cdef struct Kernels:
-    # Where the weight of an output and an input channel begins, in floats: both count in their group. `outputs` and
-    # `inputs` are channels a group.
+    # Weights, `taps` each for an output and an input channel; both count in their group, of `outputs` and `inputs`
+    # channels. The steps are floats between neighbouring channels and groups.
     const float* data
-    int64_t outputs, inputs, output_step, input_step, group_step, kernel_width
+    int64_t outputs, inputs, output_step, input_step, group_step, taps, kernel_width
 
 
-cdef void pack_panel(const Kernels* k, const Direct* d, const Panel* panel, const Phase* phase, float* to,
-                     int64_t in_channels, int64_t out_channels) noexcept nogil:
-    # [input block][tap][V][vectors * V], then [tap][channels of the last block]; zeros where the groups differ.
-    cdef int64_t lanes = panel.vectors * SIMD_WIDTH, taps = phase.rows.count * phase.cols.count
-    cdef int64_t in_first = panel.in_first * SIMD_WIDTH, in_end = least(panel.in_end * SIMD_WIDTH, in_channels)
-    cdef int64_t whole = (in_end - in_first) // SIMD_WIDTH * SIMD_WIDTH, rest = in_end - in_first - whole
-    cdef int64_t lane, out, group, first, end, c, r, s, place, step
+cdef void weight_square(const Kernels* k, int64_t out, int64_t outs, int64_t channel, int64_t channels,
+                        float* to) noexcept nogil:
+    # [tap][V inputs][V outputs] for `channels` inputs and `outs` outputs from the given ones; zeros where the groups
+    # differ and for lanes that hold no output.
+    cdef int64_t group = out // k.outputs, lane, c, t
     cdef const float* weight
-    cdef const float* tap
-    if (panel.first + panel.vectors) * SIMD_WIDTH > out_channels or k.outputs * k.inputs < in_channels * out_channels:
-        memset(to, 0, (in_end - in_first) * taps * lanes * sizeof(float))
-    for lane in range(lanes):
-        out = panel.first * SIMD_WIDTH + lane
-        if out >= out_channels:
-            return
-        group = out // k.outputs
-        first, end = group * k.inputs, (group + 1) * k.inputs
-        weight = k.data + group * k.group_step + (out - group * k.outputs) * k.output_step
-        for c in range(most(first, in_first), least(end, in_end)):
-            place = c - in_first
-            if place < whole:
-                place = place // SIMD_WIDTH * taps * SIMD_WIDTH + place % SIMD_WIDTH
-                step = SIMD_WIDTH
-            else:
-                place = whole * taps + place - whole
-                step = rest
-            for r in range(phase.rows.count):
-                tap = (weight + (c - first) * k.input_step
-                       + (phase.rows.first + r * phase.rows.step) * k.kernel_width + phase.cols.first)
-                for s in range(phase.cols.count):
-                    to[place * lanes + lane] = tap[s * phase.cols.step]
-                    place += step
+    if (outs == SIMD_WIDTH and (out + outs - 1) // k.outputs == group and channel >= group * k.inputs
+            and channel + channels <= (group + 1) * k.inputs):
+        weight = (k.data + group * k.group_step + (out - group * k.outputs) * k.output_step
+                  + (channel - group * k.inputs) * k.input_step)
+        pack_square(to, weight, k.output_step, k.input_step, channels, k.taps)
+        return
+    memset(to, 0, k.taps * SIMD_WIDTH * SIMD_WIDTH * sizeof(float))
+    for lane in range(outs):
+        group = (out + lane) // k.outputs
+        weight = k.data + group * k.group_step + (out + lane - group * k.outputs) * k.output_step
+        for c in range(most(group * k.inputs - channel, 0), least((group + 1) * k.inputs - channel, channels)):
+            for t in range(k.taps):
+                to[(t * SIMD_WIDTH + c) * SIMD_WIDTH + lane] = weight[(channel + c - group * k.inputs) * k.input_step + t]
+
+
+cdef void pack_panel(const Kernels* k, const Direct* d, const Panel* panel, float* packed, float* square,
+                     const Convolved* c) noexcept nogil:
+    # For each phase [input block][tap][V][vectors * V], then [tap][channels of the last block].
+    cdef int64_t lanes = panel.vectors * SIMD_WIDTH, vector, out, b, channels, f, i, j, taps
+    cdef const Phase* phase
+    cdef float* to
+    for vector in range(panel.vectors):
+        out = (panel.first + vector) * SIMD_WIDTH
+        for b in range(panel.in_first, panel.in_end):
+            channels = least(SIMD_WIDTH, c.source.channels - b * SIMD_WIDTH)
+            weight_square(k, out, least(SIMD_WIDTH, c.target.channels - out), b * SIMD_WIDTH, channels, square)
+            for f in range(d.phases):
+                phase = phases_of(d) + f
+                taps = phase.rows.count * phase.cols.count
+                to = (packed + phase.weights + vector * SIMD_WIDTH
+                      + (panel.weights + (b - panel.in_first) * SIMD_WIDTH * lanes) * taps)
+                for i in range(phase.rows.count):
+                    for j in range(phase.cols.count):
+                        pack_vectors(to, lanes, square + ((phase.rows.first + i * phase.rows.step) * k.kernel_width
+                                                          + phase.cols.first + j * phase.cols.step)
+                                     * SIMD_WIDTH * SIMD_WIDTH, channels)
+                        to += channels * lanes
 
 
 cdef void place_pixels(const Direct* d, const Phase* phase, int64_t* tables, const Convolved* c) noexcept nogil:
@@ -145,22 +163,16 @@ cdef void place_pixels(const Direct* d, const Phase* phase, int64_t* tables, con
                 rest += 1
 
 
-cdef void direct_pack(const Direct* d, const Kernels* k, const Convolved* c, float* packed, int64_t begin,
-                      int64_t end) noexcept nogil:
+cdef void direct_pack(const Direct* d, const Kernels* k, const Convolved* c, float* packed, float* square,
+                      int64_t begin, int64_t end) noexcept nogil:
     # A task packs one panel, the last one makes the tables.
     cdef int64_t task, f
-    cdef const Phase* phase
-    cdef const Panel* panel
     for task in range(begin, end):
-        for f in range(d.phases):
-            phase = phases_of(d) + f
-            if task == d.panels:
-                place_pixels(d, phase, <int64_t*> packed + d.tables // 8, c)
-            else:
-                panel = panels_of(d) + task
-                pack_panel(k, d, panel, phase,
-                           packed + phase.weights + panel.weights * phase.rows.count * phase.cols.count,
-                           c.source.channels, c.target.channels)
+        if task < d.panels:
+            pack_panel(k, d, panels_of(d) + task, packed, square, c)
+        else:
+            for f in range(d.phases):
+                place_pixels(d, phases_of(d) + f, <int64_t*> packed + d.tables // 8, c)
 
 
 cdef void copy_band(const Direct* d, const Side* side, float* to, int64_t image, int64_t images, int64_t row,
@@ -188,6 +200,17 @@ cdef void copy_band(const Direct* d, const Side* side, float* to, int64_t image,
                 at += d.width * SIMD_WIDTH
 
 
+cdef void clear_band(const Direct* d, const Convolved* c, const Panel* panel, int64_t image, int64_t images,
+                     int64_t row) noexcept nogil:
+    # Zeros in all rows of a band of gradients, of all phases.
+    cdef int64_t step = phases_of(d).out_step_h, first = row * step, end = least((row + d.rows) * step, c.target.height)
+    cdef int64_t i, b
+    for i in range(image, image + images):
+        for b in range(panel.first, panel.first + panel.vectors):
+            memset(c.target.data + ((i * blocks_of(c.target.channels) + b) * c.target.height + first) * d.line * SIMD_WIDTH,
+                   0, (end - first) * d.line * SIMD_WIDTH * sizeof(float))
+
+
 cdef void panel_tiles(const Direct* d, const Phase* phase, const int64_t* tables, int64_t pixels, int64_t vectors,
                       const tile_depth* depth, const float* x, const float* w, float* out, int64_t out_block,
                       bint accumulate, const tile_finish* finish) noexcept nogil:
@@ -207,7 +230,7 @@ cdef void panel_tiles(const Direct* d, const Phase* phase, const int64_t* tables
 
 cdef void direct_band(const Direct* d, const Convolved* c, const float* packed, int64_t image, int64_t images,
                       int64_t row, int64_t first, int64_t end, float* band) noexcept nogil:
-    # The rows from `row` on of some images, for the panels first..end.
+    # The rows from `row` on of some images, for the panels first..end. Pixels that no tap reaches are cleared first.
     cdef const int64_t* tables = <const int64_t*> packed + d.tables // 8
     cdef int64_t in_blocks = blocks_of(c.source.channels), out_blocks = blocks_of(c.target.channels)
     cdef int64_t rest = c.source.channels % SIMD_WIDTH, out_block = c.target.height * c.target.width * SIMD_WIDTH
@@ -248,12 +271,14 @@ cdef void direct_band(const Direct* d, const Convolved* c, const float* packed, 
                     memset(padded, 0, sizeof(padded))
                     memcpy(padded, finish.bias, (c.target.channels - panel.first * SIMD_WIDTH) * sizeof(float))
                     finish.bias = padded
+            if d.cleared and a == panel.in_first:
+                clear_band(d, c, panel, image, images, row)
             for f in range(d.phases):
                 phase = phases_of(d) + f
                 rows = least(d.rows, phase.height - row)
-                if rows <= 0:
-                    continue
                 taps = phase.rows.count * phase.cols.count
+                if rows <= 0 or taps == 0:
+                    continue
                 depth.taps, depth.tap_count = tables + phase.taps, taps
                 depth.rest, depth.rest_count = tables + phase.rest, rest * taps if b == in_blocks else 0
                 out = (image * out_blocks + panel.first) * out_block + row * phase.out_step_h * d.line * SIMD_WIDTH
@@ -301,10 +326,11 @@ cdef void conv2d_direct_pack(const int64_t* args, int64_t begin, int64_t end, in
     cdef const Numbers* p = <const Numbers*> &args[8]
     cdef Convolved c = forward_sides(args)
     cdef Kernels k
-    k.data, k.outputs, k.inputs, k.kernel_width = array(args, 1), p.oc // p.groups, p.c // p.groups, p.kw
-    k.input_step, k.output_step = p.kh * p.kw, k.inputs * p.kh * p.kw
+    k.data, k.outputs, k.inputs = array(args, 1), p.oc // p.groups, p.c // p.groups
+    k.taps, k.kernel_width = p.kh * p.kw, p.kw
+    k.input_step, k.output_step = k.taps, k.inputs * k.taps
     k.group_step = k.outputs * k.output_step
-    direct_pack(<const Direct*> &args[26], &k, &c, array(args, 5), begin, end)
+    direct_pack(<const Direct*> &args[26], &k, &c, array(args, 5), workspace(args, 6, thread), begin, end)
 
 
 cdef void conv2d_direct(const int64_t* args, int64_t begin, int64_t end, int64_t thread) noexcept nogil:
@@ -316,10 +342,12 @@ cdef void conv2d_input_grad_direct_pack(const int64_t* args, int64_t begin, int6
     cdef const Numbers* p = <const Numbers*> &args[6]
     cdef Convolved c = gradient_sides(args)
     cdef Kernels k
-    k.data, k.outputs, k.inputs, k.kernel_width = array(args, 1), p.c // p.groups, p.oc // p.groups, p.kw
-    k.output_step, k.input_step = p.kh * p.kw, k.outputs * p.kh * p.kw
+    k.data, k.outputs, k.inputs = array(args, 1), p.c // p.groups, p.oc // p.groups
+    k.taps, k.kernel_width = p.kh * p.kw, p.kw
+    k.output_step, k.input_step = k.taps, k.outputs * k.taps
     k.group_step = k.inputs * k.input_step
-    direct_pack(<const Direct*> &args[22], &k, &c, array(args, 3), begin, end)
+    direct_pack(<const Direct*> &args[22], &k, &c, array(args, 3), workspace(args, 4, thread), begin,
+                end)
 
 
 cdef void conv2d_input_grad_direct(const int64_t* args, int64_t begin, int64_t end, int64_t thread) noexcept nogil:

@@ -20,6 +20,8 @@ BAND_BYTES = 49152
 """Input that a task copies, or reads in place, of one chunk of channels."""
 OUTPUT_BYTES = 196608
 """Output of a task, which stays in the L2 cache from one chunk of channels to the next."""
+PIXELS = 64
+"""Pixels of a task that use weights often enough, where images are small."""
 TASKS = 32
 """Problems are cut into that many tasks where they are large enough."""
 TASK_PRODUCTS = 1_000_000
@@ -224,15 +226,14 @@ def _plan(s: Stencil, width: int, widest: int) -> Plan:
     products = s.out_channels * (s.in_channels // s.groups) * sum(f.taps * f.width for f in s.phases)
     images = 1
     if rows == grid_h:
-        images = max(1, min(s.n // TASKS, 96 // (grid_h * grid_w)))
+        images = _equal(s.n, PIXELS // (grid_h * grid_w))
     wanted = max(1, min(TASKS, s.n * grid_h * products // TASK_PRODUCTS))
     groups = ceil_div(s.n, images)
-    most_parts = len(panels)
-    few = max(1, min(grid_h, ceil_div(48, grid_w)))
-    bands = min(max(ceil_div(grid_h, rows), ceil_div(wanted, groups)), ceil_div(grid_h, few))
-    rows = ceil_div(grid_h, max(bands, ceil_div(grid_h, rows)))
+    few = max(1, min(grid_h, ceil_div(PIXELS, grid_w)))
+    bands = max(ceil_div(grid_h, rows), min(ceil_div(wanted, groups), ceil_div(grid_h, few)))
+    rows = ceil_div(grid_h, bands)
     bands = ceil_div(grid_h, rows)
-    parts = min(most_parts, ceil_div(wanted, groups * bands))
+    parts = min(len(panels), ceil_div(wanted, groups * bands))
     height = (rows - 1) * s.step_h + bottom - top + 1
     if copied:
         # An odd number of cache lines between blocks keeps them in different sets of the cache.
@@ -250,7 +251,7 @@ def _of(problem: Problem) -> Stencil:
 
 def direct(problem: Problem, sizes: Sizes) -> Launch:
     """Stages: pack the weights and tabulate where pixels and taps lie; convolve."""
-    width = sizes["width"]
+    width, p = sizes["width"], Convolution.of(problem)
     plan = _plan(_of(problem), width, sizes["tile_vectors"])
     s = plan.stencil
     in_blocks, rest = ceil_div(s.in_channels, width), s.in_channels % width
@@ -280,12 +281,12 @@ def direct(problem: Problem, sizes: Sizes) -> Launch:
     extra = (
         *(plan.images, plan.rows, plan.bands, plan.parts, plan.chunk, int(plan.copied), plan.height, plan.width),
         *(top, left, s.step_h, s.step_w, row, plan.block, image, s.out_width),
-        *(weights * FLOAT, len(plan.panels), len(s.phases), *panels, *phases),
+        *(weights * FLOAT, int(not all(f.taps for f in s.phases)), len(plan.panels), len(s.phases), *panels, *phases),
     )
     return Launch(
         tasks=(len(plan.panels) + 1, plan.tasks),
         scratch=weights * FLOAT + entries * INT64,
-        workspace=plan.images * plan.chunk * plan.block * FLOAT if plan.copied else 0,
+        workspace=max(p.taps * width * width, plan.images * plan.chunk * plan.block * plan.copied) * FLOAT,
         extra=extra,
     )
 
