@@ -1,108 +1,237 @@
-# Matrix products: the right factor packed once into panels of TILE_COLS columns, the left one tile by tile by the task
-# that uses it.
+# Matrix products y = a b, in two ways: sums of outer products, for which columns of b are copied into panels (or read in
+# place, where few rows use them), and dot products of rows, for which nothing is copied.
+
+cdef extern from "matrix.h" nogil:
+    const int MATRIX_ROWS
+    const int DOT_ROWS
+    const int DOT_COLS
+    const int MATRIX_MOST_VECTORS
+    const int MATRIX_TILE_FLOATS
+    int64_t matrix_vectors(int64_t rows)
+    ctypedef struct matrix_finish:
+        const float* bias
+        float low, high
+    void matrix_by_rows(int64_t rows, int64_t vectors, int64_t depth, const float* a, int64_t a_pitch, const float* b,
+                        int64_t b_row, float* y, int64_t y_row, int accumulate, const matrix_finish* finish)
+    void matrix_by_columns(int64_t rows, int64_t vectors, int64_t depth, const float* a, int64_t a_pitch,
+                           const float* b, int64_t b_row, float* y, int64_t y_row, int accumulate,
+                           const matrix_finish* finish)
+    void dot_product(int64_t rows, int64_t cols, int64_t depth, const float* a, int64_t a_row, const float* b,
+                     int64_t b_row, float* y, int64_t y_row, int accumulate, const matrix_finish* finish)
+    void matrix_pack(float* to, int64_t width, const float* b, int64_t b_row, int64_t depth, int64_t count)
+    void matrix_pack_transposed(float* to, int64_t width, const float* b, int64_t b_row, int64_t depth, int64_t count)
+    void matrix_pack_columns(float* to, const float* a, int64_t a_row, int64_t depth, int64_t count)
+
 
 cdef struct Product:
+    # A factor that is flipped is stored as its transpose.
+    const float* a
+    const float* b
+    float* y
     int64_t m, n, k
+    bint flip_a, flip_b
+    const matrix_finish* finish
 
 
-cdef void pack_columns(const float* b, int64_t n, int64_t depth, bint transposed, int64_t panel,
-                       float* to) noexcept nogil:
-    # One panel [depth][TILE_COLS] of b (depth, n), or of its transpose where b is stored (n, depth).
-    cdef int64_t first = panel * TILE_COLS, count = least(TILE_COLS, n - first), k, j
-    if transposed:
-        transpose(to, TILE_COLS, TILE_COLS, b + first * depth, depth, count, depth)
-        return
-    for k in range(depth):
-        for j in range(count):
-            to[j] = b[k * n + first + j]
-        for j in range(count, TILE_COLS):
-            to[j] = 0
-        to += TILE_COLS
+cdef struct Panels:
+    # The extra parameters of the outer products: parts of the rows and of the columns, which make the tasks; terms of a
+    # sum in registers; vectors of a panel; panels that are copied at a time; tiles that pass while a panel is in the L1
+    # cache; whether b is read in place; whether columns of a are copied.
+    int64_t row_parts, column_parts, depth, vectors, together, tiles_together, in_place, copied
 
 
-cdef void pack_rows(const float* a, int64_t m, int64_t depth, bint transposed, int64_t first, int64_t count,
-                    int64_t depth_first, int64_t depth_end, float* to) noexcept nogil:
-    # One tile [depth][TILE_ROWS] of a (m, depth), or of its transpose where a is stored (depth, m).
-    cdef int64_t k, r
-    for k in range(depth_first, depth_end):
-        for r in range(count):
-            to[r] = a[k * m + first + r] if transposed else a[(first + r) * depth + k]
-        to += TILE_ROWS
+cdef struct Part:
+    # What a task does between two depths: its tiles, and where the copies of a and of b lie.
+    int64_t tile_first, tile_end, depth_first, depth
+    float* a
+    float* b
 
 
-cdef void multiply_rows(const Product* p, const float* a, bint transposed, const float* panels, const float* bias,
-                        float* y, int64_t depth_block, int64_t tile_first, int64_t tile_end, int64_t panel_first,
-                        int64_t panel_end, float* packed) noexcept nogil:
-    # The rows of some tiles and the columns of some panels of y.
-    cdef int64_t tiles = ceil_div(p.m, TILE_ROWS), depth_first = 0, depth_end, panel, tile, first, count, cols, r, j
-    cdef int64_t vectors, offset
-    cdef float start[32]
-    cdef float buffer[16 * 32]
-    cdef float* out
-    while depth_first < p.k:
-        depth_end = least(depth_first + depth_block, p.k)
+cdef inline int64_t tile_start(int64_t rows, int64_t tile, int64_t most) noexcept nogil:
+    return share(rows, ceil_div(rows, most), tile)
+
+
+cdef void multiply_panel(const Product* p, const Panels* g, const Part* part, int64_t panel, const float* b,
+                         int64_t b_row, int64_t tile_first, int64_t tile_end) noexcept nogil:
+    # Some tiles of one panel.
+    cdef int64_t width = g.vectors * SIMD_WIDTH, column = panel * width, cols = least(width, p.n - column)
+    cdef int64_t vectors = ceil_div(cols, SIMD_WIDTH), pitch = p.n, tile, first, rows, r
+    cdef bint accumulate = part.depth_first > 0, whole = cols == vectors * SIMD_WIDTH
+    cdef float[512] buffer
+    cdef float[128] bias
+    cdef float* y
+    cdef const matrix_finish* finish = NULL
+    cdef matrix_finish here
+    if p.finish and part.depth_first + part.depth == p.k:
+        here = p.finish[0]
+        finish = &here
+        if here.bias:
+            here.bias += column
+        if here.bias and not whole:
+            memcpy(bias, here.bias, cols * sizeof(float))
+            memset(bias + cols, 0, (vectors * SIMD_WIDTH - cols) * sizeof(float))
+            here.bias = bias
+    for tile in range(tile_first, tile_end):
+        first = tile_start(p.m, tile, MATRIX_ROWS)
+        rows = tile_start(p.m, tile + 1, MATRIX_ROWS) - first
+        y = p.y + first * p.n + column
+        if not whole:
+            pitch = vectors * SIMD_WIDTH
+            for r in range(rows if accumulate else 0):
+                memcpy(buffer + r * pitch, y + r * p.n, cols * sizeof(float))
+                memset(buffer + r * pitch + cols, 0, (pitch - cols) * sizeof(float))
+        if not p.flip_a:
+            matrix_by_rows(rows, vectors, part.depth, p.a + first * p.k + part.depth_first, p.k, b, b_row,
+                           y if whole else buffer, pitch, accumulate, finish)
+        elif g.copied:
+            matrix_by_columns(rows, vectors, part.depth,
+                              part.a + (tile - part.tile_first) * g.depth * MATRIX_ROWS, MATRIX_ROWS, b, b_row,
+                              y if whole else buffer, pitch, accumulate, finish)
+        else:
+            matrix_by_columns(rows, vectors, part.depth, p.a + part.depth_first * p.m + first, p.m, b, b_row,
+                              y if whole else buffer, pitch, accumulate, finish)
+        if not whole:
+            for r in range(rows):
+                memcpy(y + r * p.n, buffer + r * pitch, cols * sizeof(float))
+
+
+cdef void copy_panels(const Product* p, const Panels* g, const Part* part, int64_t first, int64_t end) noexcept nogil:
+    cdef int64_t width = g.vectors * SIMD_WIDTH, column = first * width, count = least(end * width, p.n) - column
+    if p.flip_b:
+        matrix_pack_transposed(part.b, width, p.b + column * p.k + part.depth_first, p.k, part.depth, count)
+    else:
+        matrix_pack(part.b, width, p.b + part.depth_first * p.n + column, p.n, part.depth, count)
+
+
+cdef void multiply_part(const Product* p, const Panels* g, const Part* part, int64_t panel_first,
+                        int64_t panel_end) noexcept nogil:
+    # The panels of a task between two depths, group by group.
+    cdef int64_t width = g.vectors * SIMD_WIDTH, first = panel_first, end, panel, tile
+    cdef bint in_place
+    while first < panel_end:
+        in_place = g.in_place and (first + 1) * width <= p.n
+        end = first + 1 if in_place else least(first + g.together, panel_end)
+        if not in_place:
+            copy_panels(p, g, part, first, end)
+        tile = part.tile_first
+        while tile < part.tile_end:
+            for panel in range(first, end):
+                if in_place:
+                    multiply_panel(p, g, part, panel, p.b + part.depth_first * p.n + panel * width, p.n, tile,
+                                   least(tile + g.tiles_together, part.tile_end))
+                else:
+                    multiply_panel(p, g, part, panel, part.b + (panel - first) * part.depth * width, width, tile,
+                                   least(tile + g.tiles_together, part.tile_end))
+            tile += g.tiles_together
+        first = end
+
+
+cdef void multiply_task(const Product* p, const Panels* g, int64_t task, float* memory) noexcept nogil:
+    cdef int64_t tiles = ceil_div(p.m, MATRIX_ROWS), panels = ceil_div(p.n, g.vectors * SIMD_WIDTH), tile, first
+    cdef int64_t row_part = task % g.row_parts, column_part = task // g.row_parts
+    cdef Part part
+    part.tile_first = share(tiles, g.row_parts, row_part)
+    part.tile_end = share(tiles, g.row_parts, row_part + 1)
+    part.b = memory
+    part.a = memory + g.together * g.depth * g.vectors * SIMD_WIDTH
+    part.depth_first = 0
+    while part.depth_first < p.k:
+        part.depth = least(g.depth, p.k - part.depth_first)
+        if p.flip_a and g.copied:
+            for tile in range(part.tile_first, part.tile_end):
+                first = tile_start(p.m, tile, MATRIX_ROWS)
+                matrix_pack_columns(part.a + (tile - part.tile_first) * g.depth * MATRIX_ROWS,
+                                    p.a + part.depth_first * p.m + first, p.m, part.depth, p.m - first)
+        multiply_part(p, g, &part, share(panels, g.column_parts, column_part),
+                      share(panels, g.column_parts, column_part + 1))
+        part.depth_first += part.depth
+
+
+cdef struct Dots:
+    # The extra parameters of the dot products: parts of the rows and of the columns, which make the tasks; terms of a
+    # product; tiles of rows that stay in the L1 cache.
+    int64_t row_parts, column_parts, depth, tiles_together
+
+
+cdef void dot_block(const Product* p, int64_t depth_first, int64_t depth, int64_t tile_first, int64_t tile_end,
+                    int64_t column_first, int64_t column_end) noexcept nogil:
+    # Some tiles of rows, and columns tile by tile.
+    cdef int64_t tile, column, columns, first, cols, row
+    cdef matrix_finish here
+    cdef const matrix_finish* finish = NULL
+    for columns in range(column_first, column_end):
+        column = tile_start(p.n, columns, DOT_COLS)
+        cols = tile_start(p.n, columns + 1, DOT_COLS) - column
+        if p.finish and depth_first + depth == p.k:
+            here = p.finish[0]
+            finish = &here
+            if here.bias:
+                here.bias += column
         for tile in range(tile_first, tile_end):
-            first = share(p.m, tiles, tile)
-            pack_rows(a, p.m, p.k, transposed, first, share(p.m, tiles, tile + 1) - first, depth_first, depth_end,
-                      packed + (tile - tile_first) * depth_block * TILE_ROWS)
-        for panel in range(panel_first, panel_end):
-            offset = panel * TILE_COLS
-            cols = least(TILE_COLS, p.n - offset)
-            vectors = 1 if cols <= SIMD_WIDTH else 2
-            for j in range(TILE_COLS):
-                start[j] = bias[offset + j] if bias and j < cols else 0
-            for tile in range(tile_first, tile_end):
-                first = share(p.m, tiles, tile)
-                count = share(p.m, tiles, tile + 1) - first
-                out = y + first * p.n + offset
-                for r in range(count):
-                    for j in range(vectors * SIMD_WIDTH):
-                        buffer[r * TILE_COLS + j] = start[j]
-                    if depth_first > 0:
-                        for j in range(cols):
-                            buffer[r * TILE_COLS + j] = out[r * p.n + j]
-                product_packed(count, vectors, depth_end - depth_first,
-                               packed + (tile - tile_first) * depth_block * TILE_ROWS,
-                               panels + (panel * p.k + depth_first) * TILE_COLS, buffer, TILE_COLS, NULL, 1)
-                for r in range(count):
-                    for j in range(cols):
-                        out[r * p.n + j] = buffer[r * TILE_COLS + j]
-        depth_first = depth_end
+            row = tile_start(p.m, tile, DOT_ROWS)
+            dot_product(tile_start(p.m, tile + 1, DOT_ROWS) - row, cols, depth, p.a + row * p.k + depth_first, p.k,
+                        p.b + column * p.k + depth_first, p.k, p.y + row * p.n + column, p.n, depth_first > 0, finish)
 
 
-cdef void multiply_task(const Product* p, const int64_t* extra, int64_t task, const float* a, bint transposed,
-                        const float* panels, const float* bias, float* y, float* packed) noexcept nogil:
-    # extra = row blocks, column blocks, depth block.
-    cdef int64_t tiles = ceil_div(p.m, TILE_ROWS), columns = ceil_div(p.n, TILE_COLS)
-    cdef int64_t row_block = task % extra[0], column_block = task // extra[0]
-    multiply_rows(p, a, transposed, panels, bias, y, extra[2], share(tiles, extra[0], row_block),
-                  share(tiles, extra[0], row_block + 1), share(columns, extra[1], column_block),
-                  share(columns, extra[1], column_block + 1), packed)
+cdef void dot_task(const Product* p, const Dots* d, int64_t task) noexcept nogil:
+    cdef int64_t tiles = ceil_div(p.m, DOT_ROWS), columns = ceil_div(p.n, DOT_COLS)
+    cdef int64_t row_part = task % d.row_parts, column_part = task // d.row_parts, depth_first = 0, tile
+    cdef int64_t tile_end = share(tiles, d.row_parts, row_part + 1)
+    while depth_first < p.k:
+        tile = share(tiles, d.row_parts, row_part)
+        while tile < tile_end:
+            dot_block(p, depth_first, least(d.depth, p.k - depth_first), tile,
+                      least(tile + d.tiles_together, tile_end), share(columns, d.column_parts, column_part),
+                      share(columns, d.column_parts, column_part + 1))
+            tile += d.tiles_together
+        depth_first += d.depth
 
 
-cdef void linear_pack(const int64_t* args, int64_t begin, int64_t end, int64_t thread) noexcept nogil:
-    cdef const Product* p = <const Product*> &args[7]
-    cdef int64_t panel
-    for panel in range(begin, end):
-        pack_columns(array(args, 1), p.n, p.k, True, panel, array(args, 4) + panel * p.k * TILE_COLS)
+cdef Product linear_product(const int64_t* args, matrix_finish* finish) noexcept nogil:
+    cdef Product p
+    p.a, p.b, p.y = array(args, 0), array(args, 1), array(args, 3)
+    p.m, p.n, p.k = args[7], args[8], args[9]
+    p.flip_a, p.flip_b = False, True
+    finish.bias = array(args, 2)
+    finish.low, finish.high = <float> (<const double*> &args[10])[0], <float> (<const double*> &args[11])[0]
+    p.finish = finish
+    return p
 
 
-cdef void linear_gemm(const int64_t* args, int64_t begin, int64_t end, int64_t thread) noexcept nogil:
+cdef Product matmul_product(const int64_t* args) noexcept nogil:
+    cdef Product p
+    p.a, p.b, p.y = array(args, 0), array(args, 1), array(args, 2)
+    p.m, p.n, p.k = args[6], args[7], args[8]
+    p.flip_a, p.flip_b = args[9] != 0, args[10] != 0
+    p.finish = NULL
+    return p
+
+
+cdef void linear_panels(const int64_t* args, int64_t begin, int64_t end, int64_t thread) noexcept nogil:
+    cdef matrix_finish finish
+    cdef Product p = linear_product(args, &finish)
     cdef int64_t task
     for task in range(begin, end):
-        multiply_task(<const Product*> &args[7], &args[10], task, array(args, 0), False, array(args, 4),
-                      array(args, 2), array(args, 3), workspace(args, 5, thread))
+        multiply_task(&p, <const Panels*> &args[12], task, workspace(args, 5, thread))
 
 
-cdef void matmul_pack(const int64_t* args, int64_t begin, int64_t end, int64_t thread) noexcept nogil:
-    cdef const Product* p = <const Product*> &args[6]
-    cdef int64_t panel
-    for panel in range(begin, end):
-        pack_columns(array(args, 1), p.n, p.k, args[10] != 0, panel, array(args, 3) + panel * p.k * TILE_COLS)
-
-
-cdef void matmul_gemm(const int64_t* args, int64_t begin, int64_t end, int64_t thread) noexcept nogil:
+cdef void linear_dots(const int64_t* args, int64_t begin, int64_t end, int64_t thread) noexcept nogil:
+    cdef matrix_finish finish
+    cdef Product p = linear_product(args, &finish)
     cdef int64_t task
     for task in range(begin, end):
-        multiply_task(<const Product*> &args[6], &args[11], task, array(args, 0), args[9] != 0, array(args, 3), NULL,
-                      array(args, 2), workspace(args, 4, thread))
+        dot_task(&p, <const Dots*> &args[12], task)
+
+
+cdef void matmul_panels(const int64_t* args, int64_t begin, int64_t end, int64_t thread) noexcept nogil:
+    cdef Product p = matmul_product(args)
+    cdef int64_t task
+    for task in range(begin, end):
+        multiply_task(&p, <const Panels*> &args[11], task, workspace(args, 4, thread))
+
+
+cdef void matmul_dots(const int64_t* args, int64_t begin, int64_t end, int64_t thread) noexcept nogil:
+    cdef Product p = matmul_product(args)
+    cdef int64_t task
+    for task in range(begin, end):
+        dot_task(&p, <const Dots*> &args[11], task)

@@ -11,7 +11,18 @@ COLUMNS = 32
 
 
 def linear(
-    x: Array, weight: Array, bias: Array, has_bias: bool, y: Array, M: int, N: int, K: int, begin: int, end: int
+    x: Array,
+    weight: Array,
+    bias: Array,
+    has_bias: bool,
+    y: Array,
+    M: int,
+    N: int,
+    K: int,
+    low: float,
+    high: float,
+    begin: int,
+    end: int,
 ) -> None:
     """A task is 32 columns of one row."""
     blocks = (N + COLUMNS - 1) // COLUMNS
@@ -22,7 +33,10 @@ def linear(
             total = np.float32(0)
             for k in range(K):
                 total += x[m * K + k] * weight[n * K + k]
-            y[m * N + n] = total + bias[n] if has_bias else total
+            if has_bias:
+                total += bias[n]
+            total = np.float32(low) if total < low else total
+            y[m * N + n] = np.float32(high) if total > high else total
 
 
 def matmul(

@@ -1,0 +1,158 @@
+"""How matrix products are split, and what they cost: ``linear`` and ``matmul`` in every orientation."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from .base import REGISTRY, Launch, Problem
+from .launches import FEW_TASKS, FLOAT, Sizes, ceil_div
+
+DEPTH = 256
+"""Terms of a sum in registers, at most."""
+GROUP_BYTES = 128 << 10
+"""Panels that are copied at a time, which stay in the L2 cache."""
+COLUMNS_BYTES = 192 << 10
+"""Copied columns of the left factor of a task, which stay in the L2 cache beside them."""
+ROWS_BYTES = 18 << 10
+"""Rows of the left factor that stay in the L1 cache while those of the right one pass."""
+SMALL_PANELS_BYTES = 12 << 10
+"""Panels that stay in the L1 cache all together."""
+TILES_TOGETHER = 8
+"""Tiles of the left factor that pass while a panel stays in the L1 cache, and then stay in the L2 cache."""
+DOT_TILES = 3
+WIDEST = 16
+"""Lanes of the widest vectors."""
+SMALL_TASK = 16_000
+"""Multiplications of the smallest task that a problem is split for."""
+LATENCY = 8.0
+"""Of a multiply-add, in multiply-adds at full rate."""
+A_TILE, A_DOT_TILE = 40.0, 36.0
+"""What a tile costs beside its terms: its call, reading and writing its results, sums of lanes."""
+A_COPY, A_TRANSPOSED, A_COLUMN = 5.0, 9.0, 7.0
+"""What it costs to copy a vector into a panel as it is, out of a transpose, and a tile's column."""
+
+
+@dataclass(frozen=True)
+class Product:
+    """The numbers of a product's signature; the left and the right factor may be stored as their transposes."""
+
+    m: int
+    n: int
+    k: int
+    flip_a: bool
+    flip_b: bool
+
+    @classmethod
+    def of(cls, problem: Problem) -> Product:
+        m, n, k, *rest = REGISTRY.signatures[problem.op].values(problem)
+        flips = (False, True) if problem.op == "linear" else (bool(rest[0]), bool(rest[1]))
+        return cls(int(m), int(n), int(k), *flips)
+
+    @property
+    def tasks(self) -> int:
+        """The most tasks that are worth it."""
+        return max(1, min(FEW_TASKS, self.m * self.n * self.k // SMALL_TASK))
+
+
+@dataclass(frozen=True)
+class Panels:
+    """The extra parameters of the outer products, in their order."""
+
+    row_parts: int
+    column_parts: int
+    depth: int
+    vectors: int
+    together: int
+    tiles_together: int
+    in_place: int
+    copied: int
+
+
+def _panels(p: Product, sizes: Sizes) -> Panels:
+    width = sizes["width"]
+    tiles = ceil_div(p.m, sizes["matrix_rows"])
+    vectors = min(sizes[f"matrix_vectors_{ceil_div(p.m, tiles)}"], ceil_div(p.n, width))
+    panels = ceil_div(p.n, vectors * width)
+    depth = ceil_div(p.k, ceil_div(p.k, DEPTH))
+    panel_bytes = depth * vectors * width * FLOAT
+    column_parts = min(panels, p.tasks)
+    row_parts = min(tiles, ceil_div(p.tasks, column_parts))
+    mine = ceil_div(panels, column_parts)
+    copied = p.flip_a and mine > 2
+    if copied:
+        bytes_ = tiles * sizes["matrix_rows"] * depth * FLOAT
+        row_parts = min(tiles, max(row_parts, ceil_div(bytes_, COLUMNS_BYTES)))
+    together = max(1, min(mine, GROUP_BYTES // panel_bytes))
+    return Panels(
+        row_parts=row_parts,
+        column_parts=column_parts,
+        depth=depth,
+        vectors=vectors,
+        together=together,
+        tiles_together=1 if together * panel_bytes <= SMALL_PANELS_BYTES else TILES_TOGETHER,
+        in_place=int(tiles == 1 and not p.flip_b),
+        copied=int(copied),
+    )
+
+
+def panels(problem: Problem, sizes: Sizes) -> Launch:
+    """Sums of outer products; a task makes some tiles of rows of some panels of columns."""
+    p = Product.of(problem)
+    g = _panels(p, sizes)
+    floats = g.together * g.depth * g.vectors * sizes["width"]
+    if g.copied:
+        tiles = ceil_div(ceil_div(p.m, sizes["matrix_rows"]), g.row_parts)
+        floats += tiles * sizes["matrix_rows"] * g.depth
+    return Launch(tasks=(g.row_parts * g.column_parts,), workspace=floats * FLOAT, extra=tuple(vars(g).values()))
+
+
+def panels_cost(problem: Problem, sizes: Sizes) -> float:
+    p = Product.of(problem)
+    g = _panels(p, sizes)
+    tiles = ceil_div(p.m, sizes["matrix_rows"])
+    rows, count, chunks = p.m / tiles, ceil_div(p.n, g.vectors * sizes["width"]), ceil_div(p.k, g.depth)
+    term = max(rows * g.vectors, rows + g.vectors, LATENCY)
+    cost = tiles * count * (p.k * term + chunks * A_TILE)
+    if not g.in_place:
+        cost += g.row_parts * count * g.vectors * p.k * (A_TRANSPOSED if p.flip_b else A_COPY)
+    return cost + (g.column_parts * tiles * p.k * A_COLUMN if g.copied else 0.0)
+
+
+def along_depth(problem: Problem) -> bool:
+    """Whether both factors are stored so that the terms of a sum lie beside each other, a vector of them at least."""
+    p = Product.of(problem)
+    return p.flip_b and not p.flip_a and p.k >= WIDEST
+
+
+def _dots(p: Product, sizes: Sizes) -> tuple[int, int, int, int]:
+    """The extra parameters of the dot products: parts of rows and of columns, terms, tiles of rows together."""
+    tiles, columns = ceil_div(p.m, sizes["dot_rows"]), ceil_div(p.n, sizes["dot_columns"])
+    together = min(tiles, DOT_TILES)
+    most = ROWS_BYTES // FLOAT // min(p.m, together * sizes["dot_rows"])
+    depth = ceil_div(ceil_div(p.k, ceil_div(p.k, most)), sizes["width"]) * sizes["width"]
+    row_parts = column_parts = 1
+    while row_parts * column_parts < p.tasks:
+        if p.m * column_parts > p.n * row_parts and 2 * row_parts <= tiles:
+            row_parts *= 2
+        elif 2 * column_parts <= columns:
+            column_parts *= 2
+        elif 2 * row_parts <= tiles:
+            row_parts *= 2
+        else:
+            break
+    return row_parts, column_parts, depth, together
+
+
+def dots(problem: Problem, sizes: Sizes) -> Launch:
+    """Dot products of rows; a task makes some tiles of rows and of columns."""
+    extra = _dots(Product.of(problem), sizes)
+    return Launch(tasks=(extra[0] * extra[1],), extra=extra)
+
+
+def dots_cost(problem: Problem, sizes: Sizes) -> float:
+    p = Product.of(problem)
+    _, _, depth, _ = _dots(p, sizes)
+    tiles, columns = ceil_div(p.m, sizes["dot_rows"]), ceil_div(p.n, sizes["dot_columns"])
+    rows, cols = p.m / tiles, p.n / columns
+    term = max(rows * cols, rows + cols, LATENCY)
+    return tiles * columns * (ceil_div(p.k, sizes["width"]) * term + ceil_div(p.k, depth) * A_DOT_TILE)
