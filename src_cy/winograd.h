@@ -1,11 +1,11 @@
-/* Winograd's minimal filtering of 3x3 kernels, F(m x m, 3 x 3) for m = 4 and m = 2, on channel-blocked arrays (Lavin and
- * Gray, Fast algorithms for convolutional neural networks, 2016). V below is SIMD_WIDTH.
+/* Winograd's minimal filtering of 3x3 kernels, F(m x m, 3 x 3) for m = 4 and m = 2, on channel-blocked arrays (Lavin
+ * and Gray, Fast algorithms for convolutional neural networks, 2016). V below is SIMD_WIDTH.
  *
- * The points are 0, infinity, +-A, +-B for m = 4 and 0, infinity, +-1 for m = 2, in that order, so that the points 2k and
+ * The points are 0, infinity, +-A, +-B for m = 4 and 0, infinity, +-1 for m = 2, in that order, so that points 2k and
  * 2k + 1 share all but the last addition: transforms in two dimensions work on one such pair of rows at a time, which
- * stays in registers. A and B are close to 1 / sqrt(2) and sqrt(2), which Alam et al. (Winograd convolution for deep
- * neural networks: efficient point selection, 2022) found to amplify rounding errors least, and make every constant of
- * the transforms exact. */
+ * stays in registers. Points near c and 1 / c of both signs amplify rounding errors less than whole numbers do (Alam et
+ * al., Winograd convolution for deep neural networks: efficient point selection, 2022); those chosen for m = 4 make the
+ * constants of the transforms of inputs and outputs exact. */
 #ifndef NORMENGINE_WINOGRAD_H
 #define NORMENGINE_WINOGRAD_H
 
@@ -44,8 +44,8 @@ INLINE void winograd_input_pair(const int m, const int pair, const vec *d, vec *
     }
 }
 
-/* Keep the compiler from deriving a pointer from another, which would take a register for every vector that is read, and
- * from working on a value where it was made instead of where it is used. */
+/* Keep the compiler from deriving a pointer from another, which would take a register for every vector that is read,
+ * and from working on a value where it was made instead of where it is used. */
 #define WINOGRAD_POINTER(p) __asm__("" : "+r"(p))
 #if defined(__x86_64__) && SIMD_WIDTH == 16
 #define WINOGRAD_VALUE(v) __asm__("" : "+v"(v))
@@ -127,8 +127,8 @@ INLINE vec winograd_finished(vec v, const winograd_finish *f, const int whole, i
 }
 
 /* The even or the odd rows of the outputs of a tile of V channels, from its points, `step` floats apart. */
-INLINE void winograd_output(const int m, const int odd, const int whole, const float *from, const int64_t step, float *y,
-                            int64_t pitch, const winograd_finish *finish)
+INLINE void winograd_output(const int m, const int odd, const int whole, const float *from, const int64_t step,
+                            float *y, int64_t pitch, const winograd_finish *finish)
 {
     const int side = WINOGRAD_SIDE(m);
     vec half[2][6], d[6], out[4];
@@ -169,7 +169,7 @@ INLINE void winograd_taps(const int m, const vec *g, const int64_t g_step, vec *
     }
 }
 
-/* The points of a kernel of V output channels, `step` floats apart, from its nine taps, read backwards where `turned`. */
+/* The points of a kernel of V output channels, `step` floats apart, from its nine taps, read backwards if `turned`. */
 INLINE void winograd_kernel(const int m, const int turned, const float *taps, float *to, int64_t step)
 {
     const int side = WINOGRAD_SIDE(m);

@@ -1,11 +1,11 @@
-/* Winograd convolution over blocks of tiles: the points of inputs, their products with those of kernels, and outputs. */
+/* Winograd convolution over blocks of tiles: points of inputs, their products with those of kernels, and outputs. */
 #ifndef NORMENGINE_WINOGRAD_TILES_H
 #define NORMENGINE_WINOGRAD_TILES_H
 
 #include "winograd.h"
 
-/* Sums over input channels are taken in runs of this many blocks, so that rounding errors grow with the run and the number
- * of runs instead of with the whole depth. */
+/* Sums over input channels are taken in runs of this many blocks, so that rounding errors grow with the run and the
+ * number of runs instead of with the whole depth. */
 #define WINOGRAD_RUN (256 / SIMD_WIDTH)
 
 /* A convolution with a 3x3 kernel as tiles of m x m outputs: tile t of image n, row i, column j has the number
@@ -14,8 +14,8 @@ typedef struct {
     int64_t in_blocks, in_h, in_w, out_blocks, out_h, out_w, top, left, tile_rows, tile_cols;
 } winograd_map;
 
-/* The rows of a tile in the blocks of channels of an image, one block after the other: rows that do not exist are zeros.
- * Of the columns, first..end exist. */
+/* The rows of a tile in the blocks of channels of an image, one block after the other: rows that do not exist are
+ * zeros. Of the columns, first..end exist. */
 typedef struct {
     const float *row[6];
     int64_t step[6], first, end;
@@ -24,8 +24,8 @@ typedef struct {
 static const float winograd_zeros[6 * SIMD_WIDTH];
 
 /* The window of `length` rows and columns from (top, left) on, in an image of the given size. */
-INLINE winograd_window winograd_window_at(const int length, const float *image, int64_t height, int64_t width, int64_t top,
-                                          int64_t left)
+INLINE winograd_window winograd_window_at(const int length, const float *image, int64_t height, int64_t width,
+                                          int64_t top, int64_t left)
 {
     winograd_window window = {.first = left < 0 ? -left : 0, .end = width - left};
     UNROLL for (int i = 0; i < length; i++) {
@@ -52,7 +52,8 @@ INLINE void winograd_inputs(const int m, const winograd_map *map, const float *x
         for (int64_t n = 0; n < count; n++) {
             const int64_t row = (t + n) / map->tile_cols, image = row / map->tile_rows;
             window[n] = winograd_window_at(side, x + image * map->in_blocks * plane, map->in_h, map->in_w,
-                                           row % map->tile_rows * m - map->top, (t + n) % map->tile_cols * m - map->left);
+                                           row % map->tile_rows * m - map->top,
+                                           (t + n) % map->tile_cols * m - map->left);
         }
         for (int64_t b = 0; b < map->in_blocks; b++, to += points * WINOGRAD_STEP)
             for (int64_t n = 0; n < count; n++) {

@@ -18,7 +18,8 @@ CHUNK = 8, 16
 """Blocks of output channels whose products are at hand at a time: so many that the points of the inputs, which are read
 again for each chunk, cost little, and no more than that than fit the cache."""
 FEWEST_BLOCKS = 8
-"""Blocks of output channels of a task, at least, so that transforming the same inputs in several tasks costs little."""
+"""Blocks of output channels of a task, at least, so that transforming the same inputs in several tasks costs little;
+half as many where there are few tiles."""
 SCRATCH_BYTES = 32 << 20
 """Partial sums of the weight gradient, at most."""
 
@@ -58,6 +59,8 @@ def _tiles(problem: Problem, m: int, sizes: Sizes) -> Launch:
     map, width, together = _map(problem, m, sizes), sizes["width"], sizes["winograd_tiles"]
     groups = ceil_div(map.tiles, together)
     most_parts = max(1, map.out_blocks // FEWEST_BLOCKS)
+    if groups < FEW_TASKS // 2:
+        most_parts = max(1, min(4, 2 * map.out_blocks // FEWEST_BLOCKS))
     group = together * map.points * width * FLOAT
     fitting = L2_BYTES // (group * (map.in_blocks + min(map.out_blocks, CHUNK[1])))
     at_a_time = min(max(fitting, GROUPS_TOGETHER[0]), GROUPS_TOGETHER[1], max(1, groups * most_parts // FEW_TASKS))
@@ -102,19 +105,32 @@ def weight_grad(problem: Problem, sizes: Sizes) -> Launch:
     )
 
 
-KERNEL = 400.0
-"""Cost of transforming V kernels."""
 SHARE_OF_PEAK = 0.9
 """Of the products."""
+REGISTER_TILE = 5.0
+"""Cost of starting and ending a register tile, by tile and two blocks of output channels."""
+SINGLE_BLOCK = 0.7
+"""What a block of output channels without another beside it costs more than half of two."""
+POINT_OF_KERNELS = 11.0
+"""Cost of making a point of V kernels."""
+FAR_BYTES, FAR = 24 << 20, 0.25
+"""Arrays larger than that do not stay in any cache: the cost of moving a byte of them."""
+
+
+def _far(nbytes: int) -> float:
+    return FAR * nbytes if nbytes > FAR_BYTES else 0.0
 
 
 def _tiles_cost(problem: Problem, m: int, sizes: Sizes) -> float:
     map, width = _map(problem, m, sizes), sizes["width"]
-    kernels = map.in_blocks * width * map.out_blocks
+    launch = _tiles(problem, m, sizes)
+    _, tile_parts, channel_parts, _ = (int(v) for v in launch.extra)
     inputs, outputs = (280, 220) if m == 4 else (110, 90)
-    parts = _tiles(problem, m, sizes).extra[2]
-    products = map.points * kernels / SHARE_OF_PEAK
-    return map.tiles * (products + parts * map.in_blocks * inputs + map.out_blocks * outputs) + KERNEL * kernels
+    pairs, odd = ceil_div(map.out_blocks, 2), map.out_blocks % 2
+    products = map.in_blocks * width * (map.out_blocks + SINGLE_BLOCK * odd) / SHARE_OF_PEAK + REGISTER_TILE * pairs
+    tile = map.points * products + channel_parts * map.in_blocks * inputs + map.out_blocks * outputs
+    kernels = POINT_OF_KERNELS * map.points * map.in_blocks * width * map.out_blocks
+    return map.tiles * tile + kernels + (1 + tile_parts) * _far(launch.scratch)
 
 
 def winograd4_cost(problem: Problem, sizes: Sizes) -> float:
@@ -127,8 +143,8 @@ def winograd2_cost(problem: Problem, sizes: Sizes) -> float:
 
 def weight_grad_cost(problem: Problem, sizes: Sizes) -> float:
     map, width = _map(problem, 4, sizes), sizes["width"]
-    kernels = map.in_blocks * width * map.out_blocks
-    _, parts, chunks = (int(v) for v in weight_grad(problem, sizes).extra)
-    products = map.points * kernels / SHARE_OF_PEAK
-    tiles = products + parts * map.in_blocks * 400 + map.out_blocks * 300
-    return map.tiles * tiles + (1 + chunks / 3) * KERNEL * kernels
+    launch = weight_grad(problem, sizes)
+    _, channel_parts, chunks = (int(v) for v in launch.extra)
+    sums = map.points * map.in_blocks * width * map.out_blocks
+    tile = sums / SHARE_OF_PEAK + channel_parts * map.in_blocks * 340 + map.out_blocks * 280
+    return map.tiles * tile + POINT_OF_KERNELS * (1 + chunks / 3) * sums + 3 * _far(launch.scratch)
