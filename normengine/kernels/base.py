@@ -9,9 +9,12 @@ by the kernel's stages), ``workspace`` (memory of one thread at ``workspace + th
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
+
+from .prefer import VARIABLE, preferences
 
 T = TypeVar("T")
 Shape = tuple[int, ...]
@@ -74,7 +77,7 @@ class Kernel:
     in fused multiply-adds of whole vectors at full rate; the smallest wins. ``packs`` names inputs of which alone the
     first stage's result (in ``scratch``) depends, so that it can run once when they are constant. ``blocked`` names
     the inputs and outputs that are held in blocks of ``width`` channels (see :mod:`.blocks`). ``tolerance`` is the
-    operator's where it is None.
+    operator's where it is None. ``algorithm`` tells the kernels of an operator and instruction set apart.
     """
 
     op: str
@@ -88,6 +91,7 @@ class Kernel:
     blocked: tuple[str, ...] = ()
     width: int = 1
     tolerance: float | None = None
+    algorithm: str = ""
 
 
 class Registry:
@@ -108,11 +112,21 @@ class Registry:
         return kernel
 
     def supporting(self, problem: Problem, isas: Sequence[str]) -> list[Kernel]:
-        """The kernels that support ``problem`` among those of the instruction sets ``isas``; there is one at least."""
+        """The kernels that support ``problem`` among those of the instruction sets ``isas``; there is one at least.
+
+        Where the user prefers an algorithm (see :mod:`.prefer`) that supports it, only those of that algorithm.
+        """
         rows = [k for k in self.kernels.get(problem.op, ()) if k.isa in isas and k.supports(problem)]
         if not rows:
             raise LookupError(f"no kernel for {problem.op} with inputs {problem.inputs} among {', '.join(isas)}")
-        return rows
+        wanted = self.preferred().get(problem.op)
+        return [k for k in rows if k.algorithm == wanted] or rows
+
+    def preferred(self) -> dict[str, str]:
+        """The algorithm that the user wants, by operator."""
+        if not os.environ.get(VARIABLE):
+            return {}
+        return preferences({op: [k.algorithm for k in kernels] for op, kernels in self.kernels.items()})
 
     def choose(
         self, problem: Problem, isas: Sequence[str], besides: Callable[[Kernel], float] = lambda kernel: 0.0
@@ -128,6 +142,9 @@ class Registry:
         chosen = self.choose(problem, isas, besides)
         least = chosen.cost(problem) + besides(chosen)
         reasons = [f"{chosen.name} costs least ({least:.3g}) or, of equals, is of the best instruction set"]
+        wanted = self.preferred().get(problem.op)
+        if wanted and chosen.algorithm == wanted:
+            reasons = [f"{chosen.name} costs {least:.3g}, its algorithm is wanted ({VARIABLE})"]
         for kernel in self.kernels[problem.op]:
             if kernel.isa not in isas:
                 reasons.append(f"{kernel.name}: {kernel.isa} is not in use")

@@ -307,6 +307,7 @@ def kernel(row: Row, isa: str, addresses: dict[str, int], sizes: Sizes) -> Kerne
         blocked=row.blocked,
         width=sizes["width"],
         tolerance=row.tolerance,
+        algorithm=row.algorithm,
     )
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from normengine.kernels import Kernel, Launch, Problem, Registry, Signature
 
 
@@ -24,3 +26,28 @@ def test_every_kernel_of_the_operator_has_a_reason() -> None:
         "good costs least (1) or, of equals, is of the best instruction set; slow: costs 100; "
         "wide: avx512 is not in use; narrow: costs 1; special: does not take this problem"
     )
+
+
+def test_the_user_may_prefer_an_algorithm(monkeypatch: pytest.MonkeyPatch) -> None:
+    registry = Registry()
+    registry.declare(Signature("op", ("x",), ("y",), (), lambda problem: ()))
+    for name, cost in (("fast", 1.0), ("exact", 2.0)):
+        launch = lambda problem: Launch((1,))
+        small = lambda problem: problem.inputs[0] == (1,)
+        supports = small if name == "exact" else lambda problem: True
+        kernel = Kernel("op", f"op_{name}", "avx2", (), launch, supports, lambda problem, c=cost: c, algorithm=name)
+        registry.register(kernel)
+    small_one, large_one = (Problem("op", (shape,), (shape,), {}) for shape in ((1,), (2,)))
+    assert registry.choose(small_one, ("avx2",)).name == "op_fast"
+    monkeypatch.setenv("NORMENGINE_KERNELS", " op=exact ")
+    assert registry.choose(small_one, ("avx2",)).name == "op_exact"
+    assert registry.explain(small_one, ("avx2",)) == (
+        "op_exact costs 2, its algorithm is wanted (NORMENGINE_KERNELS); op_fast: costs 1"
+    )
+    assert registry.choose(large_one, ("avx2",)).name == "op_fast"
+    monkeypatch.setenv("NORMENGINE_KERNELS", "op=best")
+    with pytest.raises(ValueError, match="got 'op=best': op has exact, fast"):
+        registry.choose(small_one, ("avx2",))
+    monkeypatch.setenv("NORMENGINE_KERNELS", "conv=direct")
+    with pytest.raises(ValueError, match="the operators that have a choice are op"):
+        registry.choose(small_one, ("avx2",))
