@@ -1,12 +1,10 @@
 # Matrix products y = a b, in two ways: sums of outer products, for which columns of b are copied into panels (or read in
 # place, where few rows use them), and dot products of rows, for which nothing is copied.
 
-cdef extern from "matrix.h" nogil:
+cdef extern from "matmul.h" nogil:
     const int MATRIX_ROWS
     const int DOT_ROWS
     const int DOT_COLS
-    const int MATRIX_MOST_VECTORS
-    const int MATRIX_TILE_FLOATS
     int64_t matrix_vectors(int64_t rows)
     ctypedef struct matrix_finish:
         const float* bias
