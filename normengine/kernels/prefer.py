@@ -19,8 +19,8 @@ def preferences(algorithms: Mapping[str, Iterable[str]]) -> dict[str, str]:
         op, _, algorithm = item.partition("=")
         known = sorted(set(filter(None, algorithms.get(op, ()))))
         if algorithm not in known:
-            ops = sorted(name for name, of in algorithms.items() if any(of))
-            choice = f"{op} has {', '.join(known)}" if known else f"the operators that have a choice are {', '.join(ops)}"
+            ops = ", ".join(sorted(name for name, of in algorithms.items() if any(of)))
+            choice = f"{op} has {', '.join(known)}" if known else f"the operators that have a choice are {ops}"
             raise ValueError(
                 f"{VARIABLE} must be a list such as conv2d=direct,conv2d_weight_grad=winograd4, got '{item}': {choice}"
             )
