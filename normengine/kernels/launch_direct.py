@@ -7,7 +7,7 @@ the layout of the parameters that are made here.
 
 from __future__ import annotations
 
-from dataclasses import astuple, dataclass
+from dataclasses import astuple, dataclass, replace
 from functools import lru_cache
 from math import gcd
 
@@ -199,14 +199,13 @@ def _plan(s: Stencil, width: int, widest: int) -> Plan:
     flat = (
         len(s.phases) == 1
         and s.phases[0].taps == 1
-        and s.inside()
+        and s.phases[0].rows.shift == s.phases[0].cols.shift == 0
         and s.step_h == s.step_w == 1
         and (s.in_height, s.in_width) == (s.out_height, s.out_width)
     )
     if flat:
         pixels = s.out_height * s.out_width
-        one = Taps(1, 0, 1, 0, 0)
-        phase = Phase(pixels, 1, (0, 0), (1, 1), one, one)
+        phase = replace(s.phases[0], height=pixels, width=1, step=(1, 1))
         s = Stencil(s.n, s.in_channels, pixels, 1, s.out_channels, pixels, 1, s.groups, 1, 1, (phase,))
     panels = _panels(s, width, widest)
     taps = max(f.taps for f in s.phases)
