@@ -4,6 +4,7 @@
 #define NORMENGINE_DEPTHWISE_H
 
 #include "simd.h"
+#include "window.h"
 
 /* Pixels of a row that are summed at a time: beside nine weights for DEPTHWISE_FEW, beside one for DEPTHWISE_MANY, twice
  * and beside one for DEPTHWISE_ANY. */
@@ -22,12 +23,8 @@
 #endif
 /* The most taps whose weights stay in registers. */
 #define DEPTHWISE_HELD 9
-
-/* One axis: output i lies at out_first + i * out_step and reads the inputs in_first + i * in_step + k * tap_step of the
- * taps k < taps, where these are in 0..in_size. All taps of the outputs inside..inside_end are. */
-typedef struct {
-    int64_t taps, tap_step, in_first, in_step, in_size, out_first, out_step, count, inside, inside_end;
-} depthwise_axis;
+/* How far ahead, in floats, memory is asked for on the side that a stride passes in steps: the hardware does not follow. */
+#define DEPTHWISE_AHEAD 1024
 
 /* What happens to a sum before it is stored: y = clamp(sum + bias + residual); residual is laid out as the output, or
  * NULL. The lanes that are no channels have a bias and bounds of zero, and so stay zero. */
@@ -36,48 +33,6 @@ typedef struct {
     const float *residual;
     int64_t from_below, from_above;
 } depthwise_finish;
-
-static int64_t depthwise_floor(int64_t a, int64_t b) { return a >= 0 ? a / b : -((b - 1 - a) / b); }
-
-static void depthwise_inside(depthwise_axis *a)
-{
-    const int64_t last = a->in_first + (a->taps - 1) * a->tap_step;
-    const int64_t first = a->in_first < 0 ? -depthwise_floor(a->in_first, a->in_step) : 0;
-    const int64_t end = depthwise_floor(a->in_size - 1 - last, a->in_step) + 1;
-    a->inside = first < a->count ? first : a->count;
-    a->inside_end = end > a->count ? a->count : end > a->inside ? end : a->inside;
-}
-
-/* The axis of the forward pass, from `in_size` to `count` positions. */
-static depthwise_axis depthwise_forward_axis(int64_t taps, int64_t stride, int64_t pad, int64_t dilation,
-                                             int64_t in_size, int64_t count)
-{
-    depthwise_axis a = {taps, dilation, -pad, stride, in_size, 0, 1, count, 0, 0};
-    depthwise_inside(&a);
-    return a;
-}
-
-/* The axis of the input gradient for the positions phase, phase + stride, ... of `size`: from `in_size` positions of the
- * output's gradient. Its taps are the forward ones from *last_tap on, *back apart, the last of them first. */
-static depthwise_axis depthwise_grad_axis(int64_t taps, int64_t stride, int64_t pad, int64_t dilation, int64_t in_size,
-                                          int64_t size, int64_t phase, int64_t *last_tap, int64_t *back)
-{
-    depthwise_axis a = {0, 0, 0, 1, in_size, phase, stride, phase < size ? (size - phase - 1) / stride + 1 : 0, 0, 0};
-    *last_tap = *back = 0;
-    for (int64_t k = 0; k < taps; k++) {
-        if ((phase + pad - k * dilation) % stride) continue;
-        a.in_first = (phase + pad - k * dilation) / stride;
-        if (a.taps == 1) {
-            *back = k - *last_tap;
-            a.tap_step = *back * dilation / stride;
-        }
-        *last_tap = k;
-        a.taps++;
-    }
-    if (a.taps) depthwise_inside(&a);
-    else a.inside_end = a.count;
-    return a;
-}
 
 static void depthwise_finish_channels(depthwise_finish *f, const float *bias, const float *residual, double low,
                                       double high, int64_t channels)
@@ -149,7 +104,7 @@ INLINE void depthwise_sums_any(const int pixels, int64_t rows, int64_t cols, int
 }
 
 /* Output i of a row, whatever of its taps lies inside. */
-static void depthwise_border(int64_t i, int64_t rows, const depthwise_axis *v, const float *const *x, const float *w,
+static void depthwise_border(int64_t i, int64_t rows, const window_axis *v, const float *const *x, const float *w,
                              float *out, const depthwise_finish *f, const float *residual)
 {
     const int64_t from = v->in_first + i * v->in_step;
@@ -163,7 +118,7 @@ static void depthwise_border(int64_t i, int64_t rows, const depthwise_axis *v, c
 }
 
 /* x[k] = where the input row of tap k of output row i starts; `zeros` for rows outside. */
-INLINE void depthwise_tap_rows(const float **x, const float *in, const depthwise_axis *h, int64_t taps, int64_t i,
+INLINE void depthwise_tap_rows(const float **x, const float *in, const window_axis *h, int64_t taps, int64_t i,
                                int64_t width, const float *zeros)
 {
     int64_t row = h->in_first + i * h->in_step;
@@ -171,17 +126,17 @@ INLINE void depthwise_tap_rows(const float **x, const float *in, const depthwise
         x[k] = row >= 0 && row < h->in_size ? in + row * width : zeros;
 }
 
-typedef void (*depthwise_maker)(const depthwise_axis *h, const depthwise_axis *v, const float *in, const float *w,
+typedef void (*depthwise_maker)(const window_axis *h, const window_axis *v, const float *in, const float *w,
                             float *out, int64_t out_width, const depthwise_finish *f, int64_t row, int64_t row_end,
                             const float **x, const float *zeros);
 
 /* The output rows row..row_end of a plane, of a kernel whose taps are neighbours. `w` has a vector for each tap. */
 INLINE void depthwise_plane(const int rows, const int cols, const int in_step, const int out_step,
-                            const depthwise_axis *h_axis, const depthwise_axis *v_axis, const float *in, const float *w,
+                            const window_axis *h_axis, const window_axis *v_axis, const float *in, const float *w,
                             float *out, int64_t out_width, const depthwise_finish *f, int64_t row, int64_t row_end,
                             const float *zeros)
 {
-    const depthwise_axis h = *h_axis, v = *v_axis;
+    const window_axis h = *h_axis, v = *v_axis;
     const int many = rows * cols > DEPTHWISE_HELD, pixels = many ? DEPTHWISE_MANY : DEPTHWISE_FEW;
     const int64_t in_pitch = v.in_size * SIMD_WIDTH, out_pitch = out_width * SIMD_WIDTH;
     const vec bias = load(f->bias);
@@ -194,9 +149,17 @@ INLINE void depthwise_plane(const int rows, const int cols, const int in_step, c
         const float *const other = residual ? residual + start : 0;
         const float *x[5];
         depthwise_tap_rows(x, in, &h, rows, i, in_pitch, zeros);
+        const float *const ahead = in + (h.in_first + i * h.in_step + rows) * in_pitch + DEPTHWISE_AHEAD;
         int64_t j = 0, from = v.in_first * SIMD_WIDTH, at = v.out_first * SIMD_WIDTH;
 #define TILE(P, SKIP, END)                                                                                            \
     {                                                                                                                 \
+        if (out_step > 1 && v.out_first == 0)                                                                         \
+            UNROLL for (int q = 0; q < P * out_step * SIMD_WIDTH; q += 16)                                            \
+                __builtin_prefetch(to + at + q + DEPTHWISE_AHEAD, 1);                                                 \
+        if (in_step > 1)                                                                                              \
+            UNROLL for (int r = 0; r < in_step; r++)                                                                  \
+                UNROLL for (int q = 0; q < P * in_step * SIMD_WIDTH; q += 16)                                         \
+                    __builtin_prefetch(ahead + from + r * in_pitch + q);                                              \
         vec sum[DEPTHWISE_MANY];                                                                                            \
         depthwise_sums(P, rows, cols, SKIP, END, in_step, x, from, many ? 0 : held, w, bias, sum);                    \
         depthwise_store(P, sum, to, at, out_step * SIMD_WIDTH, f, other);                                             \
@@ -231,7 +194,7 @@ INLINE void depthwise_plane(const int rows, const int cols, const int in_step, c
 }
 
 /* The same for any kernel; x is memory for a pointer to each tap row. */
-static void depthwise_any_kernel(const depthwise_axis *h, const depthwise_axis *v, const float *in, const float *w,
+static void depthwise_any_kernel(const window_axis *h, const window_axis *v, const float *in, const float *w,
                                  float *out, int64_t out_width, const depthwise_finish *f, int64_t row, int64_t row_end,
                                  const float **x, const float *zeros)
 {
@@ -261,7 +224,7 @@ static void depthwise_any_kernel(const depthwise_axis *h, const depthwise_axis *
 }
 
 #define DEPTHWISE_PLANE(NAME, R, C, I, O)                                                                            \
-    static void NAME(const depthwise_axis *h, const depthwise_axis *v, const float *in, const float *w, float *out,   \
+    static void NAME(const window_axis *h, const window_axis *v, const float *in, const float *w, float *out,   \
                      int64_t out_width, const depthwise_finish *f, int64_t row, int64_t row_end, const float **x,     \
                      const float *zeros)                                                                              \
     {                                                                                                                 \
@@ -281,7 +244,7 @@ DEPTHWISE_PLANE(depthwise_3x2_phase, 3, 2, 1, 2)
 DEPTHWISE_PLANE(depthwise_3x3_phase, 3, 3, 1, 2)
 
 /* The function made for these taps and steps, or the one for any. */
-static depthwise_maker depthwise_choose(const depthwise_axis *h, const depthwise_axis *v)
+static depthwise_maker depthwise_choose(const window_axis *h, const window_axis *v)
 {
     if (v->taps > 1 && v->tap_step != 1) return depthwise_any_kernel;
 #define IS(R, C, I, O) (h->taps == R && v->taps == C && v->in_step == I && v->out_step == O)

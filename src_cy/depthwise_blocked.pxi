@@ -3,21 +3,21 @@
 cdef extern from "depthwise_weight.h" nogil:
     const int DEPTHWISE_BAND
     const int DEPTHWISE_RUN
-    ctypedef struct depthwise_axis:
+    ctypedef struct window_axis:
         int64_t taps, count
     ctypedef struct depthwise_finish:
         const float* residual
-    ctypedef void (*depthwise_maker)(const depthwise_axis* h, const depthwise_axis* v, const float* x, const float* w,
+    ctypedef void (*depthwise_maker)(const window_axis* h, const window_axis* v, const float* x, const float* w,
                                     float* out, int64_t out_width, const depthwise_finish* f, int64_t row,
                                     int64_t row_end, const float** taps, const float* zeros) noexcept nogil
-    depthwise_axis depthwise_forward_axis(int64_t taps, int64_t stride, int64_t pad, int64_t dilation, int64_t in_size,
+    window_axis window_forward_axis(int64_t taps, int64_t stride, int64_t pad, int64_t dilation, int64_t in_size,
                                           int64_t count)
-    depthwise_axis depthwise_grad_axis(int64_t taps, int64_t stride, int64_t pad, int64_t dilation, int64_t in_size,
+    window_axis window_grad_axis(int64_t taps, int64_t stride, int64_t pad, int64_t dilation, int64_t in_size,
                                        int64_t size, int64_t phase, int64_t* last_tap, int64_t* back)
     void depthwise_finish_channels(depthwise_finish* f, const float* bias, const float* residual, double low,
                                    double high, int64_t channels)
-    depthwise_maker depthwise_choose(const depthwise_axis* h, const depthwise_axis* v)
-    void depthwise_weight_band(const depthwise_axis* h, const depthwise_axis* v, const float* dy, const float* x,
+    depthwise_maker depthwise_choose(const window_axis* h, const window_axis* v)
+    void depthwise_weight_band(const window_axis* h, const window_axis* v, const float* dy, const float* x,
                                int64_t row, int64_t row_end, const float* zeros, float* total)
 
 
@@ -28,7 +28,7 @@ cdef struct Depthwise:
 cdef struct DepthwisePhase:
     # The positions of an axis of the input gradient that are phase, phase + stride, ...: their axis, and the taps that
     # reach them, last_tap - k * back.
-    depthwise_axis axis
+    window_axis axis
     int64_t last_tap, back
 
 
@@ -59,8 +59,8 @@ cdef void depthwise_blocked(const int64_t* args, int64_t begin, int64_t end, int
     cdef const Depthwise* p = <const Depthwise*> &args[8]
     cdef int64_t parts = args[26], task, plane, block, blocks = channel_blocks(p.c)
     cdef double low = (<const double*> args)[24], high = (<const double*> args)[25]
-    cdef depthwise_axis h = depthwise_forward_axis(p.kh, p.stride_h, p.pad_top, p.dilation_h, p.h, p.oh)
-    cdef depthwise_axis v = depthwise_forward_axis(p.kw, p.stride_w, p.pad_left, p.dilation_w, p.w, p.ow)
+    cdef window_axis h = window_forward_axis(p.kh, p.stride_h, p.pad_top, p.dilation_h, p.h, p.oh)
+    cdef window_axis v = window_forward_axis(p.kw, p.stride_w, p.pad_left, p.dilation_w, p.w, p.ow)
     cdef depthwise_maker rows = depthwise_choose(&h, &v)
     cdef const float** taps = <const float**> workspace(args, 6, thread)
     cdef float* zeros = <float*> (taps + p.kh)
@@ -83,7 +83,7 @@ cdef void depthwise_blocked(const int64_t* args, int64_t begin, int64_t end, int
 cdef DepthwisePhase grad_phase(int64_t kernel, int64_t stride, int64_t pad, int64_t dilation, int64_t in_size,
                                int64_t size, int64_t phase) noexcept nogil:
     cdef DepthwisePhase f
-    f.axis = depthwise_grad_axis(kernel, stride, pad, dilation, in_size, size, phase, &f.last_tap, &f.back)
+    f.axis = window_grad_axis(kernel, stride, pad, dilation, in_size, size, phase, &f.last_tap, &f.back)
     return f
 
 
@@ -149,8 +149,8 @@ cdef void depthwise_blocked_weight_grad(const int64_t* args, int64_t begin, int6
     cdef const Depthwise* p = <const Depthwise*> &args[6]
     cdef int64_t chunks = args[22], task, block, image, row, row_end, stop, plane, size = p.kh * p.kw * SIMD_WIDTH
     cdef int64_t blocks = channel_blocks(p.c), band = least(DEPTHWISE_BAND, most(1, DEPTHWISE_RUN // 2 // p.ow))
-    cdef depthwise_axis h = depthwise_forward_axis(p.kh, p.stride_h, p.pad_top, p.dilation_h, p.h, p.oh)
-    cdef depthwise_axis v = depthwise_forward_axis(p.kw, p.stride_w, p.pad_left, p.dilation_w, p.w, p.ow)
+    cdef window_axis h = window_forward_axis(p.kh, p.stride_h, p.pad_top, p.dilation_h, p.h, p.oh)
+    cdef window_axis v = window_forward_axis(p.kw, p.stride_w, p.pad_left, p.dilation_w, p.w, p.ow)
     cdef float* zeros = workspace(args, 4, thread)
     cdef float* total
     memset(zeros, 0, p.w * SIMD_WIDTH * sizeof(float))

@@ -64,7 +64,7 @@ INLINE void depthwise_weight_column(const int rows, const int skip, const int en
 /* total[r][c] += the sums of the taps top.. + rows, left.. + cols over the rows row..row_end of the plane dy. in_step and
  * tap_step may be constants; total has `pitch` vectors a row. At most DEPTHWISE_BAND rows. */
 INLINE void depthwise_weight_taps(const int rows, const int cols, const int64_t in_step, const int64_t tap_step,
-                                  int64_t top, int64_t left, const depthwise_axis *h, const depthwise_axis *v,
+                                  int64_t top, int64_t left, const window_axis *h, const window_axis *v,
                                   const float *dy, const float *in, int64_t row, int64_t row_end, const float *zeros,
                                   float *total, int64_t pitch)
 {
@@ -127,7 +127,7 @@ INLINE void depthwise_weight_taps(const int rows, const int cols, const int64_t 
 
 #define DEPTHWISE_WEIGHT_TAPS(NAME, R, C, I, T)                                                                       \
     static __attribute__((noinline)) void NAME(                                                                       \
-                     int64_t top, int64_t left, const depthwise_axis *h, const depthwise_axis *v, const float *dy,    \
+                     int64_t top, int64_t left, const window_axis *h, const window_axis *v, const float *dy,    \
                      const float *in, int64_t row, int64_t row_end, const float *zeros, float *total)                 \
     {                                                                                                                 \
         depthwise_weight_taps(R, C, I, T, top, left, h, v, dy, in, row, row_end, zeros,                               \
@@ -144,7 +144,7 @@ DEPTHWISE_ROW(1) DEPTHWISE_ROW(2) DEPTHWISE_ROW(3) DEPTHWISE_ROW(4)
 DEPTHWISE_ROW(5) DEPTHWISE_ROW(6) DEPTHWISE_ROW(7) DEPTHWISE_ROW(8)
 
 /* total[tap] += the sums of all taps over the rows row..row_end, at most DEPTHWISE_BAND, of the plane dy. */
-static void depthwise_weight_band(const depthwise_axis *h, const depthwise_axis *v, const float *dy, const float *in,
+static void depthwise_weight_band(const window_axis *h, const window_axis *v, const float *dy, const float *in,
                                   int64_t row, int64_t row_end, const float *zeros, float *total)
 {
 #define TAPS(NAME) depthwise_weight_##NAME(top, left, h, v, dy, in, row, row_end, zeros, total)

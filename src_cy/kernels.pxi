@@ -11,6 +11,7 @@ include "first_layer.pxi"
 include "matmul.pxi"
 include "norm.pxi"
 include "pool.pxi"
+include "pool_blocked.pxi"
 include "norm_blocked.pxi"
 include "reorder.pxi"
 include "repeat.pxi"
@@ -97,6 +98,12 @@ ADDRESSES = {
     "avg_pool2d_grad": address(avg_pool2d_grad),
     "adaptive_avg_pool2d": address(adaptive_avg_pool2d),
     "adaptive_avg_pool2d_grad": address(adaptive_avg_pool2d_grad),
+    "max_pool2d_blocked": address(max_pool2d_blocked),
+    "max_pool2d_grad_blocked": address(max_pool2d_grad_blocked),
+    "avg_pool2d_blocked": address(avg_pool2d_blocked),
+    "avg_pool2d_grad_blocked": address(avg_pool2d_grad_blocked),
+    "adaptive_avg_pool2d_blocked": address(adaptive_avg_pool2d_blocked),
+    "adaptive_avg_pool2d_grad_blocked": address(adaptive_avg_pool2d_grad_blocked),
     "conv2d_winograd_pack": address(conv2d_winograd_pack),
     "conv2d_winograd": address(conv2d_winograd),
     "conv2d_input_grad_winograd_pack": address(conv2d_input_grad_winograd_pack),

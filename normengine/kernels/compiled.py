@@ -17,6 +17,7 @@ from . import (
     launch_direct_weight,
     launch_first,
     launch_matrix,
+    launch_pool,
     launch_winograd,
     launches,
 )
@@ -25,6 +26,7 @@ from .cpu import detect
 from .launches import Convolution, Sizes
 
 Supports = Callable[[Problem], bool]
+Cost = Callable[[Problem, Sizes], float]
 A_FLOAT = 2.0
 """Multiply-adds of a vector in the time that a value takes from or to memory."""
 
@@ -79,7 +81,7 @@ class Row:
     stages: tuple[str, ...]
     launch: Callable[[Problem, Sizes], Launch]
     supports: Supports = _any
-    cost: Callable[[Problem, Sizes], float] = traffic
+    cost: Cost = traffic
     packs: tuple[str, ...] = ()
     blocked: tuple[str, ...] = ()
     tolerance: float | None = None
@@ -87,6 +89,12 @@ class Row:
 
 def _pooling(op: str, supports: Supports = _any) -> Row:
     return Row(op, "", (op,), launches.planes if op.startswith("adaptive") else launches.windows, supports)
+
+
+def _pooling_blocked(op: str, launch: Callable[[Problem, Sizes], Launch], cost: Cost) -> Row:
+    x = ("x",) if op == "max_pool2d_grad" else ()
+    blocked = ("dy", *x, "dx") if op.endswith("grad") else ("x", "y")
+    return Row(op, "blocked", (f"{op}_blocked",), launch, cost=cost, blocked=blocked)
 
 
 ROWS = (
@@ -290,6 +298,12 @@ ROWS = (
     _pooling("avg_pool2d_grad"),
     _pooling("adaptive_avg_pool2d"),
     _pooling("adaptive_avg_pool2d_grad"),
+    _pooling_blocked("max_pool2d", launch_pool.rows, launch_pool.max_cost),
+    _pooling_blocked("max_pool2d_grad", launch_pool.planes, launch_pool.max_grad_cost),
+    _pooling_blocked("avg_pool2d", launch_pool.rows, launch_pool.avg_cost),
+    _pooling_blocked("avg_pool2d_grad", launch_pool.planes, launch_pool.avg_grad_cost),
+    _pooling_blocked("adaptive_avg_pool2d", launch_pool.planes, launch_pool.avg_cost),
+    _pooling_blocked("adaptive_avg_pool2d_grad", launch_pool.planes, launch_pool.avg_grad_cost),
 )
 
 

@@ -1,0 +1,72 @@
+"""How pooling over channel-blocked activations splits a problem, and what it costs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import prod
+
+from .base import REGISTRY, Launch, Problem
+from .launches import FEW_TASKS, Sizes, ceil_div
+
+MOVED = 3.0
+"""The cost of a vector that comes from or goes to memory."""
+
+
+@dataclass(frozen=True)
+class Pool:
+    """The numbers that every pooling operator has; an adaptive one's window is that of most of its outputs."""
+
+    n: int
+    c: int
+    h: int
+    w: int
+    oh: int
+    ow: int
+    taps: int
+
+    @classmethod
+    def of(cls, problem: Problem) -> Pool:
+        signature = REGISTRY.signatures[problem.op]
+        numbers = dict(zip(signature.parameters, map(int, signature.values(problem)), strict=True))
+        n, c, h, w, oh, ow = (numbers[name] for name in ("N", "C", "H", "W", "OH", "OW"))
+        kernel = numbers.get("KH", ceil_div(h, oh)), numbers.get("KW", ceil_div(w, ow))
+        return cls(n, c, h, w, oh, ow, prod(kernel))
+
+    def planes(self, sizes: Sizes) -> int:
+        """Planes of blocks of channels."""
+        return self.n * ceil_div(self.c, sizes["width"])
+
+
+def rows(problem: Problem, sizes: Sizes) -> Launch:
+    """Several tasks a plane where there are few planes."""
+    p = Pool.of(problem)
+    parts = min(p.oh, ceil_div(FEW_TASKS, p.planes(sizes)))
+    return Launch(tasks=(p.planes(sizes) * parts,), extra=(parts,))
+
+
+def planes(problem: Problem, sizes: Sizes) -> Launch:
+    """One task a plane."""
+    return Launch(tasks=(Pool.of(problem).planes(sizes),))
+
+
+def _cost(problem: Problem, sizes: Sizes, a_tap: float, images: int) -> float:
+    """``a_tap`` for each value of each window, and reading or writing so many arrays of the size of the input."""
+    p = Pool.of(problem)
+    moved = images * p.h * p.w + p.oh * p.ow
+    return p.planes(sizes) * (p.oh * p.ow * (4 + a_tap * p.taps) + MOVED * moved)
+
+
+def max_cost(problem: Problem, sizes: Sizes) -> float:
+    return _cost(problem, sizes, 4.0, 1)
+
+
+def max_grad_cost(problem: Problem, sizes: Sizes) -> float:
+    return _cost(problem, sizes, 8.0, 2)
+
+
+def avg_cost(problem: Problem, sizes: Sizes) -> float:
+    return _cost(problem, sizes, 1.0, 1)
+
+
+def avg_grad_cost(problem: Problem, sizes: Sizes) -> float:
+    return _cost(problem, sizes, 2.0, 1)

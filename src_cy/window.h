@@ -1,0 +1,55 @@
+/* Windows that slide along an axis of an image, as convolution and pooling share them. */
+#ifndef NORMENGINE_WINDOW_H
+#define NORMENGINE_WINDOW_H
+
+#include <stdint.h>
+
+/* One axis: output i lies at out_first + i * out_step and reads the inputs in_first + i * in_step + k * tap_step of the
+ * taps k < taps, where these are in 0..in_size. All taps of the outputs inside..inside_end are. */
+typedef struct {
+    int64_t taps, tap_step, in_first, in_step, in_size, out_first, out_step, count, inside, inside_end;
+} window_axis;
+
+static int64_t window_floor(int64_t a, int64_t b) { return a >= 0 ? a / b : -((b - 1 - a) / b); }
+
+static void window_inside(window_axis *a)
+{
+    const int64_t last = a->in_first + (a->taps - 1) * a->tap_step;
+    const int64_t first = a->in_first < 0 ? -window_floor(a->in_first, a->in_step) : 0;
+    const int64_t end = window_floor(a->in_size - 1 - last, a->in_step) + 1;
+    a->inside = first < a->count ? first : a->count;
+    a->inside_end = end > a->count ? a->count : end > a->inside ? end : a->inside;
+}
+
+/* The axis of the forward pass, from `in_size` to `count` positions. */
+static window_axis window_forward_axis(int64_t taps, int64_t stride, int64_t pad, int64_t dilation,
+                                       int64_t in_size, int64_t count)
+{
+    window_axis a = {taps, dilation, -pad, stride, in_size, 0, 1, count, 0, 0};
+    window_inside(&a);
+    return a;
+}
+
+/* The axis of the input gradient for the positions phase, phase + stride, ... of `size`: from `in_size` positions of the
+ * output's gradient. Its taps are the forward ones from *last_tap on, *back apart, the last of them first. */
+static window_axis window_grad_axis(int64_t taps, int64_t stride, int64_t pad, int64_t dilation, int64_t in_size,
+                                    int64_t size, int64_t phase, int64_t *last_tap, int64_t *back)
+{
+    window_axis a = {0, 0, 0, 1, in_size, phase, stride, phase < size ? (size - phase - 1) / stride + 1 : 0, 0, 0};
+    *last_tap = *back = 0;
+    for (int64_t k = 0; k < taps; k++) {
+        if ((phase + pad - k * dilation) % stride) continue;
+        a.in_first = (phase + pad - k * dilation) / stride;
+        if (a.taps == 1) {
+            *back = k - *last_tap;
+            a.tap_step = *back * dilation / stride;
+        }
+        *last_tap = k;
+        a.taps++;
+    }
+    if (a.taps) window_inside(&a);
+    else a.inside_end = a.count;
+    return a;
+}
+
+#endif
