@@ -1,4 +1,8 @@
-"""Matrix products: the linear layer ``y = x w^T + b`` and ``matmul`` of two matrices."""
+"""Matrix products: the linear layer ``y = x w^T + b`` and ``matmul`` of two matrices.
+
+What follows a linear layer may become part of it: with the attribute ``clamp = (low, high)`` y is limited to that
+range.
+"""
 
 from __future__ import annotations
 
@@ -30,11 +34,13 @@ def _linear_infer(specs: Sequence[Spec], attrs: Attrs) -> tuple[Spec, ...]:
 def _linear_reference(arrays: Arrays, attrs: Attrs) -> tuple[np.ndarray, ...]:
     x, w, *bias = map(real, arrays)
     y = x @ w.T
-    return (y + bias[0] if bias else y,)
+    y = y + bias[0] if bias else y
+    return (np.clip(y, *attrs["clamp"]) if "clamp" in attrs else y,)
 
 
 def _linear_gradient(builder: Builder, node: Node, grads: Grads) -> Grads:
     x, w, *bias = node.inputs
+    assert "clamp" not in node.attrs, "a linear layer is fused with what follows after differentiation"
     g = only(grads)
     parts: list[Value | None] = [
         builder.add("matmul", g, w, transpose_a=False, transpose_b=False),
