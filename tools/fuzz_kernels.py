@@ -22,7 +22,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from guarded import Fenced, Guarded, Heap, problem_of, run_kernel, scattered
+from guarded import Fenced, Guarded, Heap, error_bounds, problem_of, run_kernel, scattered
 
 from normengine.kernels import REGISTRY, Kernel
 from normengine.kernels.compiled import BUILT
@@ -202,11 +202,11 @@ def complaints(kernel: Kernel, trial: Trial, memory: type[Guarded]) -> Iterator[
         return
     with np.errstate(all="ignore"):
         wanted = op.reference(trial.arrays, trial.attrs)
-    for a, b, want in zip(got, again, wanted, strict=True):
+    bounds = error_bounds(kernel, trial.arrays, trial.attrs)
+    for a, b, want, bound in zip(got, again, wanted, bounds, strict=True):
         if a.tobytes() != b.tobytes():
             yield "the order of the tasks changes the result"
         finite = np.isfinite(want)
-        bound = (kernel.tolerance or op.tolerance) * max(1.0, float(np.abs(want[finite]).max(initial=0.0)))
         off = float(np.abs(a[finite] - want[finite]).max(initial=0.0))
         if not off <= bound or not np.array_equal(a[~finite], want[~finite], equal_nan=True):
             yield f"off by {off:.3g}, {bound:.3g} is allowed"

@@ -103,6 +103,16 @@ def problem_of(op: str, arrays: Arrays, attrs: Mapping[str, Any]) -> Problem:
     return Problem(op, inputs, tuple(s.shape for s in OPS[op].infer(specs, attrs)), attrs)
 
 
+def error_bounds(kernel: Kernel, arrays: Arrays, attrs: Mapping[str, Any]) -> list[float]:
+    """How far each output of ``kernel`` may be from the reference: its tolerance, or the operator's, times the largest
+    magnitude of the reference, as it is before a clamp."""
+    op = OPS[kernel.op]
+    with np.errstate(all="ignore"):
+        results = op.reference(arrays, {k: v for k, v in attrs.items() if k != "clamp"})
+    largest = [float(np.abs(want[np.isfinite(want)]).max(initial=0.0)) for want in results]
+    return [(kernel.tolerance or op.tolerance) * max(1.0, magnitude) for magnitude in largest]
+
+
 def run_kernel(
     kernel: Kernel,
     arrays: Arrays,

@@ -9,11 +9,11 @@ from typing import Any
 
 import numpy as np
 import pytest
-from guarded import problem_of, run_kernel, scattered, whole
+from guarded import error_bounds, problem_of, run_kernel, scattered, whole
 
 import normengine.kernels
 from normengine.graph import Spec
-from normengine.kernels import REGISTRY, Kernel, Problem
+from normengine.kernels import REGISTRY, Kernel
 from normengine.kernels.compiled import BUILT, ROWS
 from normengine.kernels.cpu import NEEDS, detect
 from normengine.ops import OPS
@@ -143,8 +143,8 @@ def test_matches_the_reference(kernel: Kernel) -> None:
     op, rng = OPS[kernel.op], np.random.default_rng(1)
     for case in cases(kernel):
         arrays = case.arrays(rng)
-        for got, want in zip(run_kernel(kernel, arrays, case.attrs), op.reference(arrays, case.attrs), strict=True):
-            bound = (kernel.tolerance or op.tolerance) * max(1.0, float(np.abs(want).max()))
+        results, wanted = run_kernel(kernel, arrays, case.attrs), op.reference(arrays, case.attrs)
+        for got, want, bound in zip(results, wanted, error_bounds(kernel, arrays, case.attrs), strict=True):
             assert got.shape == want.shape
             worst = np.abs(got - want).max()
             assert worst <= bound, f"{kernel.name} {case}: off by {worst:.3g}, at most {bound:.3g} is allowed"
@@ -177,15 +177,3 @@ def test_every_built_set_registers_every_row() -> None:
     for isa in BUILT:
         assert [k.name for k in rows(isa)] and len(rows(isa)) == len(ROWS)
         assert {k.name.rpartition("_")[2] for k in rows(isa)} == {isa}
-
-
-@pytest.mark.parametrize("op", ["conv2d", "max_pool2d_grad"])
-def test_planes_beyond_32_bit_positions_are_left_to_the_portable_kernels(op: str) -> None:
-    window = {"stride": (1, 1), "padding": (0, 0, 0, 0), "dilation": (1, 1)}
-    x = (1, 2, 1 << 16, 1 << 15)
-    if op == "conv2d":
-        problem = Problem(op, (x, (3, 2, 1, 1), None), ((1, 3, *x[2:]),), {**window, "groups": 1})
-    else:
-        attrs = {**window, "kernel_size": (1, 1), "ceil_mode": False}
-        problem = Problem(op, (x, x), (x,), attrs)
-    assert REGISTRY.choose(problem, ("numba", *BUILT)).isa == "numba"
