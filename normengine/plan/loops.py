@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from math import prod
 from types import MappingProxyType
 
 import numpy as np
@@ -115,7 +116,15 @@ def elementwise_call(
         workspace=chain.workspace,
         workspace_slot=workspace_slot,
         shapes=str(Spec(loop.shape)),
+        flops=len(steps) * prod(loop.shape),
+        nbytes=sum(_touched(a) for a in (*sources.values(), *targets.values(), *sums.values())),
     )
+
+
+def _touched(access: Access) -> int:
+    """Bytes of the elements that a walk comes to, each counted once."""
+    extents = (n for n, stride in zip(access.shape, access.strides, strict=True) if stride)
+    return prod(extents) * np.dtype(access.base.dtype).itemsize
 
 
 def _iteration(

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 
@@ -15,7 +16,7 @@ from ..kernels.compiled import A_FLOAT
 from ..kernels.cpu import isas
 from .access import Access, view_of
 from .arena import Lifetime, place
-from .effort import is_small
+from .effort import flops, is_small, kind
 from .loops import Loop, elementwise_call
 from .plan import Argument, Call, Memory, Plan, Pointer
 from .reductions import as_alternating, describe
@@ -38,6 +39,7 @@ class _Lowering(Storage):
         self.graph = graph
         self.setup: list[Call] = []
         self.guard = 0
+        self.stored = {new for _, new in graph.updates}
         for value in (*graph.inputs, *graph.state):
             self.memory[value] = Memory("feed", value.spec.nbytes, value.name)
         for value, array in graph.constants.items():
@@ -121,11 +123,8 @@ class _Lowering(Storage):
         given = dict(zip(signature.inputs, signature.arranged(inputs, problem.attrs), strict=True))
         made = dict(zip(signature.outputs, outputs, strict=True))
 
-        def besides(kernel: Kernel) -> float:
-            return self._conversions(kernel, given)
-
+        besides = self._conversions(given)
         kernel = REGISTRY.choose(problem, self.isas, besides)
-        why = REGISTRY.explain(problem, self.isas, besides)
         launch = kernel.launch(problem)
         places = {
             name: None if v is None else (self.in_blocks if name in kernel.blocked else self.dense)(v, layer)
@@ -150,23 +149,28 @@ class _Lowering(Storage):
             workspace_slot=workspace_slot,
             shapes=describe(problem),
             small=is_small(problem),
-            why=why,
+            why=partial(REGISTRY.explain, problem, self.isas, besides),
+            kind=kind(problem.op),
+            flops=flops(problem),
+            nbytes=sum(v.spec.nbytes for v in (*given.values(), *outputs) if v is not None),
         )
         if packed:
             self.setup.append(replace(call, stages=call.stages[:1], arguments=_without_outputs(call, kernel)))
             call = replace(call, stages=call.stages[1:])
         self.calls.append(call)
 
-    def _conversions(self, kernel: Kernel, given: Mapping[str, Value | None]) -> float:
-        """What it costs to bring the inputs into the memory that the kernel wants them in."""
-        if kernel.blocked and kernel.width != self.width:
-            return math.inf
-        wrong = (
-            v.spec.size
-            for name, v in given.items()
-            if v is not None and (v not in self.held if name in kernel.blocked else v in self.only_held)
-        )
-        return 2 * A_FLOAT * sum(wrong)
+    def _conversions(self, given: Mapping[str, Value | None]) -> Callable[[Kernel], float]:
+        """What it costs a kernel to bring the inputs, where they are now, into the memory that it wants them in."""
+        to_blocks = {name: v.spec.size for name, v in given.items() if v is not None and v not in self.held}
+        to_plain = {name: v.spec.size for name, v in given.items() if v in self.only_held}
+
+        def besides(kernel: Kernel) -> float:
+            if kernel.blocked and kernel.width != self.width:
+                return math.inf
+            wrong = ((to_blocks if name in kernel.blocked else to_plain).get(name, 0) for name in given)
+            return 2 * A_FLOAT * sum(wrong)
+
+        return besides
 
     def _chain(self, node: Node) -> None:
         added = node.attrs.get("sums", ())
@@ -186,7 +190,8 @@ class _Lowering(Storage):
             sums = {}
         aliases = {new: old for new in node.outputs if (old := self.in_place.get(new)) in sources}
         nodes = node.attrs["nodes"]
-        self.calls.append(elementwise_call(nodes, sources, targets, aliases, self.pointer, node.layer, loop, sums))
+        call = elementwise_call(nodes, sources, targets, aliases, self.pointer, node.layer, loop, sums)
+        self.calls.append(replace(call, kind="update") if self.stored.issuperset(node.outputs) else call)
         for reduction in added:
             if on_blocks:
                 self.add_up(sums[reduction.inputs[0]], reduction.outputs[0], node.layer)

@@ -54,6 +54,10 @@ class Call:
     ``stages`` are (address, tasks) pairs; the address comes from a function, so that a plan can be made and looked at
     before anything is compiled. ``arguments`` are the slots as the kernel's signature orders them. ``small`` says that
     one thread had better do all the tasks, ``why`` says what else than ``kernel`` there was.
+
+    ``kind`` is the kind of operator that the time of the call counts for (see :mod:`.effort`). ``flops`` are the
+    operations of the direct way to compute the results, a multiply-add being two; ``nbytes`` those of each input, read
+    once, and of each output, written once.
     """
 
     op: str
@@ -65,7 +69,10 @@ class Call:
     workspace_slot: int = -1
     shapes: str = ""
     small: bool = False
-    why: str = "elementwise nodes in one loop, compiled by Numba"
+    why: Callable[[], str] = lambda: "elementwise nodes in one loop, compiled by Numba"
+    kind: str = "elementwise"
+    flops: int = 0
+    nbytes: int = 0
 
 
 @dataclass(frozen=True)
@@ -81,9 +88,16 @@ class Plan:
     guard: int = 0
 
     def __str__(self) -> str:
-        rows = [f"{c.kernel:32s} {c.shapes:56s} {c.layer}" for c in self.calls]
-        return "\n".join([*rows, f"{len(self.calls)} calls, arena of {self.arena_bytes / 2**20:.2f} MiB"])
+        kernels = max((len(c.kernel) for c in self.calls), default=0)
+        shapes = max((len(c.shapes) for c in self.calls), default=0)
+        rows = [f"{'kernel':{kernels}}  {'shapes':{shapes}}  {'MiB':>8}  {'MFLOP':>9}  layer"]
+        for c in self.calls:
+            work = f"{c.nbytes / 2**20:8.3f}  {c.flops / 1e6:9.3f}"
+            rows.append(f"{c.kernel:{kernels}}  {c.shapes:{shapes}}  {work}  {c.layer}".rstrip())
+        nbytes, flops = (sum(getattr(c, what) for c in self.calls) for what in ("nbytes", "flops"))
+        total = f"{nbytes / 2**20:.1f} MiB read and written, {flops / 1e9:.3f} GFLOP"
+        return "\n".join([*rows, f"{len(self.calls)} calls, {total}, arena of {self.arena_bytes / 2**20:.2f} MiB"])
 
     def explain(self) -> str:
         """As printed, with the reason for the choice below each call."""
-        return "\n".join(f"{c.kernel:32s} {c.shapes:56s} {c.layer}\n    {c.why}" for c in self.calls)
+        return "\n".join(f"{c.kernel:32s} {c.shapes:56s} {c.layer}\n    {c.why()}" for c in self.calls)

@@ -98,7 +98,8 @@ class Storage(ABC):
         node = Node("expand", (view,), (made,), {"shape": target.shape}, layer)
         loop = Loop(target.shape)
         source = source.broadcast(target.shape)
-        self.calls.append(elementwise_call([node], {view: source}, {made: target}, {}, self.pointer, layer, loop))
+        call = elementwise_call([node], {view: source}, {made: target}, {}, self.pointer, layer, loop)
+        self.calls.append(replace(call, kind="reorders", flops=0))
 
     def partial_sums(self, shape: tuple[int, ...], walked: Sequence[Access]) -> Access:
         """Memory for what a loop over an activation of ``shape`` sums up in each of its rows."""

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from normengine.kernels import Problem
-from normengine.plan.effort import is_small
+from normengine.kernels import REGISTRY, Problem
+from normengine.plan.effort import KINDS, flops, is_small, kind
 
 WINDOW: dict[str, Any] = {"stride": (1, 1), "padding": (1, 1, 1, 1), "dilation": (1, 1), "groups": 1}
 
@@ -31,3 +31,27 @@ WINDOW: dict[str, Any] = {"stride": (1, 1), "padding": (1, 1, 1, 1), "dilation":
 )
 def test_small(op: str, inputs: Any, output: tuple[int, ...], attrs: dict[str, Any], small: bool) -> None:
     assert is_small(Problem(op, inputs, (output,), attrs)) is small
+
+
+@pytest.mark.parametrize(
+    "op, inputs, output, attrs, operations",
+    [
+        ("conv2d", ((2, 4, 8, 8), (6, 2, 3, 3), (6,)), (2, 6, 8, 8), {**WINDOW, "groups": 2}, 2 * 2 * 6 * 64 * 2 * 9),
+        ("conv2d_input_grad", ((2, 6, 4, 4), (6, 2, 3, 3)), (2, 4, 8, 8), WINDOW, 2 * 2 * 6 * 16 * 2 * 9),
+        ("conv2d_weight_grad", ((2, 6, 4, 4), (2, 4, 8, 8)), (6, 2, 3, 3), WINDOW, 2 * 2 * 6 * 16 * 2 * 9),
+        ("linear", ((5, 7), (3, 7), (3,)), (5, 3), {}, 2 * 5 * 7 * 3),
+        ("matmul", ((7, 5), (7, 3)), (5, 3), {"transpose_a": True, "transpose_b": False}, 2 * 5 * 7 * 3),
+        ("max_pool2d", ((1, 8, 16, 16),), (1, 8, 8, 8), {"kernel_size": (2, 3)}, 8 * 64 * 6),
+        ("max_pool2d_grad", ((1, 8, 8, 8), (1, 8, 16, 16)), (1, 8, 16, 16), {"kernel_size": (2, 3)}, 8 * 64 * 6),
+        ("adaptive_avg_pool2d", ((1, 8, 16, 16),), (1, 8, 1, 1), {}, 8 * 256),
+        ("batch_stats", ((4, 3, 5, 5),), (3,), {}, 4 * 300),
+        ("reduce_sum", ((4, 3, 5, 5),), (3,), {"axes": (0, 2, 3)}, 300),
+        ("to_blocked", ((4, 3, 5, 5),), (4, 3, 5, 5), {}, 0),
+    ],
+)
+def test_flops(op: str, inputs: Any, output: tuple[int, ...], attrs: dict[str, Any], operations: int) -> None:
+    assert flops(Problem(op, inputs, (output,), attrs)) == operations
+
+
+def test_every_operator_with_a_kernel_is_of_a_kind() -> None:
+    assert {kind(op) for op in REGISTRY.signatures} == set(KINDS)
