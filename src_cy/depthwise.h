@@ -1,13 +1,13 @@
-/* Depthwise convolution over channel-blocked planes (H, W, V): a lane is a channel, so that a tap is one vector and every
- * product a plain multiply-add. V below is SIMD_WIDTH. */
+/* Depthwise convolution over channel-blocked planes (H, W, V): a lane is a channel, so that a tap is one vector. V below
+ * is SIMD_WIDTH. */
 #ifndef NORMENGINE_DEPTHWISE_H
 #define NORMENGINE_DEPTHWISE_H
 
 #include "simd.h"
 #include "window.h"
 
-/* Pixels of a row that are summed at a time: beside nine weights for DEPTHWISE_FEW, beside one for DEPTHWISE_MANY, twice
- * and beside one for DEPTHWISE_ANY. */
+/* Pixels of a row that are summed at a time: beside nine weights in registers FEW, beside one MANY, with two sums each
+ * ANY. */
 #if SIMD_WIDTH == 16 || defined(__aarch64__)
 #define DEPTHWISE_FEW 8
 #define DEPTHWISE_MANY 12
@@ -23,7 +23,8 @@
 #endif
 /* The most taps whose weights stay in registers. */
 #define DEPTHWISE_HELD 9
-/* How far ahead, in floats, memory is asked for on the side that a stride passes in steps: the hardware does not follow. */
+/* How far ahead, in floats, memory is asked for on the side that a stride passes in steps, which hardware does not
+ * follow. */
 #define DEPTHWISE_AHEAD 1024
 
 /* What happens to a sum before it is stored: y = clamp(sum + bias + residual); residual is laid out as the output, or
@@ -88,7 +89,8 @@ INLINE void depthwise_sums(const int pixels, const int rows, const int cols, con
 
 /* The same for any number of taps, a run of sums for each row of them; x has a row for each. */
 INLINE void depthwise_sums_any(const int pixels, int64_t rows, int64_t cols, int64_t skip, int64_t end, int64_t in_step,
-                               int64_t tap_step, const float *const *x, int64_t from, const float *w, vec start, vec *sum)
+                               int64_t tap_step, const float *const *x, int64_t from, const float *w, vec start,
+                               vec *sum)
 {
     UNROLL for (int p = 0; p < pixels; p++) sum[p] = start;
     for (int64_t r = 0; r < rows; r++) {
@@ -160,7 +162,7 @@ INLINE void depthwise_plane(const int rows, const int cols, const int in_step, c
             UNROLL for (int r = 0; r < in_step; r++)                                                                  \
                 UNROLL for (int q = 0; q < P * in_step * SIMD_WIDTH; q += 16)                                         \
                     __builtin_prefetch(ahead + from + r * in_pitch + q);                                              \
-        vec sum[DEPTHWISE_MANY];                                                                                            \
+        vec sum[DEPTHWISE_MANY];                                                                                      \
         depthwise_sums(P, rows, cols, SKIP, END, in_step, x, from, many ? 0 : held, w, bias, sum);                    \
         depthwise_store(P, sum, to, at, out_step * SIMD_WIDTH, f, other);                                             \
         j += P;                                                                                                       \

@@ -19,6 +19,8 @@ cdef extern from "depthwise_weight.h" nogil:
     depthwise_maker depthwise_choose(const window_axis* h, const window_axis* v)
     void depthwise_weight_band(const window_axis* h, const window_axis* v, const float* dy, const float* x,
                                int64_t row, int64_t row_end, const float* zeros, float* total)
+    void depthwise_weight_merge(const float* total, int64_t chunks, int64_t pitch, int64_t taps, float* dw,
+                                int64_t channels)
 
 
 cdef struct Depthwise:
@@ -36,7 +38,8 @@ cdef inline int64_t channel_blocks(int64_t channels) noexcept nogil:
     return ceil_div(channels, SIMD_WIDTH)
 
 
-cdef inline void pack_tap(float* to, const float* weight, const Depthwise* p, int64_t block, int64_t tap) noexcept nogil:
+cdef inline void pack_tap(float* to, const float* weight, const Depthwise* p, int64_t block,
+                          int64_t tap) noexcept nogil:
     # The weights of one tap for the channels of a block, zero behind the last one.
     cdef int64_t lane, channel
     for lane in range(SIMD_WIDTH):
@@ -73,8 +76,8 @@ cdef void depthwise_blocked(const int64_t* args, int64_t begin, int64_t end, int
         residual = array(args, 3)
         if residual:
             residual += plane * p.oh * p.ow * SIMD_WIDTH
-        depthwise_finish_channels(&finish, array(args, 2) + block * SIMD_WIDTH if args[2] else NULL, residual, low, high,
-                                  p.c - block * SIMD_WIDTH)
+        depthwise_finish_channels(&finish, array(args, 2) + block * SIMD_WIDTH if args[2] else NULL, residual, low,
+                                  high, p.c - block * SIMD_WIDTH)
         rows(&h, &v, array(args, 0) + plane * p.h * p.w * SIMD_WIDTH,
              array(args, 5) + block * p.kh * p.kw * SIMD_WIDTH, array(args, 4) + plane * p.oh * p.ow * SIMD_WIDTH, p.ow,
              &finish, share(p.oh, parts, task % parts), share(p.oh, parts, task % parts + 1), taps, zeros)
@@ -144,10 +147,10 @@ cdef void depthwise_blocked_input_grad(const int64_t* args, int64_t begin, int64
 
 
 cdef void depthwise_blocked_weight_grad(const int64_t* args, int64_t begin, int64_t end, int64_t thread) noexcept nogil:
-    # A task sums one block of channels over one chunk of the rows of all images; extra = chunks. Workspace: a row of
+    # A task sums one chunk of the rows of all images, for every block of channels; extra = chunks. Workspace: a row of
     # zeros.
     cdef const Depthwise* p = <const Depthwise*> &args[6]
-    cdef int64_t chunks = args[22], task, block, image, row, row_end, stop, plane, size = p.kh * p.kw * SIMD_WIDTH
+    cdef int64_t chunks = args[22], task, block, image, row, first, stop, plane, size = p.kh * p.kw * SIMD_WIDTH
     cdef int64_t blocks = channel_blocks(p.c), band = least(DEPTHWISE_BAND, most(1, DEPTHWISE_RUN // 2 // p.ow))
     cdef window_axis h = window_forward_axis(p.kh, p.stride_h, p.pad_top, p.dilation_h, p.h, p.oh)
     cdef window_axis v = window_forward_axis(p.kw, p.stride_w, p.pad_left, p.dilation_w, p.w, p.ow)
@@ -155,32 +158,29 @@ cdef void depthwise_blocked_weight_grad(const int64_t* args, int64_t begin, int6
     cdef float* total
     memset(zeros, 0, p.w * SIMD_WIDTH * sizeof(float))
     for task in range(begin, end):
-        block = task // chunks
-        total = array(args, 3) + task * size
-        memset(total, 0, size * sizeof(float))
-        row, stop = share(p.n * p.oh, chunks, task % chunks), share(p.n * p.oh, chunks, task % chunks + 1)
-        while row < stop:
-            image = row // p.oh
-            row_end = least(least(row + band, stop), (image + 1) * p.oh)
-            plane = image * blocks + block
-            depthwise_weight_band(&h, &v, array(args, 0) + plane * p.oh * p.ow * SIMD_WIDTH,
-                                  array(args, 1) + plane * p.h * p.w * SIMD_WIDTH, row - image * p.oh,
-                                  row_end - image * p.oh, zeros, total)
-            row = row_end
+        total = array(args, 3) + task * blocks * size
+        memset(total, 0, blocks * size * sizeof(float))
+        first = share(p.n * p.oh, chunks, task)
+        while first < share(p.n * p.oh, chunks, task + 1):
+            image = first // p.oh
+            stop = least(share(p.n * p.oh, chunks, task + 1), (image + 1) * p.oh)
+            for block in range(blocks):
+                plane = image * blocks + block
+                row = first
+                while row < stop:
+                    depthwise_weight_band(&h, &v, array(args, 0) + plane * p.oh * p.ow * SIMD_WIDTH,
+                                          array(args, 1) + plane * p.h * p.w * SIMD_WIDTH, row - image * p.oh,
+                                          least(row + band, stop) - image * p.oh, zeros, total + block * size)
+                    row += band
+            first = stop
 
 
 cdef void depthwise_blocked_weight_grad_merge(const int64_t* args, int64_t begin, int64_t end,
                                               int64_t thread) noexcept nogil:
     # A task adds up the chunks of one block of channels.
     cdef const Depthwise* p = <const Depthwise*> &args[6]
-    cdef int64_t chunks = args[22], taps = p.kh * p.kw, task, channel, tap, chunk
-    cdef const float* lanes
-    cdef float total
+    cdef int64_t taps = p.kh * p.kw, task
     for task in range(begin, end):
-        for channel in range(task * SIMD_WIDTH, least(p.c, (task + 1) * SIMD_WIDTH)):
-            for tap in range(taps):
-                lanes = array(args, 3) + (task * chunks * taps + tap) * SIMD_WIDTH + channel - task * SIMD_WIDTH
-                total = 0
-                for chunk in range(chunks):
-                    total += lanes[chunk * taps * SIMD_WIDTH]
-                array(args, 2)[channel * taps + tap] = total
+        depthwise_weight_merge(array(args, 3) + task * taps * SIMD_WIDTH, args[22],
+                               channel_blocks(p.c) * taps * SIMD_WIDTH, taps,
+                               array(args, 2) + task * SIMD_WIDTH * taps, least(SIMD_WIDTH, p.c - task * SIMD_WIDTH))

@@ -5,7 +5,7 @@
 
 #include "depthwise.h"
 
-/* Rows of a band, which is read once for each group of taps and should stay in the L1 cache, and the most terms that one
+/* Rows of a band, which each group of taps reads and which should stay in the L1 cache, and the most terms that one
  * register sums before it is added to the total. */
 #define DEPTHWISE_BAND 16
 #define DEPTHWISE_RUN 256
@@ -42,7 +42,7 @@ INLINE void depthwise_weight_row(const int rows, const int cols, const int64_t i
     UNROLL for (int t = 0; t < rows * cols; t++) sum[t] = s[t];
 }
 
-/* total[k][c] += the sum over a column of dy of the taps skip..end of each row, whose inputs lie at x[i][k] + at + ... */
+/* total[k][c] += the sum over a column of dy of the taps skip..end of each row, whose inputs lie at x[i][k] + at. */
 INLINE void depthwise_weight_column(const int rows, const int skip, const int end, const int64_t tap_step,
                                     const float *dy, int64_t width, const float *(*x)[5], int64_t at, int64_t bands,
                                     float *total, int64_t pitch)
@@ -61,8 +61,8 @@ INLINE void depthwise_weight_column(const int rows, const int skip, const int en
             depthwise_add(total + (k * pitch + skip + c) * SIMD_WIDTH, sum[k * cols + c]);
 }
 
-/* total[r][c] += the sums of the taps top.. + rows, left.. + cols over the rows row..row_end of the plane dy. in_step and
- * tap_step may be constants; total has `pitch` vectors a row. At most DEPTHWISE_BAND rows. */
+/* total[r][c] += the sums of the taps from (top, left) on over the rows row..row_end of the plane dy, at most
+ * DEPTHWISE_BAND of them. in_step and tap_step may be constants; total has `pitch` vectors a row. */
 INLINE void depthwise_weight_taps(const int rows, const int cols, const int64_t in_step, const int64_t tap_step,
                                   int64_t top, int64_t left, const window_axis *h, const window_axis *v,
                                   const float *dy, const float *in, int64_t row, int64_t row_end, const float *zeros,
@@ -105,14 +105,16 @@ INLINE void depthwise_weight_taps(const int rows, const int cols, const int64_t 
     }
     if (terms)
         UNROLL for (int k = 0; k < rows; k++)
-            UNROLL for (int c = 0; c < cols; c++) depthwise_add(total + (k * pitch + c) * SIMD_WIDTH, sum[k * cols + c]);
+            UNROLL for (int c = 0; c < cols; c++)
+                depthwise_add(total + (k * pitch + c) * SIMD_WIDTH, sum[k * cols + c]);
     for (int64_t j = first > 0 ? 0 : end; j < width; j = j + 1 == first ? end : j + 1) {
         const int64_t at = j * in_step + from;
         int before = 0, beyond = 0;
         while (before < cols && at + before * tap_step < 0) before++;
         while (beyond < cols && at + (cols - 1 - beyond) * tap_step >= in_size) beyond++;
 #define COLUMN(SKIP, END)                                                                                             \
-    depthwise_weight_column(rows, SKIP, END, tap_step, dy + j * SIMD_WIDTH, width, x, at * SIMD_WIDTH, bands, total, pitch)
+    depthwise_weight_column(rows, SKIP, END, tap_step, dy + j * SIMD_WIDTH, width, x, at * SIMD_WIDTH, bands, total,  \
+                            pitch)
         if (cols > 1 && before == 1 && beyond == 0) COLUMN(1, cols);
         else if (cols > 1 && before == 0 && beyond == 1) COLUMN(0, cols - 1);
         else if (cols > 3 && before == 2 && beyond == 0) COLUMN(2, cols);
@@ -172,6 +174,19 @@ static void depthwise_weight_band(const window_axis *h, const window_axis *v, co
             }
     }
 #undef TAPS
+}
+
+/* dw[channel][tap] = the sum over chunks, pitch floats apart, of total[tap][channel]. */
+static void depthwise_weight_merge(const float *total, int64_t chunks, int64_t pitch, int64_t taps, float *dw,
+                                   int64_t channels)
+{
+    for (int64_t t = 0; t < taps; t++) {
+        float lanes[SIMD_WIDTH];
+        vec sum = {0};
+        for (int64_t k = 0; k < chunks; k++) sum += load(total + k * pitch + t * SIMD_WIDTH);
+        store(lanes, sum);
+        for (int64_t c = 0; c < channels; c++) dw[c * taps + t] = lanes[c];
+    }
 }
 
 #endif

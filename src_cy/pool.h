@@ -27,8 +27,8 @@ INLINE pool_span pool_inside(const window_axis *a, int64_t i)
     return s;
 }
 
-/* Does WINDOW(whole, rows, cols, from) for each output j of a row, its first tap inside the image at column `from`. whole
- * is 1, and rows and cols are constants, where all of the window lies inside and it is of a size that is common. */
+/* Does WINDOW(whole, rows, cols, from) for each output j of a row, its first tap inside the image at column `from`.
+ * whole is 1, and rows and cols are constants, where all of the window lies inside and its size is common. */
 #define POOL_WINDOWS(WINDOW)                                                                                          \
     for (int64_t j = 0; j < v->count;) {                                                                              \
         const int64_t whole = row.end - row.first == h->taps && j >= v->inside && j < v->inside_end;                  \
@@ -190,8 +190,8 @@ INLINE vec pool_sum_few(const int rows, const int cols, const float *x, int64_t 
     return total;
 }
 
-/* What an average divides by along an axis: the positions of window i inside the image, or, with pad_after not negative,
- * inside the image and its padding. */
+/* What an average divides by along an axis: the positions of window i inside the image, or, with pad_after not
+ * negative, inside the image and its padding. */
 INLINE int64_t pool_count(const window_axis *a, int64_t i, int64_t pad_after)
 {
     const int64_t from = a->in_first + i * a->in_step;

@@ -30,8 +30,8 @@ static window_axis window_forward_axis(int64_t taps, int64_t stride, int64_t pad
     return a;
 }
 
-/* The axis of the input gradient for the positions phase, phase + stride, ... of `size`: from `in_size` positions of the
- * output's gradient. Its taps are the forward ones from *last_tap on, *back apart, the last of them first. */
+/* The axis of the input gradient for the positions phase, phase + stride, ... of `size`, from `in_size` positions of
+ * the output's gradient. Its taps are the forward ones from *last_tap down, *back apart. */
 static window_axis window_grad_axis(int64_t taps, int64_t stride, int64_t pad, int64_t dilation, int64_t in_size,
                                     int64_t size, int64_t phase, int64_t *last_tap, int64_t *back)
 {

@@ -7,9 +7,11 @@ from .launches import FEW_TASKS, FLOAT, INT64, Convolution, Sizes, ceil_div
 
 BAND_BYTES = 16384
 """Rows of the input gradient that the phases of a stride make one after the other while they stay in the L1 cache."""
-MOVED = 3.0
+CHUNK_ROWS = 8
+"""Rows of the output's gradient of a task of the weight gradient, where the batch has so many for each."""
+MOVED = 2.0
 """The cost of a vector that comes from or goes to memory, beside the sums."""
-PIXEL = 4.0
+PIXEL = 3.0
 """The cost of a vector of results beside its products."""
 
 
@@ -58,9 +60,9 @@ def conv2d_weight_grad(problem: Problem, sizes: Sizes) -> Launch:
     """Stages: sum over chunks of the rows of all images, add up the chunks."""
     p, width = Convolution.of(problem), sizes["width"]
     blocks = _blocks(p, sizes)
-    chunks = min(p.n * p.oh, ceil_div(FEW_TASKS, blocks))
+    chunks = min(FEW_TASKS, ceil_div(p.n * p.oh, CHUNK_ROWS))
     return Launch(
-        tasks=(blocks * chunks, blocks),
+        tasks=(chunks, blocks),
         scratch=blocks * chunks * p.taps * width * FLOAT,
         workspace=p.w * width * FLOAT,
         extra=(chunks,),
@@ -100,4 +102,4 @@ def conv2d_weight_grad_cost(problem: Problem, sizes: Sizes) -> float:
     p = Convolution.of(problem)
     chunks = int(conv2d_weight_grad(problem, sizes).extra[0])
     sums = _planes(p, sizes) * p.oh * p.ow * (1 + 1.25 * _products(p))
-    return sums + _moved(p, sizes) + _packing(p) * chunks
+    return sums + _moved(p, sizes) + chunks * p.c * p.taps

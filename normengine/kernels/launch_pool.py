@@ -8,7 +8,7 @@ from math import prod
 from .base import REGISTRY, Launch, Problem
 from .launches import FEW_TASKS, Sizes, ceil_div
 
-MOVED = 3.0
+MOVED = 2.0
 """The cost of a vector that comes from or goes to memory."""
 
 
