@@ -16,6 +16,7 @@ from .passes.fold_batchnorm import Folding, fold_batchnorm
 
 if TYPE_CHECKING:
     from .onnx.reader import Port
+    from .runtime.parts import ProgramOfParts
     from .runtime.program import Program
 
 Shapes = tuple[tuple[int, ...], ...]
@@ -46,8 +47,9 @@ class InferenceSession:
 
     ``path_or_bytes`` is an ONNX file or its content. Batch normalization is folded into the layers beside it where
     that is exact; ``foldings`` says of each where it went or why it stayed. A program is made for each combination of
-    input extents when it first comes, and the last ``programs`` of them are kept; all of them share the weights.
-    Sessions may be used from several threads.
+    input extents when it first comes, and the last ``programs`` of them are kept; all of them share the weights. A
+    large batch of a network that treats its samples one by one runs in parts that stay in the cache. Sessions may be
+    used from several threads.
 
     Raises:
         ValueError: the file is damaged, or the network uses what is not supported (the message lists it all).
@@ -64,7 +66,7 @@ class InferenceSession:
         self._model = read_model(path_or_bytes)
         self._lock = ForkSafeLock()
         self._limit = programs
-        self._programs: OrderedDict[Shapes, Program] = OrderedDict()
+        self._programs: OrderedDict[Shapes, Program | ProgramOfParts] = OrderedDict()
         self._places = {port.name: i for i, port in enumerate(self._model.outputs)}
         self._narrow = [i for i, port in enumerate(self._model.outputs) if port.dtype == "int32"]
         self.foldings: tuple[Folding, ...] = ()
@@ -129,17 +131,36 @@ class InferenceSession:
             raise ValueError(f"feeds: {' and '.join(parts)}; the inputs are {_listed(names)}")
         return feeds
 
-    def _program(self, shapes: Shapes) -> Program:
+    def _program(self, shapes: Shapes) -> Program | ProgramOfParts:
         with self._lock:
-            program = self._programs.get(shapes)
-            if program is None:
-                from .runtime.program import compile_graph
-
-                program = self._programs[shapes] = compile_graph(self._graph(shapes))
-                if len(self._programs) > self._limit:
-                    self._programs.popitem(last=False)
+            program = self._programs.get(shapes) or self._make(shapes)
             self._programs.move_to_end(shapes)
             return program
+
+    def _make(self, shapes: Shapes) -> Program | ProgramOfParts:
+        from .runtime.parts import ProgramOfParts, parts_of
+        from .runtime.program import compile_graph
+
+        graph = self._graph(shapes)
+        sizes = parts_of(graph) if self._open else [1]
+        program: Program | ProgramOfParts
+        if len(sizes) == 1:
+            program = compile_graph(graph)
+        else:
+            program = ProgramOfParts(sizes, lambda size: self._part(tuple((size, *s[1:]) for s in shapes)))
+        self._programs[shapes] = program
+        while len(self._programs) > self._limit:
+            self._programs.popitem(last=False)
+        return program
+
+    def _part(self, shapes: Shapes) -> Program:
+        (program,) = (self._programs.get(shapes) or self._make(shapes)).programs
+        return program
+
+    @property
+    def _open(self) -> bool:
+        """Whether any number of samples may be given."""
+        return all(port.shape and not isinstance(port.shape[0], int) for port in self._model.inputs)
 
     def _graph(self, shapes: Shapes) -> Graph:
         """The folded graph for inputs of these shapes, its weights those that other shapes already use."""
@@ -152,9 +173,10 @@ class InferenceSession:
     def _sharing(self, graph: Graph) -> Graph:
         """``graph`` with the arrays that a kept program holds already in place of its own of the same content."""
         held: dict[tuple[Any, ...], list[np.ndarray]] = {}
-        for program in self._programs.values():
-            for value, array in program.plan.graph.constants.items():
-                held.setdefault((value.name, array.shape, array.dtype), []).append(array)
+        for kept in self._programs.values():
+            for program in kept.programs:
+                for value, array in program.plan.graph.constants.items():
+                    held.setdefault((value.name, array.shape, array.dtype), []).append(array)
 
         def shared(name: str, own: np.ndarray) -> np.ndarray:
             others = held.get((name, own.shape, own.dtype), ())

@@ -71,6 +71,11 @@ class Program:
         return str(self.plan)
 
     @property
+    def programs(self) -> tuple[Program, ...]:
+        """This one: the programs that a batch runs on, as :class:`~.parts.ProgramOfParts` has several."""
+        return (self,)
+
+    @property
     def nbytes(self) -> int:
         """Bytes that the program owns from run to run: its arena, packed weights, and the threads' workspaces."""
         packed = sum(array.nbytes for array in self._packed.values())

@@ -1,0 +1,51 @@
+"""A large batch in parts: what one part's operators hand on to each other stays in the cache."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+
+import numpy as np
+
+from ..graph import Graph
+from ..passes.samples import largest_sample, samples_apart
+from .program import Program
+
+CACHE_BYTES = 8 << 20
+"""What an operator reads and writes for a part of the batch, at most: a share of a cache that cores have in common."""
+
+
+def parts_of(graph: Graph) -> list[int]:
+    """The sizes of the parts in which the batch of ``graph`` had better run; one part where it cannot be cut."""
+    batch = graph.inputs[0].shape[0] if graph.inputs and graph.inputs[0].shape else 1
+    if batch == 1 or not graph.nodes or not samples_apart(graph):
+        return [batch]
+    most = max(1, CACHE_BYTES // max(1, largest_sample(graph)))
+    count = -(-batch // most)
+    return [batch * (i + 1) // count - batch * i // count for i in range(count)]
+
+
+class ProgramOfParts:
+    """Runs a batch in parts of the given sizes, by programs that ``program`` gives for them; called as a
+    :class:`Program`."""
+
+    def __init__(self, sizes: Sequence[int], program: Callable[[int], Program]) -> None:
+        self._sizes = tuple(sizes)
+        self._programs = {size: program(size) for size in dict.fromkeys(sizes)}
+
+    @property
+    def programs(self) -> tuple[Program, ...]:
+        return tuple(self._programs.values())
+
+    def run(self, feeds: Mapping[str, np.ndarray]) -> list[np.ndarray]:
+        """The outputs for the whole batch."""
+        results: list[np.ndarray] = []
+        first = 0
+        for size in self._sizes:
+            part = {name: array[first : first + size] for name, array in feeds.items()}
+            made = self._programs[size].run(part)
+            if not results:
+                results = [np.empty((sum(self._sizes), *a.shape[1:]), a.dtype) for a in made]
+            for whole, array in zip(results, made, strict=True):
+                whole[first : first + size] = array
+            first += size
+        return results
