@@ -17,6 +17,7 @@ from .passes.fold_batchnorm import Folding, fold_batchnorm
 if TYPE_CHECKING:
     from .onnx.reader import Port
     from .runtime.parts import ProgramOfParts
+    from .runtime.profile import Profile
     from .runtime.program import Program
 
 Shapes = tuple[tuple[int, ...], ...]
@@ -109,6 +110,16 @@ class InferenceSession:
                 f"{_listed(p.name for p in inputs)} and the outputs {_listed(p.name for p in outputs)}; use run()"
             )
         return self.run(None, {inputs[0].name: x})[0]
+
+    def profile(self, input_feed: Mapping[str, Any], *, runs: int = 9) -> Profile:
+        """Time each call of the network for these inputs, as the median of ``runs`` runs; ``print`` or ``save`` the
+        result. Raises as :meth:`run` does."""
+        from .runtime.profile import profile_program
+
+        feeds = self._feeds(input_feed)
+        program = self._program(tuple(array.shape for array in feeds.values()))
+        given = ", ".join("x".join(map(str, array.shape)) for array in feeds.values())
+        return profile_program(program, feeds, f"{self._model.source} on {given}", runs)
 
     def _place(self, name: str) -> int:
         """Which output has that name."""

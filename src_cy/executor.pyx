@@ -86,6 +86,7 @@ cdef struct Team:
     int64_t threads
     int64_t spin
     double *seconds
+    int64_t since
     # Moved by everyone during a run.
     Gate phase
     char pad_next[LINE]
@@ -168,23 +169,29 @@ cdef void run_alone(const Call *calls, int64_t first, int64_t last, double *seco
             start = now
 
 
+cdef inline void stamp(Team *team, int64_t call) noexcept nogil:
+    """Count the time since the last stamp for ``call``; whoever stamps next has seen it, by the barrier between."""
+    cdef int64_t now = ne_now()
+    team.seconds[call - team.first] += 1e-9 * <double>(now - team.since)
+    team.since = now
+
+
 cdef void take_part(Team *team, int64_t thread) noexcept nogil:
     """Do this thread's share of the team's run; thread 0 returns when the whole run is done."""
     cdef const Call *calls = team.calls
     cdef int64_t call = team.first, last = team.last, threads = team.threads, spin = team.spin
-    cdef double *seconds = team.seconds
     cdef int64_t phase = ne_load(&team.phase.word)
-    cdef int64_t end, begin, grain, tasks, step, start = 0, now
-    if seconds != NULL:
-        start = ne_now()
+    cdef int64_t end, begin, grain, tasks, step
     while call < last:
-        end = call + 1 if seconds != NULL else segment_end(calls, call, last)
+        end = segment_end(calls, call, last)
         tasks = calls[call].tasks
         if for_one(&calls[call]):
             if ne_load(&team.next) == 0 and ne_fetch_add(&team.next, 1) == 0:
                 for step in range(call, end):
                     if calls[step].tasks > 0:
                         calls[step].function(calls[step].args, 0, calls[step].tasks, thread)
+                    if team.seconds != NULL:
+                        stamp(team, step)
         else:
             grain = calls[call].grain
             if grain <= 0:
@@ -198,14 +205,12 @@ cdef void take_part(Team *team, int64_t thread) noexcept nogil:
         if ne_fetch_add(&team.arrived, 1) == threads - 1:
             team.arrived = 0
             team.next = 0
+            if team.seconds != NULL:
+                stamp(team, end - 1)
             gate_open(&team.phase)
         elif end < last or thread == 0:
             gate_wait(&team.phase, phase, spin)
         phase += 1
-        if seconds != NULL and thread == 0:
-            now = ne_now()
-            seconds[call - team.first] = 1e-9 * <double>(now - start)
-            start = now
         call = end
 
 
@@ -266,6 +271,7 @@ cdef void run_team(
     team.threads = threads
     team.spin = spin
     team.seconds = seconds
+    team.since = ne_now() if seconds != NULL else 0
     for i in range(threads - 1):
         gate_open(&team.worker[i].start)
     take_part(team, 0)

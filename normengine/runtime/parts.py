@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import numpy as np
 
 from ..graph import Graph
 from ..passes.samples import largest_sample, samples_apart
+from ..plan import Call
 from .program import Program
 
 CACHE_BYTES = 8 << 20
@@ -39,13 +40,21 @@ class ProgramOfParts:
     def run(self, feeds: Mapping[str, np.ndarray]) -> list[np.ndarray]:
         """The outputs for the whole batch."""
         results: list[np.ndarray] = []
-        first = 0
-        for size in self._sizes:
-            part = {name: array[first : first + size] for name, array in feeds.items()}
+        for first, size, part in self._parts(feeds):
             made = self._programs[size].run(part)
             if not results:
                 results = [np.empty((sum(self._sizes), *a.shape[1:]), a.dtype) for a in made]
             for whole, array in zip(results, made, strict=True):
                 whole[first : first + size] = array
-            first += size
         return results
+
+    def profile(self, feeds: Mapping[str, np.ndarray]) -> list[tuple[Call, float]]:
+        """Run once and return the calls of one part after the other, each with its time in seconds."""
+        return [timed for _, size, part in self._parts(feeds) for timed in self._programs[size].profile(part)]
+
+    def _parts(self, feeds: Mapping[str, np.ndarray]) -> Iterator[tuple[int, int, dict[str, np.ndarray]]]:
+        """Where each part begins, its size, and its share of the arrays."""
+        first = 0
+        for size in self._sizes:
+            yield first, size, {name: array[first : first + size] for name, array in feeds.items()}
+            first += size

@@ -112,6 +112,11 @@ class Program:
             spent[self._row_calls[row] - len(self.plan.setup)] += float(value)
         return list(zip(self.plan.calls, spent, strict=True))
 
+    def release(self) -> None:
+        """Let go of the state arrays of the last run, which the program holds on to so that it need not look again."""
+        with self._lock:
+            self._bound.clear()
+
     def _write(self, call: Call, start: int) -> None:
         for i, argument in enumerate(call.arguments, start):
             if isinstance(argument, Pointer):

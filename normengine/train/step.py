@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -18,6 +18,9 @@ from ..passes import differentiate
 from ..runtime import Program, compile_graph
 from .inputs import as_input, as_target, check_parts
 from .nonfinite import explain_nonfinite
+
+if TYPE_CHECKING:
+    from ..runtime.profile import Profile
 
 _KEPT = 8  # programs of other batch shapes and settings, each with memory of its own
 
@@ -82,6 +85,36 @@ class TrainStep:
 
         Whatever is raised, parameters, running statistics and the optimizer are as they were.
         """
+        step, feeds = self._prepare(x, y)
+
+        def check(loss: np.ndarray) -> None:
+            """Refuse the step, or count it: before the update, since Ctrl-C takes effect only after it."""
+            if not np.isfinite(loss):
+                kinds = {name: type(m).__name__ for name, m in self.model.named_modules()}
+                raise FloatingPointError(
+                    f"TrainStep: the loss is {float(loss)} at step {self.steps + 1}; "
+                    f"{explain_nonfinite(step.forward, feeds, kinds)}; nothing was updated"
+                )
+            step.update.commit()
+            self.steps += 1
+
+        (loss,) = step.program.run(feeds, check)
+        return float(loss)
+
+    def profile(self, x: np.ndarray, y: np.ndarray, *, runs: int = 9) -> Profile:
+        """Time each call of the step on this batch, as the median of ``runs`` runs; ``print`` or ``save`` the result.
+
+        Nothing is trained: the runs work on copies, and parameters, running statistics and the optimizer stay as they
+        are. Raises as a step does.
+        """
+        from ..runtime.profile import profile_program
+
+        step, feeds = self._prepare(x, y)
+        given = ", ".join("x".join(map(str, feeds[name].shape)) for name in ("x", "y"))
+        return profile_program(step.program, feeds, f"{type(self.model).__name__}, a step on {given}", runs)
+
+    def _prepare(self, x: np.ndarray, y: np.ndarray) -> tuple[_Compiled, dict[str, np.ndarray]]:
+        """The compiled step for a batch, and the arrays to run it on, which were checked."""
         x = as_input(x, "TrainStep: x")
         y = as_target(y, "TrainStep: y")
         if len(x) != len(y):
@@ -100,20 +133,7 @@ class TrainStep:
             feeds["rng_step"] = np.asarray(self.steps & 0xFFFFFFFF, np.uint32)
         for rule in step.labels:
             rule.check(feeds, "TrainStep")
-
-        def check(loss: np.ndarray) -> None:
-            """Refuse the step, or count it: before the update, since Ctrl-C takes effect only after it."""
-            if not np.isfinite(loss):
-                kinds = {name: type(m).__name__ for name, m in self.model.named_modules()}
-                raise FloatingPointError(
-                    f"TrainStep: the loss is {float(loss)} at step {self.steps + 1}; "
-                    f"{explain_nonfinite(step.forward, feeds, kinds)}; nothing was updated"
-                )
-            step.update.commit()
-            self.steps += 1
-
-        (loss,) = step.program.run(feeds, check)
-        return float(loss)
+        return step, feeds
 
     def __getstate__(self) -> dict[str, Any]:
         """What copies and pickles take along: everything but the programs, which they compile anew."""
