@@ -76,6 +76,7 @@ ADDRESSES = {
     "linear_dots": address(linear_dots),
     "matmul_panels": address(matmul_panels),
     "matmul_dots": address(matmul_dots),
+    "matmul_terms": address(matmul_terms),
     "batch_stats_chunk": address(batch_stats_chunk),
     "batch_stats_merge": address(batch_stats_merge),
     "batch_norm_grad_sums_chunk": address(batch_norm_grad_sums_chunk),

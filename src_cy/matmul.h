@@ -135,6 +135,25 @@ static void matrix_by_columns(int64_t rows, int64_t vectors, MATRIX_ARGS)
     switch (rows) { MATRIX_ROWS_CASES(0) }
 }
 
+/* One row of results of few terms, y[j] = sum over k < depth of a[k * a_step] * b[k * b_row + j], in one go. */
+static void matrix_terms(int64_t depth, const float *a, int64_t a_step, const float *b, int64_t b_row, float *y,
+                         int64_t columns)
+{
+    int64_t j = 0;
+    for (; j + 4 * SIMD_WIDTH <= columns; j += 4 * SIMD_WIDTH) {
+        vec sum[4];
+        UNROLL for (int i = 0; i < 4; i++) sum[i] = load(b + j + i * SIMD_WIDTH) * a[0];
+        for (int64_t k = 1; k < depth; k++)
+            UNROLL for (int i = 0; i < 4; i++) sum[i] += load(b + k * b_row + j + i * SIMD_WIDTH) * a[k * a_step];
+        UNROLL for (int i = 0; i < 4; i++) store(y + j + i * SIMD_WIDTH, sum[i]);
+    }
+    for (; j < columns; j++) {
+        float sum = b[j] * a[0];
+        for (int64_t k = 1; k < depth; k++) sum += b[k * b_row + j] * a[k * a_step];
+        y[j] = sum;
+    }
+}
+
 /* The first `count` columns of b as panels, [panel][depth][width] with zeros behind the last column. */
 static void matrix_pack(float *to, int64_t width, const float *b, int64_t b_row, int64_t depth, int64_t count)
 {
@@ -159,14 +178,12 @@ static void matrix_pack_transposed(float *to, int64_t width, const float *b, int
         transpose(to, width, width, b + j * b_row, b_row, count - j < width ? count - j : width, depth);
 }
 
-/* The first `count` columns of a as a tile's rows, [depth][MATRIX_ROWS]. */
-static void matrix_pack_columns(float *to, const float *a, int64_t a_row, int64_t depth, int64_t count)
+/* The next MATRIX_ROWS columns of a row of a, of which `count` are there. */
+static void matrix_copy_columns(float *to, const float *a, int64_t count)
 {
-    for (int64_t k = 0; k < depth; k++, to += MATRIX_ROWS, a += a_row) {
-        if (count >= MATRIX_ROWS) memcpy(to, a, MATRIX_ROWS * sizeof(float));
-        else
-            for (int64_t r = 0; r < count; r++) to[r] = a[r];
-    }
+    if (count >= MATRIX_ROWS) memcpy(to, a, MATRIX_ROWS * sizeof(float));
+    else
+        for (int64_t r = 0; r < count; r++) to[r] = a[r];
 }
 
 /* The sums of the lanes of four vectors. */

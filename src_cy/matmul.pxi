@@ -1,5 +1,5 @@
-# Matrix products y = a b, in two ways: sums of outer products, for which columns of b are copied into panels (or read in
-# place, where few rows use them), and dot products of rows, for which nothing is copied.
+# Matrix products y = a b, in three ways: sums of outer products, for which columns of b are copied into panels (or read
+# in place, where few rows use them); dot products of rows, for which nothing is copied; and rows of few terms.
 
 cdef extern from "matmul.h" nogil:
     const int MATRIX_ROWS
@@ -16,9 +16,27 @@ cdef extern from "matmul.h" nogil:
                            const matrix_finish* finish)
     void dot_product(int64_t rows, int64_t cols, int64_t depth, const float* a, int64_t a_row, const float* b,
                      int64_t b_row, float* y, int64_t y_row, int accumulate, const matrix_finish* finish)
+    void matrix_terms(int64_t depth, const float* a, int64_t a_step, const float* b, int64_t b_row, float* y,
+                      int64_t columns)
     void matrix_pack(float* to, int64_t width, const float* b, int64_t b_row, int64_t depth, int64_t count)
     void matrix_pack_transposed(float* to, int64_t width, const float* b, int64_t b_row, int64_t depth, int64_t count)
-    void matrix_pack_columns(float* to, const float* a, int64_t a_row, int64_t depth, int64_t count)
+    void matrix_copy_columns(float* to, const float* a, int64_t count)
+
+
+cdef struct Tiles:
+    # So many of nearly equal size, the first ones larger by one.
+    int64_t count, size, larger
+
+
+cdef inline Tiles tiles_of(int64_t total, int64_t most) noexcept nogil:
+    cdef Tiles t
+    t.count = ceil_div(total, most)
+    t.size, t.larger = total // t.count, total % t.count
+    return t
+
+
+cdef inline int64_t tile_start(const Tiles* t, int64_t tile) noexcept nogil:
+    return tile * t.size + least(tile, t.larger)
 
 
 cdef struct Product:
@@ -29,12 +47,13 @@ cdef struct Product:
     int64_t m, n, k
     bint flip_a, flip_b
     const matrix_finish* finish
+    Tiles rows, columns
 
 
 cdef struct Panels:
     # The extra parameters of the outer products: parts of the rows and of the columns, which make the tasks; terms of a
     # sum in registers; vectors of a panel; panels that are copied at a time; tiles that pass while a panel is in the L1
-    # cache; whether b is read in place; whether columns of a are copied.
+    # cache; whether b is read in place; whether a, flipped, is copied, [tile][depth][MATRIX_ROWS].
     int64_t row_parts, column_parts, depth, vectors, together, tiles_together, in_place, copied
 
 
@@ -43,10 +62,6 @@ cdef struct Part:
     int64_t tile_first, tile_end, depth_first, depth
     float* a
     float* b
-
-
-cdef inline int64_t tile_start(int64_t rows, int64_t tile, int64_t most) noexcept nogil:
-    return share(rows, ceil_div(rows, most), tile)
 
 
 cdef void multiply_panel(const Product* p, const Panels* g, const Part* part, int64_t panel, const float* b,
@@ -70,24 +85,23 @@ cdef void multiply_panel(const Product* p, const Panels* g, const Part* part, in
             memset(bias + cols, 0, (vectors * SIMD_WIDTH - cols) * sizeof(float))
             here.bias = bias
     for tile in range(tile_first, tile_end):
-        first = tile_start(p.m, tile, MATRIX_ROWS)
-        rows = tile_start(p.m, tile + 1, MATRIX_ROWS) - first
+        first = tile_start(&p.rows, tile)
+        rows = tile_start(&p.rows, tile + 1) - first
         y = p.y + first * p.n + column
         if not whole:
             pitch = vectors * SIMD_WIDTH
             for r in range(rows if accumulate else 0):
                 memcpy(buffer + r * pitch, y + r * p.n, cols * sizeof(float))
                 memset(buffer + r * pitch + cols, 0, (pitch - cols) * sizeof(float))
-        if not p.flip_a:
-            matrix_by_rows(rows, vectors, part.depth, p.a + first * p.k + part.depth_first, p.k, b, b_row,
-                           y if whole else buffer, pitch, accumulate, finish)
-        elif g.copied:
-            matrix_by_columns(rows, vectors, part.depth,
-                              part.a + (tile - part.tile_first) * g.depth * MATRIX_ROWS, MATRIX_ROWS, b, b_row,
-                              y if whole else buffer, pitch, accumulate, finish)
-        else:
+        if g.copied:
+            matrix_by_columns(rows, vectors, part.depth, part.a + (tile - part.tile_first) * g.depth * MATRIX_ROWS,
+                              MATRIX_ROWS, b, b_row, y if whole else buffer, pitch, accumulate, finish)
+        elif p.flip_a:
             matrix_by_columns(rows, vectors, part.depth, p.a + part.depth_first * p.m + first, p.m, b, b_row,
                               y if whole else buffer, pitch, accumulate, finish)
+        else:
+            matrix_by_rows(rows, vectors, part.depth, p.a + first * p.k + part.depth_first, p.k, b, b_row,
+                           y if whole else buffer, pitch, accumulate, finish)
         if not whole:
             for r in range(rows):
                 memcpy(y + r * p.n, buffer + r * pitch, cols * sizeof(float))
@@ -99,6 +113,16 @@ cdef void copy_panels(const Product* p, const Panels* g, const Part* part, int64
         matrix_pack_transposed(part.b, width, p.b + column * p.k + part.depth_first, p.k, part.depth, count)
     else:
         matrix_pack(part.b, width, p.b + part.depth_first * p.n + column, p.n, part.depth, count)
+
+
+cdef void copy_columns(const Product* p, const Panels* g, const Part* part) noexcept nogil:
+    # The columns of a, flipped, that a task reads between two depths, row by row.
+    cdef int64_t k, tile, row
+    for k in range(part.depth):
+        for tile in range(part.tile_first, part.tile_end):
+            row = tile_start(&p.rows, tile)
+            matrix_copy_columns(part.a + ((tile - part.tile_first) * g.depth + k) * MATRIX_ROWS,
+                                p.a + (part.depth_first + k) * p.m + row, p.m - row)
 
 
 cdef void multiply_part(const Product* p, const Panels* g, const Part* part, int64_t panel_first,
@@ -125,21 +149,18 @@ cdef void multiply_part(const Product* p, const Panels* g, const Part* part, int
 
 
 cdef void multiply_task(const Product* p, const Panels* g, int64_t task, float* memory) noexcept nogil:
-    cdef int64_t tiles = ceil_div(p.m, MATRIX_ROWS), panels = ceil_div(p.n, g.vectors * SIMD_WIDTH), tile, first
+    cdef int64_t panels = ceil_div(p.n, g.vectors * SIMD_WIDTH)
     cdef int64_t row_part = task % g.row_parts, column_part = task // g.row_parts
     cdef Part part
-    part.tile_first = share(tiles, g.row_parts, row_part)
-    part.tile_end = share(tiles, g.row_parts, row_part + 1)
+    part.tile_first = share(p.rows.count, g.row_parts, row_part)
+    part.tile_end = share(p.rows.count, g.row_parts, row_part + 1)
     part.b = memory
     part.a = memory + g.together * g.depth * g.vectors * SIMD_WIDTH
     part.depth_first = 0
     while part.depth_first < p.k:
         part.depth = least(g.depth, p.k - part.depth_first)
-        if p.flip_a and g.copied:
-            for tile in range(part.tile_first, part.tile_end):
-                first = tile_start(p.m, tile, MATRIX_ROWS)
-                matrix_pack_columns(part.a + (tile - part.tile_first) * g.depth * MATRIX_ROWS,
-                                    p.a + part.depth_first * p.m + first, p.m, part.depth, p.m - first)
+        if g.copied:
+            copy_columns(p, g, &part)
         multiply_part(p, g, &part, share(panels, g.column_parts, column_part),
                       share(panels, g.column_parts, column_part + 1))
         part.depth_first += part.depth
@@ -158,78 +179,92 @@ cdef void dot_block(const Product* p, int64_t depth_first, int64_t depth, int64_
     cdef matrix_finish here
     cdef const matrix_finish* finish = NULL
     for columns in range(column_first, column_end):
-        column = tile_start(p.n, columns, DOT_COLS)
-        cols = tile_start(p.n, columns + 1, DOT_COLS) - column
+        column = tile_start(&p.columns, columns)
+        cols = tile_start(&p.columns, columns + 1) - column
         if p.finish and depth_first + depth == p.k:
             here = p.finish[0]
             finish = &here
             if here.bias:
                 here.bias += column
         for tile in range(tile_first, tile_end):
-            row = tile_start(p.m, tile, DOT_ROWS)
-            dot_product(tile_start(p.m, tile + 1, DOT_ROWS) - row, cols, depth, p.a + row * p.k + depth_first, p.k,
+            row = tile_start(&p.rows, tile)
+            dot_product(tile_start(&p.rows, tile + 1) - row, cols, depth, p.a + row * p.k + depth_first, p.k,
                         p.b + column * p.k + depth_first, p.k, p.y + row * p.n + column, p.n, depth_first > 0, finish)
 
 
 cdef void dot_task(const Product* p, const Dots* d, int64_t task) noexcept nogil:
-    cdef int64_t tiles = ceil_div(p.m, DOT_ROWS), columns = ceil_div(p.n, DOT_COLS)
     cdef int64_t row_part = task % d.row_parts, column_part = task // d.row_parts, depth_first = 0, tile
-    cdef int64_t tile_end = share(tiles, d.row_parts, row_part + 1)
+    cdef int64_t tile_end = share(p.rows.count, d.row_parts, row_part + 1)
     while depth_first < p.k:
-        tile = share(tiles, d.row_parts, row_part)
+        tile = share(p.rows.count, d.row_parts, row_part)
         while tile < tile_end:
             dot_block(p, depth_first, least(d.depth, p.k - depth_first), tile,
-                      least(tile + d.tiles_together, tile_end), share(columns, d.column_parts, column_part),
-                      share(columns, d.column_parts, column_part + 1))
+                      least(tile + d.tiles_together, tile_end), share(p.columns.count, d.column_parts, column_part),
+                      share(p.columns.count, d.column_parts, column_part + 1))
             tile += d.tiles_together
         depth_first += d.depth
 
 
-cdef Product linear_product(const int64_t* args, matrix_finish* finish) noexcept nogil:
-    cdef Product p
+cdef void linear_product(const int64_t* args, Product* p, matrix_finish* finish) noexcept nogil:
     p.a, p.b, p.y = array(args, 0), array(args, 1), array(args, 3)
     p.m, p.n, p.k = args[7], args[8], args[9]
     p.flip_a, p.flip_b = False, True
     finish.bias = array(args, 2)
     finish.low, finish.high = <float> (<const double*> &args[10])[0], <float> (<const double*> &args[11])[0]
     p.finish = finish
-    return p
 
 
-cdef Product matmul_product(const int64_t* args) noexcept nogil:
-    cdef Product p
+cdef void matmul_product(const int64_t* args, Product* p) noexcept nogil:
     p.a, p.b, p.y = array(args, 0), array(args, 1), array(args, 2)
     p.m, p.n, p.k = args[6], args[7], args[8]
     p.flip_a, p.flip_b = args[9] != 0, args[10] != 0
     p.finish = NULL
-    return p
 
 
 cdef void linear_panels(const int64_t* args, int64_t begin, int64_t end, int64_t thread) noexcept nogil:
     cdef matrix_finish finish
-    cdef Product p = linear_product(args, &finish)
+    cdef Product p
     cdef int64_t task
+    linear_product(args, &p, &finish)
+    p.rows = tiles_of(p.m, MATRIX_ROWS)
     for task in range(begin, end):
         multiply_task(&p, <const Panels*> &args[12], task, workspace(args, 5, thread))
 
 
 cdef void linear_dots(const int64_t* args, int64_t begin, int64_t end, int64_t thread) noexcept nogil:
     cdef matrix_finish finish
-    cdef Product p = linear_product(args, &finish)
+    cdef Product p
     cdef int64_t task
+    linear_product(args, &p, &finish)
+    p.rows, p.columns = tiles_of(p.m, DOT_ROWS), tiles_of(p.n, DOT_COLS)
     for task in range(begin, end):
         dot_task(&p, <const Dots*> &args[12], task)
 
 
 cdef void matmul_panels(const int64_t* args, int64_t begin, int64_t end, int64_t thread) noexcept nogil:
-    cdef Product p = matmul_product(args)
+    cdef Product p
     cdef int64_t task
+    matmul_product(args, &p)
+    p.rows = tiles_of(p.m, MATRIX_ROWS)
     for task in range(begin, end):
         multiply_task(&p, <const Panels*> &args[11], task, workspace(args, 4, thread))
 
 
 cdef void matmul_dots(const int64_t* args, int64_t begin, int64_t end, int64_t thread) noexcept nogil:
-    cdef Product p = matmul_product(args)
+    cdef Product p
     cdef int64_t task
+    matmul_product(args, &p)
+    p.rows, p.columns = tiles_of(p.m, DOT_ROWS), tiles_of(p.n, DOT_COLS)
     for task in range(begin, end):
         dot_task(&p, <const Dots*> &args[11], task)
+
+
+cdef void matmul_terms(const int64_t* args, int64_t begin, int64_t end, int64_t thread) noexcept nogil:
+    # A task makes some rows, each in one go; extra = tasks.
+    cdef Product p
+    cdef int64_t task, row
+    matmul_product(args, &p)
+    for task in range(begin, end):
+        for row in range(share(p.m, args[11], task), share(p.m, args[11], task + 1)):
+            matrix_terms(p.k, p.a + (row if p.flip_a else row * p.k), p.m if p.flip_a else 1, p.b, p.n,
+                         p.y + row * p.n, p.n)

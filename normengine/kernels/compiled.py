@@ -236,6 +236,14 @@ ROWS = (
         launch_matrix.along_depth,
         launch_matrix.dots_cost,
     ),
+    Row(
+        "matmul",
+        "terms",
+        ("matmul_terms",),
+        launch_matrix.terms,
+        launch_matrix.few_terms,
+        launch_matrix.terms_cost,
+    ),
     Row("matmul", "panels", ("matmul_panels",), launch_matrix.panels, cost=launch_matrix.panels_cost),
     Row(
         "matmul",

@@ -13,12 +13,17 @@ GROUP_BYTES = 128 << 10
 """Panels that are copied at a time, which stay in the L2 cache."""
 COLUMNS_BYTES = 192 << 10
 """Copied columns of the left factor of a task, which stay in the L2 cache beside them."""
-ROWS_BYTES = 18 << 10
+ROWS_TOGETHER = 256
+"""Rows of a task, where there are many: a part of them stays in the L2 cache."""
+DOT_BYTES = 18 << 10
 """Rows of the left factor that stay in the L1 cache while those of the right one pass."""
 SMALL_PANELS_BYTES = 12 << 10
 """Panels that stay in the L1 cache all together."""
 TILES_TOGETHER = 8
 """Tiles of the left factor that pass while a panel stays in the L1 cache, and then stay in the L2 cache."""
+TILES_IN_PLACE = 4
+PAGE = 4096
+FEW_TERMS = 4
 DOT_TILES = 3
 WIDEST = 16
 """Lanes of the widest vectors."""
@@ -26,10 +31,14 @@ SMALL_TASK = 16_000
 """Multiplications of the smallest task that a problem is split for."""
 LATENCY = 8.0
 """Of a multiply-add, in multiply-adds at full rate."""
-A_TILE, A_DOT_TILE = 40.0, 36.0
+A_TILE, A_DOT_TILE = 80.0, 100.0
 """What a tile costs beside its terms: its call, reading and writing its results, sums of lanes."""
-A_COPY, A_TRANSPOSED, A_COLUMN = 5.0, 9.0, 7.0
-"""What it costs to copy a vector into a panel as it is, out of a transpose, and a tile's column."""
+A_ROW, A_RESULT, A_TERM = 20.0, 2.0, 1.2
+"""What a row of few terms costs, storing a vector of it, and each of the vector's terms."""
+A_FLOAT = 0.3
+"""What it costs to bring a value of the right factor from outside the L2 cache."""
+A_COPY, A_TRANSPOSED = 5.0, 9.0
+"""What it costs to copy a vector as it is, and out of a transpose."""
 
 
 @dataclass(frozen=True)
@@ -75,13 +84,13 @@ def _panels(p: Product, sizes: Sizes) -> Panels:
     panels = ceil_div(p.n, vectors * width)
     depth = ceil_div(p.k, ceil_div(p.k, DEPTH))
     panel_bytes = depth * vectors * width * FLOAT
-    column_parts = min(panels, p.tasks)
-    row_parts = min(tiles, ceil_div(p.tasks, column_parts))
+    row_parts = min(tiles, max(1, p.m // ROWS_TOGETHER))
+    column_parts = min(panels, ceil_div(p.tasks, row_parts))
+    row_parts = min(tiles, max(row_parts, ceil_div(p.tasks, column_parts)))
     mine = ceil_div(panels, column_parts)
-    copied = p.flip_a and mine > 2
+    copied = p.flip_a and mine > 1 and p.m * FLOAT % PAGE == 0
     if copied:
-        bytes_ = tiles * sizes["matrix_rows"] * depth * FLOAT
-        row_parts = min(tiles, max(row_parts, ceil_div(bytes_, COLUMNS_BYTES)))
+        row_parts = min(tiles, max(row_parts, ceil_div(p.m * depth * FLOAT, COLUMNS_BYTES)))
     together = max(1, min(mine, GROUP_BYTES // panel_bytes))
     return Panels(
         row_parts=row_parts,
@@ -90,9 +99,14 @@ def _panels(p: Product, sizes: Sizes) -> Panels:
         vectors=vectors,
         together=together,
         tiles_together=1 if together * panel_bytes <= SMALL_PANELS_BYTES else TILES_TOGETHER,
-        in_place=int(tiles == 1 and not p.flip_b),
+        in_place=int(_in_place(p, tiles)),
         copied=int(copied),
     )
+
+
+def _in_place(p: Product, tiles: int) -> bool:
+    """Whether few tiles read the right factor, or one if its rows would push each other out of the cache."""
+    return not p.flip_b and tiles <= (1 if p.n * FLOAT % PAGE == 0 else TILES_IN_PLACE)
 
 
 def panels(problem: Problem, sizes: Sizes) -> Launch:
@@ -112,10 +126,12 @@ def panels_cost(problem: Problem, sizes: Sizes) -> float:
     tiles = ceil_div(p.m, sizes["matrix_rows"])
     rows, count, chunks = p.m / tiles, ceil_div(p.n, g.vectors * sizes["width"]), ceil_div(p.k, g.depth)
     term = max(rows * g.vectors, rows + g.vectors, LATENCY)
-    cost = tiles * count * (p.k * term + chunks * A_TILE)
+    cost = tiles * count * (p.k * term + chunks * A_TILE) + A_FLOAT * p.n * p.k
     if not g.in_place:
         cost += g.row_parts * count * g.vectors * p.k * (A_TRANSPOSED if p.flip_b else A_COPY)
-    return cost + (g.column_parts * tiles * p.k * A_COLUMN if g.copied else 0.0)
+    if g.copied:
+        cost += g.column_parts * p.k * tiles * A_COPY
+    return cost
 
 
 def along_depth(problem: Problem) -> bool:
@@ -128,7 +144,7 @@ def _dots(p: Product, sizes: Sizes) -> tuple[int, int, int, int]:
     """The extra parameters of the dot products: parts of rows and of columns, terms, tiles of rows together."""
     tiles, columns = ceil_div(p.m, sizes["dot_rows"]), ceil_div(p.n, sizes["dot_columns"])
     together = min(tiles, DOT_TILES)
-    most = ROWS_BYTES // FLOAT // min(p.m, together * sizes["dot_rows"])
+    most = DOT_BYTES // FLOAT // min(p.m, together * sizes["dot_rows"])
     depth = ceil_div(ceil_div(p.k, ceil_div(p.k, most)), sizes["width"]) * sizes["width"]
     row_parts = column_parts = 1
     while row_parts * column_parts < p.tasks:
@@ -155,4 +171,22 @@ def dots_cost(problem: Problem, sizes: Sizes) -> float:
     tiles, columns = ceil_div(p.m, sizes["dot_rows"]), ceil_div(p.n, sizes["dot_columns"])
     rows, cols = p.m / tiles, p.n / columns
     term = max(rows * cols, rows + cols, LATENCY)
-    return tiles * columns * (ceil_div(p.k, sizes["width"]) * term + ceil_div(p.k, depth) * A_DOT_TILE)
+    tile = ceil_div(p.k, sizes["width"]) * term + ceil_div(p.k, depth) * A_DOT_TILE
+    return tiles * columns * tile + A_FLOAT * p.n * p.k
+
+
+def few_terms(problem: Problem) -> bool:
+    p = Product.of(problem)
+    return p.k <= FEW_TERMS and not p.flip_b
+
+
+def terms(problem: Problem, sizes: Sizes) -> Launch:
+    """Whole rows of sums of few terms; a task makes some of them."""
+    p = Product.of(problem)
+    tasks = min(p.m, max(1, min(FEW_TASKS, p.m * p.n // SMALL_TASK)))
+    return Launch(tasks=(tasks,), extra=(tasks,))
+
+
+def terms_cost(problem: Problem, sizes: Sizes) -> float:
+    p = Product.of(problem)
+    return p.m * (A_ROW + ceil_div(p.n, sizes["width"]) * (A_RESULT + A_TERM * p.k))
