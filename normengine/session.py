@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import os
 from collections import OrderedDict
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from .graph import Graph
-from .passes import decompose, fold_constants
+from .passes import decompose, fold_constants, switched_off
 from .passes.fold_batchnorm import Folding, fold_batchnorm
 
 if TYPE_CHECKING:
@@ -57,13 +57,17 @@ class InferenceSession:
         OSError: the file cannot be read.
     """
 
-    def __init__(self, path_or_bytes: str | os.PathLike[str] | bytes, *, programs: int = 8) -> None:
+    def __init__(
+        self, path_or_bytes: str | os.PathLike[str] | bytes, *, programs: int = 8, without_passes: Collection[str] = ()
+    ) -> None:
         from .onnx.importer import check_operators
         from .onnx.reader import read_model
         from .runtime.locks import ForkSafeLock
 
         if programs < 1:
             raise ValueError(f"programs must be at least 1, got {programs}")
+        switched_off(without_passes)  # raises for unknown names
+        self._without = tuple(without_passes)
         self._model = read_model(path_or_bytes)
         self._lock = ForkSafeLock()
         self._limit = programs
@@ -156,7 +160,7 @@ class InferenceSession:
         sizes = parts_of(graph) if self._open else [1]
         program: Program | ProgramOfParts
         if len(sizes) == 1:
-            program = compile_graph(graph)
+            program = compile_graph(graph, self._without)
         else:
             program = ProgramOfParts(sizes, lambda size: self._part(tuple((size, *s[1:]) for s in shapes)))
         self._programs[shapes] = program

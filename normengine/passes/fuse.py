@@ -20,7 +20,15 @@ MAX_OPERANDS = 12
 def fuse(graph: Graph) -> Graph:
     """``graph`` with its elementwise nodes grouped into chains, the nodes in an order in which updates come last."""
     last = update_only(graph)
-    groups = _Grouping(graph, last).groups()
+    return _in_chains(graph, _Grouping(graph, last).groups(), last)
+
+
+def separate(graph: Graph) -> Graph:
+    """As :func:`fuse`, but every elementwise node becomes a chain of its own."""
+    return _in_chains(graph, [[node] for node in graph.nodes], update_only(graph))
+
+
+def _in_chains(graph: Graph, groups: list[list[Node]], last: set[Node]) -> Graph:
     readers = graph.consumers()
     results = set(graph.results())
     units = [_chain(group, readers, results) if OPS[group[0].op].scalar else group[0] for group in groups]

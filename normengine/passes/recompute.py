@@ -114,7 +114,7 @@ class _Chains:
             node = self.now[original]
             if node.op == "chain":
                 node = _pruned(node, read)
-            if any(v in read for v in node.outputs) or not node.outputs:
+            if any(v in read for v in node.outputs) or not original.outputs:
                 kept.append(node)
                 read.update(node.inputs)
         return reversed(kept)

@@ -25,17 +25,20 @@ from .storage import Storage, block_width
 VIEWS = ("reshape", "permute", "slice")
 
 
-def make_plan(graph: Graph) -> Plan:
-    """Lower a graph of kernel operators, chains and movements (see ``passes``) to a :class:`Plan`."""
-    lowering = _Lowering(graph)
+def make_plan(graph: Graph, blocks: bool = True) -> Plan:
+    """Lower a graph of kernel operators, chains and movements (see ``passes``) to a :class:`Plan`.
+
+    With ``blocks`` activations are held in blocks of channels where kernels want them so, else never.
+    """
+    lowering = _Lowering(graph, blocks)
     lowering.lower()
     return lowering.plan()
 
 
 class _Lowering(Storage):
-    def __init__(self, graph: Graph) -> None:
+    def __init__(self, graph: Graph, blocks: bool) -> None:
         self.isas = isas()
-        super().__init__(block_width(self.isas))
+        super().__init__(block_width(self.isas) if blocks else 0)
         self.graph = graph
         self.setup: list[Call] = []
         self.guard = 0

@@ -8,6 +8,7 @@ from typing import Any
 
 from ..graph import Graph, Value
 from ..kernels.cpu import backend, isas
+from ..passes import switched_off
 from .locks import ForkSafeLock
 from .program import Program, compile_graph
 
@@ -46,7 +47,7 @@ class ProgramCache:
 
     def get(self, graph: Graph) -> Program:
         """The program of ``graph``, compiled now if no graph of its structure was seen lately."""
-        key = (isas(), backend(), structure(graph))
+        key = (isas(), backend(), switched_off(), structure(graph))
         with self._lock:
             if key not in self._programs:
                 self._programs[key] = compile_graph(graph)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 
 import numpy as np
 
 from ..graph import Graph, Spec
-from ..passes import decompose, extend_conv, fuse, recompute, spread_sums
+from ..passes import prepare, switched_off
+from ..passes.pipeline import BLOCKS
 from ..plan import Call, Memory, Plan, Pointer, make_plan
 from .executor import Executor
 from .locks import ForkSafeLock
@@ -16,9 +17,13 @@ from .threads import get_num_threads
 _ALIGNMENT = 64
 
 
-def compile_graph(graph: Graph) -> Program:
-    """The program of ``graph``: composite operators written out, neighbours fused, planned, in memory."""
-    return Program(make_plan(recompute(fuse(spread_sums(extend_conv(decompose(graph)))))))
+def compile_graph(graph: Graph, without: Collection[str] = ()) -> Program:
+    """The program of ``graph``: prepared by the passes but those named by ``without``, planned, in memory.
+
+    Raises ValueError for a name that no pass has (see :mod:`normengine.passes.pipeline`).
+    """
+    off = switched_off(without)
+    return Program(make_plan(prepare(graph, off), blocks=BLOCKS not in off))
 
 
 def aligned_bytes(size: int) -> np.ndarray:

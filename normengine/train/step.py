@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +14,7 @@ from ..nn.labels import LabelRule, label_rules
 from ..nn.module import Module
 from ..nn.trace import Trace, trace
 from ..optim import Optimizer, Update
-from ..passes import differentiate
+from ..passes import differentiate, switched_off
 from ..runtime import Program, compile_graph
 from .inputs import as_input, as_target, check_parts
 from .nonfinite import explain_nonfinite
@@ -46,6 +46,8 @@ class TrainStep:
             False, stay as they are.
         seed: of the dropout masks, which are a function of (seed, number of the step, layer, element) alone; by
             default drawn from the generator that ``ne.manual_seed`` sets.
+        without_passes: names of passes over the graph to leave out, to see what they bring; results stay the same
+            within rounding. The environment variable ``NORMENGINE_PASSES_OFF`` names more.
 
     The step is compiled at the first call, and again for a new batch shape or when a setting of a module or of the
     optimizer changes that alters the computation; learning rates and weight decay are read at every call.
@@ -58,12 +60,15 @@ class TrainStep:
         optimizer: Optimizer,
         *,
         seed: int | None = None,
+        without_passes: Collection[str] = (),
     ) -> None:
         check_parts("TrainStep", model, loss, optimizer)
         self.model = model
         self.loss = loss
         self.optimizer = optimizer
         self.seed = random.draw_seed() if seed is None else int(seed)
+        switched_off(without_passes)  # raises for unknown names
+        self.without_passes = tuple(without_passes)
         self.steps = 0
         self._compiled: dict[tuple[Any, ...], _Compiled] = {}
 
@@ -177,7 +182,7 @@ class TrainStep:
                              "compute it from the model's output, outside of detach() and no_grad()")  # fmt: skip
         update = self.optimizer.emit(builder, entries)
         graph = builder.graph([loss])
-        return _Compiled(compile_graph(graph), forward, traced, update, label_rules(forward))
+        return _Compiled(compile_graph(graph, self.without_passes), forward, traced, update, label_rules(forward))
 
 
 _PLAIN = frozenset({bool, int, float, str, type(None)})

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import ast
 import inspect
-import math
 import sys
 import textwrap
 from collections.abc import Callable
@@ -37,8 +36,8 @@ def portable(
 
 
 def _last(problem: Problem) -> float:
-    """Above what any compiled kernel costs, so that the portable ones are what is left."""
-    return math.inf
+    """Above what any compiled kernel costs that can be had, so that the portable ones are what is left."""
+    return sys.float_info.max
 
 
 def _lazily(stage: Callable[..., None], signature: Signature) -> Callable[[], int]:

@@ -1,0 +1,58 @@
+"""The passes that bring a graph into the form that is planned, in their order, and which of them are switched off.
+
+The environment variable ``NORMENGINE_PASSES_OFF`` names passes, separated by commas, that are left out: results stay
+the same within rounding, and the difference in time shows what a pass brings.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Collection, Mapping
+
+from ..graph import Graph
+from .decompose import decompose
+from .extend_conv import extend_conv
+from .fuse import fuse, separate
+from .recompute import recompute
+from .spread_sums import spread_sums
+
+VARIABLE = "NORMENGINE_PASSES_OFF"
+BLOCKS = "blocks"
+"""The name of the layout: activations in blocks of channels, which planning chooses."""
+
+
+def _nothing(graph: Graph) -> Graph:
+    return graph
+
+
+PASSES: Mapping[str, tuple[Callable[[Graph], Graph], Callable[[Graph], Graph]]] = {
+    "extend_conv": (extend_conv, _nothing),
+    "spread_sums": (spread_sums, _nothing),
+    "fuse": (fuse, separate),
+    "recompute": (recompute, _nothing),
+}
+"""By name, in order: the pass, and what takes its place when it is switched off."""
+NAMES = (*PASSES, BLOCKS)
+
+
+def switched_off(without: Collection[str] = ()) -> frozenset[str]:
+    """The names of the passes that are not to run: those given and those of the environment variable.
+
+    Raises ValueError for a name that is none of ``NAMES``.
+    """
+    if isinstance(without, str):
+        raise ValueError(f"passes to leave out must be a collection of names, got {without!r}; put it into a tuple")
+    named = [name.strip() for name in os.environ.get(VARIABLE, "").split(",") if name.strip()]
+    for names, where in ((without, "passes to leave out"), (named, VARIABLE)):
+        for name in names:
+            if name not in NAMES:
+                raise ValueError(f"{where}: there is no pass {name!r}, choose from {', '.join(NAMES)}")
+    return frozenset((*without, *named))
+
+
+def prepare(graph: Graph, off: Collection[str] = ()) -> Graph:
+    """``graph`` with composite operators written out and every pass run that is not ``off``."""
+    graph = decompose(graph)
+    for name, (run, instead) in PASSES.items():
+        graph = (instead if name in off else run)(graph)
+    return graph

@@ -1,0 +1,122 @@
+"""Each pass on and off gives the same numbers, in training and in inference, and names that no pass has are errors."""
+
+import numpy as np
+import pytest
+
+import normengine as ne
+from normengine import nn, optim
+from normengine.graph import Spec
+from normengine.ops import Builder
+from normengine.passes import prepare, switched_off
+from normengine.passes.pipeline import NAMES
+from normengine.runtime import ProgramCache, compile_graph
+
+X = np.random.default_rng(0).standard_normal((6, 3, 8, 8)).astype(np.float32)
+Y = np.arange(6) % 5
+
+
+class Residual(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.body = nn.Sequential(
+            nn.Conv2d(8, 8, 3, padding=1, bias=False), nn.BatchNorm2d(8), nn.ReLU(), nn.Dropout(0.2),
+            nn.Conv2d(8, 8, 3, padding=1), nn.BatchNorm2d(8))  # fmt: skip
+
+    def forward(self, x):
+        return nn.functional.relu(self.body(x) + x)
+
+
+def network():
+    ne.manual_seed(3)
+    return nn.Sequential(
+        nn.Conv2d(3, 8, 3, padding=1), nn.BatchNorm2d(8), nn.ReLU(), Residual(), nn.MaxPool2d(2),
+        nn.Conv2d(8, 12, 3, padding=1), nn.ReLU6(), nn.AdaptiveAvgPool2d(1), nn.Flatten(),
+        nn.Linear(12, 5))  # fmt: skip
+
+
+def trained(without=()):
+    """The losses of some steps, the network's state after them, and the last program."""
+    model = network()
+    optimizer = optim.SGD(model.parameters(), lr=0.05, momentum=0.9, weight_decay=1e-3)
+    step = ne.TrainStep(model, nn.CrossEntropyLoss(), optimizer, seed=4, without_passes=without)
+    losses = [step(X, Y) for _ in range(4)]
+    return losses, {name: array.copy() for name, array in model.state_dict().items()}, step.program
+
+
+@pytest.fixture(scope="module")
+def whole():
+    return trained()
+
+
+@pytest.fixture(scope="module")
+def onnx_file(tmp_path_factory):
+    path = tmp_path_factory.mktemp("onnx") / "net.onnx"
+    ne.onnx.export(network().eval(), path, (3, 8, 8))
+    return path
+
+
+def kernels(program):
+    return sorted(call.kernel for call in program.plan.calls)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_training_without_a_pass_gives_the_same_numbers(whole, name):
+    losses, state, program = whole
+    other_losses, other_state, other_program = trained([name])
+    np.testing.assert_allclose(other_losses, losses, rtol=1e-4)
+    for key, array in state.items():
+        np.testing.assert_allclose(other_state[key], array, rtol=1e-3, atol=1e-4, err_msg=key)
+    if name != "extend_conv":  # which is for inference
+        assert kernels(other_program) != kernels(program) or program.plan.graph.nodes == ()
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_inference_without_a_pass_gives_the_same_numbers(onnx_file, name):
+    expected = ne.InferenceSession(onnx_file)(X)
+    np.testing.assert_allclose(ne.InferenceSession(onnx_file, without_passes=[name])(X), expected, rtol=1e-4, atol=1e-5)
+
+
+def test_without_any_pass(whole):
+    losses, _, _ = trained(NAMES)
+    np.testing.assert_allclose(losses, whole[0], rtol=1e-4)
+
+
+def sums():
+    b = Builder()
+    x = b.input("x", Spec((4, 5)))
+    return b.graph([b.add("relu", b.add("add", x, x))])
+
+
+def test_the_environment_switches_off(monkeypatch):
+    assert len(compile_graph(sums()).plan.calls) == 1
+    cache = ProgramCache()
+    fused = cache.get(sums())
+    monkeypatch.setenv("NORMENGINE_PASSES_OFF", " fuse, recompute,")
+    assert switched_off(["blocks"]) == {"blocks", "fuse", "recompute"}
+    program = compile_graph(sums())
+    assert len(program.plan.calls) == 2
+    assert cache.get(sums()) is not fused
+    x = np.linspace(-1, 1, 20, dtype=np.float32).reshape(4, 5)
+    assert np.array_equal(program.run({"x": x})[0], np.maximum(x + x, 0))
+
+
+def test_updates_stay_last_without_fusion():
+    b = Builder()
+    x, s = b.input("x", Spec((4,))), b.state_value("s", Spec((4,)))
+    b.update(s, b.add("add", s, x))
+    graph = prepare(b.graph([b.add("mul", x, x)]), ["fuse"])
+    assert [node.attrs["nodes"][0].op for node in graph.nodes] == ["mul", "add"]
+
+
+def test_unknown_names(monkeypatch, onnx_file):
+    message = r"passes to leave out: there is no pass 'fusion', choose from extend_conv, spread_sums, fuse, recompute"
+    model = network()
+    with pytest.raises(ValueError, match=message):
+        ne.TrainStep(model, nn.CrossEntropyLoss(), optim.SGD(model.parameters()), without_passes=["fusion"])
+    with pytest.raises(ValueError, match=message):
+        ne.InferenceSession(onnx_file, without_passes=("fusion",))
+    with pytest.raises(ValueError, match=r"collection of names, got 'fuse'; put it into a tuple"):
+        compile_graph(sums(), "fuse")
+    monkeypatch.setenv("NORMENGINE_PASSES_OFF", "blocks,layout")
+    with pytest.raises(ValueError, match="NORMENGINE_PASSES_OFF: there is no pass 'layout', choose from"):
+        compile_graph(sums())
