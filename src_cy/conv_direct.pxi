@@ -1,6 +1,7 @@
-# Direct convolution over activations in blocks of V channels, and its input gradient: both are sums over blocks of input
-# channels and taps, for the pixels of one grid (forward) or of a grid for each phase of the stride (gradient). How the
-# work is cut is in the launch's extra parameters: a Direct, then its panels, then its phases.
+# Direct convolution over activations in blocks of V channels, and its input gradient: both are sums over blocks of
+# input channels and taps, for the pixels of one grid (forward) or of a grid for each phase of the stride (gradient).
+# Gradients of few channels have one grid instead, on which all phases of a pixel lie side by side as if they were
+# channels. How the work is cut is in the launch's extra parameters: a Direct, then its panels, then its phases.
 
 cdef extern from "tile.h" nogil:
     const int TILE_VECTORS
@@ -22,20 +23,19 @@ cdef extern from "tile.h" nogil:
 
 
 cdef extern from "pack.h" nogil:
-    void pack_square(float* to, const float* weights, int64_t output_step, int64_t input_step, int64_t inputs,
-                     int64_t taps)
-    void pack_vectors(float* to, int64_t to_step, const float* vectors, int64_t count)
+    void spread_lanes(float* to, int64_t to_step, const float* lines, int64_t step, int64_t lanes, int64_t count)
 
 
 cdef struct Direct:
-    # A task makes `rows` rows of the grids of `images` images, for one of `parts` parts of the panels, `chunk` blocks of
-    # input channels at a time. Of those it copies the input rows that it needs, with zeros around them, `height` x
-    # `width` pixels whose first is that at `top`, `left` of the grid's origin, unless `copied` is 0. `step_h` and
-    # `step_w` lie between the inputs of neighbouring pixels of a grid; row, block, image are distances in floats between
-    # what is read, line between output rows in pixels. `tables` is where the positions of pixels and taps begin in the scratch memory, in bytes;
-    # `cleared` says that some pixels are reached by no tap.
+    # A task makes `rows` rows of the grids of `images` images, for one of `parts` parts of the panels, `chunk` blocks
+    # of input channels at a time. Of those it copies the input rows that it needs, with zeros around them, `height` x
+    # `width` pixels whose first is that at `top`, `left` of the grid's origin, unless `copied` is 0. step_h and step_w
+    # lie between the inputs of neighbouring pixels of a grid; row, block and image are distances in floats between
+    # what is read, line is that between output rows, in pixels. The tables of pixels and taps begin `tables` bytes into
+    # the scratch memory. `cleared` says that some pixels are reached by no tap. `merged` is the number of phases that
+    # lie side by side, or 0, and `made` where in the workspace, in floats, they are made.
     int64_t images, rows, bands, parts, chunk, copied, height, width, top, left, step_h, step_w, row, block, image, line
-    int64_t tables, cleared, panels, phases
+    int64_t tables, cleared, merged, made, panels, phases
 
 
 cdef struct Panel:
@@ -45,14 +45,15 @@ cdef struct Panel:
 
 
 cdef struct Taps:
-    # Tap i of the phase is tap first + i * step of the kernel; it reads the position of the pixel plus shift + i * shift_step.
+    # Tap i of the phase is tap first + i * step of the kernel; it reads the pixel's position plus
+    # shift + i * shift_step.
     int64_t count, first, step, shift, shift_step
 
 
 cdef struct Phase:
-    # A grid of height x width pixels; pixel i, j is pixel i * out_step + out_row, ... of the output. weights counts floats
-    # in the scratch memory; sources, targets, taps and rest are positions in the tables; pixels of a run of `run` are
-    # V floats apart.
+    # A grid of height x width pixels; row i is row i * out_step_h + out_row of the output. weights counts floats in the
+    # scratch memory; sources, targets, taps and rest are positions in the tables; pixels of a run of `run` are V floats
+    # apart.
     int64_t height, width, out_row, out_col, out_step_h, out_step_w, run, weights, sources, targets, taps, rest
     Taps rows, cols
 
@@ -82,97 +83,6 @@ cdef inline const Phase* phases_of(const Direct* d) noexcept nogil:
 
 cdef inline int64_t blocks_of(int64_t channels) noexcept nogil:
     return ceil_div(channels, SIMD_WIDTH)
-
-
-cdef struct Kernels:
-    # Weights, `taps` each for an output and an input channel; both count in their group, of `outputs` and `inputs`
-    # channels. The steps are floats between neighbouring channels and groups.
-    const float* data
-    int64_t outputs, inputs, output_step, input_step, group_step, taps, kernel_width
-
-
-cdef void weight_square(const Kernels* k, int64_t out, int64_t outs, int64_t channel, int64_t channels,
-                        float* to) noexcept nogil:
-    # [tap][V inputs][V outputs] for `channels` inputs and `outs` outputs from the given ones; zeros where the groups
-    # differ and for lanes that hold no output.
-    cdef int64_t group = out // k.outputs, lane, c, t
-    cdef const float* weight
-    if (outs == SIMD_WIDTH and (out + outs - 1) // k.outputs == group and channel >= group * k.inputs
-            and channel + channels <= (group + 1) * k.inputs):
-        weight = (k.data + group * k.group_step + (out - group * k.outputs) * k.output_step
-                  + (channel - group * k.inputs) * k.input_step)
-        pack_square(to, weight, k.output_step, k.input_step, channels, k.taps)
-        return
-    memset(to, 0, k.taps * SIMD_WIDTH * SIMD_WIDTH * sizeof(float))
-    for lane in range(outs):
-        group = (out + lane) // k.outputs
-        weight = k.data + group * k.group_step + (out + lane - group * k.outputs) * k.output_step
-        for c in range(most(group * k.inputs - channel, 0), least((group + 1) * k.inputs - channel, channels)):
-            for t in range(k.taps):
-                to[(t * SIMD_WIDTH + c) * SIMD_WIDTH + lane] = weight[(channel + c - group * k.inputs) * k.input_step + t]
-
-
-cdef void pack_panel(const Kernels* k, const Direct* d, const Panel* panel, float* packed, float* square,
-                     const Convolved* c) noexcept nogil:
-    # For each phase [input block][tap][V][vectors * V], then [tap][channels of the last block].
-    cdef int64_t lanes = panel.vectors * SIMD_WIDTH, vector, out, b, channels, f, i, j, taps
-    cdef const Phase* phase
-    cdef float* to
-    for vector in range(panel.vectors):
-        out = (panel.first + vector) * SIMD_WIDTH
-        for b in range(panel.in_first, panel.in_end):
-            channels = least(SIMD_WIDTH, c.source.channels - b * SIMD_WIDTH)
-            weight_square(k, out, least(SIMD_WIDTH, c.target.channels - out), b * SIMD_WIDTH, channels, square)
-            for f in range(d.phases):
-                phase = phases_of(d) + f
-                taps = phase.rows.count * phase.cols.count
-                to = (packed + phase.weights + vector * SIMD_WIDTH
-                      + (panel.weights + (b - panel.in_first) * SIMD_WIDTH * lanes) * taps)
-                for i in range(phase.rows.count):
-                    for j in range(phase.cols.count):
-                        pack_vectors(to, lanes, square + ((phase.rows.first + i * phase.rows.step) * k.kernel_width
-                                                          + phase.cols.first + j * phase.cols.step)
-                                     * SIMD_WIDTH * SIMD_WIDTH, channels)
-                        to += channels * lanes
-
-
-cdef void place_pixels(const Direct* d, const Phase* phase, int64_t* tables, const Convolved* c) noexcept nogil:
-    # The tables of one phase: where the pixels of a band are read and written, and where its taps lie.
-    cdef int64_t* source = tables + phase.sources
-    cdef int64_t* target = tables + phase.targets
-    cdef int64_t* tap = tables + phase.taps
-    cdef int64_t* rest = tables + phase.rest
-    cdef int64_t image, i, j, channel, offset
-    for image in range(d.images):
-        for i in range(least(d.rows, phase.height)):
-            for j in range(phase.width):
-                source[0] = image * d.image + i * d.step_h * d.row + j * d.step_w * SIMD_WIDTH
-                target[0] = (image * blocks_of(c.target.channels) * c.target.height * c.target.width
-                             + (i * phase.out_step_h + phase.out_row) * d.line
-                             + j * phase.out_step_w + phase.out_col) * SIMD_WIDTH
-                source += 1
-                target += 1
-    for i in range(phase.rows.count):
-        for j in range(phase.cols.count):
-            offset = ((phase.rows.shift + i * phase.rows.shift_step - d.top) * d.row
-                      + (phase.cols.shift + j * phase.cols.shift_step - d.left) * SIMD_WIDTH)
-            tap[0] = offset
-            tap += 1
-            for channel in range(c.source.channels % SIMD_WIDTH):
-                rest[0] = offset + channel
-                rest += 1
-
-
-cdef void direct_pack(const Direct* d, const Kernels* k, const Convolved* c, float* packed, float* square,
-                      int64_t begin, int64_t end) noexcept nogil:
-    # A task packs one panel, the last one makes the tables.
-    cdef int64_t task, f
-    for task in range(begin, end):
-        if task < d.panels:
-            pack_panel(k, d, panels_of(d) + task, packed, square, c)
-        else:
-            for f in range(d.phases):
-                place_pixels(d, phases_of(d) + f, <int64_t*> packed + d.tables // 8, c)
 
 
 cdef void copy_band(const Direct* d, const Side* side, float* to, int64_t image, int64_t images, int64_t row,
@@ -207,8 +117,28 @@ cdef void clear_band(const Direct* d, const Convolved* c, const Panel* panel, in
     cdef int64_t i, b
     for i in range(image, image + images):
         for b in range(panel.first, panel.first + panel.vectors):
-            memset(c.target.data + ((i * blocks_of(c.target.channels) + b) * c.target.height + first) * d.line * SIMD_WIDTH,
+            memset(c.target.data
+                   + ((i * blocks_of(c.target.channels) + b) * c.target.height + first) * d.line * SIMD_WIDTH,
                    0, (end - first) * d.line * SIMD_WIDTH * sizeof(float))
+
+
+cdef void spread_band(const Direct* d, const Convolved* c, const float* made, int64_t image, int64_t images,
+                      int64_t row) noexcept nogil:
+    # The phases that lie side by side in a band of gradients to where they belong.
+    cdef const Phase* grid = phases_of(d)
+    cdef int64_t channels = c.target.channels // d.merged, step = blocks_of(c.target.channels) * SIMD_WIDTH
+    cdef int64_t i, j, f, h, w
+    cdef const float* line
+    cdef float* out
+    for i in range(images * d.rows):
+        for f in range(d.merged):
+            h = (row + i % d.rows) * grid.out_step_h + f // grid.out_step_w
+            w = f % grid.out_step_w
+            if h < c.target.height and w < c.target.width:
+                line = made + i * grid.width * step + f * channels
+                out = c.target.data + (((image + i // d.rows) * c.target.height + h) * c.target.width + w) * SIMD_WIDTH
+                spread_lanes(out, grid.out_step_w * SIMD_WIDTH, line, step, channels,
+                             ceil_div(c.target.width - w, grid.out_step_w))
 
 
 cdef void panel_tiles(const Direct* d, const Phase* phase, const int64_t* tables, int64_t pixels, int64_t vectors,
@@ -241,8 +171,12 @@ cdef void direct_band(const Direct* d, const Convolved* c, const float* packed, 
     cdef tile_finish finish
     cdef float padded[4 * 16]
     cdef const float* x
+    cdef float* target
     cdef int64_t out
     finish.low, finish.high = c.low, c.high
+    target = c.target.data
+    if d.merged:
+        target, out_block = band + d.made, SIMD_WIDTH
     for p in range(first, end):
         in_first = least(in_first, panels_of(d)[p].in_first)
         in_end = most(in_end, panels_of(d)[p].in_end)
@@ -281,13 +215,18 @@ cdef void direct_band(const Direct* d, const Convolved* c, const float* packed, 
                     continue
                 depth.taps, depth.tap_count = tables + phase.taps, taps
                 depth.rest, depth.rest_count = tables + phase.rest, rest * taps if b == in_blocks else 0
-                out = (image * out_blocks + panel.first) * out_block + row * phase.out_step_h * d.line * SIMD_WIDTH
+                if d.merged:
+                    out = panel.first * SIMD_WIDTH
+                else:
+                    out = (image * out_blocks + panel.first) * out_block + row * phase.out_step_h * d.line * SIMD_WIDTH
                 finish.residual = c.residual + out if c.residual else NULL
                 panel_tiles(d, phase, tables, images * rows * phase.width, panel.vectors, &depth, x,
                             packed + phase.weights + (panel.weights + (a - panel.in_first) * SIMD_WIDTH * lanes) * taps,
-                            c.target.data + out, out_block, a > panel.in_first,
+                            target + out, out_block, a > panel.in_first,
                             &finish if b == panel.in_end else NULL)
         chunk = chunk_end
+    if d.merged:
+        spread_band(d, c, target, image, images, row)
 
 
 cdef void direct(const Direct* d, const Convolved* c, const float* packed, float* band, int64_t begin,
@@ -313,41 +252,21 @@ cdef Convolved forward_sides(const int64_t* args) noexcept nogil:
 
 cdef Convolved gradient_sides(const int64_t* args) noexcept nogil:
     cdef const Numbers* p = <const Numbers*> &args[6]
+    cdef const Direct* d = <const Direct*> &args[22]
     cdef Convolved c
     c.n = p.n
     c.source.data, c.source.channels, c.source.height, c.source.width = array(args, 0), p.oc, p.oh, p.ow
     c.target.data, c.target.channels, c.target.height, c.target.width = array(args, 2), p.c, p.h, p.w
+    if d.merged:
+        c.target.channels *= d.merged
     c.bias = c.residual = NULL
     c.low, c.high = -INFINITY, INFINITY
     return c
 
 
-cdef void conv2d_direct_pack(const int64_t* args, int64_t begin, int64_t end, int64_t thread) noexcept nogil:
-    cdef const Numbers* p = <const Numbers*> &args[8]
-    cdef Convolved c = forward_sides(args)
-    cdef Kernels k
-    k.data, k.outputs, k.inputs = array(args, 1), p.oc // p.groups, p.c // p.groups
-    k.taps, k.kernel_width = p.kh * p.kw, p.kw
-    k.input_step, k.output_step = k.taps, k.inputs * k.taps
-    k.group_step = k.outputs * k.output_step
-    direct_pack(<const Direct*> &args[26], &k, &c, array(args, 5), workspace(args, 6, thread), begin, end)
-
-
 cdef void conv2d_direct(const int64_t* args, int64_t begin, int64_t end, int64_t thread) noexcept nogil:
     cdef Convolved c = forward_sides(args)
     direct(<const Direct*> &args[26], &c, array(args, 5), workspace(args, 6, thread), begin, end)
-
-
-cdef void conv2d_input_grad_direct_pack(const int64_t* args, int64_t begin, int64_t end, int64_t thread) noexcept nogil:
-    cdef const Numbers* p = <const Numbers*> &args[6]
-    cdef Convolved c = gradient_sides(args)
-    cdef Kernels k
-    k.data, k.outputs, k.inputs = array(args, 1), p.c // p.groups, p.oc // p.groups
-    k.taps, k.kernel_width = p.kh * p.kw, p.kw
-    k.output_step, k.input_step = k.taps, k.outputs * k.taps
-    k.group_step = k.inputs * k.input_step
-    direct_pack(<const Direct*> &args[22], &k, &c, array(args, 3), workspace(args, 4, thread), begin,
-                end)
 
 
 cdef void conv2d_input_grad_direct(const int64_t* args, int64_t begin, int64_t end, int64_t thread) noexcept nogil:

@@ -40,4 +40,12 @@ INLINE void pack_vectors(float *to, int64_t to_step, const float *from, int64_t 
     for (int64_t i = 0; i < count; i++) store(to + i * to_step, load(from + i * SIMD_WIDTH));
 }
 
+/* Vectors of `lanes` values and zeros behind them, to_step floats apart; the values begin `step` floats apart, and V of
+ * them can be read. */
+static void spread_lanes(float *to, int64_t to_step, const float *lines, int64_t step, int64_t lanes, int64_t count)
+{
+    const ivec held = lanes_between(0, lanes);
+    for (int64_t i = 0; i < count; i++) store(to + i * to_step, keep(load(lines + i * step), held));
+}
+
 #endif

@@ -5,9 +5,9 @@
 
 #include "simd.h"
 
-/* TILE_VECTORS is the most vectors of output channels of a tile, TILE_PIXELS(B) the most pixels beside B of them: enough
- * independent sums to hide the latency of a multiply-add, in few enough registers that B weights and an input remain,
- * and no more pixels than addresses fit the general registers. */
+/* TILE_VECTORS is the most vectors of output channels of a tile, TILE_PIXELS(B) the most pixels beside B of them:
+ * enough independent sums to hide the latency of a multiply-add, in few enough registers that B weights and an input
+ * remain, and no more pixels than addresses fit the general registers. */
 #if SIMD_WIDTH == 16
 #define TILE_VECTORS 4
 #define TILE_PIXELS(B) ((B) == 4 ? 6 : 7)
@@ -45,7 +45,7 @@
 
 /* What a sum runs over: `blocks` blocks of V input channels, x_block floats apart; in each of them `tap_count` taps at
  * the given distances from a pixel, in floats; in each of them V channels. Behind those, `rest_count` single values at
- * the given distances from a pixel in the block that follows: where channels are not a multiple of V, the last ones. */
+ * the given distances from a pixel in the block that follows: the last channels, where they are not a multiple of V. */
 typedef struct {
     const int64_t *taps;
     int64_t tap_count, blocks, x_block;
@@ -63,8 +63,9 @@ typedef struct {
 } tile_finish;
 
 /* One tile of `pixels` x `vectors`. The pixels lie at x + source[p] or, with `row`, at x + source[0] + p * V; weights w
- * are [block][tap][V][vectors * V], then [rest][vectors * V], contiguous; vector b of pixel p goes to out + target[p] + b * out_block. It is added
- * to what is there where `accumulate` is set, and finished where `finish` is not NULL. */
+ * are [block][tap][V][vectors * V], then [rest][vectors * V], contiguous; vector b of pixel p goes to
+ * out + target[p] + b * out_block. It is added to what is there where `accumulate` is set, and finished where `finish`
+ * is not NULL. */
 INLINE void tile_product(const int row, const int pixels, const int vectors, const tile_depth *depth, const float *x,
                          const int64_t *source, const float *w, float *out, const int64_t *target, int64_t out_block,
                          int accumulate, const tile_finish *finish)
@@ -162,7 +163,7 @@ INLINE void tile_product(const int row, const int pixels, const int vectors, con
     TILE_CASES_8_TO_9(ROW, B) TILE_CASE(ROW, 10, B) TILE_CASE(ROW, 11, B) TILE_CASE(ROW, 12, B)                     \
     TILE_CASE(ROW, 13, B) TILE_CASE(ROW, 14, B)
 #define TILE_OF(B, CASES, ROW_CASES)                                                                                \
-    static void tile_of_##B(int64_t count, int64_t pixels, TILE_ARGS)                                                              \
+    static void tile_of_##B(int64_t count, int64_t pixels, TILE_ARGS)                                               \
     {                                                                                                               \
         switch (pixels) { CASES(0, B) ROW_CASES(1, B) }                                                             \
     }

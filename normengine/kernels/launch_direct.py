@@ -90,6 +90,8 @@ class Stencil:
     step_h: int
     step_w: int
     phases: tuple[Phase, ...]
+    merged: int = 0
+    """Phases that are made side by side, as if each had channels of its own, or 0."""
 
     @classmethod
     def forward(cls, p: Convolution) -> Stencil:
@@ -114,6 +116,14 @@ class Stencil:
         )
         return cls(p.n, p.oc, p.oh, p.ow, p.c, p.h, p.w, p.groups, 1, 1, phases)
 
+    def side_by_side(self, p: Convolution) -> Stencil:
+        """The input gradient on one grid, from a position to all pixels that have it in common."""
+        top, left, bottom, right = self.reach()
+        rows, cols = Taps(bottom - top + 1, 0, 1, top, 1), Taps(right - left + 1, 0, 1, left, 1)
+        phase = Phase(self.phases[0].height, self.phases[0].width, (0, 0), (p.stride_h, p.stride_w), rows, cols)
+        merged = p.stride_h * p.stride_w
+        return replace(self, out_channels=merged * p.c, phases=(phase,), merged=merged)
+
     def reach(self) -> tuple[int, int, int, int]:
         """Top, left, bottom and right of what the taps of all phases read, from the position of a pixel."""
         rows = [f.rows.reach() for f in self.phases if f.taps] or [(0, 0)]
@@ -133,8 +143,8 @@ class Stencil:
 
 
 def _phase_taps(kernel: int, stride: int, pad: int, dilation: int, phase: int) -> Taps:
-    """Input position ``i * stride + phase`` takes output position ``(i * stride + phase + pad - k * dilation) / stride``
-    from every tap k for which that is whole."""
+    """Input position ``i * stride + phase`` takes output position ``i + (phase + pad - k * dilation) / stride`` from
+    every tap k for which that is whole."""
     shared = gcd(stride, dilation)
     step = stride // shared
     for first in range(min(step, kernel)):
@@ -198,6 +208,7 @@ def _equal(total: int, most: int) -> int:
 def _plan(s: Stencil, width: int, widest: int) -> Plan:
     flat = (
         len(s.phases) == 1
+        and not s.merged
         and s.phases[0].taps == 1
         and s.phases[0].rows.shift == s.phases[0].cols.shift == 0
         and s.step_h == s.step_w == 1
@@ -232,7 +243,7 @@ def _plan(s: Stencil, width: int, widest: int) -> Plan:
     bands = max(ceil_div(grid_h, rows), min(ceil_div(wanted, groups), ceil_div(grid_h, few)))
     rows = ceil_div(grid_h, bands)
     bands = ceil_div(grid_h, rows)
-    parts = min(len(panels), ceil_div(wanted, groups * bands))
+    parts = 1 if s.merged else min(len(panels), ceil_div(wanted, groups * bands))
     height = (rows - 1) * s.step_h + bottom - top + 1
     if copied:
         # An odd number of cache lines between blocks keeps them in different sets of the cache.
@@ -243,15 +254,22 @@ def _plan(s: Stencil, width: int, widest: int) -> Plan:
     return Plan(s, panels, images, rows, bands, parts, chunk, copied, height, cols, block, flat)
 
 
-def _of(problem: Problem) -> Stencil:
+def _of(problem: Problem, width: int) -> Stencil:
     p = Convolution.of(problem)
-    return Stencil.forward(p) if problem.op == "conv2d" else Stencil.input_grad(p)
+    if problem.op == "conv2d":
+        return Stencil.forward(p)
+    apart = Stencil.input_grad(p)
+    if p.groups > 1 or 2 * p.c > width or p.stride_h * p.stride_w == 1 or (p.dilation_h, p.dilation_w) != (1, 1):
+        return apart
+    merged = apart.side_by_side(p)
+    fewer = merged.phases[0].taps * ceil_div(merged.out_channels, width) < p.taps
+    return merged if fewer else apart
 
 
 def direct(problem: Problem, sizes: Sizes) -> Launch:
     """Stages: pack the weights and tabulate where pixels and taps lie; convolve."""
     width, p = sizes["width"], Convolution.of(problem)
-    plan = _plan(_of(problem), width, sizes["tile_vectors"])
+    plan = _plan(_of(problem, width), width, sizes["tile_vectors"])
     s = plan.stencil
     in_blocks, rest = ceil_div(s.in_channels, width), s.in_channels % width
     top, left = s.reach()[:2]
@@ -277,15 +295,20 @@ def direct(problem: Problem, sizes: Sizes) -> Launch:
         entries = places[-1] + rest * f.taps
         weights += a_tap * f.taps
     weights = ceil_div(weights, 16) * 16
+    taps = max(p.taps, s.phases[0].taps)
+    band = plan.images * plan.chunk * plan.block * plan.copied
+    lanes = ceil_div(s.out_channels, width) * width
+    made = (plan.images * plan.rows * s.phases[0].width * lanes + width) * bool(s.merged)
     extra = (
         *(plan.images, plan.rows, plan.bands, plan.parts, plan.chunk, int(plan.copied), plan.height, plan.width),
         *(top, left, s.step_h, s.step_w, row, plan.block, image, s.out_width),
-        *(weights * FLOAT, int(not all(f.taps for f in s.phases)), len(plan.panels), len(s.phases), *panels, *phases),
+        *(weights * FLOAT, int(not all(f.taps for f in s.phases)), s.merged, band),
+        *(len(plan.panels), len(s.phases), *panels, *phases),
     )
     return Launch(
         tasks=(len(plan.panels) + 1, plan.tasks),
         scratch=weights * FLOAT + entries * INT64,
-        workspace=max(p.taps * width * width, plan.images * plan.chunk * plan.block * plan.copied) * FLOAT,
+        workspace=max(taps * width * width, band + made) * FLOAT,
         extra=extra,
     )
 
@@ -302,7 +325,7 @@ def _tiles(pixels: int, vectors: int, depth: int, runs: int, sizes: Sizes) -> fl
 def direct_cost(problem: Problem, sizes: Sizes) -> float:
     """The tiles, what is copied, and the packing of the weights."""
     width = sizes["width"]
-    plan = _plan(_of(problem), width, sizes["tile_vectors"])
+    plan = _plan(_of(problem, width), width, sizes["tile_vectors"])
     s = plan.stencil
     groups = ceil_div(s.n, plan.images)
     tiles = weights = 0.0

@@ -1,0 +1,160 @@
+# What direct convolution prepares once for its weights: panels of them, and the tables of its pixels and taps.
+
+cdef extern from "pack.h" nogil:
+    void pack_square(float* to, const float* weights, int64_t output_step, int64_t input_step, int64_t inputs,
+                     int64_t taps)
+    void pack_vectors(float* to, int64_t to_step, const float* vectors, int64_t count)
+
+
+cdef struct Kernels:
+    # Weights, `taps` each for an output and an input channel; both count in their group, of `outputs` and `inputs`
+    # channels. The steps are floats between neighbouring channels and groups.
+    const float* data
+    const Numbers* window
+    int64_t outputs, inputs, output_step, input_step, group_step, taps, kernel_width
+
+
+cdef void weight_square(const Kernels* k, int64_t out, int64_t outs, int64_t channel, int64_t channels,
+                        float* to) noexcept nogil:
+    # [tap][V inputs][V outputs] for `channels` inputs and `outs` outputs from the given ones; zeros where the groups
+    # differ and for lanes that hold no output.
+    cdef int64_t group = out // k.outputs, lane, c, t
+    cdef const float* weight
+    if (outs == SIMD_WIDTH and (out + outs - 1) // k.outputs == group and channel >= group * k.inputs
+            and channel + channels <= (group + 1) * k.inputs):
+        weight = (k.data + group * k.group_step + (out - group * k.outputs) * k.output_step
+                  + (channel - group * k.inputs) * k.input_step)
+        pack_square(to, weight, k.output_step, k.input_step, channels, k.taps)
+        return
+    memset(to, 0, k.taps * SIMD_WIDTH * SIMD_WIDTH * sizeof(float))
+    for lane in range(outs):
+        group = (out + lane) // k.outputs
+        weight = k.data + group * k.group_step + (out + lane - group * k.outputs) * k.output_step
+        for c in range(most(group * k.inputs - channel, 0), least((group + 1) * k.inputs - channel, channels)):
+            for t in range(k.taps):
+                to[(t * SIMD_WIDTH + c) * SIMD_WIDTH + lane] = weight[(channel + c - group * k.inputs) * k.input_step
+                                                                      + t]
+
+
+cdef int64_t phase_of_tap(int64_t tap, int64_t pad, int64_t stride) noexcept nogil:
+    # The phase of the input positions that a tap reaches, without dilation.
+    cdef int64_t phase = (tap - pad) % stride
+    return phase + stride if phase < 0 else phase
+
+
+cdef void merged_square(const Kernels* k, const Phase* phase, int64_t out, int64_t outs, int64_t channel,
+                        int64_t channels, float* to) noexcept nogil:
+    # As weight_square, where an output is a channel of a phase and a tap is a position of what is read. Taps of phases
+    # that lie wholly behind a narrow image have no position.
+    cdef const Numbers* p = k.window
+    cdef int64_t i, j, h, w, row, col, lane, first, c, slot
+    memset(to, 0, k.taps * SIMD_WIDTH * SIMD_WIDTH * sizeof(float))
+    for i in range(p.kh):
+        row = phase_of_tap(i, p.pad_top, p.stride_h)
+        h = (row + p.pad_top - i) // p.stride_h - phase.rows.shift
+        for j in range(p.kw):
+            col = phase_of_tap(j, p.pad_left, p.stride_w)
+            w = (col + p.pad_left - j) // p.stride_w - phase.cols.shift
+            if h < 0 or h >= phase.rows.count or w < 0 or w >= phase.cols.count:
+                continue
+            slot = h * phase.cols.count + w
+            first = (row * p.stride_w + col) * k.outputs - out
+            for lane in range(most(first, 0), least(first + k.outputs, outs)):
+                for c in range(channels):
+                    to[(slot * SIMD_WIDTH + c) * SIMD_WIDTH + lane] = k.data[
+                        (channel + c) * k.input_step + (lane - first) * k.output_step + i * p.kw + j]
+
+
+cdef void pack_panel(const Kernels* k, const Direct* d, const Panel* panel, float* packed, float* square,
+                     const Convolved* c) noexcept nogil:
+    # For each phase [input block][tap][V][vectors * V], then [tap][channels of the last block].
+    cdef int64_t lanes = panel.vectors * SIMD_WIDTH, vector, out, outs, b, channels, f, i, j, taps
+    cdef const Phase* phase
+    cdef float* to
+    for vector in range(panel.vectors):
+        out = (panel.first + vector) * SIMD_WIDTH
+        for b in range(panel.in_first, panel.in_end):
+            channels = least(SIMD_WIDTH, c.source.channels - b * SIMD_WIDTH)
+            outs = least(SIMD_WIDTH, c.target.channels - out)
+            if d.merged:
+                merged_square(k, phases_of(d), out, outs, b * SIMD_WIDTH, channels, square)
+            else:
+                weight_square(k, out, outs, b * SIMD_WIDTH, channels, square)
+            for f in range(d.phases):
+                phase = phases_of(d) + f
+                taps = phase.rows.count * phase.cols.count
+                to = (packed + phase.weights + vector * SIMD_WIDTH
+                      + (panel.weights + (b - panel.in_first) * SIMD_WIDTH * lanes) * taps)
+                for i in range(phase.rows.count):
+                    for j in range(phase.cols.count):
+                        pack_vectors(to, lanes, square + ((phase.rows.first + i * phase.rows.step) * k.kernel_width
+                                                          + phase.cols.first + j * phase.cols.step)
+                                     * SIMD_WIDTH * SIMD_WIDTH, channels)
+                        to += channels * lanes
+
+
+cdef void place_pixels(const Direct* d, const Phase* phase, int64_t* tables, const Convolved* c) noexcept nogil:
+    # The tables of one phase: where the pixels of a band are read and written, and where its taps lie.
+    cdef int64_t* source = tables + phase.sources
+    cdef int64_t* target = tables + phase.targets
+    cdef int64_t* tap = tables + phase.taps
+    cdef int64_t* rest = tables + phase.rest
+    cdef int64_t image, i, j, channel, offset
+    for image in range(d.images):
+        for i in range(least(d.rows, phase.height)):
+            for j in range(phase.width):
+                source[0] = image * d.image + i * d.step_h * d.row + j * d.step_w * SIMD_WIDTH
+                target[0] = (image * blocks_of(c.target.channels) * c.target.height * c.target.width
+                             + (i * phase.out_step_h + phase.out_row) * d.line
+                             + j * phase.out_step_w + phase.out_col) * SIMD_WIDTH
+                if d.merged:
+                    target[0] = (((image * d.rows + i) * phase.width + j)
+                                 * blocks_of(c.target.channels) * SIMD_WIDTH)
+                source += 1
+                target += 1
+    for i in range(phase.rows.count):
+        for j in range(phase.cols.count):
+            offset = ((phase.rows.shift + i * phase.rows.shift_step - d.top) * d.row
+                      + (phase.cols.shift + j * phase.cols.shift_step - d.left) * SIMD_WIDTH)
+            tap[0] = offset
+            tap += 1
+            for channel in range(c.source.channels % SIMD_WIDTH):
+                rest[0] = offset + channel
+                rest += 1
+
+
+cdef void direct_pack(const Direct* d, const Kernels* k, const Convolved* c, float* packed, float* square,
+                      int64_t begin, int64_t end) noexcept nogil:
+    # A task packs one panel, the last one makes the tables.
+    cdef int64_t task, f
+    for task in range(begin, end):
+        if task < d.panels:
+            pack_panel(k, d, panels_of(d) + task, packed, square, c)
+        else:
+            for f in range(d.phases):
+                place_pixels(d, phases_of(d) + f, <int64_t*> packed + d.tables // 8, c)
+
+
+cdef void conv2d_direct_pack(const int64_t* args, int64_t begin, int64_t end, int64_t thread) noexcept nogil:
+    cdef const Numbers* p = <const Numbers*> &args[8]
+    cdef Convolved c = forward_sides(args)
+    cdef Kernels k
+    k.data, k.outputs, k.inputs = array(args, 1), p.oc // p.groups, p.c // p.groups
+    k.taps, k.kernel_width = p.kh * p.kw, p.kw
+    k.input_step, k.output_step = k.taps, k.inputs * k.taps
+    k.group_step, k.window = k.outputs * k.output_step, p
+    direct_pack(<const Direct*> &args[26], &k, &c, array(args, 5), workspace(args, 6, thread), begin, end)
+
+
+cdef void conv2d_input_grad_direct_pack(const int64_t* args, int64_t begin, int64_t end, int64_t thread) noexcept nogil:
+    cdef const Numbers* p = <const Numbers*> &args[6]
+    cdef Convolved c = gradient_sides(args)
+    cdef const Direct* d = <const Direct*> &args[22]
+    cdef Kernels k
+    k.data, k.outputs, k.inputs = array(args, 1), p.c // p.groups, p.oc // p.groups
+    k.taps, k.kernel_width = p.kh * p.kw, p.kw
+    k.output_step, k.input_step = k.taps, k.outputs * k.taps
+    k.group_step, k.window = k.inputs * k.input_step, p
+    if d.merged:
+        k.taps, k.kernel_width = phases_of(d).rows.count * phases_of(d).cols.count, phases_of(d).cols.count
+    direct_pack(d, &k, &c, array(args, 3), workspace(args, 4, thread), begin, end)

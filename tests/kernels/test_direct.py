@@ -1,0 +1,162 @@
+"""Direct convolution over blocks of channels against the float64 reference, in both directions, over all parameters."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import pytest
+from guarded import Fenced, problem_of, run_kernel, scattered
+
+from normengine.kernels import REGISTRY, Kernel
+from normengine.kernels.compiled import BUILT
+from normengine.ops import OPS, OperatorError
+
+OPERATORS = ("conv2d", "conv2d_input_grad")
+Shape = tuple[int, ...]
+
+
+@pytest.fixture(params=[(isa, op) for isa in BUILT for op in OPERATORS], ids="-".join)
+def kernel(request: pytest.FixtureRequest) -> Kernel:
+    isa, op = request.param
+    return next(k for k in REGISTRY.kernels[op] if k.name == f"{op}_direct_f32_{isa}")
+
+
+@dataclass(frozen=True)
+class Layer:
+    """A convolution of ``x`` with ``outputs`` channels, and what it may end with."""
+
+    x: Shape
+    outputs: int
+    kernel: tuple[int, int] = (3, 3)
+    stride: tuple[int, int] = (1, 1)
+    padding: tuple[int, int, int, int] = (1, 1, 1, 1)
+    dilation: tuple[int, int] = (1, 1)
+    groups: int = 1
+    bias: bool = False
+    fused: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def weight(self) -> Shape:
+        return self.outputs, self.x[1] // self.groups, *self.kernel
+
+    @property
+    def window(self) -> dict[str, Any]:
+        return {name: getattr(self, name) for name in ("stride", "padding", "dilation", "groups")}
+
+    def arrays(self, op: str) -> tuple[list[np.ndarray], dict[str, Any]]:
+        """Inputs and attributes of the operator, values of a network's size."""
+        rng = np.random.default_rng(len(str(self)))
+        x, weight = rng.standard_normal(self.x, np.float32), rng.standard_normal(self.weight, np.float32)
+        weight /= np.float32(math.sqrt(weight[0].size))
+        (made,) = problem_of("conv2d", [x, weight], self.window).outputs
+        y = rng.standard_normal(made, np.float32)
+        if op == "conv2d_input_grad":
+            return [y, weight], {**self.window, "input_size": self.x[2:]}
+        bias = [rng.standard_normal(self.outputs, np.float32)] * self.bias
+        return [x, weight, *bias, *[y] * self.fused.get("residual", False)], {**self.window, **self.fused}
+
+    def depth(self, op: str) -> int:
+        """Terms of a sum."""
+        channels = self.weight[1] if op == "conv2d" else self.outputs // self.groups
+        return channels * math.prod(self.kernel)
+
+
+def check(kernel: Kernel, layer: Layer) -> None:
+    arrays, attrs = layer.arrays(kernel.op)
+    (got,) = run_kernel(kernel, arrays, attrs)
+    (again,) = run_kernel(kernel, arrays, attrs, scattered, pack_alone=True)
+    assert got.tobytes() == again.tobytes(), f"{kernel.name} of {layer}: the order of the tasks changes the result"
+    (want,) = OPS[kernel.op].reference(arrays, attrs)
+    norm = float(np.linalg.norm(want))
+    error = float(np.linalg.norm(got - want)) / (norm or 1.0)
+    bound = 1e-6 * math.sqrt(max(1.0, layer.depth(kernel.op) / 16))
+    assert error <= bound, f"{kernel.name} of {layer}: error {error:.3g}, {bound:.3g} is allowed"
+
+
+def random_layers(count: int, seed: int) -> Iterator[Layer]:
+    rng = np.random.default_rng(seed)
+
+    def pair(*values: int) -> tuple[int, int]:
+        first, second = (int(v) for v in rng.choice(values, 2))
+        return first, second
+
+    while count:
+        groups = int(rng.choice([1, 1, 1, 2, 3, 5]))
+        channels, outputs = (groups * int(rng.integers(1, 45 // groups)) for _ in range(2))
+        top, left, bottom, right = (int(v) for v in rng.choice([0, 0, 1, 1, 2, 3, 6], 4))
+        fused = {"residual": bool(rng.random() < 0.5), "clamp": (-0.5, math.inf)} if rng.random() < 0.5 else {}
+        layer = Layer(
+            (int(rng.integers(1, 6)), channels, *pair(1, 2, 4, 5, 7, 8, 11, 16, 19)),
+            outputs,
+            pair(1, 1, 2, 3, 3, 4, 5, 7),
+            pair(1, 1, 1, 2, 3),
+            (top, left, bottom, right),
+            pair(1, 1, 1, 2, 3),
+            groups,
+            bool(rng.random() < 0.5),
+            fused,
+        )
+        try:
+            layer.arrays("conv2d")
+        except OperatorError:  # a window larger than the image
+            continue
+        yield layer
+        count -= 1
+
+
+def test_random_layers(kernel: Kernel) -> None:
+    for layer in random_layers(60, seed=7):
+        check(kernel, layer)
+
+
+LAYERS = {
+    "channels in several chunks": Layer((1, 203, 6, 7), 20),
+    "panels of three vectors": Layer((2, 24, 9, 9), 24),
+    "outputs shared out among tasks": Layer((1, 256, 4, 4), 130),
+    "images that share a task": Layer((23, 20, 2, 3), 40),
+    "rows in bands": Layer((1, 9, 150, 33), 9, (7, 5), padding=(3, 2, 3, 2)),
+    "pointwise": Layer((3, 70, 13, 11), 35, (1, 1), padding=(0, 0, 0, 0)),
+    "pointwise of one pixel": Layer((70, 33, 1, 1), 50, (1, 1), padding=(0, 0, 0, 0)),
+    "pointwise with a stride": Layer((2, 40, 15, 12), 24, (1, 1), (2, 2), (0, 0, 0, 0)),
+    "pointwise with padding": Layer((2, 12, 5, 4), 10, (1, 1), padding=(0, 2, 1, 0)),
+    "one pixel reached by one tap of many": Layer((5, 3, 1, 1), 3, (2, 3), (3, 2), (2, 1, 1, 2), (2, 1)),
+    "one row, with a stride": Layer((4, 9, 1, 3), 9, (1, 1), (2, 1), (0, 0, 0, 0), groups=3),
+    "a stride beyond the kernel": Layer((2, 10, 17, 20), 12, (2, 3), (5, 4), (0, 1, 2, 0)),
+    "padding beyond the kernel": Layer((1, 2, 3, 3), 5, padding=(5, 4, 6, 7)),
+    "dilation beyond the image": Layer((1, 4, 6, 5), 6, padding=(9, 9, 9, 9), dilation=(8, 9)),
+    "groups of whole blocks": Layer((2, 64, 8, 8), 96, groups=2),
+    "groups within blocks": Layer((2, 30, 6, 6), 20, groups=10),
+    "one channel a group": Layer((2, 21, 6, 6), 42, groups=21),
+    "few channels with a stride": Layer((2, 3, 25, 19), 20, (7, 7), (2, 2), (3, 3, 3, 3)),
+    "few channels with a large stride": Layer((1, 2, 9, 14), 10, (11, 9), (4, 3), (5, 2, 6, 4)),
+    "few channels of images that share a task": Layer((9, 2, 6, 5), 18, (6, 6), (3, 2), (2, 1, 2, 3)),
+    "few channels of an image narrower than the stride": Layer((1, 4, 14, 1), 31, (7, 1), (1, 4), (3, 3, 4, 3)),
+    "everything at the end": Layer((2, 20, 7, 7), 43, bias=True, fused={"residual": True, "clamp": (0.25, 0.75)}),
+}
+
+
+@pytest.mark.parametrize("layer", LAYERS.values(), ids=LAYERS.keys())
+def test_edges(kernel: Kernel, layer: Layer) -> None:
+    check(kernel, layer)
+
+
+def test_nothing_is_read_beyond_the_arrays(kernel: Kernel) -> None:
+    for layer in (*random_layers(20, seed=11), *LAYERS.values()):
+        run_kernel(kernel, *layer.arrays(kernel.op), memory=Fenced)
+
+
+@pytest.mark.parametrize("kernel", [pytest.param((isa, "conv2d"), id=isa) for isa in BUILT], indirect=True)
+def test_what_is_not_finite_stays_in_its_channels(kernel: Kernel) -> None:
+    """A NaN passes the clamp; no lane behind the channels is touched by it (run_kernel looks)."""
+    layer = Layer((1, 10, 5, 6), 11, fused={"clamp": (0.0, 6.0)})
+    (x, weight), attrs = layer.arrays("conv2d")
+    x[0, 3, 1, 1], x[0, 9, 4, 5] = np.nan, np.inf
+    (got,) = run_kernel(kernel, [x, weight], attrs)
+    with np.errstate(invalid="ignore"):
+        (want,) = OPS["conv2d"].reference([x, weight], attrs)
+    assert np.isnan(got[0, :, 0:3, 0:3]).all()
+    np.testing.assert_allclose(got, want, atol=1e-5)
