@@ -17,8 +17,6 @@ ROWS_TOGETHER = 256
 """Rows of a task, where there are many: a part of them stays in the L2 cache."""
 DOT_BYTES = 18 << 10
 """Rows of the left factor that stay in the L1 cache while those of the right one pass."""
-SMALL_PANELS_BYTES = 12 << 10
-"""Panels that stay in the L1 cache all together."""
 TILES_TOGETHER = 8
 """Tiles of the left factor that pass while a panel stays in the L1 cache, and then stay in the L2 cache."""
 TILES_IN_PLACE = 4
@@ -98,7 +96,7 @@ def _panels(p: Product, sizes: Sizes) -> Panels:
         depth=depth,
         vectors=vectors,
         together=together,
-        tiles_together=1 if together * panel_bytes <= SMALL_PANELS_BYTES else TILES_TOGETHER,
+        tiles_together=TILES_TOGETHER,
         in_place=int(_in_place(p, tiles)),
         copied=int(copied),
     )
