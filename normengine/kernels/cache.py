@@ -9,14 +9,15 @@ from __future__ import annotations
 
 import hashlib
 import os
-import pickle
 import sys
 import tempfile
 import warnings
 from collections.abc import Callable, Collection
+from functools import cache
+from importlib.metadata import version
 from pathlib import Path
-from types import ModuleType
-from typing import Any
+
+from .code import Code, load, object_code
 
 _DIGEST = 32
 _warned: set[str] = set()
@@ -43,14 +44,16 @@ def cache_folder() -> Path:
 
 def digest(*parts: str) -> str:
     """A name for code made of ``parts`` on this machine with these compilers."""
-    import llvmlite
-    import numba
+    overrides = tuple(os.environ.get(name, "") for name in ("NUMBA_CPU_NAME", "NUMBA_CPU_FEATURES", "NUMBA_OPT"))
+    return hashlib.sha256(repr((_machine(), overrides, parts)).encode()).hexdigest()[:40]
+
+
+@cache
+def _machine() -> tuple[str, ...]:
     from llvmlite import binding
 
-    features = binding.get_host_cpu_features().flatten()
-    machine = (sys.version, numba.__version__, llvmlite.__version__, binding.get_host_cpu_name(), features)
-    overrides = tuple(os.environ.get(name, "") for name in ("NUMBA_CPU_NAME", "NUMBA_CPU_FEATURES", "NUMBA_OPT"))
-    return hashlib.sha256(repr((machine, overrides, parts)).encode()).hexdigest()[:40]
+    made_by = (Path(__file__).with_name("code.py").read_text(encoding="utf-8"), version("numba"), version("llvmlite"))
+    return (sys.version, *made_by, binding.get_host_cpu_name(), binding.get_host_cpu_features().flatten())
 
 
 def write_atomically(path: Path, data: bytes) -> bool:
@@ -94,44 +97,14 @@ def write_checked(path: Path, body: bytes) -> bool:
     return write_atomically(path, hashlib.sha256(body).digest() + body)
 
 
-class _OneFile:
-    """The cache of one Numba function: what Numba asks of a cache, kept in one checked file."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-
-    def load_overload(self, signature: Any, target_context: Any) -> Any:
-        from numba.core.compiler import CompileResult
-
-        target_context.refresh()
-        body = read_checked(self.path)
-        try:
-            return None if body is None else CompileResult._rebuild(target_context, *pickle.loads(body))
-        except (ImportError, AttributeError, TypeError, pickle.UnpicklingError):
-            return None  # whole, but written by code that is no longer there
-
-    def save_overload(self, signature: Any, result: Any) -> None:
-        from numba.core.serialize import dumps
-
-        write_checked(self.path, dumps(result._reduce()))
-
-
-def compile_function(function: Callable[..., None], path: Path, fastmath: Collection[str]) -> Any:
-    """``function`` as a C callback of the kernels' signature, loaded from ``path`` or compiled and stored there.
-
-    Returns Numba's callback object: it holds the code, and its ``address`` is valid as long as it lives.
-    """
-    from numba.core.ccallback import CFunc
-    from numba.core.sigutils import normalize_signature
-
-    from .abi import SIGNATURE
-
-    # Code that is loaded again names the module that it was made in, which must then be there to import.
-    sys.modules.setdefault(function.__module__, ModuleType(function.__module__))
-    # Code of one process is looked up by name, so the name must tell apart what the files tell apart.
-    function.__qualname__ = f"{function.__name__}_{path.stem}".replace("-", "_")
-    options = {"error_model": "numpy", "fastmath": set(fastmath)}
-    callback: Any = CFunc(function, normalize_signature(SIGNATURE), {}, options)
-    callback._cache = _OneFile(path)
-    callback.compile()
-    return callback
+def compile_function(make: Callable[[], Callable[..., None]], path: Path, fastmath: Collection[str]) -> Code:
+    """The function that ``make`` gives as machine code with the kernels' signature, loaded from ``path`` or compiled
+    and stored there. ``make`` and Numba are called only where the code has to be compiled."""
+    entry = f"kernel_{path.stem}".replace("-", "_")
+    head = f"object file of {entry}\n".encode()
+    body = read_checked(path)
+    if body is not None and body.startswith(head):
+        return load(body[len(head) :], entry, loaded=True)
+    content = object_code(make(), entry, fastmath)
+    write_checked(path, head + content)
+    return load(content, entry, loaded=False)

@@ -25,12 +25,16 @@ in them alone share one kernel. Transcendental steps compute in float32 whatever
 from __future__ import annotations
 
 import struct
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from .cache import cache_folder, compile_function, digest, write_atomically
+from .code import Code
 from .inline import PRIMITIVES, TYPES, Inliner
 
 Ref = tuple[str, int | float]
@@ -132,32 +136,31 @@ def chain_args(
     return np.concatenate([np.array(numbers, np.int64), np.array(chain.constants(), np.float64).view(np.int64)])
 
 
-_compiled: dict[str, Any] = {}
-
-
 def compile_chain(chain: Chain) -> int:
     """Address of the chain's kernel, from memory, from the disk cache or compiled now."""
-    source = chain.source()
-    if source not in _compiled:
-        _compiled[source] = _compile(source)
-    return int(_compiled[source].address)
+    return _compile(_source(chain)).address
 
 
-def _compile(source: str) -> Any:
-    import inspect
+@cache
+def _source(chain: Chain) -> str:
+    return chain.source()
 
-    from . import abi
-    from .cache import cache_folder, compile_function, digest, write_atomically
 
-    name = digest(source, inspect.getsource(abi))
-    folder = cache_folder() / "chains"
-    code = folder / f"{name}.code"
-    if not code.exists():
-        write_atomically(folder / f"{name}.py", source.encode())
+@cache
+def _compile(source: str) -> Code:
+    name = digest(source, Path(__file__).with_name("abi.py").read_text(encoding="utf-8"))
+    path = cache_folder() / "chains" / f"{name}.code"
+    return compile_function(lambda: _function(source, path.with_suffix(".py")), path, {"contract"})
+
+
+def _function(source: str, path: Path) -> Callable[..., None]:
+    """The generated function; its source is kept beside its code."""
+    write_atomically(path, source.encode())
     # A name of its own: where the file could not be written, Python would take lines of this module for its source.
     space: dict[str, Any] = {"__name__": f"{__name__}.generated"}
-    exec(compile(source, str(folder / f"{name}.py"), "exec"), space)
-    return compile_function(space["chain"], code, {"contract"})
+    exec(compile(source, str(path), "exec"), space)
+    function: Callable[..., None] = space["chain"]
+    return function
 
 
 _STORAGE = {"bool": "uint8"}

@@ -161,7 +161,7 @@ def _system_functions() -> tuple[int, int]:
 def _walk() -> Walk:
     """:func:`_walk_calls` as machine code that is called without the GIL."""
     sources = [Path(file).read_text(encoding="utf-8") for file in (__file__, intrinsics.__file__)]
-    callback = compile_function(_walk_calls, cache_folder() / "executor" / digest(*sources), ())
+    callback = compile_function(lambda: _walk_calls, cache_folder() / "executor" / digest(*sources), ())
     walk = ctypes.CFUNCTYPE(None, *[ctypes.c_int64] * 4)(callback.address)
     _keep.append(callback)
     return walk

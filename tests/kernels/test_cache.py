@@ -6,6 +6,7 @@ import inspect
 import os
 import subprocess
 import sys
+import tempfile
 import warnings
 from pathlib import Path
 
@@ -20,18 +21,20 @@ from .test_chain import ENTRY, chain_args, chain_launch
 ONE = Operand("float32", "one")
 DOUBLE = Chain(1, (ONE,), (ONE,), (0,), 0, (), (Step("add", (("input", 0), ("input", 0)), "float32"),))
 PROGRAM = """
+import sys
 from tests.kernels.test_cache import doubled
-print(*doubled())
+print(*doubled(), "numba" in sys.modules)
 """
+ROOT = Path(__file__).parents[2]
 
 
 def doubled() -> tuple[float, int]:
     """The result of DOUBLE on 21, compiled or loaded now, and whether it was loaded (1) or compiled (0)."""
-    callback = chain._compile(DOUBLE.source())
+    code = chain._compile.__wrapped__(DOUBLE.source())
     x, y = np.array([21], np.float32), np.empty(1, np.float32)
     args = chain_args(DOUBLE, [x.ctypes.data, y.ctypes.data], (1,), [[1], [1]], *chain_launch((1,))[1:])
-    ENTRY(callback.address)(args.ctypes.data, 0, 1, 0)
-    return float(y[0]), callback.cache_hits
+    ENTRY(code.address)(args.ctypes.data, 0, 1, 0)
+    return float(y[0]), int(code.loaded)
 
 
 @pytest.fixture
@@ -41,14 +44,26 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "cache"
 
 
-def test_another_process_finds_the_code(folder: Path) -> None:
+def in_another_process() -> subprocess.Popen[str]:
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    command = [sys.executable, "-c", PROGRAM]
+    pipe = subprocess.PIPE
+    return subprocess.Popen(command, cwd=ROOT, env=environment, stdout=pipe, stderr=pipe, text=True)
+
+
+def test_another_process_finds_the_code_and_needs_no_compiler(folder: Path) -> None:
     assert doubled() == (42, 0)
-    root = Path(__file__).parents[2]
-    environment = {**os.environ, "PYTHONPATH": str(root)}
-    done = subprocess.run(
-        [sys.executable, "-c", PROGRAM], cwd=root, env=environment, capture_output=True, text=True, check=False
-    )
-    assert done.stdout.split() == ["42.0", "1"], done.stderr
+    process = in_another_process()
+    out, errors = process.communicate()
+    assert out.split() == ["42.0", "1", "False"], errors
+
+
+def test_processes_that_start_together_share_the_folder(folder: Path) -> None:
+    processes = [in_another_process() for _ in range(3)]
+    results = [process.communicate() for process in processes]
+    assert all(out.startswith("42.0") and not errors for out, errors in results), results
+    assert sorted(path.suffix for path in folder.glob("chains/*")) == [".code", ".py"]
+    assert doubled() == (42, 1)
 
 
 def test_the_source_lies_beside_the_code(folder: Path) -> None:
@@ -76,11 +91,13 @@ def test_a_damaged_entry_is_built_again(folder: Path, damage: str) -> None:
     assert doubled() == (42, 1)
 
 
-def test_whole_files_of_code_that_is_gone_are_built_again(folder: Path) -> None:
+@pytest.mark.parametrize("content", [b"text", b"object file of another\n"])
+def test_whole_files_of_something_else_are_built_again(folder: Path, content: bytes) -> None:
     doubled()
     (code,) = folder.glob("chains/*.code")
-    assert cache.write_checked(code, b"cno_such_module\nname\n.")
+    assert cache.write_checked(code, content)
     assert doubled() == (42, 0)
+    assert doubled() == (42, 1)
 
 
 def test_a_folder_that_cannot_be_written_warns_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -93,7 +110,51 @@ def test_a_folder_that_cannot_be_written_warns_once(tmp_path: Path, monkeypatch:
     assert len(seen) == 1
     assert (tmp_path / "file").read_text() == "in the way"
     with pytest.raises(OSError, match="could not get source|source code not available"):
-        inspect.getsourcelines(chain._compile(DOUBLE.source())._pyfunc)
+        inspect.getsourcelines(chain._function(DOUBLE.source(), tmp_path / "file" / "cache" / "source.py"))
+
+
+@pytest.mark.parametrize("damaged", [False, True])
+def test_a_folder_that_may_only_be_read_gives_its_code(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, damaged: bool
+) -> None:
+    doubled()
+    (code,) = folder.glob("chains/*.code")
+    if damaged:
+        code.write_bytes(code.read_bytes()[:-1])
+
+    def refuse(*_: object, **__: object) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(tempfile, "mkstemp", refuse)
+    if not damaged:
+        assert doubled() == (42, 1)
+        return
+    with pytest.warns(RuntimeWarning, match="cannot be written .Permission denied.") as seen:
+        results = [doubled(), doubled()]
+    assert results == [(42, 0), (42, 0)] and len(seen) == 1
+
+
+def test_a_full_disk_leaves_nothing_and_the_code_runs(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Full:
+        def __init__(self, handle: int, mode: str) -> None:
+            self.file = original(handle, mode)
+
+        def __enter__(self) -> Full:
+            return self
+
+        def __exit__(self, *_: object) -> None:
+            self.file.close()
+
+        def write(self, data: bytes) -> None:
+            self.file.write(data[: len(data) // 2])
+            raise OSError(28, "No space left on device")
+
+    original = os.fdopen
+    monkeypatch.setattr(os, "fdopen", Full)
+    with pytest.warns(RuntimeWarning, match="No space left on device") as seen:
+        assert doubled() == doubled() == (42, 0)
+    assert len(seen) == 1
+    assert list(folder.glob("chains/*")) == []
 
 
 def test_nothing_is_left_of_a_write_that_failed(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -107,11 +168,14 @@ def test_nothing_is_left_of_a_write_that_failed(folder: Path, monkeypatch: pytes
 
 
 def test_the_name_depends_on_source_and_compiler(monkeypatch: pytest.MonkeyPatch) -> None:
-    import numba
-
     name = cache.digest("a", "b")
     assert name == cache.digest("a", "b") != cache.digest("ab")
-    monkeypatch.setattr(numba, "__version__", "0.0")
+    with monkeypatch.context() as patch:
+        patch.setattr(cache, "version", lambda package: "0.0")
+        cache._machine.cache_clear()
+        assert cache.digest("a", "b") != name
+    cache._machine.cache_clear()
+    monkeypatch.setenv("NUMBA_OPT", "1")
     assert cache.digest("a", "b") != name
 
 

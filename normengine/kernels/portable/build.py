@@ -14,10 +14,13 @@ import sys
 import textwrap
 from collections.abc import Callable
 from functools import cache
+from pathlib import Path
 from types import FunctionType
 from typing import Any
 
 from ..base import REGISTRY, Kernel, Launch, Problem, Signature
+from ..cache import cache_folder, compile_function, digest
+from ..code import Code
 
 Array = Any
 FLOATS = ("eps", "label_smoothing", "low", "high")
@@ -41,21 +44,24 @@ def _last(problem: Problem) -> float:
 
 
 def _lazily(stage: Callable[..., None], signature: Signature) -> Callable[[], int]:
-    return lambda: int(_compiled(stage, signature.op).address)
+    return lambda: _compiled(stage, signature.op).address
 
 
 @cache
-def _compiled(stage: Callable[..., None], op: str) -> Any:
-    from .. import abi, inline, scalars
-    from ..cache import cache_folder, compile_function, digest
-
-    module = sys.modules[stage.__module__]
+def _compiled(stage: Callable[..., None], op: str) -> Code:
     source = entry_source(stage, REGISTRY.signatures[op])
-    name = digest(source, *(inspect.getsource(m) for m in (module, abi, inline, scalars)))
-    space = dict(_namespace(module.__name__))
-    exec(compile(source, f"<portable {stage.__name__}>", "exec"), space)
+    files = [Path(str(sys.modules[stage.__module__].__file__))]
+    files += [Path(__file__).parents[1] / name for name in ("abi.py", "inline.py", "scalars.py")]
+    name = digest(source, *(file.read_text(encoding="utf-8") for file in files))
     path = cache_folder() / "portable" / f"{stage.__name__}-{name}.code"
-    return compile_function(space[stage.__name__], path, {"contract", "reassoc"})
+    return compile_function(lambda: _function(stage, source), path, {"contract", "reassoc"})
+
+
+def _function(stage: Callable[..., None], source: str) -> Callable[..., None]:
+    space = dict(_namespace(stage.__module__))
+    exec(compile(source, f"<portable {stage.__name__}>", "exec"), space)
+    function: Callable[..., None] = space[stage.__name__]
+    return function
 
 
 @cache
