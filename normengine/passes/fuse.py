@@ -9,6 +9,7 @@ of the run (running statistics, the optimizer's update) are never joined with ot
 from __future__ import annotations
 
 import heapq
+from collections.abc import Iterator
 from types import MappingProxyType
 
 from ..graph import Graph, Node, Value, check
@@ -53,15 +54,18 @@ def update_only(graph: Graph) -> set[Node]:
 
 
 class _Grouping:
-    """Greedy grouping in program order; ``above[u]`` is the bit set of units that unit ``u`` depends on."""
+    """Greedy grouping in program order; ``above[u]`` is the bit set of units that unit ``u`` depends on, ``needed`` are
+    the units that others depend on."""
 
     def __init__(self, graph: Graph, last: set[Node]) -> None:
         self.graph = graph
         self.last = last
         self.members: list[list[Node]] = []
         self.above: list[int] = []
+        self.needed: set[int] = set()
         self.unit_of: dict[Value, int] = {}
         self.sums: set[Value] = set()
+        self.order = {node: i for i, node in enumerate(graph.nodes)}
 
     def groups(self) -> list[list[Node]]:
         for node in self.graph.nodes:
@@ -125,26 +129,33 @@ class _Grouping:
         added = 0
         for u in sources:
             added |= self.above[u] | 1 << u
+        self.needed.update(sources)
+        if not added & ~self.above[unit]:
+            return
         self.above[unit] |= added
+        if unit not in self.needed:
+            return
         for u, bits in enumerate(self.above):
             if bits >> unit & 1:
                 self.above[u] |= added
 
     def _merge(self, unit: int, home: int) -> None:
         """Move ``unit`` into ``home``, which reads it, if no third unit lies on a way between them."""
-        between = any(self.above[home] >> u & 1 and self.above[u] >> unit & 1 for u in range(len(self.members)))
+        others = self.above[home] & ~self.above[unit] & ~(1 << unit)
+        between = any(self.above[u] >> unit & 1 for u in _bits(others))
         joined = self.members[unit] + self.members[home]
         if between or self.above[unit] >> home & 1 or len(self._operands(joined)) > MAX_OPERANDS:
             return
         if self._reads_sums(unit, self.members[home]):
             return
-        order = {node: i for i, node in enumerate(self.graph.nodes)}
-        self.members[home] = sorted(joined, key=order.__getitem__)
+        self.members[home] = sorted(joined, key=self.order.__getitem__)
         self.members[unit] = []
         for node in joined:
             self.unit_of.update(dict.fromkeys(node.outputs, home))
         inherited = self.above[unit]
         self.above[unit] = 0
+        if unit in self.needed:
+            self.needed.add(home)
         for u, bits in enumerate(self.above):
             if bits >> unit & 1 and u != home:
                 self.above[u] = bits & ~(1 << unit) | 1 << home
@@ -152,6 +163,14 @@ class _Grouping:
         for u, bits in enumerate(self.above):
             if bits >> home & 1:
                 self.above[u] |= self.above[home]
+
+
+def _bits(number: int) -> Iterator[int]:
+    """The positions of the bits that are set."""
+    while number:
+        low = number & -number
+        yield low.bit_length() - 1
+        number ^= low
 
 
 def _chain(group: list[Node], readers: dict[Value, list[Node]], results: set[Value]) -> Node:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import insort
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -24,12 +25,12 @@ def place(lifetimes: Sequence[Lifetime]) -> tuple[list[int], int]:
     (Pisarchyk and Lee, arXiv 2001.03288, section 5).
     """
     offsets = [0] * len(lifetimes)
-    placed: list[int] = []
+    placed: list[int] = []  # by offset
     total = 0
     for i in sorted(range(len(lifetimes)), key=lambda i: (-lifetimes[i].size, lifetimes[i].first, i)):
         item = lifetimes[i]
         at = 0
-        for j in sorted(placed, key=offsets.__getitem__):
+        for j in placed:
             other = lifetimes[j]
             if other.last < item.first or item.last < other.first:
                 continue
@@ -37,7 +38,7 @@ def place(lifetimes: Sequence[Lifetime]) -> tuple[list[int], int]:
                 break
             at = max(at, _aligned(offsets[j] + other.size))
         offsets[i] = at
-        placed.append(i)
+        insort(placed, i, key=offsets.__getitem__)
         total = max(total, at + _aligned(item.size))
     return offsets, total
 
