@@ -22,7 +22,13 @@ class LabelRule:
     def check(self, feeds: Mapping[str, np.ndarray], what: str) -> None:
         """Raise ValueError if one is not; ``feeds`` are the inputs and state by name, ``what`` begins the message."""
         (target,) = self.source.outputs
-        labels = evaluate(self.source, {v: feeds[v.name] for v in (*self.source.inputs, *self.source.state)})[target]
+        if target in self.source.inputs:
+            labels = feeds[target.name]
+            if labels.min() >= 0 and labels.max() < self.classes:
+                return
+        else:
+            given = {v: feeds[v.name] for v in (*self.source.inputs, *self.source.state)}
+            labels = evaluate(self.source, given)[target]
         wrong = ((labels < 0) | (labels >= self.classes)) & (labels != self.ignored)
         if wrong.any():
             at = tuple(int(i[0]) for i in np.nonzero(wrong))

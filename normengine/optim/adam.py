@@ -65,6 +65,9 @@ class Adam(Optimizer):
             bool(group["maximize"]),
         )
 
+    def _has_ages(self, group: Mapping[str, Any]) -> bool:
+        return True
+
     def _age(self, parameter: Parameter, group: Mapping[str, Any]) -> Any:
         return self.steps_of(parameter)
 

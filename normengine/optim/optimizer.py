@@ -23,18 +23,20 @@ class Update:
 
     def __init__(self) -> None:
         self.state: dict[str, np.ndarray] = {}
-        self._scalars: dict[str, Callable[[], float]] = {}
+        self._scalars: dict[str, tuple[np.ndarray, Callable[[], float]]] = {}
         self._parameters: list[Parameter] = []
-        self._advance: Callable[[Parameter], None] = lambda parameter: None
+        self._count: Callable[[list[Parameter]], None] = lambda parameters: None
 
     def scalars(self) -> dict[str, np.ndarray]:
-        """The float32 scalars of the coming step by name, from what ``param_groups`` says now."""
-        return {name: np.asarray(value(), np.float32) for name, value in self._scalars.items()}
+        """The float32 scalars of the coming step by name, from what ``param_groups`` says now; the same arrays each
+        time, with other content."""
+        for array, value in self._scalars.values():
+            array[()] = value()
+        return {name: array for name, (array, _) in self._scalars.items()}
 
     def commit(self) -> None:
         """Count the step; to be called after it has succeeded."""
-        for parameter in self._parameters:
-            self._advance(parameter)
+        self._count(self._parameters)
 
 
 class Rule:
@@ -55,7 +57,7 @@ class Rule:
         if what not in self._inputs:
             name = f"{self._prefix}.{what}"
             self._inputs[what] = self._builder.input(name, Spec(()))
-            self._update._scalars[name] = value
+            self._update._scalars[name] = np.zeros((), np.float32), value
         return self._inputs[what]
 
     def memory(self, what: str, name: str, parameter: Parameter) -> Value:
@@ -137,7 +139,7 @@ class Optimizer:
         ``optimizer.<group>.<what>``; arrays become state ``optimizer.<what>.<name>``.
         """
         update = Update()
-        update._advance = self._count
+        update._count = self._count
         groups = {id(p): index for index, group in enumerate(self.param_groups) for p in group["params"]}
         held = [entry for entry in entries if id(entry[1]) in groups]
         update._parameters = [parameter for _, parameter, _, _ in held]
@@ -158,10 +160,12 @@ class Optimizer:
 
     def structure(self) -> tuple[Any, ...]:
         """What the emitted nodes depend on, besides shapes: another result means that a step must be built anew."""
-        return tuple(
-            (self.variant(group), tuple(id(p) for p in group["params"]), self._ages(group))
-            for group in self.param_groups
-        )
+        groups = tuple((self.variant(group), tuple(id(p) for p in group["params"])) for group in self.param_groups)
+        return groups, self.ages()
+
+    def ages(self) -> tuple[Any, ...]:
+        """The part of :meth:`structure` that steps change, not settings."""
+        return tuple(self._ages(group) for group in self.param_groups)
 
     def variant(self, group: Mapping[str, Any]) -> tuple[Any, ...]:
         """Which form of the update the group's settings ask for."""
@@ -177,8 +181,14 @@ class Optimizer:
         """How often the parameter was updated."""
         return int(self.state.get(parameter, {}).get("step", 0))
 
-    def _count(self, parameter: Parameter) -> None:
-        self.state.setdefault(parameter, {})["step"] = self.steps_of(parameter) + 1
+    def _count(self, parameters: list[Parameter]) -> None:
+        for parameter in parameters:
+            entries = self.state.setdefault(parameter, {})
+            entries["step"] = entries.get("step", 0) + 1
+
+    def _has_ages(self, group: Mapping[str, Any]) -> bool:
+        """Whether the update of a parameter depends on the number of those before it."""
+        return False
 
     def _age(self, parameter: Parameter, group: Mapping[str, Any]) -> Any:
         """What parameters must share for one set of scalars to serve them."""
@@ -186,6 +196,8 @@ class Optimizer:
 
     def _ages(self, group: Mapping[str, Any]) -> tuple[int, ...]:
         """How the group's parameters differ in age; empty where they do not."""
+        if not self._has_ages(group):
+            return ()
         active = None if self._active is None else {id(p) for p in self._active}
         ages = [self._age(p, group) for p in group["params"] if active is None or id(p) in active]
         order = {age: index for index, age in enumerate(dict.fromkeys(ages))}

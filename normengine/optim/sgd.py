@@ -64,9 +64,12 @@ class SGD(Optimizer):
             bool(group["maximize"]),
         )
 
+    def _has_ages(self, group: Mapping[str, Any]) -> bool:
+        return bool(group["momentum"] and group["dampening"])
+
     def _age(self, parameter: Parameter, group: Mapping[str, Any]) -> Any:
         """A first step without its (1 - dampening) needs scalars of its own."""
-        return bool(group["momentum"] and group["dampening"]) and self.steps_of(parameter) == 0
+        return self._has_ages(group) and self.steps_of(parameter) == 0
 
     def rule(
         self, rule: Rule, group: dict[str, Any], name: str, parameter: Parameter, value: Value, grad: Value

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
+from operator import is_
 
 import numpy as np
 
@@ -47,10 +48,13 @@ class Program:
         self._workspace_slots: list[int] = []
         self._workspace_bytes = max((c.workspace for c in (*plan.setup, *plan.calls)), default=0)
         self._workspace_threads = 0
-        self._specs = {v.name: (v.spec, np.dtype(v.dtype)) for v in (*plan.graph.inputs, *plan.graph.state)}
+        given = (*plan.graph.inputs, *plan.graph.state)
+        self._specs = {v.name: (v.spec, v.shape, np.dtype(v.dtype)) for v in given}
         self._stored = {old.name for old, _ in plan.graph.updates}
-        self._state = {v.name for v in plan.graph.state}
-        self._bound: dict[str, np.ndarray] = {}
+        # State and scalars are arrays that mostly are those of the run before; of others none is held on to.
+        self._kept = [v.name for v in plan.graph.state] + [v.name for v in plan.graph.inputs if not v.shape]
+        self._given = [v.name for v in plan.graph.inputs if v.shape]
+        self._bound: list[np.ndarray] | None = None
 
         calls = (*plan.setup, *plan.calls)
         starts = np.cumsum([0] + [len(c.arguments) for c in calls])
@@ -118,9 +122,9 @@ class Program:
         return list(zip(self.plan.calls, spent, strict=True))
 
     def release(self) -> None:
-        """Let go of the state arrays of the last run, which the program holds on to so that it need not look again."""
+        """Let go of the arrays of the last run that the program holds on to, so that it need not look at them again."""
         with self._lock:
-            self._bound.clear()
+            self._bound = None
 
     def _write(self, call: Call, start: int) -> None:
         for i, argument in enumerate(call.arguments, start):
@@ -152,26 +156,33 @@ class Program:
 
     def _bind(self, feeds: Mapping[str, np.ndarray]) -> list[np.ndarray]:
         """Point the slots to the arrays that were given and to fresh ones for the outputs, which are returned."""
-        for name, (spec, dtype) in self._specs.items():
-            array = feeds.get(name)
-            if array is None:
-                raise ValueError(f"program: '{name}' ({spec}) was not given")
-            if self._bound.get(name) is array:
-                continue
-            flags = array.flags
-            if array.dtype != dtype or array.shape != spec.shape or not (flags.c_contiguous and flags.aligned):
-                raise ValueError(
-                    f"program: '{name}' must be a C-contiguous, aligned {spec}, got {Spec.of(array)}{_layout(array)}"
-                )
-            if name in self._stored and not flags.writeable:
-                raise ValueError(f"program: '{name}' is updated, but its array is read-only")
-            self._point(self._patches.get(name, []), array.ctypes.data)
-            if name in self._state:
-                self._bound[name] = array
+        if self._bound is None or not all(map(is_, map(feeds.get, self._kept), self._bound)):
+            self._bound = None
+            arrays = [self._checked(name, feeds) for name in self._kept]
+            for name, array in zip(self._kept, arrays, strict=True):
+                self._point(self._patches.get(name, []), array.ctypes.data)
+            self._bound = arrays
+        for name in self._given:
+            self._point(self._patches.get(name, []), self._checked(name, feeds).ctypes.data)
         results = [np.empty(v.shape, v.dtype) for v in self.plan.graph.outputs]
         for index, slots in self._outputs.items():
             self._point(slots, results[index].ctypes.data)
         return results
+
+    def _checked(self, name: str, feeds: Mapping[str, np.ndarray]) -> np.ndarray:
+        """The array given for an input or state value, if kernels can work on it."""
+        spec, shape, dtype = self._specs[name]
+        array = feeds.get(name)
+        if array is None:
+            raise ValueError(f"program: '{name}' ({spec}) was not given")
+        flags = array.flags
+        if array.dtype != dtype or array.shape != shape or not (flags.c_contiguous and flags.aligned):
+            raise ValueError(
+                f"program: '{name}' must be a C-contiguous, aligned {spec}, got {Spec.of(array)}{_layout(array)}"
+            )
+        if name in self._stored and not flags.writeable:
+            raise ValueError(f"program: '{name}' is updated, but its array is read-only")
+        return array
 
     def _point(self, slots: list[tuple[int, int]], address: int) -> None:
         for slot, offset in slots:

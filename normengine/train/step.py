@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
@@ -18,6 +19,7 @@ from ..passes import differentiate, switched_off
 from ..runtime import Program, compile_graph
 from .inputs import as_input, as_target, check_parts
 from .nonfinite import explain_nonfinite
+from .watch import PLAIN, Watch, WatchedList
 
 if TYPE_CHECKING:
     from ..runtime.profile import Profile
@@ -32,6 +34,19 @@ class _Compiled:
     traced: Trace
     update: Update
     labels: tuple[LabelRule, ...]
+    noise: dict[str, np.ndarray]
+
+
+@dataclass
+class _Last:
+    """The step that ran last, and what has to be as it was for it to run again."""
+
+    shapes: tuple[Any, ...]
+    modules: Watch
+    groups: WatchedList
+    structure: tuple[Any, ...]
+    ages: tuple[Any, ...]
+    step: _Compiled
 
 
 class TrainStep:
@@ -71,6 +86,7 @@ class TrainStep:
         self.without_passes = tuple(without_passes)
         self.steps = 0
         self._compiled: dict[tuple[Any, ...], _Compiled] = {}
+        self._last: _Last | None = None
 
     @property
     def program(self) -> Program | None:
@@ -94,7 +110,7 @@ class TrainStep:
 
         def check(loss: np.ndarray) -> None:
             """Refuse the step, or count it: before the update, since Ctrl-C takes effect only after it."""
-            if not np.isfinite(loss):
+            if not math.isfinite(loss):
                 kinds = {name: type(m).__name__ for name, m in self.model.named_modules()}
                 raise FloatingPointError(
                     f"TrainStep: the loss is {float(loss)} at step {self.steps + 1}; "
@@ -134,28 +150,52 @@ class TrainStep:
             **step.update.scalars(),
         }
         if step.traced.rng:
-            feeds["rng_seed"] = np.asarray(self.seed & 0xFFFFFFFF, np.uint32)
-            feeds["rng_step"] = np.asarray(self.steps & 0xFFFFFFFF, np.uint32)
+            step.noise["rng_seed"][()] = self.seed & 0xFFFFFFFF
+            step.noise["rng_step"][()] = self.steps & 0xFFFFFFFF
+            feeds |= step.noise
         for rule in step.labels:
             rule.check(feeds, "TrainStep")
         return step, feeds
 
     def __getstate__(self) -> dict[str, Any]:
         """What copies and pickles take along: everything but the programs, which they compile anew."""
-        return {**self.__dict__, "_compiled": {}}
+        return {**self.__dict__, "_compiled": {}, "_last": None}
 
     def _compile(self, x: np.ndarray, y: np.ndarray) -> _Compiled:
-        key = (Spec.of(x), Spec.of(y), self._settings(), self.optimizer.structure())
-        step = self._compiled.pop(key, None) or self._build(Spec.of(x), Spec.of(y))
+        shapes = x.shape, y.shape, y.dtype
+        last = self._last
+        if last is None or last.shapes != shapes or last.modules.changed() or self._optimizer_changed(last):
+            last = self._last = self._find(shapes, Spec.of(x), Spec.of(y))
+        return last.step
+
+    def _optimizer_changed(self, last: _Last) -> bool:
+        """Whether the update is another one; other learning rates are not."""
+        if last.groups.changed(self.optimizer.param_groups):
+            if self.optimizer.structure() != last.structure:
+                return True
+            last.groups = WatchedList(self.optimizer.param_groups)
+        return self.optimizer.ages() != last.ages
+
+    def _find(self, shapes: tuple[Any, ...], x: Spec, y: Spec) -> _Last:
+        """The step for these shapes and the settings as they are now, one of those kept or a new one."""
+        structure = self.optimizer.structure()
+        key = (x, y, self._settings(), structure)
+        step = self._compiled.pop(key, None) or self._build(x, y)
         self._compiled[key] = step  # the one used last comes last
         if len(self._compiled) > _KEPT:
             del self._compiled[next(iter(self._compiled))]
-        return step
+        modules = self._modules()
+        parameters = (p for m in modules for p in m._parameters.values() if p is not None)
+        groups = WatchedList(self.optimizer.param_groups)
+        return _Last(shapes, Watch([*modules, *parameters]), groups, structure, self.optimizer.ages(), step)
+
+    def _modules(self) -> list[Module]:
+        roots = [self.model, self.loss] if isinstance(self.loss, Module) else [self.model]
+        return [module for root in roots for module in root.modules()]
 
     def _settings(self) -> tuple[Any, ...]:
         """Everything that a module's ``forward`` may look at, so that a change compiles anew."""
-        roots = [self.model, self.loss] if isinstance(self.loss, Module) else [self.model]
-        modules = [module for root in roots for module in root.modules()]
+        modules = self._modules()
         parameters = tuple((id(p), p.requires_grad) for m in modules for p in m._parameters.values() if p is not None)
         return tuple(map(_settings, modules)), parameters
 
@@ -182,17 +222,18 @@ class TrainStep:
                              "compute it from the model's output, outside of detach() and no_grad()")  # fmt: skip
         update = self.optimizer.emit(builder, entries)
         graph = builder.graph([loss])
-        return _Compiled(compile_graph(graph, self.without_passes), forward, traced, update, label_rules(forward))
+        program = compile_graph(graph, self.without_passes)
+        noise = {name: np.zeros((), np.uint32) for name in ("rng_seed", "rng_step")}
+        return _Compiled(program, forward, traced, update, label_rules(forward), noise)
 
 
-_PLAIN = frozenset({bool, int, float, str, type(None)})
 _TABLES = frozenset({"_parameters", "_buffers", "_modules", "_non_persistent"})
 
 
 def _settings(module: Module) -> tuple[Any, ...]:
     """The attributes of ``module``; of its buffers only their shapes, since each run asks for the arrays."""
     own = vars(module)
-    attributes = [v if type(v) in _PLAIN else _setting(v) for k, v in own.items() if k not in _TABLES]
+    attributes = [v if type(v) in PLAIN else _setting(v) for k, v in own.items() if k not in _TABLES]
     return id(module), *own, *attributes, *(a if a is None else a.shape for a in module._buffers.values())
 
 
@@ -202,4 +243,4 @@ def _setting(value: Any) -> Any:
         return tuple(map(_setting, value))
     if isinstance(value, dict):
         return tuple(value), tuple(map(_setting, value.values()))
-    return value if type(value) in _PLAIN else id(value)
+    return value if type(value) in PLAIN else id(value)

@@ -169,7 +169,7 @@ def test_the_program_lets_go_of_the_copies():
     state = np.ones(4, np.float32)
     program.profile({"x": state, "s": state.copy()})
     program.release()
-    assert not program._bound
+    assert program._bound is None
     program.run({"x": np.ones(4, np.float32), "s": state})
     assert np.array_equal(state, np.full(4, 2, np.float32))
 
