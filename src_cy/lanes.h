@@ -6,6 +6,7 @@
 
 /* Pixels whose sums are held in float32 before they are added to a total in float64. */
 #define LANE_RUN 512
+#define LANE_SAMPLE 16
 
 /* What is known of a block's channels: how many values, their means, sums of squared distances from the means. */
 typedef struct {
@@ -17,24 +18,36 @@ typedef struct {
     int64_t images, image, count;
 } lane_pixels;
 
-/* sums += (sum of (x - shift), sum of its squares). */
+/* The same pixels as two loops, the inner one the longer: of a few pixels in each of many images, over the images. */
+typedef struct {
+    int64_t outer, outer_step, inner, inner_step;
+} lane_walk;
+
+static lane_walk lane_walk_of(const lane_pixels *p)
+{
+    if (p->count < 4) return (lane_walk){p->count, SIMD_WIDTH, p->images, p->image};
+    return (lane_walk){p->images, p->image, p->count, SIMD_WIDTH};
+}
+
+/* sums = (sum of x - shift, sum of its squares). */
 static void lane_squares(const float *x, const lane_pixels *p, vec shift, vec *sums)
 {
+    const lane_walk walk = lane_walk_of(p);
     vec first[4], second[4];
     UNROLL for (int u = 0; u < 4; u++) first[u] = second[u] = splat(0.0f);
-    for (int64_t n = 0; n < p->images; n++) {
-        const float *at = x + n * p->image;
-        int64_t i = 0;
-        for (; i + 4 <= p->count; i += 4)
+    for (int64_t n = 0; n < walk.outer; n++) {
+        const float *at = x + n * walk.outer_step;
+        int64_t i = walk.inner;
+        for (; i >= 4; i -= 4, at += 4 * walk.inner_step)
             UNROLL for (int u = 0; u < 4; u++) {
-                const vec d = load(at + (i + u) * SIMD_WIDTH) - shift;
+                const vec d = load(at + u * walk.inner_step) - shift;
                 first[u] += d;
                 second[u] += d * d;
             }
-        for (; i < p->count; i++) {
-            const vec d = load(at + i * SIMD_WIDTH) - shift;
-            first[i % 4] += d;
-            second[i % 4] += d * d;
+        for (; i > 0; i--, at += walk.inner_step) {
+            const vec d = load(at) - shift;
+            first[0] += d;
+            second[0] += d * d;
         }
     }
     sums[0] = (first[0] + first[1]) + (first[2] + first[3]);
@@ -44,21 +57,22 @@ static void lane_squares(const float *x, const lane_pixels *p, vec shift, vec *s
 /* sums = (sum of dy (x - shift), sum of dy). */
 static void lane_products(const float *dy, const float *x, const lane_pixels *p, vec shift, vec *sums)
 {
+    const lane_walk walk = lane_walk_of(p);
     vec first[4], second[4];
     UNROLL for (int u = 0; u < 4; u++) first[u] = second[u] = splat(0.0f);
-    for (int64_t n = 0; n < p->images; n++) {
-        const float *given = dy + n * p->image, *at = x + n * p->image;
-        int64_t i = 0;
-        for (; i + 4 <= p->count; i += 4)
+    for (int64_t n = 0; n < walk.outer; n++) {
+        const float *given = dy + n * walk.outer_step, *at = x + n * walk.outer_step;
+        int64_t i = walk.inner;
+        for (; i >= 4; i -= 4, at += 4 * walk.inner_step, given += 4 * walk.inner_step)
             UNROLL for (int u = 0; u < 4; u++) {
-                const vec g = load(given + (i + u) * SIMD_WIDTH);
-                first[u] += g * (load(at + (i + u) * SIMD_WIDTH) - shift);
+                const vec g = load(given + u * walk.inner_step);
+                first[u] += g * (load(at + u * walk.inner_step) - shift);
                 second[u] += g;
             }
-        for (; i < p->count; i++) {
-            const vec g = load(given + i * SIMD_WIDTH);
-            first[i % 4] += g * (load(at + i * SIMD_WIDTH) - shift);
-            second[i % 4] += g;
+        for (; i > 0; i--, at += walk.inner_step, given += walk.inner_step) {
+            const vec g = load(given);
+            first[0] += g * (load(at) - shift);
+            second[0] += g;
         }
     }
     sums[0] = (first[0] + first[1]) + (first[2] + first[3]);
@@ -77,8 +91,17 @@ static void lane_moments_merge(lane_moments *a, const lane_moments *b)
     a->count = count;
 }
 
-/* One more run of pixels. A run no longer than what is known already is shifted by the means so far, of which the squared
- * distance is then part of m2: no digits are lost that the result has. */
+/* The first pixels of a run. */
+static lane_pixels lane_sample(const lane_pixels *p)
+{
+    const int64_t images = (LANE_SAMPLE + p->count - 1) / p->count;
+    return (lane_pixels){images < p->images ? images : p->images, p->image,
+                         p->count < LANE_SAMPLE ? p->count : LANE_SAMPLE};
+}
+
+/* One more run of pixels. It is shifted by the means of what is known already, if that is no shorter, else of its first
+ * pixels: what these are off by is part of m2, so that few digits are lost that the result has. The first of all shifts
+ * is a value itself, and values that are all alike have no variance. */
 static void lane_moments_add(lane_moments *m, const float *x, const lane_pixels *p)
 {
     const double count = (double)(p->images * p->count);
@@ -88,9 +111,9 @@ static void lane_moments_add(lane_moments *m, const float *x, const lane_pixels 
     if (m->count >= count) {
         for (int l = 0; l < SIMD_WIDTH; l++) shift[l] = (float)m->mean[l];
     } else {
-        lane_squares(x, p, load(x), sums);
-        store(total[0], sums[0]);
-        for (int l = 0; l < SIMD_WIDTH; l++) shift[l] = (float)(x[l] + total[0][l] / count);
+        const lane_pixels sample = lane_sample(p);
+        lane_squares(x, &sample, load(x), sums);
+        store(shift, load(x) + sums[0] / splat((float)(sample.images * sample.count)));
     }
     lane_squares(x, p, load(shift), sums);
     store(total[0], sums[0]);

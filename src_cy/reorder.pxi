@@ -1,42 +1,72 @@
 # Activations from rows of pixels to blocks of channels and back.
 
+cdef extern from "reorder.h" nogil:
+    void planes_to_block(float* to, const float* planes, int64_t pitch, int64_t channels, int64_t count)
+    void block_to_planes(float* planes, const float* block, int64_t pitch, int64_t channels, int64_t count)
+
+
 cdef enum:
-    REORDER_PIXELS = 4096  # pixels of a task
+    REORDER_PIXELS = 4096  # pixels of a task, at most
 
 
 cdef struct Block:
-    # One task's part of a block of channels: where its planes and its pixels begin, channels and pixels.
-    int64_t planes, pixels, channels, count
+    # A task's part of a block of channels: which, where its planes and its pixels begin, channels and pixels.
+    int64_t image, block, chunk, planes, pixels, channels, count
 
 
-cdef Block reorder_block(const int64_t* numbers, int64_t task) noexcept nogil:
+cdef struct Images:
+    int64_t c, s, blocks, chunks
+
+
+cdef inline Images reorder_images(const int64_t* numbers) noexcept nogil:
     # numbers = N, C, S.
-    cdef int64_t blocks = ceil_div(numbers[1], SIMD_WIDTH), chunks = ceil_div(numbers[2], REORDER_PIXELS)
-    cdef int64_t first = task % chunks * REORDER_PIXELS, block = task // chunks % blocks
-    cdef int64_t image = task // (chunks * blocks), channel = block * SIMD_WIDTH
+    cdef Images i
+    i.c, i.s = numbers[1], numbers[2]
+    i.blocks, i.chunks = ceil_div(i.c, SIMD_WIDTH), ceil_div(i.s, REORDER_PIXELS)
+    return i
+
+
+cdef inline void reorder_place(const Images* i, Block* b) noexcept nogil:
+    cdef int64_t first = share(i.s, i.chunks, b.chunk) if b.chunk else 0, channel = b.block * SIMD_WIDTH
+    b.planes = (b.image * i.c + channel) * i.s + first
+    b.pixels = ((b.image * i.blocks + b.block) * i.s + first) * SIMD_WIDTH
+    b.channels = least(SIMD_WIDTH, i.c - channel)
+    b.count = (share(i.s, i.chunks, b.chunk + 1) if b.chunk + 1 < i.chunks else i.s) - first
+
+
+cdef inline Block reorder_start(const Images* i, int64_t task) noexcept nogil:
     cdef Block b
-    b.planes = (image * numbers[1] + channel) * numbers[2] + first
-    b.pixels = ((image * blocks + block) * numbers[2] + first) * SIMD_WIDTH
-    b.channels = least(SIMD_WIDTH, numbers[1] - channel)
-    b.count = least(REORDER_PIXELS, numbers[2] - first)
+    b.chunk, b.block, b.image = task % i.chunks, task // i.chunks % i.blocks, task // (i.chunks * i.blocks)
+    reorder_place(i, &b)
     return b
+
+
+cdef inline void reorder_next(const Images* i, Block* b) noexcept nogil:
+    b.chunk += 1
+    if b.chunk == i.chunks:
+        b.chunk = 0
+        b.block += 1
+    if b.block == i.blocks:
+        b.block = 0
+        b.image += 1
+    reorder_place(i, b)
 
 
 cdef void to_blocked(const int64_t* args, int64_t begin, int64_t end, int64_t thread) noexcept nogil:
     # x (N, C, S) -> y (N, ceil(C / V), S, V), zeros behind C.
+    cdef Images i = reorder_images(&args[5])
+    cdef Block b = reorder_start(&i, begin)
     cdef int64_t task
-    cdef Block b
     for task in range(begin, end):
-        b = reorder_block(&args[5], task)
-        transpose(array(args, 1) + b.pixels, SIMD_WIDTH, SIMD_WIDTH, array(args, 0) + b.planes, args[7], b.channels,
-                  b.count)
+        planes_to_block(array(args, 1) + b.pixels, array(args, 0) + b.planes, i.s, b.channels, b.count)
+        reorder_next(&i, &b)
 
 
 cdef void from_blocked(const int64_t* args, int64_t begin, int64_t end, int64_t thread) noexcept nogil:
     # x (N, ceil(C / V), S, V) -> y (N, C, S).
+    cdef Images i = reorder_images(&args[5])
+    cdef Block b = reorder_start(&i, begin)
     cdef int64_t task
-    cdef Block b
     for task in range(begin, end):
-        b = reorder_block(&args[5], task)
-        transpose(array(args, 1) + b.planes, args[7], b.count, array(args, 0) + b.pixels, SIMD_WIDTH, b.count,
-                  b.channels)
+        block_to_planes(array(args, 1) + b.planes, array(args, 0) + b.pixels, i.s, b.channels, b.count)
+        reorder_next(&i, &b)
