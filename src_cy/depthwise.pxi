@@ -1,143 +1,186 @@
-# Depthwise convolution: one input plane an output plane. A band of rows is copied with its zero border into the
-# workspace, where every tap of every pixel can then be read as a whole vector. With a column stride the columns of a
-# band are kept apart by their phase, so that neighbouring output pixels read neighbours.
+# Depthwise convolution over activations in blocks of channels. A weight is packed as a vector for each tap and block.
 
-cdef extern from "rows.h" nogil:
-    const int DEPTHWISE_ROWS
-    const int DEPTHWISE_TAPS
-    void band_copy(float* to, const float* x, int64_t size, int64_t plane, int64_t h, int64_t w, int64_t row_first,
-                   int64_t rows, int64_t col_first, int64_t phases, int64_t pitch)
-    void depthwise_rows(int64_t rows, int64_t taps, const int64_t* at, const float* weight, const float* band,
-                        int64_t row_step, float bias, float* out, int64_t out_pitch)
-    void correlate_rows(int64_t taps, const int64_t* at, const float* dy, int64_t dy_pitch, const float* band,
-                        int64_t row_step, int64_t rows, int64_t vectors, double* total)
-
-
-cdef inline int64_t whole_vectors(int64_t count) noexcept nogil:
-    return ceil_div(count, SIMD_WIDTH) * SIMD_WIDTH
-
-
-cdef void depthwise_grid(const float* band, int64_t row_step, int64_t taps, const int64_t* at, const float* weight,
-                         float bias, int64_t rows, int64_t cols, float* out, int64_t out_row_step,
-                         int64_t out_col_step) noexcept nogil:
-    # All pixels of a grid whose window starts are row_step apart in the band.
-    cdef float buffer[8 * 16]
-    cdef int64_t row = 0, col, count, lanes, r, l
-    while row < rows:
-        count = least(DEPTHWISE_ROWS, rows - row)
-        col = 0
-        while col < cols:
-            lanes = least(SIMD_WIDTH, cols - col)
-            if lanes == SIMD_WIDTH and out_col_step == 1:
-                depthwise_rows(count, taps, at, weight, band + row * row_step + col, row_step, bias,
-                               out + row * out_row_step + col, out_row_step)
-            else:
-                depthwise_rows(count, taps, at, weight, band + row * row_step + col, row_step, bias, buffer,
-                               SIMD_WIDTH)
-                for r in range(count):
-                    for l in range(lanes):
-                        out[(row + r) * out_row_step + (col + l) * out_col_step] = buffer[r * SIMD_WIDTH + l]
-            col += SIMD_WIDTH
-        row += count
+cdef extern from "depthwise_weight.h" nogil:
+    const int DEPTHWISE_BAND
+    const int DEPTHWISE_RUN
+    ctypedef struct window_axis:
+        int64_t taps, count
+    ctypedef struct depthwise_finish:
+        const float* residual
+    ctypedef void (*depthwise_maker)(const window_axis* h, const window_axis* v, const float* x, const float* w,
+                                    float* out, int64_t out_width, const depthwise_finish* f, int64_t row,
+                                    int64_t row_end, const float** taps, const float* zeros) noexcept nogil
+    window_axis window_forward_axis(int64_t taps, int64_t stride, int64_t pad, int64_t dilation, int64_t in_size,
+                                          int64_t count)
+    window_axis window_grad_axis(int64_t taps, int64_t stride, int64_t pad, int64_t dilation, int64_t in_size,
+                                       int64_t size, int64_t phase, int64_t* last_tap, int64_t* back)
+    void depthwise_finish_channels(depthwise_finish* f, const float* bias, const float* residual, double low,
+                                   double high, int64_t channels)
+    depthwise_maker depthwise_choose(const window_axis* h, const window_axis* v)
+    void depthwise_weight_band(const window_axis* h, const window_axis* v, const float* dy, const float* x,
+                               int64_t row, int64_t row_end, const float* zeros, float* total)
+    void depthwise_weight_merge(const float* total, int64_t chunks, int64_t pitch, int64_t taps, float* dw,
+                                int64_t channels)
 
 
-cdef int64_t forward_band(const Numbers* p, int64_t* at) noexcept nogil:
-    # Where each tap lies in a band with the columns' phases apart; returns the pitch of a phase.
-    cdef int64_t pitch = whole_vectors(whole_vectors(p.ow) + (p.kw - 1) * p.dilation_w // p.stride_w), i, j, col
-    for i in range(p.kh):
-        for j in range(p.kw):
-            col = j * p.dilation_w
-            at[i * p.kw + j] = (i * p.dilation_h * p.stride_w + col % p.stride_w) * pitch + col // p.stride_w
-    return pitch
+cdef struct Depthwise:
+    int64_t n, c, h, w, oc, oh, ow, kh, kw, stride_h, stride_w, pad_top, pad_left, dilation_h, dilation_w, groups
 
 
-cdef void conv2d_depthwise(const int64_t* args, int64_t begin, int64_t end, int64_t thread) noexcept nogil:
-    # A task makes one plane; extra = output rows of a band. Workspace: where the taps lie, then the band.
-    cdef const Numbers* p = <const Numbers*> &args[8]
-    cdef int64_t taps = p.kh * p.kw, task, channel, row, rows, pitch, reach = (p.kh - 1) * p.dilation_h + 1
-    cdef int64_t* at = <int64_t*> workspace(args, 6, thread)
-    cdef float* band = <float*> (at + taps)
-    cdef const float* bias = array(args, 2)
-    pitch = forward_band(p, at)
+cdef struct DepthwisePhase:
+    # The positions of an axis of the input gradient that are phase, phase + stride, ...: their axis, and the taps that
+    # reach them, last_tap - k * back.
+    window_axis axis
+    int64_t last_tap, back
+
+
+cdef inline int64_t channel_blocks(int64_t channels) noexcept nogil:
+    return ceil_div(channels, SIMD_WIDTH)
+
+
+cdef inline void pack_tap(float* to, const float* weight, const Depthwise* p, int64_t block,
+                          int64_t tap) noexcept nogil:
+    # The weights of one tap for the channels of a block, zero behind the last one.
+    cdef int64_t lane, channel
+    for lane in range(SIMD_WIDTH):
+        channel = block * SIMD_WIDTH + lane
+        to[lane] = weight[channel * p.kh * p.kw + tap] if channel < p.c else 0
+
+
+cdef void depthwise_blocked_pack(const int64_t* args, int64_t begin, int64_t end, int64_t thread) noexcept nogil:
+    # A task packs one block of channels.
+    cdef const Depthwise* p = <const Depthwise*> &args[8]
+    cdef int64_t taps = p.kh * p.kw, task, tap
     for task in range(begin, end):
-        channel = task % p.c
-        row = 0
-        while row < p.oh:
-            rows = least(p.extra[2], p.oh - row)
-            band_copy(band, array(args, 0), p.n * p.c * p.h * p.w, task * p.h * p.w, p.h, p.w,
-                      row * p.stride_h - p.pad_top, (rows - 1) * p.stride_h + reach, -p.pad_left, p.stride_w, pitch)
-            depthwise_grid(band, p.stride_h * p.stride_w * pitch, taps, at, array(args, 1) + channel * taps,
-                           bias[channel] if bias else 0, rows, p.ow, array(args, 4) + (task * p.oh + row) * p.ow,
-                           p.ow, 1)
-            row += rows
+        for tap in range(taps):
+            pack_tap(array(args, 5) + (task * taps + tap) * SIMD_WIDTH, array(args, 1), p, task, tap)
 
 
-cdef void conv2d_input_grad_depthwise(const int64_t* args, int64_t begin, int64_t end, int64_t thread) noexcept nogil:
-    # A task makes one plane, the pixels of each phase of the stride as a grid of their own over a band of dy; extra =
-    # grid rows of a band. Workspace: where the taps of a phase lie, their weights, then the band.
-    cdef const Numbers* p = <const Numbers*> &args[6]
-    cdef int64_t taps = p.kh * p.kw, task, phase, row, rows, pitch, count, i, j, top, left, above, before
-    cdef int64_t* at = <int64_t*> workspace(args, 4, thread)
-    cdef float* weight = <float*> (at + taps)
-    cdef float* band = weight + taps
-    cdef const float* source
-    cdef axis_taps th, tw
-    above = floor_div((p.kh - 1) * p.dilation_h - p.pad_top, p.stride_h)
-    before = floor_div((p.kw - 1) * p.dilation_w - p.pad_left, p.stride_w)
-    pitch = whole_vectors(whole_vectors(ceil_div(p.w, p.stride_w)) + before
-                          + (p.stride_w - 1 + p.pad_left) // p.stride_w)
+cdef void depthwise_blocked(const int64_t* args, int64_t begin, int64_t end, int64_t thread) noexcept nogil:
+    # A task makes some rows of one plane; extra = parts of a plane. Workspace: a pointer for each tap row, a row of
+    # zeros.
+    cdef const Depthwise* p = <const Depthwise*> &args[8]
+    cdef int64_t parts = args[26], task, plane, block, blocks = channel_blocks(p.c)
+    cdef double low = (<const double*> args)[24], high = (<const double*> args)[25]
+    cdef window_axis h = window_forward_axis(p.kh, p.stride_h, p.pad_top, p.dilation_h, p.h, p.oh)
+    cdef window_axis v = window_forward_axis(p.kw, p.stride_w, p.pad_left, p.dilation_w, p.w, p.ow)
+    cdef depthwise_maker rows = depthwise_choose(&h, &v)
+    cdef const float** taps = <const float**> workspace(args, 6, thread)
+    cdef float* zeros = <float*> (taps + p.kh)
+    cdef const float* residual
+    cdef depthwise_finish finish
+    memset(zeros, 0, p.w * SIMD_WIDTH * sizeof(float))
     for task in range(begin, end):
-        source = array(args, 1) + task % p.c * taps
-        row = 0
-        while row * p.stride_h < p.h:
-            rows = least(p.extra[0], ceil_div(p.h, p.stride_h) - row)
-            band_copy(band, array(args, 0), p.n * p.c * p.oh * p.ow, task * p.oh * p.ow, p.oh, p.ow, row - above,
-                      rows + above + (p.stride_h - 1 + p.pad_top) // p.stride_h, -before, 1, pitch)
-            for phase in range(p.stride_h * p.stride_w):
-                top, left = phase // p.stride_w, phase % p.stride_w
-                th = phase_taps(p.kh, p.stride_h, p.pad_top, p.dilation_h, top)
-                tw = phase_taps(p.kw, p.stride_w, p.pad_left, p.dilation_w, left)
-                count = 0
-                for i in range(th.count):
-                    for j in range(tw.count):
-                        at[count] = ((th.shift + i * th.shift_step + above) * pitch
-                                     + tw.shift + j * tw.shift_step + before)
-                        weight[count] = source[(th.first + i * th.tap_step) * p.kw + tw.first + j * tw.tap_step]
-                        count += 1
-                depthwise_grid(band, pitch, count, at, weight, 0,
-                               least(rows, ceil_div(p.h - top, p.stride_h) - row), ceil_div(p.w - left, p.stride_w),
-                               array(args, 2) + (task * p.h + row * p.stride_h + top) * p.w + left,
-                               p.stride_h * p.w, p.stride_w)
-            row += rows
+        plane = task // parts
+        block = plane % blocks
+        residual = array(args, 3)
+        if residual:
+            residual += plane * p.oh * p.ow * SIMD_WIDTH
+        depthwise_finish_channels(&finish, array(args, 2) + block * SIMD_WIDTH if args[2] else NULL, residual, low,
+                                  high, p.c - block * SIMD_WIDTH)
+        rows(&h, &v, array(args, 0) + plane * p.h * p.w * SIMD_WIDTH,
+             array(args, 5) + block * p.kh * p.kw * SIMD_WIDTH, array(args, 4) + plane * p.oh * p.ow * SIMD_WIDTH, p.ow,
+             &finish, share(p.oh, parts, task % parts), share(p.oh, parts, task % parts + 1), taps, zeros)
 
 
-cdef void conv2d_weight_grad_depthwise(const int64_t* args, int64_t begin, int64_t end, int64_t thread) noexcept nogil:
-    # A task makes the taps of one channel; extra = output rows of a band. Workspace: where the taps lie, their sums, a
-    # band of dy, a band of x.
-    cdef const Numbers* p = <const Numbers*> &args[6]
-    cdef int64_t taps = p.kh * p.kw, parts = ceil_div(taps, DEPTHWISE_TAPS), reach = (p.kh - 1) * p.dilation_h + 1
-    cdef int64_t task, image, plane, row, rows, pitch, part, first, i, width = whole_vectors(p.ow)
-    cdef int64_t* at = <int64_t*> workspace(args, 4, thread)
-    cdef double* total = <double*> (at + taps)
-    cdef float* dy = <float*> (total + taps)
-    cdef float* band = dy + p.extra[0] * width
-    pitch = forward_band(p, at)
+cdef DepthwisePhase grad_phase(int64_t kernel, int64_t stride, int64_t pad, int64_t dilation, int64_t in_size,
+                               int64_t size, int64_t phase) noexcept nogil:
+    cdef DepthwisePhase f
+    f.axis = window_grad_axis(kernel, stride, pad, dilation, in_size, size, phase, &f.last_tap, &f.back)
+    return f
+
+
+cdef void depthwise_blocked_input_grad_pack(const int64_t* args, int64_t begin, int64_t end,
+                                            int64_t thread) noexcept nogil:
+    # A task packs one block of channels, phase after phase.
+    cdef const Depthwise* p = <const Depthwise*> &args[6]
+    cdef int64_t task, top, left, i, j
+    cdef DepthwisePhase h, v
+    cdef float* to
     for task in range(begin, end):
-        for i in range(taps):
-            total[i] = 0
-        for image in range(p.n):
-            plane = image * p.c + task
-            row = 0
-            while row < p.oh:
-                rows = least(p.extra[0], p.oh - row)
-                band_copy(dy, array(args, 0), p.n * p.c * p.oh * p.ow, plane * p.oh * p.ow, p.oh, p.ow, row, rows, 0, 1,
-                          width)
-                band_copy(band, array(args, 1), p.n * p.c * p.h * p.w, plane * p.h * p.w, p.h, p.w,
-                          row * p.stride_h - p.pad_top, (rows - 1) * p.stride_h + reach, -p.pad_left, p.stride_w, pitch)
-                for part in range(parts):
-                    first = share(taps, parts, part)
-                    correlate_rows(share(taps, parts, part + 1) - first, at + first, dy, width, band,
-                                   p.stride_h * p.stride_w * pitch, rows, width // SIMD_WIDTH, total + first)
-                row += rows
-        for i in range(taps):
-            array(args, 2)[task * taps + i] = <float> total[i]
+        to = array(args, 3) + task * p.kh * p.kw * SIMD_WIDTH
+        for top in range(p.stride_h):
+            h = grad_phase(p.kh, p.stride_h, p.pad_top, p.dilation_h, p.oh, p.h, top)
+            for left in range(p.stride_w):
+                v = grad_phase(p.kw, p.stride_w, p.pad_left, p.dilation_w, p.ow, p.w, left)
+                for i in range(h.axis.taps):
+                    for j in range(v.axis.taps):
+                        pack_tap(to, array(args, 1), p, task,
+                                 (h.last_tap - i * h.back) * p.kw + v.last_tap - j * v.back)
+                        to += SIMD_WIDTH
+
+
+cdef void depthwise_blocked_input_grad(const int64_t* args, int64_t begin, int64_t end, int64_t thread) noexcept nogil:
+    # A task makes some rows of one plane, a band after the other and in it the phases of the stride; extra = parts of a
+    # plane, rows of each phase in a band. Workspace: the phases, a pointer for each tap row, a row of zeros.
+    cdef const Depthwise* p = <const Depthwise*> &args[6]
+    cdef int64_t parts = args[22], band = args[23], task, plane, block, blocks = channel_blocks(p.c), top, left, row
+    cdef int64_t row_end, rows = ceil_div(p.h, p.stride_h)
+    cdef DepthwisePhase* h = <DepthwisePhase*> workspace(args, 4, thread)
+    cdef DepthwisePhase* v = h + p.stride_h
+    cdef const float** taps = <const float**> (v + p.stride_w)
+    cdef float* zeros = <float*> (taps + p.kh)
+    cdef const float* weight
+    cdef depthwise_maker make
+    cdef depthwise_finish finish
+    memset(zeros, 0, p.ow * SIMD_WIDTH * sizeof(float))
+    depthwise_finish_channels(&finish, NULL, NULL, -INFINITY, INFINITY, SIMD_WIDTH)
+    for top in range(p.stride_h):
+        h[top] = grad_phase(p.kh, p.stride_h, p.pad_top, p.dilation_h, p.oh, p.h, top)
+    for left in range(p.stride_w):
+        v[left] = grad_phase(p.kw, p.stride_w, p.pad_left, p.dilation_w, p.ow, p.w, left)
+    for task in range(begin, end):
+        plane = task // parts
+        block = plane % blocks
+        row = share(rows, parts, task % parts)
+        while row < share(rows, parts, task % parts + 1):
+            row_end = least(row + band, share(rows, parts, task % parts + 1))
+            weight = array(args, 3) + block * p.kh * p.kw * SIMD_WIDTH
+            for top in range(p.stride_h):
+                for left in range(p.stride_w):
+                    make = depthwise_choose(&h[top].axis, &v[left].axis)
+                    make(&h[top].axis, &v[left].axis, array(args, 0) + plane * p.oh * p.ow * SIMD_WIDTH, weight,
+                         array(args, 2) + plane * p.h * p.w * SIMD_WIDTH, p.w, &finish, row,
+                         least(row_end, h[top].axis.count), taps, zeros)
+                    weight += h[top].axis.taps * v[left].axis.taps * SIMD_WIDTH
+            row = row_end
+
+
+cdef void depthwise_blocked_weight_grad(const int64_t* args, int64_t begin, int64_t end, int64_t thread) noexcept nogil:
+    # A task sums one chunk of the rows of all images, for every block of channels; extra = chunks. Workspace: a row of
+    # zeros.
+    cdef const Depthwise* p = <const Depthwise*> &args[6]
+    cdef int64_t chunks = args[22], task, block, image, row, first, stop, plane, size = p.kh * p.kw * SIMD_WIDTH
+    cdef int64_t blocks = channel_blocks(p.c), band = least(DEPTHWISE_BAND, most(1, DEPTHWISE_RUN // 2 // p.ow))
+    cdef window_axis h = window_forward_axis(p.kh, p.stride_h, p.pad_top, p.dilation_h, p.h, p.oh)
+    cdef window_axis v = window_forward_axis(p.kw, p.stride_w, p.pad_left, p.dilation_w, p.w, p.ow)
+    cdef float* zeros = workspace(args, 4, thread)
+    cdef float* total
+    memset(zeros, 0, p.w * SIMD_WIDTH * sizeof(float))
+    for task in range(begin, end):
+        total = array(args, 3) + task * blocks * size
+        memset(total, 0, blocks * size * sizeof(float))
+        first = share(p.n * p.oh, chunks, task)
+        while first < share(p.n * p.oh, chunks, task + 1):
+            image = first // p.oh
+            stop = least(share(p.n * p.oh, chunks, task + 1), (image + 1) * p.oh)
+            for block in range(blocks):
+                plane = image * blocks + block
+                row = first
+                while row < stop:
+                    depthwise_weight_band(&h, &v, array(args, 0) + plane * p.oh * p.ow * SIMD_WIDTH,
+                                          array(args, 1) + plane * p.h * p.w * SIMD_WIDTH, row - image * p.oh,
+                                          least(row + band, stop) - image * p.oh, zeros, total + block * size)
+                    row += band
+            first = stop
+
+
+cdef void depthwise_blocked_weight_grad_merge(const int64_t* args, int64_t begin, int64_t end,
+                                              int64_t thread) noexcept nogil:
+    # A task adds up the chunks of one block of channels.
+    cdef const Depthwise* p = <const Depthwise*> &args[6]
+    cdef int64_t taps = p.kh * p.kw, task
+    for task in range(begin, end):
+        depthwise_weight_merge(array(args, 3) + task * taps * SIMD_WIDTH, args[22],
+                               channel_blocks(p.c) * taps * SIMD_WIDTH, taps,
+                               array(args, 2) + task * SIMD_WIDTH * taps, least(SIMD_WIDTH, p.c - task * SIMD_WIDTH))

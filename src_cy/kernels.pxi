@@ -2,27 +2,22 @@
 
 include "arguments.pxi"
 include "conv_direct_weight.pxi"
-include "conv_gemm.pxi"
 include "conv_direct.pxi"
 include "conv_direct_pack.pxi"
-include "conv_weight_grad.pxi"
 include "depthwise.pxi"
-include "depthwise_blocked.pxi"
 include "first_layer.pxi"
 include "matmul.pxi"
 include "norm.pxi"
 include "pool.pxi"
-include "pool_blocked.pxi"
 include "norm_blocked.pxi"
 include "reorder.pxi"
 include "repeat.pxi"
 include "winograd.pxi"
 include "winograd_weight.pxi"
 
-cdef extern from "product.h" nogil:
-    float fma_rounds(int64_t rounds)
-
 cdef extern from "machine.h" nogil:
+    const int FMA_SUMS
+    float fma_rounds(int64_t rounds)
     void c_memory_halve "memory_halve" (float* to, const float* source, int64_t count)
 
 ctypedef void (*Kernel)(const int64_t*, int64_t, int64_t, int64_t) noexcept nogil
@@ -34,7 +29,7 @@ cdef object address(Kernel function):
 
 cdef void fma_peak(const int64_t* args, int64_t begin, int64_t end, int64_t thread) noexcept nogil:
     # No operator's kernel, but what the CPU can do at most: args = array of a float for each task, rounds of
-    # TILE_ROWS * 2 vectors of multiply-adds.
+    # FMA_SUMS vectors of multiply-adds.
     cdef int64_t task
     for task in range(begin, end):
         array(args, 0)[task] = fma_rounds(args[1])
@@ -56,23 +51,14 @@ ADDRESSES = {
     "depthwise_blocked_weight_grad_merge": address(depthwise_blocked_weight_grad_merge),
     "fma_peak": address(fma_peak),
     "memory_halve": address(memory_halve),
-    "conv2d_pack": address(conv2d_pack),
-    "conv2d_gemm": address(conv2d_gemm),
-    "conv2d_depthwise": address(conv2d_depthwise),
     "conv2d_direct_pack": address(conv2d_direct_pack),
     "conv2d_direct": address(conv2d_direct),
     "conv2d_input_grad_direct_pack": address(conv2d_input_grad_direct_pack),
     "conv2d_input_grad_direct": address(conv2d_input_grad_direct),
     "conv2d_first_pack": address(conv2d_first_pack),
     "conv2d_first": address(conv2d_first),
-    "conv2d_input_grad_pack": address(conv2d_input_grad_pack),
-    "conv2d_input_grad_gemm": address(conv2d_input_grad_gemm),
-    "conv2d_input_grad_depthwise": address(conv2d_input_grad_depthwise),
     "conv2d_weight_grad_direct": address(conv2d_weight_grad_direct),
     "conv2d_weight_grad_merge_direct": address(conv2d_weight_grad_merge_direct),
-    "conv2d_weight_grad_gemm": address(conv2d_weight_grad_gemm),
-    "conv2d_weight_grad_merge": address(conv2d_weight_grad_merge),
-    "conv2d_weight_grad_depthwise": address(conv2d_weight_grad_depthwise),
     "linear_panels": address(linear_panels),
     "linear_dots": address(linear_dots),
     "matmul_panels": address(matmul_panels),
@@ -94,12 +80,6 @@ ADDRESSES = {
     "batch_norm_grad_sums_blocked_merge": address(batch_norm_grad_sums_blocked_merge),
     "channel_sums_blocked": address(channel_sums_blocked),
     "channel_sums_blocked_merge": address(channel_sums_blocked_merge),
-    "max_pool2d": address(max_pool2d),
-    "max_pool2d_grad": address(max_pool2d_grad),
-    "avg_pool2d": address(avg_pool2d),
-    "avg_pool2d_grad": address(avg_pool2d_grad),
-    "adaptive_avg_pool2d": address(adaptive_avg_pool2d),
-    "adaptive_avg_pool2d_grad": address(adaptive_avg_pool2d_grad),
     "max_pool2d_blocked": address(max_pool2d_blocked),
     "max_pool2d_grad_blocked": address(max_pool2d_grad_blocked),
     "avg_pool2d_blocked": address(avg_pool2d_blocked),
@@ -117,8 +97,7 @@ ADDRESSES = {
 # What sizes of blocks and of packed arrays follow from.
 SIZES = {
     "width": SIMD_WIDTH,
-    "rows": TILE_ROWS,
-    "columns": TILE_COLS,
+    "fma_sums": FMA_SUMS,
     "tile_vectors": TILE_VECTORS,
     "tile_pixels_1": TILE_PIXELS(1),
     "tile_pixels_2": TILE_PIXELS(2),
@@ -138,15 +117,10 @@ SIZES = {
     "matrix_vectors_6": matrix_vectors(6),
     "dot_rows": DOT_ROWS,
     "dot_columns": DOT_COLS,
-    "panel_pixels": PANEL_PIXELS,
-    "panel_pitch": PANEL_PITCH,
-    "pixels": PIXELS_BYTES(0),
-    "tap_lanes": PIXELS_BYTES(1) - PIXELS_BYTES(0),
     "moments": sizeof(Moments),
     "lane_moments": sizeof(lane_moments),
     "lane_totals": sizeof(lane_totals),
     "reorder_pixels": REORDER_PIXELS,
-    "span": sizeof(Span),
     "depthwise_phase": sizeof(DepthwisePhase),
     "sum_columns": COLUMNS,
     "channels_together": TOGETHER,

@@ -23,19 +23,6 @@
 #endif
 #endif
 
-/* The register tile of a matrix product: TILE_ROWS broadcast values times two vectors. It leaves registers for the two
- * vectors and a broadcast value, and for the product where the CPU has no fused multiply-add. */
-#if SIMD_WIDTH == 16
-#define TILE_ROWS 14
-#elif SIMD_WIDTH == 8
-#define TILE_ROWS 6
-#elif defined(__aarch64__)
-#define TILE_ROWS 12
-#else
-#define TILE_ROWS 5
-#endif
-#define TILE_COLS (2 * SIMD_WIDTH)
-
 #define INLINE static inline __attribute__((always_inline))
 #define UNROLL _Pragma("GCC unroll 32")
 

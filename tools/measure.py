@@ -90,7 +90,7 @@ class Machine:
 
     def peak(self) -> float:
         """GFLOP/s of multiply-adds that never leave the registers."""
-        vectors = self._module.SIZES["rows"] * self._module.SIZES["columns"]
+        vectors = self._module.SIZES["fma_sums"] * self._module.SIZES["width"]
         return self.threads * ROUNDS * 2 * vectors / self._timed(self._peak) / 1e9
 
     def memory(self) -> float:

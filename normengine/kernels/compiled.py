@@ -23,7 +23,7 @@ from . import (
 )
 from .base import REGISTRY, Kernel, Launch, Problem
 from .cpu import detect
-from .launches import Convolution, Sizes
+from .launches import Sizes
 
 Supports = Callable[[Problem], bool]
 Cost = Callable[[Problem, Sizes], float]
@@ -33,26 +33,6 @@ A_FLOAT = 2.0
 
 def _any(problem: Problem) -> bool:
     return True
-
-
-def _small_planes(problem: Problem) -> bool:
-    """Positions in a plane are 32-bit integers."""
-    p = Convolution.of(problem)
-    return max(p.h * p.w, p.oh * p.ow) < 1 << 28 and not _fused(problem)
-
-
-def _depthwise(problem: Problem) -> bool:
-    return Convolution.of(problem).depthwise and not _fused(problem)
-
-
-def _fused(problem: Problem) -> bool:
-    return "clamp" in problem.attrs or bool(problem.attrs.get("residual"))
-
-
-def _small_images(problem: Problem) -> bool:
-    """Where a maximum lies in its plane is a 32-bit integer."""
-    x = problem.inputs[1]
-    return x is not None and x[2] * x[3] < 1 << 31
 
 
 def _matrix(problem: Problem) -> bool:
@@ -87,14 +67,10 @@ class Row:
     tolerance: float | None = None
 
 
-def _pooling(op: str, supports: Supports = _any) -> Row:
-    return Row(op, "", (op,), launches.planes if op.startswith("adaptive") else launches.windows, supports)
-
-
-def _pooling_blocked(op: str, launch: Callable[[Problem, Sizes], Launch], cost: Cost) -> Row:
+def _pooling(op: str, launch: Callable[[Problem, Sizes], Launch], cost: Cost) -> Row:
     x = ("x",) if op == "max_pool2d_grad" else ()
     blocked = ("dy", *x, "dx") if op.endswith("grad") else ("x", "y")
-    return Row(op, "blocked", (f"{op}_blocked",), launch, cost=cost, blocked=blocked)
+    return Row(op, "", (f"{op}_blocked",), launch, cost=cost, blocked=blocked)
 
 
 ROWS = (
@@ -130,7 +106,7 @@ ROWS = (
     ),
     Row(
         "conv2d",
-        "depthwise_blocked",
+        "depthwise",
         ("depthwise_blocked_pack", "depthwise_blocked"),
         launch_depthwise.conv2d,
         launch_depthwise.supports,
@@ -140,7 +116,7 @@ ROWS = (
     ),
     Row(
         "conv2d_input_grad",
-        "depthwise_blocked",
+        "depthwise",
         ("depthwise_blocked_input_grad_pack", "depthwise_blocked_input_grad"),
         launch_depthwise.conv2d_input_grad,
         launch_depthwise.supports,
@@ -150,7 +126,7 @@ ROWS = (
     ),
     Row(
         "conv2d_weight_grad",
-        "depthwise_blocked",
+        "depthwise",
         ("depthwise_blocked_weight_grad", "depthwise_blocked_weight_grad_merge"),
         launch_depthwise.conv2d_weight_grad,
         launch_depthwise.supports,
@@ -300,18 +276,12 @@ ROWS = (
     Row("to_blocked", "", ("to_blocked",), launch_blocks.reorder, blocked=("y",)),
     Row("from_blocked", "", ("from_blocked",), launch_blocks.reorder, blocked=("x",)),
     Row("repeat_channels", "", ("repeat_channels",), launch_blocks.repeat_channels),
-    _pooling("max_pool2d"),
-    _pooling("max_pool2d_grad", _small_images),
-    _pooling("avg_pool2d"),
-    _pooling("avg_pool2d_grad"),
-    _pooling("adaptive_avg_pool2d"),
-    _pooling("adaptive_avg_pool2d_grad"),
-    _pooling_blocked("max_pool2d", launch_pool.rows, launch_pool.max_cost),
-    _pooling_blocked("max_pool2d_grad", launch_pool.planes, launch_pool.max_grad_cost),
-    _pooling_blocked("avg_pool2d", launch_pool.rows, launch_pool.avg_cost),
-    _pooling_blocked("avg_pool2d_grad", launch_pool.planes, launch_pool.avg_grad_cost),
-    _pooling_blocked("adaptive_avg_pool2d", launch_pool.planes, launch_pool.avg_cost),
-    _pooling_blocked("adaptive_avg_pool2d_grad", launch_pool.planes, launch_pool.avg_grad_cost),
+    _pooling("max_pool2d", launch_pool.rows, launch_pool.max_cost),
+    _pooling("max_pool2d_grad", launch_pool.planes, launch_pool.max_grad_cost),
+    _pooling("avg_pool2d", launch_pool.rows, launch_pool.avg_cost),
+    _pooling("avg_pool2d_grad", launch_pool.planes, launch_pool.avg_grad_cost),
+    _pooling("adaptive_avg_pool2d", launch_pool.planes, launch_pool.avg_cost),
+    _pooling("adaptive_avg_pool2d_grad", launch_pool.planes, launch_pool.avg_grad_cost),
 )
 
 

@@ -22,12 +22,14 @@ def dense_strides(shape: Sequence[int]) -> Strides:
 
 @dataclass(frozen=True)
 class Access:
-    """The elements of a value inside the memory of ``base``; offset and strides count elements."""
+    """The elements of a value inside the memory of ``base``; offset and strides count elements. ``repeated`` says that
+    the lanes of a block of channels are there as often as a loop takes pixels together."""
 
     base: Value
     shape: tuple[int, ...]
     offset: int
     strides: Strides
+    repeated: bool = False
 
     @classmethod
     def whole(cls, value: Value) -> Access:

@@ -83,7 +83,9 @@ def elementwise_call(
     walked = [strides for _, _, strides in (*reads, *writes)] + indices
     shape = blocked_shape(loop.shape, loop.width) if loop.width else loop.shape
     extents, walks, lanes = _iteration(shape, walked, loop.width)
-    kinds = [_kind(s, lanes) for s in walks]
+    repeated = [k for k, a in enumerate(sources.values()) if a.repeated]
+    repeated += [len(reads) - 1] if loop.lanes is not None else []
+    kinds = [_kind(s, lanes, k in repeated or extents[-2:][0] == 1) for k, s in enumerate(walks)]
     kinds[len(reads) + len(targets) : len(reads) + len(writes)] = ["sum"] * len(sums)
     order = list(targets)
     sources_order = list(sources)
@@ -137,9 +139,11 @@ def _iteration(
     return (*collapse(shape, walked), 0)
 
 
-def _kind(strides: Strides, lanes: int) -> str:
+def _kind(strides: Strides, lanes: int, repeated: bool) -> str:
+    """How an operand is walked; one that ``repeated`` says so of has the lanes for every pixel in memory."""
     if lanes:
-        return {(lanes, 1): "one", (0, 1): "repeated", (0, 0): "zero"}.get((strides[-2], strides[-1]), "any")
+        same = "repeated" if repeated else "any"
+        return {(lanes, 1): "one", (0, 1): same, (0, 0): "zero"}.get((strides[-2], strides[-1]), "any")
     return {0: "zero", 1: "one"}.get(strides[-1], "any")
 
 

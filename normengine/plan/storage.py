@@ -127,7 +127,7 @@ class Storage(ABC):
         array = np.ascontiguousarray(np.broadcast_to(flags, (blocks, times, width)))
         value = Value("lanes", Spec.of(array))
         self.memory[value] = Memory("constant", array.nbytes, array=array)
-        return Access(value, (n, blocks, h, w, width), 0, (0, times * width, 0, 0, 1))
+        return Access(value, (n, blocks, h, w, width), 0, (0, times * width, 0, 0, 1), repeated=True)
 
     def walked_in_blocks(self, value: Value, shape: tuple[int, ...], layer: str) -> Access:
         """``value`` as a loop over an activation of ``shape`` in blocks walks it."""
@@ -143,7 +143,7 @@ class Storage(ABC):
             times = repeats(shape, self.width)
             repeated = self._repeat(value, lifted[0], times, layer)
             row, block = repeated.strides[:2]
-            return Access(repeated.base, blocks, 0, (row if n else 0, block, 0, 0, 1))
+            return Access(repeated.base, blocks, 0, (row if n else 0, block, 0, 0, 1), repeated=True)
         dense = self.dense(value, layer)
         whole = Value(value.name, replace(value.spec, shape=lifted))
         self.accesses[whole] = Access(dense.base, lifted, dense.offset, dense_strides(lifted))

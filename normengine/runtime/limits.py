@@ -43,7 +43,7 @@ def limits(threads: int) -> Limits | None:
 def _measured(isa: str, threads: int) -> Limits:
     module = import_module(f"normengine.kernels._{isa}")
     results = np.zeros(threads, np.float32)
-    vectors = module.SIZES["rows"] * module.SIZES["columns"]
+    vectors = module.SIZES["fma_sums"] * module.SIZES["width"]
     peak = _least_seconds(module.ADDRESSES["fma_peak"], [results.ctypes.data, _ROUNDS], threads, threads)
     given, made = (np.ones(_FLOATS, np.float32) for _ in range(2))
     tasks = _PIECES * threads

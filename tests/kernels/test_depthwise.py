@@ -21,7 +21,7 @@ Shape = tuple[int, ...]
 @pytest.fixture(params=[(isa, op) for isa in BUILT for op in DIRECTIONS], ids="-".join)
 def kernel(request: pytest.FixtureRequest) -> Kernel:
     isa, op = request.param
-    return next(k for k in REGISTRY.kernels[op] if k.name == f"{op}_depthwise_blocked_f32_{isa}")
+    return next(k for k in REGISTRY.kernels[op] if k.name == f"{op}_depthwise_f32_{isa}")
 
 
 def window(stride: Any = (1, 1), padding: Any = (0, 0, 0, 0), dilation: Any = (1, 1)) -> dict[str, Any]:
@@ -112,7 +112,7 @@ def test_the_same_bits_whoever_does_which_task(kernel: Kernel) -> None:
 
 def test_a_nan_reaches_what_it_is_part_of_through_a_clamp() -> None:
     for isa in BUILT:
-        kernel = next(k for k in REGISTRY.kernels["conv2d"] if k.name == f"conv2d_depthwise_blocked_f32_{isa}")
+        kernel = next(k for k in REGISTRY.kernels["conv2d"] if k.name == f"conv2d_depthwise_f32_{isa}")
         arrays, attrs = problem_arrays("conv2d", (1, 3, 9, 9), (3, 3), window(padding=(1, 1, 1, 1)), 2)
         arrays[0][0, 1, 4, 4] = np.nan
         (y,) = run_kernel(kernel, arrays, attrs)

@@ -26,7 +26,7 @@ def kernels(*ops: str) -> Any:
 @pytest.fixture
 def kernel(request: pytest.FixtureRequest) -> Kernel:
     isa, op = request.param
-    return next(k for k in REGISTRY.kernels[op] if k.name == f"{op}_blocked_f32_{isa}")
+    return next(k for k in REGISTRY.kernels[op] if k.name == f"{op}_f32_{isa}")
 
 
 SLIDING = kernels("max_pool2d", "max_pool2d_grad", "avg_pool2d", "avg_pool2d_grad")

@@ -52,9 +52,7 @@ class Images:
     def pool(self) -> Value:
         if self.rng.random() < 0.5:
             return self.add("max_pool2d", self.any(), **window(kernel_size=(3, 3), dilation=(1, 1), ceil_mode=False))
-        return self.add(
-            "avg_pool2d", self.any(), **window(kernel_size=(3, 3), ceil_mode=False, count_include_pad=True)
-        )
+        return self.add("avg_pool2d", self.any(), **window(kernel_size=(3, 3), ceil_mode=False, count_include_pad=True))
 
     def elementwise(self) -> Value:
         x = self.any()
