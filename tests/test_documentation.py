@@ -40,7 +40,10 @@ def test_first_pages_example_runs():
 
 @pytest.mark.parametrize(
     ("name", "files"),
-    [("training.md", ["curves.png", "model.safetensors"]), ("onnx.md", ["model.onnx"])],
+    [
+        ("training.md", ["curves.png", "model.safetensors", "profile.html", "trace.json"]),
+        ("onnx.md", ["model.onnx"]),
+    ],
 )
 def test_examples_of_a_page_run_one_after_the_other(name, files, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
