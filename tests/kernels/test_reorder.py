@@ -2,14 +2,27 @@
 
 from __future__ import annotations
 
+import os
+
 import numpy as np
 import pytest
-from guarded import run_problem, scattered, whole
+from guarded import Fenced, run_problem, scattered, whole
 
 from normengine.kernels import REGISTRY, Kernel, Problem
 from normengine.kernels.compiled import BUILT
 
-SHAPES = ((1, 1, 1, 1), (2, 3, 5, 7), (3, 8, 4, 4), (1, 16, 1, 1), (2, 20, 33, 9), (1, 5, 70, 67), (40, 17, 1, 3))
+SHAPES = (
+    (1, 1, 1, 1),
+    (2, 3, 5, 7),
+    (3, 8, 4, 4),
+    (1, 16, 1, 1),
+    (2, 20, 33, 9),
+    (1, 5, 70, 67),
+    (40, 17, 1, 3),
+    (9, 21, 2, 2),
+    (1, 5, 1, 4099),
+    (6, 13, 3, 3),
+)
 
 
 def rows(op: str) -> list[Kernel]:
@@ -23,6 +36,18 @@ def test_elements_stay_what_they_are(op: str, shape: tuple[int, ...]) -> None:
     for kernel in rows(op):
         for order in (whole, scattered):
             (y,) = run_problem(kernel, Problem(op, (shape,), (shape,), {}), [x], order)
+            assert np.array_equal(x, y), kernel.name
+
+
+@pytest.mark.skipif(os.name != "posix", reason="pages are protected by POSIX calls")
+@pytest.mark.parametrize("op", ["to_blocked", "from_blocked"])
+@pytest.mark.parametrize("shape", SHAPES)
+def test_nothing_beyond_the_arrays_is_touched(op: str, shape: tuple[int, ...]) -> None:
+    x = np.random.default_rng(0).standard_normal(shape).astype(np.float32)
+    for kernel in rows(op):
+        for behind in (False, True):
+            Fenced.behind = behind
+            (y,) = run_problem(kernel, Problem(op, (shape,), (shape,), {}), [x], memory=Fenced)
             assert np.array_equal(x, y), kernel.name
 
 
