@@ -5,8 +5,10 @@ To load it Numba is not needed, which takes longer to import than everything els
 
 from __future__ import annotations
 
+import gc
 import sys
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 from types import ModuleType
@@ -54,10 +56,32 @@ def _library(function: Callable[..., None], entry: str, fastmath: Collection[str
     """Numba's library of ``function``, compiled. Numba's own callbacks would report Python's exceptions, for which they
     need Numba; kernels raise none."""
     from llvmlite import ir
-    from numba.core import ccallback, compiler, registry, sigutils
+    from numba.core import ccallback, compiler, registry, sigutils, typed_passes, untyped_passes
     from numba.core.compiler_lock import global_compiler_lock
+    from numba.core.compiler_machinery import PassManager
 
     from .abi import SIGNATURE
+
+    class Plain(compiler.CompilerBase):
+        """Without the passes for closures, array expressions, overloads by literals and the like, which kernels do
+        not have."""
+
+        def define_pipelines(self) -> list[Any]:
+            manager = PassManager("kernel")
+            for step in (
+                untyped_passes.TranslateByteCode,
+                untyped_passes.FixupArgs,
+                untyped_passes.IRProcessing,
+                untyped_passes.ReconstructSSA,
+                typed_passes.NopythonTypeInference,
+                typed_passes.PreLowerStripPhis,
+                typed_passes.IRLegalization,
+                typed_passes.NativeLowering,
+                typed_passes.NoPythonBackend,
+            ):
+                manager.add_pass(step, step.__name__)
+            manager.finalize()
+            return [manager]
 
     class NoWrapper(ccallback._CFuncCompiler):
         def _customize_flags(self, flags: Any) -> Any:
@@ -70,9 +94,9 @@ def _library(function: Callable[..., None], entry: str, fastmath: Collection[str
     function.__qualname__ = f"body_of_{entry}"
     options = {"error_model": "numpy", "fastmath": set(fastmath)}
     target = registry.cpu_target
-    with global_compiler_lock:
+    with global_compiler_lock, _no_garbage_collection():
         arguments, result = sigutils.normalize_signature(SIGNATURE)
-        made = NoWrapper(function, target, options, {}, pipeline_class=compiler.Compiler).compile(arguments, result)
+        made = NoWrapper(function, target, options, {}, pipeline_class=Plain).compile(arguments, result)
         context, description, library = target.target_context, made.fndesc, made.library
         module = library.create_ir_module(entry)
         inner = context.call_conv.get_function_type(description.restype, description.argtypes)
@@ -86,3 +110,15 @@ def _library(function: Callable[..., None], entry: str, fastmath: Collection[str
         library.enable_object_caching()
         library.finalize()
     return library
+
+
+@contextmanager
+def _no_garbage_collection() -> Iterator[None]:
+    """A compiler makes many objects and lets go of few while it works."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
