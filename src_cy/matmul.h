@@ -178,14 +178,6 @@ static void matrix_pack_transposed(float *to, int64_t width, const float *b, int
         transpose(to, width, width, b + j * b_row, b_row, count - j < width ? count - j : width, depth);
 }
 
-/* The next MATRIX_ROWS columns of a row of a, of which `count` are there. */
-static void matrix_copy_columns(float *to, const float *a, int64_t count)
-{
-    if (count >= MATRIX_ROWS) memcpy(to, a, MATRIX_ROWS * sizeof(float));
-    else
-        for (int64_t r = 0; r < count; r++) to[r] = a[r];
-}
-
 /* The sums of the lanes of four vectors. */
 typedef float vec4 __attribute__((vector_size(16)));
 

@@ -20,7 +20,6 @@ cdef extern from "matmul.h" nogil:
                       int64_t columns)
     void matrix_pack(float* to, int64_t width, const float* b, int64_t b_row, int64_t depth, int64_t count)
     void matrix_pack_transposed(float* to, int64_t width, const float* b, int64_t b_row, int64_t depth, int64_t count)
-    void matrix_copy_columns(float* to, const float* a, int64_t count)
 
 
 cdef struct Tiles:
@@ -53,13 +52,13 @@ cdef struct Product:
 cdef struct Panels:
     # The extra parameters of the outer products: parts of the rows and of the columns, which make the tasks; terms of a
     # sum in registers; vectors of a panel; panels that are copied at a time; tiles that pass while a panel is in the L1
-    # cache; whether b is read in place; whether a, flipped, is copied, [tile][depth][MATRIX_ROWS].
-    int64_t row_parts, column_parts, depth, vectors, together, tiles_together, in_place, copied
+    # cache; whether b is read in place; the distance of its rows where a, flipped, is copied, else 0.
+    int64_t row_parts, column_parts, depth, vectors, together, tiles_together, in_place, copied_row
 
 
 cdef struct Part:
     # What a task does between two depths: its tiles, and where the copies of a and of b lie.
-    int64_t tile_first, tile_end, depth_first, depth
+    int64_t tile_first, tile_end, row_first, depth_first, depth
     float* a
     float* b
 
@@ -93,9 +92,9 @@ cdef void multiply_panel(const Product* p, const Panels* g, const Part* part, in
             for r in range(rows if accumulate else 0):
                 memcpy(buffer + r * pitch, y + r * p.n, cols * sizeof(float))
                 memset(buffer + r * pitch + cols, 0, (pitch - cols) * sizeof(float))
-        if g.copied:
-            matrix_by_columns(rows, vectors, part.depth, part.a + (tile - part.tile_first) * g.depth * MATRIX_ROWS,
-                              MATRIX_ROWS, b, b_row, y if whole else buffer, pitch, accumulate, finish)
+        if g.copied_row:
+            matrix_by_columns(rows, vectors, part.depth, part.a + first - part.row_first, g.copied_row, b, b_row,
+                              y if whole else buffer, pitch, accumulate, finish)
         elif p.flip_a:
             matrix_by_columns(rows, vectors, part.depth, p.a + part.depth_first * p.m + first, p.m, b, b_row,
                               y if whole else buffer, pitch, accumulate, finish)
@@ -116,13 +115,10 @@ cdef void copy_panels(const Product* p, const Panels* g, const Part* part, int64
 
 
 cdef void copy_columns(const Product* p, const Panels* g, const Part* part) noexcept nogil:
-    # The columns of a, flipped, that a task reads between two depths, row by row.
-    cdef int64_t k, tile, row
+    # The columns of a, flipped, that a task reads between two depths.
+    cdef int64_t k, count = tile_start(&p.rows, part.tile_end) - part.row_first
     for k in range(part.depth):
-        for tile in range(part.tile_first, part.tile_end):
-            row = tile_start(&p.rows, tile)
-            matrix_copy_columns(part.a + ((tile - part.tile_first) * g.depth + k) * MATRIX_ROWS,
-                                p.a + (part.depth_first + k) * p.m + row, p.m - row)
+        memcpy(part.a + k * g.copied_row, p.a + (part.depth_first + k) * p.m + part.row_first, count * sizeof(float))
 
 
 cdef void multiply_part(const Product* p, const Panels* g, const Part* part, int64_t panel_first,
@@ -154,12 +150,13 @@ cdef void multiply_task(const Product* p, const Panels* g, int64_t task, float* 
     cdef Part part
     part.tile_first = share(p.rows.count, g.row_parts, row_part)
     part.tile_end = share(p.rows.count, g.row_parts, row_part + 1)
+    part.row_first = tile_start(&p.rows, part.tile_first)
     part.b = memory
     part.a = memory + g.together * g.depth * g.vectors * SIMD_WIDTH
     part.depth_first = 0
     while part.depth_first < p.k:
         part.depth = least(g.depth, p.k - part.depth_first)
-        if g.copied:
+        if g.copied_row:
             copy_columns(p, g, &part)
         multiply_part(p, g, &part, share(panels, g.column_parts, column_part),
                       share(panels, g.column_parts, column_part + 1))

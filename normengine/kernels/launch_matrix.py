@@ -20,7 +20,7 @@ DOT_BYTES = 18 << 10
 TILES_TOGETHER = 8
 """Tiles of the left factor that pass while a panel stays in the L1 cache, and then stay in the L2 cache."""
 TILES_IN_PLACE = 4
-PAGE = 4096
+LINE, APART, PAGE = 64, 1024, 4096
 FEW_TERMS = 4
 DOT_TILES = 3
 WIDEST = 16
@@ -72,7 +72,7 @@ class Panels:
     together: int
     tiles_together: int
     in_place: int
-    copied: int
+    copied_row: int
 
 
 def _panels(p: Product, sizes: Sizes) -> Panels:
@@ -86,7 +86,7 @@ def _panels(p: Product, sizes: Sizes) -> Panels:
     column_parts = min(panels, ceil_div(p.tasks, row_parts))
     row_parts = min(tiles, max(row_parts, ceil_div(p.tasks, column_parts)))
     mine = ceil_div(panels, column_parts)
-    copied = p.flip_a and mine > 1 and p.m * FLOAT % PAGE == 0
+    copied = p.flip_a and mine > 1 and p.m * FLOAT % APART == 0
     if copied:
         row_parts = min(tiles, max(row_parts, ceil_div(p.m * depth * FLOAT, COLUMNS_BYTES)))
     together = max(1, min(mine, GROUP_BYTES // panel_bytes))
@@ -98,8 +98,13 @@ def _panels(p: Product, sizes: Sizes) -> Panels:
         together=together,
         tiles_together=TILES_TOGETHER,
         in_place=int(_in_place(p, tiles)),
-        copied=int(copied),
+        copied_row=_odd_lines(ceil_div(tiles, row_parts) * sizes["matrix_rows"]) if copied else 0,
     )
+
+
+def _odd_lines(floats: int) -> int:
+    """At least so many, an odd number of cache lines: rows that far apart do not push each other out of the cache."""
+    return (ceil_div(floats * FLOAT, LINE) | 1) * LINE // FLOAT
 
 
 def _in_place(p: Product, tiles: int) -> bool:
@@ -112,9 +117,7 @@ def panels(problem: Problem, sizes: Sizes) -> Launch:
     p = Product.of(problem)
     g = _panels(p, sizes)
     floats = g.together * g.depth * g.vectors * sizes["width"]
-    if g.copied:
-        tiles = ceil_div(ceil_div(p.m, sizes["matrix_rows"]), g.row_parts)
-        floats += tiles * sizes["matrix_rows"] * g.depth
+    floats += g.copied_row * g.depth
     return Launch(tasks=(g.row_parts * g.column_parts,), workspace=floats * FLOAT, extra=tuple(vars(g).values()))
 
 
@@ -127,8 +130,8 @@ def panels_cost(problem: Problem, sizes: Sizes) -> float:
     cost = tiles * count * (p.k * term + chunks * A_TILE) + A_FLOAT * p.n * p.k
     if not g.in_place:
         cost += g.row_parts * count * g.vectors * p.k * (A_TRANSPOSED if p.flip_b else A_COPY)
-    if g.copied:
-        cost += g.column_parts * p.k * tiles * A_COPY
+    if g.copied_row:
+        cost += g.column_parts * p.k * ceil_div(p.m, sizes["width"]) * A_COPY
     return cost
 
 
