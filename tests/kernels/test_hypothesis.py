@@ -18,7 +18,13 @@ from normengine.kernels.compiled import BUILT
 from normengine.ops import OPS, OperatorError
 
 pytestmark = pytest.mark.skipif(not BUILT, reason="no extension with kernels was built")
-FEW = settings(max_examples=150, deadline=None, derandomize=True, database=None, suppress_health_check=list(HealthCheck))
+FEW = settings(
+    max_examples=150,
+    deadline=None,
+    derandomize=True,
+    database=None,
+    suppress_health_check=list(HealthCheck),
+)
 
 extents = st.integers(1, 20)
 small = st.integers(1, 5)
