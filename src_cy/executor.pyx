@@ -38,8 +38,6 @@ cdef extern from "platform.h" nogil:
     int64_t ne_now()
     void ne_yield()
     int ne_thread(ne_start *start)
-    int64_t ne_cpu()
-    void ne_keep_off(ne_start *start, int64_t cpu)
 
 cdef enum:
     MOST_THREADS = 1024
@@ -74,7 +72,6 @@ cdef struct Worker:
     ne_start entry
     Team *team
     int64_t index
-    int64_t kept_off  # one more than the number of the CPU that it leaves alone, or 0
 
 
 cdef struct Team:
@@ -263,17 +260,6 @@ cdef Team *team_of(int64_t threads) except NULL:
     return team
 
 
-cdef void part(Team *team, int64_t threads) noexcept nogil:
-    """Keep the workers off the CPU of this thread, where the system may have put a sleeper to wake it."""
-    cdef int64_t i, cpu = ne_cpu()
-    if cpu < 0:
-        return
-    for i in range(threads - 1):
-        if team.worker[i].kept_off != cpu + 1:
-            team.worker[i].kept_off = cpu + 1
-            ne_keep_off(&team.worker[i].entry, cpu)
-
-
 cdef void run_team(
     Team *team, const Call *calls, int64_t first, int64_t last, int64_t threads, int64_t spin, double *seconds
 ) noexcept nogil:
@@ -286,8 +272,6 @@ cdef void run_team(
     team.spin = spin
     team.seconds = seconds
     team.since = ne_now() if seconds != NULL else 0
-    if spin == SPIN_NANOSECONDS:
-        part(team, threads)
     for i in range(threads - 1):
         gate_open(&team.worker[i].start)
     take_part(team, 0)

@@ -127,9 +127,6 @@ static inline int ne_thread(ne_start *start)
     return 0;
 }
 
-static inline int64_t ne_cpu(void) { return -1; }
-static inline void ne_keep_off(ne_start *start, int64_t cpu) { (void)start, (void)cpu; }
-
 #else
 
 #include <pthread.h>
@@ -161,7 +158,6 @@ static inline int64_t ne_now(void)
 typedef struct {
     void (*function)(void *);
     void *argument;
-    pthread_t thread;
 } ne_start;
 
 static void *ne_thread_main(void *raw)
@@ -175,6 +171,7 @@ static void *ne_thread_main(void *raw)
    process's signals are handled by its other threads, all but those that a fault in the thread itself raises. */
 static inline int ne_thread(ne_start *start)
 {
+    pthread_t thread;
     pthread_attr_t attributes;
     sigset_t blocked, before;
     int error = pthread_attr_init(&attributes);
@@ -187,27 +184,11 @@ static inline int ne_thread(ne_start *start)
     sigdelset(&blocked, SIGFPE);
     sigdelset(&blocked, SIGILL);
     pthread_sigmask(SIG_SETMASK, &blocked, &before);
-    error = pthread_create(&start->thread, &attributes, ne_thread_main, start);
+    error = pthread_create(&thread, &attributes, ne_thread_main, start);
     pthread_sigmask(SIG_SETMASK, &before, NULL);
     pthread_attr_destroy(&attributes);
     return error;
 }
-
-/* The CPU that runs this thread, or -1 where nobody tells; and a started thread may from now on run where this one may,
-   but not on the given CPU, if there is another. */
-#if defined(__linux__) && !defined(__ANDROID__)
-static inline int64_t ne_cpu(void) { return sched_getcpu(); }
-static inline void ne_keep_off(ne_start *start, int64_t cpu)
-{
-    cpu_set_t set;
-    if (pthread_getaffinity_np(pthread_self(), sizeof(set), &set)) return;
-    CPU_CLR((int)cpu, &set);
-    if (CPU_COUNT(&set) > 0) pthread_setaffinity_np(start->thread, sizeof(set), &set);
-}
-#else
-static inline int64_t ne_cpu(void) { return -1; }
-static inline void ne_keep_off(ne_start *start, int64_t cpu) { (void)start, (void)cpu; }
-#endif
 
 #endif
 #endif

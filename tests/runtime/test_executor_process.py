@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-import textwrap
 from pathlib import Path
 
 import pytest
@@ -115,23 +114,3 @@ def test_a_forked_process_makes_its_own_team(backend: str, script: str, tmp_path
 @pytest.mark.parametrize("script", ["", EXIT_DURING_A_RUN], ids=["idle", "during a run"])
 def test_a_process_ends_although_its_team_lives(backend: str, script: str, tmp_path: Path) -> None:
     run(script, tmp_path)
-
-
-@pytest.mark.skipif(not hasattr(os, "sched_getaffinity") or len(os.sched_getaffinity(0)) < 2, reason="needs two CPUs")
-def test_workers_leave_the_callers_cpu_alone_and_the_caller_as_free_as_it_was() -> None:
-    code = """
-        import os
-        import numpy as np
-        import normengine as ne
-        from normengine.kernels.cpu import backend
-        ne.set_num_threads(2)
-        before = os.sched_getaffinity(0)
-        linear = ne.nn.Linear(512, 512)
-        linear(np.ones((256, 512), np.float32))
-        assert os.sched_getaffinity(0) == before
-        masks = [os.sched_getaffinity(int(task)) for task in os.listdir("/proc/self/task")]
-        fewer = [mask for mask in masks if len(mask) == len(before) - 1]
-        assert backend() == "numba" or fewer and all(mask < before for mask in fewer), masks
-    """
-    done = subprocess.run([sys.executable, "-c", textwrap.dedent(code)], capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
