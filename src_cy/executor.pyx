@@ -42,7 +42,7 @@ cdef extern from "platform.h" nogil:
 cdef enum:
     MOST_THREADS = 1024
     SPIN_CHECKS = 32
-    SPIN_NANOSECONDS = 50000
+    SPIN_NANOSECONDS = 2000000
     SPIN_CROWDED = 5000
     SHARES = 8
     LINE = 128
