@@ -126,6 +126,15 @@ def test_labels_are_checked_wherever_the_loss_takes_them_from(loss, target):
     assert np.isfinite(step(x, target(y)))
 
 
+@pytest.fixture
+def interruptible():
+    """Ctrl-C raises KeyboardInterrupt, also where the tests were started in the background of a shell."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("interruptible")
 def test_an_interrupted_update_counts_as_the_step_that_it_is():
     def run(interrupt):
         model = network()
