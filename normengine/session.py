@@ -153,16 +153,16 @@ class InferenceSession:
             return program
 
     def _make(self, shapes: Shapes) -> Program | ProgramOfParts:
-        from .runtime.parts import ProgramOfParts, parts_of
+        from .runtime.parts import ProgramOfParts
         from .runtime.program import compile_graph
 
         graph = self._graph(shapes)
-        sizes = parts_of(graph) if self._open else [1]
+        sizes = self._sizes(graph, shapes)
         program: Program | ProgramOfParts
         if len(sizes) == 1:
             program = compile_graph(graph, self._without)
         else:
-            program = ProgramOfParts(sizes, lambda size: self._part(tuple((size, *s[1:]) for s in shapes)))
+            program = ProgramOfParts(sizes, lambda size: self._part(_with_batch(shapes, size)))
         self._programs[shapes] = program
         while len(self._programs) > self._limit:
             self._programs.popitem(last=False)
@@ -172,10 +172,24 @@ class InferenceSession:
         (program,) = (self._programs.get(shapes) or self._make(shapes)).programs
         return program
 
-    @property
-    def _open(self) -> bool:
-        """Whether any number of samples may be given."""
-        return all(port.shape and not isinstance(port.shape[0], int) for port in self._model.inputs)
+    def _sizes(self, graph: Graph, shapes: Shapes) -> list[int]:
+        """The parts in which a batch runs: the whole, where the file declares it or has its size among its numbers."""
+        from .passes.samples import samples_apart
+        from .runtime.parts import parts_of
+
+        sizes = parts_of(graph)
+        whole = [sum(sizes)]
+        if len(sizes) == 1 or any(not port.shape or isinstance(port.shape[0], int) for port in self._model.inputs):
+            return whole
+        for size in set(sizes):
+            try:
+                part = self._graph(_with_batch(shapes, size))
+            except ValueError:
+                return whole
+            wanted = [(size, *value.shape[1:]) for value in graph.outputs]
+            if [value.shape for value in part.outputs] != wanted or not samples_apart(part):
+                return whole
+        return sizes
 
     def _graph(self, shapes: Shapes) -> Graph:
         """The folded graph for inputs of these shapes, its weights those that other shapes already use."""
@@ -208,6 +222,10 @@ class InferenceSession:
             shapes.append(shape)
         if all(isinstance(n, int) for shape in shapes for n in shape):
             self._graph(tuple(shapes))  # type: ignore[arg-type]
+
+
+def _with_batch(shapes: Shapes, size: int) -> Shapes:
+    return tuple((size, *shape[1:]) for shape in shapes)
 
 
 def _listed(names: Any) -> str:

@@ -15,6 +15,7 @@ from onnx import helper, numpy_helper
 import normengine as ne
 from normengine.onnx import OnnxError
 from normengine.passes.fold_batchnorm import Folding
+from normengine.runtime import parts
 
 RNG = np.random.default_rng(0)
 W = RNG.standard_normal((4, 2, 3, 3)).astype(np.float32)
@@ -299,3 +300,18 @@ def test_onnx_is_imported_only_to_read_a_file():
     script = "import sys, normengine.session; print('onnx' in sys.modules, 'normengine.train' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert done.stdout.split() == ["False", "False"]
+
+
+@pytest.mark.parametrize("batch", ["N", 6], ids=["open", "declared"])
+@pytest.mark.parametrize("shape", [(0, -1), (6, -1), (-1, 12)], ids=str)
+def test_a_batch_is_cut_where_the_parts_make_the_whole(shape, batch, monkeypatch):
+    """A file may have one batch among its own numbers, here in a shape."""
+    nodes = [node("Relu", ["x"], ["r"]), node("Reshape", ["r", "shape"], ["y"])]
+    file = model(nodes, {"x": (batch, 3, 2, 2)}, {"y": ("M", "K")}, {"shape": np.array(shape, np.int64)})
+    x = draw(6, 3, 2, 2)
+    monkeypatch.setattr(parts, "CACHE_BYTES", 200)
+    session = ne.InferenceSession(file)
+    (y,) = session.run(None, {"x": x})
+    assert np.array_equal(y, np.maximum(x, 0).reshape(6, 12))
+    cut = isinstance(next(reversed(session._programs.values())), parts.ProgramOfParts)
+    assert cut == (batch == "N" and shape[0] != 6)

@@ -40,17 +40,16 @@ def largest_sample(graph: Graph) -> int:
 def _keeps_apart(node: Node, apart: set[Value], batch: int) -> bool:
     if any(not v.shape or v.shape[0] != batch for v in (*node.outputs, *(v for v in node.inputs if v in apart))):
         return False
-    if OPS[node.op].scalar is not None:
-        return _elementwise(node, apart)
+    scalar = OPS[node.op].scalar
+    if scalar is not None:
+        return not scalar.index and _elementwise(node, apart)
     rule = _RULES.get(node.op)
     return rule is not None and rule(node, apart)
 
 
 def _elementwise(node: Node, apart: set[Value]) -> bool:
     rank = len(node.outputs[0].shape)
-    return not OPS[node.op].scalar.index and all(  # type: ignore[union-attr]
-        len(v.shape) == rank if v in apart else len(v.shape) < rank or v.shape[0] == 1 for v in node.inputs
-    )
+    return all(len(v.shape) == rank if v in apart else len(v.shape) < rank or v.shape[0] == 1 for v in node.inputs)
 
 
 def _first_alone(node: Node, apart: set[Value]) -> bool:
