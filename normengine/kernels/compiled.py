@@ -73,6 +73,17 @@ def _pooling(op: str, launch: Callable[[Problem, Sizes], Launch], cost: Cost) ->
     return Row(op, "", (f"{op}_blocked",), launch, cost=cost, blocked=blocked)
 
 
+def _winograd(op: str, side: int, blocked: tuple[str, ...]) -> Row:
+    """F(side x side, 3x3)."""
+    launch, cost = {
+        4: (launch_winograd.winograd4, launch_winograd.winograd4_cost),
+        2: (launch_winograd.winograd2, launch_winograd.winograd2_cost),
+    }[side]
+    stages = (f"{op}_winograd_pack", f"{op}_winograd")
+    name, tolerance = f"winograd{side}", launch_winograd.TOLERANCE
+    return Row(op, name, stages, launch, launch_winograd.supports, cost, ("weight",), blocked, tolerance)
+
+
 ROWS = (
     Row(
         "conv2d",
@@ -92,7 +103,6 @@ ROWS = (
         cost=launch_direct.direct_cost,
         packs=("weight",),
         blocked=("x", "residual", "y"),
-        tolerance=launch_direct.TOLERANCE,
     ),
     Row(
         "conv2d_input_grad",
@@ -102,7 +112,6 @@ ROWS = (
         cost=launch_direct.direct_cost,
         packs=("weight",),
         blocked=("dy", "dx"),
-        tolerance=launch_direct.TOLERANCE,
     ),
     Row(
         "conv2d",
@@ -149,50 +158,10 @@ ROWS = (
         cost=launch_direct_weight.first_cost,
         blocked=("dy",),
     ),
-    Row(
-        "conv2d",
-        "winograd4",
-        ("conv2d_winograd_pack", "conv2d_winograd"),
-        launch_winograd.winograd4,
-        launch_winograd.supports,
-        launch_winograd.winograd4_cost,
-        packs=("weight",),
-        blocked=("x", "residual", "y"),
-        tolerance=2e-5,
-    ),
-    Row(
-        "conv2d",
-        "winograd2",
-        ("conv2d_winograd_pack", "conv2d_winograd"),
-        launch_winograd.winograd2,
-        launch_winograd.supports,
-        launch_winograd.winograd2_cost,
-        packs=("weight",),
-        blocked=("x", "residual", "y"),
-        tolerance=2e-5,
-    ),
-    Row(
-        "conv2d_input_grad",
-        "winograd4",
-        ("conv2d_input_grad_winograd_pack", "conv2d_input_grad_winograd"),
-        launch_winograd.winograd4,
-        launch_winograd.supports,
-        launch_winograd.winograd4_cost,
-        packs=("weight",),
-        blocked=("dy", "dx"),
-        tolerance=2e-5,
-    ),
-    Row(
-        "conv2d_input_grad",
-        "winograd2",
-        ("conv2d_input_grad_winograd_pack", "conv2d_input_grad_winograd"),
-        launch_winograd.winograd2,
-        launch_winograd.supports,
-        launch_winograd.winograd2_cost,
-        packs=("weight",),
-        blocked=("dy", "dx"),
-        tolerance=2e-5,
-    ),
+    _winograd("conv2d", 4, ("x", "residual", "y")),
+    _winograd("conv2d", 2, ("x", "residual", "y")),
+    _winograd("conv2d_input_grad", 4, ("dy", "dx")),
+    _winograd("conv2d_input_grad", 2, ("dy", "dx")),
     Row(
         "conv2d_weight_grad",
         "winograd4",
@@ -201,7 +170,7 @@ ROWS = (
         launch_winograd.supports,
         launch_winograd.weight_grad_cost,
         blocked=("dy", "x"),
-        tolerance=2e-5,
+        tolerance=launch_winograd.TOLERANCE,
     ),
     Row("linear", "panels", ("linear_panels",), launch_matrix.panels, cost=launch_matrix.panels_cost),
     Row(

@@ -26,8 +26,6 @@ TASKS = 32
 """Problems are cut into that many tasks where they are large enough."""
 TASK_PRODUCTS = 1_000_000
 """Multiplications of a task that is not worth cutting."""
-TOLERANCE = 3e-5
-"""Of results before they are clamped: a register sums the products of a chunk of channels."""
 LATENCY = 8
 """Multiply-adds that have to be under way at a time."""
 

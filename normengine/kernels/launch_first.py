@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from .base import Launch, Problem
-from .launches import BAND_BYTES, FEW_TASKS, FLOAT, INT64, Convolution, Sizes, ceil_div
+from .launches import FEW_TASKS, FLOAT, INT64, Convolution, Sizes, ceil_div
 
+BAND_BYTES = 24576
+"""Rows of an image, with borders, that are copied at a time."""
 INT32 = 4
 LEAST_PRODUCTS = 100_000
 """Multiplications below which a task is not worth to be handed out."""

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from .base import Launch, Problem
 from .launches import FEW_TASKS, FLOAT, Convolution, Sizes, ceil_div
 
+TOLERANCE = 2e-5
+"""Of results, relative to the largest: tiles' transforms round more than sums of products do."""
 L2_BYTES = 384 << 10
 """Of the L2 cache, what points and products of a task take."""
 LINE = 16

@@ -15,9 +15,7 @@ Sizes = Mapping[str, int]
 
 FEW_TASKS = 16
 """Problems are cut into at least that many tasks where they can be."""
-BAND_BYTES = 24576
-"""Rows of a plane, with borders, that a depthwise convolution copies at a time."""
-FLOAT, INT64, DOUBLE = 4, 8, 8
+FLOAT, INT64 = 4, 8
 
 
 def ceil_div(a: int, b: int) -> int:
