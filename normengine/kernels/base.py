@@ -23,12 +23,16 @@ Parameters = tuple[int | float, ...]
 
 @dataclass(frozen=True)
 class Problem:
-    """What a kernel is asked to do: an operator on shapes and dtypes. An absent optional input has shape None."""
+    """What a kernel is asked to do: an operator on shapes and dtypes. An absent optional input has shape None.
+
+    ``alone`` says that one thread does it all, while others do the same for other images: it need not be cut into tasks.
+    """
 
     op: str
     inputs: tuple[Shape | None, ...]
     outputs: tuple[Shape, ...]
     attrs: Mapping[str, Any]
+    alone: bool = False
 
 
 @dataclass(frozen=True)
@@ -78,6 +82,11 @@ class Kernel:
     first stage's result (in ``scratch``) depends, so that it can run once when they are constant. ``blocked`` names
     the inputs and outputs that are held in blocks of ``width`` channels (see :mod:`.blocks`). ``tolerance`` is the
     operator's where it is None. ``algorithm`` tells the kernels of an operator and instruction set apart.
+
+    ``partial`` is there where two stages sum over the images of a batch, and says how they do so in groups of images:
+    given the problem of one group and a number of chunks, how the first stage runs for each group (``scratch`` are the
+    bytes of one chunk's sums; the last of ``extra`` is 0 where those begin anew, 1 where the group's are added to them),
+    and how the second stage runs after all groups, over the chunks' sums one after the other in the scratch memory.
     """
 
     op: str
@@ -92,6 +101,7 @@ class Kernel:
     width: int = 1
     tolerance: float | None = None
     algorithm: str = ""
+    partial: Callable[[Problem, int], tuple[Launch, Launch]] | None = None
 
 
 class Registry:

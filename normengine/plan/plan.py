@@ -19,7 +19,8 @@ class Memory:
     - ``output``: made fresh at each run, the output number ``index``;
     - ``constant``: ``array``, shared by all programs;
     - ``packed``: the program's own, filled once by the plan's ``setup`` calls;
-    - ``scratch``: as arena, shared by the stages of one kernel.
+    - ``scratch``: as arena, shared by the stages of one kernel;
+    - ``local``: at ``offset`` in the memory that a thread has for the groups of a depth-first call.
     """
 
     kind: str
@@ -31,10 +32,20 @@ class Memory:
 
 @dataclass(frozen=True)
 class Pointer:
-    """An argument slot that holds an address: ``offset`` bytes into ``memory``."""
+    """An argument slot that holds an address: ``offset`` bytes into ``memory``.
+
+    In a depth-first call it moves ``a_group`` bytes further for each group of images and ``a_chunk`` for each chunk.
+    """
 
     memory: Memory
     offset: int = 0
+    a_group: int = 0
+    a_chunk: int = 0
+
+
+@dataclass(frozen=True)
+class Later:
+    """An argument slot of a depth-first call: 0 for the first group of a chunk, 1 for the others."""
 
 
 @dataclass(frozen=True)
@@ -44,7 +55,7 @@ class Workspace:
     nbytes: int
 
 
-Argument = Pointer | int | float | None
+Argument = Pointer | Later | int | float | None
 
 
 @dataclass(frozen=True)
@@ -58,6 +69,10 @@ class Call:
     ``kind`` is the kind of operator that the time of the call counts for (see :mod:`.effort`). ``flops`` are the
     operations of the direct way to compute the results, a multiply-add being two; ``nbytes`` those of each input, read
     once, and of each output, written once.
+
+    A depth-first call has no stages but ``inner`` calls, each for a group of the batch's images. A thread does all of
+    them for one group after the other of a chunk; ``chunks`` of ``groups`` are handed out to the threads, each of which
+    has ``local`` bytes for what is made and read within a group.
     """
 
     op: str
@@ -73,6 +88,10 @@ class Call:
     kind: str = "elementwise"
     flops: int = 0
     nbytes: int = 0
+    inner: tuple[Call, ...] = ()
+    groups: int = 0
+    chunks: int = 0
+    local: int = 0
 
 
 @dataclass(frozen=True)
