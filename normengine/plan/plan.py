@@ -44,6 +44,14 @@ class Pointer:
 
 
 @dataclass(frozen=True)
+class Moving:
+    """An argument slot of a depth-first call that holds a number: ``a_group`` more for each group of images."""
+
+    number: int
+    a_group: int
+
+
+@dataclass(frozen=True)
 class Later:
     """An argument slot of a depth-first call: 0 for the first group of a chunk, 1 for the others."""
 
@@ -55,7 +63,7 @@ class Workspace:
     nbytes: int
 
 
-Argument = Pointer | Later | int | float | None
+Argument = Pointer | Moving | Later | int | float | None
 
 
 @dataclass(frozen=True)
