@@ -13,7 +13,7 @@ from ..graph import Graph, Node, Value
 from ..kernels import REGISTRY, Kernel, Problem
 from ..kernels.blocks import blocked_shape
 from ..kernels.compiled import A_FLOAT
-from ..kernels.cpu import isas
+from ..kernels.cpu import backend, isas
 from .access import Access, view_of
 from .arena import Lifetime, place
 from .effort import flops, is_small, kind
@@ -21,17 +21,21 @@ from .loops import Loop, elementwise_call
 from .plan import Argument, Call, Memory, Plan, Pointer
 from .reductions import as_alternating, describe
 from .storage import Storage, block_width
+from .together import join_updates
 
 VIEWS = ("reshape", "permute", "slice")
 
 
-def make_plan(graph: Graph, blocks: bool = True) -> Plan:
+def make_plan(graph: Graph, blocks: bool = True, together: bool = True) -> Plan:
     """Lower a graph of kernel operators, chains and movements (see ``passes``) to a :class:`Plan`.
 
-    With ``blocks`` activations are held in blocks of channels where kernels want them so, else never.
+    With ``blocks`` activations are held in blocks of channels where kernels want them so, else never. With
+    ``together`` updates that do not depend on each other are one call, where the compiled executor is in use.
     """
     lowering = _Lowering(graph, blocks)
     lowering.lower()
+    if together and backend() == "compiled":
+        lowering.join_updates()
     return lowering.plan()
 
 
@@ -156,6 +160,7 @@ class _Lowering(Storage):
             kind=kind(problem.op),
             flops=flops(problem),
             nbytes=sum(v.spec.nbytes for v in (*given.values(), *outputs) if v is not None),
+            writes=frozenset(a.memory for a in slots[len(given) : workspace_slot - 1] if isinstance(a, Pointer)),
         )
         if packed:
             self.setup.append(replace(call, stages=call.stages[:1], arguments=_without_outputs(call, kernel)))
@@ -295,13 +300,17 @@ class _Lowering(Storage):
 
     # The result.
 
+    def join_updates(self) -> None:
+        before, after = join_updates(self.calls[: self.guard]), join_updates(self.calls[self.guard :])
+        self.calls, self.guard = before + after, len(before)
+
     def plan(self) -> Plan:
         alive: dict[Memory, tuple[int, int]] = {}
         for i, call in enumerate(self.calls):
-            for argument in call.arguments:
-                if isinstance(argument, Pointer) and argument.memory.kind in ("arena", "scratch"):
-                    first, _ = alive.get(argument.memory, (i, i))
-                    alive[argument.memory] = (first, i)
+            for memory in call.memories():
+                if memory.kind in ("arena", "scratch"):
+                    first, _ = alive.get(memory, (i, i))
+                    alive[memory] = (first, i)
         offsets, total = place([Lifetime(m.nbytes, first, last) for m, (first, last) in alive.items()])
         where = dict(zip(alive, offsets, strict=True))
         return Plan(self.graph, tuple(self.calls), tuple(self.setup), total, where, self.guard)
