@@ -31,7 +31,7 @@ Joins = Callable[[Sequence[Node], Node], bool]
 """Whether a node may go depth first together with the given ones."""
 
 
-def depth_first(graph: Graph, batch: int, joins: Joins) -> list[Run]:
+def in_runs(graph: Graph, batch: int, joins: Joins) -> list[Run]:
     """The nodes of ``graph``, as ``fuse`` made them, in runs; ``batch`` is the extent of axis 0 of the images."""
     runs = _Runs(graph, batch)
     for node in graph.nodes:

@@ -136,6 +136,7 @@ class Calls(Storage):
             small=is_small(problem),
             kind=kind(problem.op),
             flops=flops(problem),
+            writes=frozenset(a.memory for n in signature.outputs if isinstance(a := pointers[n], Pointer)),
         )
 
     def _whole(self, problem: Problem, given: Given, outputs: Sequence[Value], group: Group | None) -> Problem:

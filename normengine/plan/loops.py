@@ -124,6 +124,7 @@ def elementwise_call(
         shapes=str(Spec(loop.shape)),
         flops=len(steps) * prod(loop.shape),
         nbytes=sum(_touched(a) for a in (*sources.values(), *targets.values(), *sums.values())),
+        writes=frozenset(pointer(a).memory for a in (*targets.values(), *sums.values())),
     )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection
 from dataclasses import replace
 from functools import partial
 
@@ -11,37 +11,43 @@ import numpy as np
 from ..graph import Graph, Node, Value
 from ..kernels import Problem
 from ..kernels.blocks import blocked_shape
-from ..kernels.cpu import isas
+from ..kernels.cpu import backend, isas
 from ..passes.depth_first import Run
+from ..passes.pipeline import BLOCKS, DEPTH_FIRST, TOGETHER
 from .access import Access, view_of
 from .arena import Lifetime, place
 from .calls import in_group
 from .loops import Loop, elementwise_call
-from .plan import Memory, Plan, Pointer
+from .plan import Memory, Plan
 from .reductions import as_alternating
 from .runs import Runs, runs_of
 from .storage import block_width
+from .together import join_updates
 
 VIEWS = ("reshape", "permute", "slice")
 
 
-def make_plan(graph: Graph, blocks: bool = True, depth_first: bool = False) -> Plan:
+def make_plan(graph: Graph, off: Collection[str] = ()) -> Plan:
     """Lower a graph of kernel operators, chains and movements (see ``passes``) to a :class:`Plan`.
 
-    With ``blocks`` activations are held in blocks of channels where kernels want them so, else never. With
-    ``depth_first`` what treats images one by one is done for a group of them after the other, where that pays.
+    ``off`` names what is left out (see ``passes/pipeline.py``): "blocks", and activations are never held in blocks of
+    channels; "depth_first", and every call is for all images of the batch; "together", and every update is a call of
+    its own. The last two need the compiled executor.
     """
-    runs = runs_of(graph, isas()) if blocks and depth_first else [Run((node,), False) for node in graph.nodes]
-    lowering = _Lowering(graph, runs, blocks)
+    compiled, width = backend() == "compiled", 0 if BLOCKS in off else block_width(isas())
+    lowering = _Lowering(graph, width, depth_first=compiled and width > 0 and DEPTH_FIRST not in off)
     lowering.lower()
+    if compiled and TOGETHER not in off:
+        lowering.join_updates()
     return lowering.plan()
 
 
 class _Lowering(Runs):
-    def __init__(self, graph: Graph, runs: Sequence[Run], blocks: bool) -> None:
+    def __init__(self, graph: Graph, width: int, depth_first: bool) -> None:
+        runs = runs_of(graph, isas()) if depth_first else [Run((node,), False) for node in graph.nodes]
         nodes = tuple(node for run in runs for node in run.nodes)
         graph = Graph(graph.inputs, graph.outputs, nodes, graph.state, graph.constants, graph.updates)
-        super().__init__(graph, block_width(isas()) if blocks else 0, isas())
+        super().__init__(graph, width, isas())
         self.runs = runs
         self.guard = 0
         self.read_by: dict[Value, set[Run]] = {}
@@ -253,13 +259,17 @@ class _Lowering(Runs):
 
     # The result.
 
+    def join_updates(self) -> None:
+        before, after = join_updates(self.calls[: self.guard]), join_updates(self.calls[self.guard :])
+        self.calls, self.guard = before + after, len(before)
+
     def plan(self) -> Plan:
         alive: dict[Memory, tuple[int, int]] = {}
         for i, call in enumerate(self.calls):
-            for argument in (a for c in (call, *call.inner) for a in c.arguments):
-                if isinstance(argument, Pointer) and argument.memory.kind in ("arena", "scratch"):
-                    first, _ = alive.get(argument.memory, (i, i))
-                    alive[argument.memory] = (first, i)
+            for memory in call.memories():
+                if memory.kind in ("arena", "scratch"):
+                    first, _ = alive.get(memory, (i, i))
+                    alive[memory] = (first, i)
         offsets, total = place([Lifetime(m.nbytes, first, last) for m, (first, last) in alive.items()])
         where = {**dict(zip(alive, offsets, strict=True)), **self.places}
         return Plan(self.graph, tuple(self.calls), tuple(self.setup), total, where, self.guard)

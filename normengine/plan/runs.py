@@ -8,12 +8,12 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from ..graph import Graph, Node, Value
-from ..passes.depth_first import SUMMED, Run, depth_first, image_inputs, image_outputs
+from ..passes.depth_first import SUMMED, Run, image_inputs, image_outputs, in_runs
 from .access import Access
 from .calls import Calls
 from .group_size import Joining, group_size, group_sizes
 from .groups import Group, local_places, moved
-from .plan import Call, Memory
+from .plan import Call, Memory, depth_first
 
 
 def batch_of(graph: Graph) -> int:
@@ -26,7 +26,7 @@ def runs_of(graph: Graph, isas: Sequence[str]) -> list[Run]:
     batch = batch_of(graph)
     if not group_sizes(batch):
         return [Run((node,), False) for node in graph.nodes]
-    runs = depth_first(graph, batch, Joining(batch, isas))
+    runs = in_runs(graph, batch, Joining(batch, isas))
     return [Run(run.nodes, run.images and len(run.nodes) > 1) for run in runs]
 
 
@@ -92,22 +92,8 @@ class Runs(Calls):
         """The depth-first call of ``calls``."""
         places, local = local_places(calls)
         self.places.update(places)
-        layers = [call.layer for call in calls if call.layer]
-        return Call(
-            op="depth_first",
-            kernel="depth first",
-            layer=layers[0] if layers else "",
-            stages=(),
-            arguments=(),
-            shapes=f"{group.groups} groups of {group.images} images in {group.chunks} chunks",
-            why=lambda: "calls that treat images one by one, a group of images after the other",
-            flops=group.groups * sum(call.flops for call in calls),
-            nbytes=group.groups * sum(call.nbytes for call in calls),
-            inner=tuple(calls),
-            groups=group.groups,
-            chunks=group.chunks,
-            local=local,
-        )
+        layer = next((call.layer for call in calls if call.layer), "")
+        return depth_first(calls, group.images, group.groups, group.chunks, local, layer)
 
 
 def _start(access: Access) -> int:

@@ -10,7 +10,7 @@ import pytest
 from normengine.graph import Graph, Node, Spec, Value
 from normengine.ops import Builder
 from normengine.passes import decompose, differentiate, fuse, recompute, spread_sums
-from normengine.passes.depth_first import SUMMED, Run, depth_first, image_outputs
+from normengine.passes.depth_first import SUMMED, Run, image_outputs, in_runs
 
 BATCH = 4
 WINDOW = {"stride": (1, 1), "padding": (1, 1, 1, 1), "dilation": (1, 1), "groups": 1}
@@ -66,14 +66,14 @@ def assert_in_order(graph: Graph, runs: Sequence[Run]) -> None:
 
 def test_a_layers_normalization_goes_with_the_next_convolution_and_its_statistics() -> None:
     graph = training(3)
-    runs = depth_first(graph, BATCH, always)
+    runs = in_runs(graph, BATCH, always)
     assert_in_order(graph, runs)
     assert image_runs(runs)[:3] == [["conv2d", "batch_stats"]] + [["chain", "conv2d", "batch_stats"]] * 2
 
 
 def test_a_layers_gradients_go_together_and_read_no_normalized_values() -> None:
     graph = training(3)
-    runs = depth_first(graph, BATCH, always)
+    runs = in_runs(graph, BATCH, always)
     backward = [run for run in runs if run.images and "conv2d_weight_grad" in ops(run) and len(run.nodes) > 1]
     assert len(backward) == 3
     convolved = {v for n in graph.nodes if n.op == "conv2d" for v in n.outputs} | set(graph.inputs)
@@ -88,7 +88,7 @@ def test_a_layers_gradients_go_together_and_read_no_normalized_values() -> None:
 
 def test_every_node_is_in_one_run() -> None:
     graph = training(2)
-    nodes = [node for run in depth_first(graph, BATCH, always) for node in run.nodes]
+    nodes = [node for run in in_runs(graph, BATCH, always) for node in run.nodes]
     made = [v for node in nodes for v in node.outputs]
     assert len(made) == len(set(made)) and set(made) >= {v for node in graph.nodes for v in node.outputs}
 
@@ -97,18 +97,18 @@ def test_every_node_is_in_one_run() -> None:
 def test_whatever_joins_the_order_holds(seed: int) -> None:
     rng = np.random.default_rng(seed)
     graph = training(4)
-    runs = depth_first(graph, BATCH, lambda run, node: bool(rng.random() < 0.8))
+    runs = in_runs(graph, BATCH, lambda run, node: bool(rng.random() < 0.8))
     assert_in_order(graph, runs)
 
 
 def test_another_batch_has_no_runs() -> None:
     graph = training(1)
-    assert not any(run.images for run in depth_first(graph, BATCH + 1, always))
+    assert not any(run.images for run in in_runs(graph, BATCH + 1, always))
 
 
 def test_statistics_end_a_run_for_those_who_read_them() -> None:
     graph = training(2)
-    for run in depth_first(graph, BATCH, always):
+    for run in in_runs(graph, BATCH, always):
         sums = {v for n in run.nodes if n.op in SUMMED for v in n.outputs}
         assert run.images or not sums or len(run.nodes) == 1
         assert not any(v in sums for n in run.nodes for v in n.inputs)
