@@ -118,6 +118,7 @@ class Call:
 
 def depth_first(inner: Sequence[Call], images: int, groups: int, chunks: int, local: int, layer: str = "") -> Call:
     """The call that does ``inner`` for ``groups`` of ``images`` each, as :class:`Call` says."""
+    assert 1 <= chunks <= groups, "every chunk must have a group, or its sums would never begin"
     return Call(
         op="depth_first",
         kernel="depth first",
