@@ -36,8 +36,9 @@ cdef inline int64_t share(int64_t total, int64_t parts, int64_t part) noexcept n
     return total * part // parts
 
 
-cdef inline int64_t floor_div(int64_t a, int64_t b) noexcept nogil:
-    return a // b if a >= 0 else -((b - 1 - a) // b)
+cdef inline int64_t whole_lines(int64_t nbytes) noexcept nogil:
+    # At least so many bytes, whole lines of a cache.
+    return ceil_div(nbytes, 64) * 64
 
 
 cdef struct Numbers:

@@ -22,10 +22,6 @@ cdef extern from "outer.h" nogil:
                     const float* left, const float* right, int64_t right_block, float* out, int64_t out_block,
                     int64_t accumulate)
 
-cdef extern from "simd.h" nogil:
-    void transpose(float* to, int64_t to_pitch, int64_t width, const float* values, int64_t from_pitch, int64_t rows,
-                   int64_t cols)
-
 cdef enum:
     MERGED_ROWS = 64
 
@@ -35,12 +31,14 @@ cdef struct WeightSums:
     int64_t n, c, h, w, oc, oh, ow, kh, kw, stride_h, stride_w, pad_top, pad_left, dilation_h, dilation_w, groups
     # Groups whose output channels are whole blocks are ``sets`` of their own; else there is one set. Its blocks of
     # output channels are split into nearly equal ``tiles``, those into ``tile_parts`` and, where a set is one group,
-    # its input channels into ``channel_parts``; the bands are split into ``chunks``.
-    int64_t lanes, sets, tiles, tile_parts, channel_parts, chunks
+    # its input channels into ``channel_parts``.
+    int64_t lanes, sets, tiles, tile_parts, channel_parts
     # The pixels are split into image_bands * row_bands * col_bands; ``together`` input channels pass at a time.
     int64_t image_bands, row_bands, col_bands, together, copied
     # Input channels of which a tile has sums, at most.
     int64_t depth
+    # The bands are split into ``chunks``; the sums are added to what is there if they come ``later``.
+    int64_t chunks, later
 
 
 cdef struct Band:
@@ -53,9 +51,9 @@ cdef struct Steps:
 
 
 cdef struct WeightTask:
-    # What a task sums over: tiles and input channels of a set, and bands. ``base`` is the first input channel of which
-    # the tiles have sums.
-    int64_t group_set, tile, end_tile, base, channel, end_channel, band, end_band
+    # What a task sums over: tiles and input channels of a set, and the bands of a chunk. ``base`` is the first input
+    # channel of which the tiles have sums.
+    int64_t group_set, tile, end_tile, base, channel, end_channel, chunk, band, end_band
 
 
 cdef struct WeightPass:
@@ -139,6 +137,12 @@ cdef int64_t weight_end_channel(const WeightSums* p, int64_t end_block, int64_t 
     return ((least(p.oc, end_block * SIMD_WIDTH) - 1) // (p.oc // p.groups) + 1) * (p.c // p.groups)
 
 
+cdef int64_t weight_chunk_size(const WeightSums* p) noexcept nogil:
+    # Floats of the sums of a chunk, [set][block][channel][tap][SIMD_WIDTH].
+    cdef int64_t sums = p.sets * ceil_div(p.oc // p.sets, SIMD_WIDTH) * p.depth * p.kh * p.kw * SIMD_WIDTH
+    return whole_lines(sums * <int64_t> sizeof(float)) // <int64_t> sizeof(float)
+
+
 cdef int64_t weight_part_channels(const WeightSums* p) noexcept nogil:
     # Input channels of a task, at most.
     return ceil_div(ceil_div(p.depth, p.lanes), p.channel_parts) * p.lanes
@@ -148,7 +152,7 @@ cdef WeightTask weight_task(const WeightSums* p, int64_t index) noexcept nogil:
     # The parts of the channels vary fastest, then those of the tiles, the sets, the chunks.
     cdef WeightTask t
     cdef int64_t blocks = ceil_div(p.oc // p.sets, SIMD_WIDTH), rest = index // p.channel_parts
-    cdef int64_t part = index % p.channel_parts, chunk = rest // (p.tile_parts * p.sets), end, units
+    cdef int64_t part = index % p.channel_parts, end, units
     cdef int64_t bands = p.image_bands * p.row_bands * p.col_bands
     t.tile = share(p.tiles, p.tile_parts, rest % p.tile_parts)
     t.end_tile = share(p.tiles, p.tile_parts, rest % p.tile_parts + 1)
@@ -158,7 +162,8 @@ cdef WeightTask weight_task(const WeightSums* p, int64_t index) noexcept nogil:
     units = ceil_div(end - t.base, p.lanes)
     t.channel = t.base + share(units, p.channel_parts, part) * p.lanes
     t.end_channel = least(end, t.base + share(units, p.channel_parts, part + 1) * p.lanes)
-    t.band, t.end_band = share(bands, p.chunks, chunk), share(bands, p.chunks, chunk + 1)
+    t.chunk = rest // (p.tile_parts * p.sets)
+    t.band, t.end_band = share(bands, p.chunks, t.chunk), share(bands, p.chunks, t.chunk + 1)
     return t
 
 
@@ -211,7 +216,7 @@ cdef void weight_tiles(const WeightSums* p, const WeightTask* t, const WeightPas
             next.right = distance(dy, later + part * dy_block) if part < later_blocks else 0
             row = share(count, parts, part)
             outer_sums(share(count, parts, part + 1) - row, blocks, rows + row, walk, next, x, dy, dy_block,
-                       sums, sums_block, now.index > t.band)
+                       sums, sums_block, p.later or now.index > t.band)
         dy += blocks * dy_block
         sums += blocks * sums_block
 
@@ -233,8 +238,8 @@ cdef void conv2d_weight_grad_direct(const int64_t* args, int64_t begin, int64_t 
     cdef bint more
     for index in range(begin, end):
         t = weight_task(p, index)
-        block = index // (p.channel_parts * p.tile_parts) * set_blocks + share(set_blocks, p.tiles, t.tile)
-        sums = array(args, 3) + (block * p.depth - t.base) * taps * SIMD_WIDTH
+        block = t.group_set * set_blocks + share(set_blocks, p.tiles, t.tile)
+        sums = array(args, 3) + t.chunk * weight_chunk_size(p) + (block * p.depth - t.base) * taps * SIMD_WIDTH
         now = weight_pass(p, &t, t.band, t.channel, x, dy)
         more = True
         while more:
@@ -263,7 +268,7 @@ cdef void conv2d_weight_grad_merge_direct(const int64_t* args, int64_t begin, in
     cdef const WeightSums* p = <const WeightSums*> &args[6]
     cdef int64_t taps = p.kh * p.kw, group_out = p.oc // p.groups, group_depth = p.c // p.groups * taps
     cdef int64_t set_out = p.oc // p.sets, set_blocks = ceil_div(set_out, SIMD_WIDTH), depth = p.depth * taps
-    cdef int64_t slices = ceil_div(depth, MERGED_ROWS), chunk_size = p.sets * set_blocks * depth * SIMD_WIDTH
+    cdef int64_t slices = ceil_div(depth, MERGED_ROWS)
     cdef int64_t task, slice_, block, group_set, tile, row, rows, count, base, group, lane, oc, i, shift
     cdef float* total = workspace(args, 4, thread)
     cdef const float* partial
@@ -277,7 +282,7 @@ cdef void conv2d_weight_grad_merge_direct(const int64_t* args, int64_t begin, in
         if rows <= 0:
             continue
         partial = array(args, 3) + ((group_set * set_blocks + block) * depth + row) * SIMD_WIDTH
-        outer_merge(total, partial, rows * SIMD_WIDTH, p.chunks, chunk_size)
+        outer_merge(total, partial, rows * SIMD_WIDTH, p.chunks, weight_chunk_size(p))
         count = least(SIMD_WIDTH, set_out - block * SIMD_WIDTH)
         oc = group_set * set_out + block * SIMD_WIDTH
         if p.sets == p.groups:

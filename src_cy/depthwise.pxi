@@ -146,9 +146,15 @@ cdef void depthwise_blocked_input_grad(const int64_t* args, int64_t begin, int64
             row = row_end
 
 
+cdef inline int64_t depthwise_chunk_size(const Depthwise* p) noexcept nogil:
+    # Floats of the sums of a chunk, [block][tap][SIMD_WIDTH].
+    cdef int64_t sums = channel_blocks(p.c) * p.kh * p.kw * SIMD_WIDTH
+    return whole_lines(sums * <int64_t> sizeof(float)) // <int64_t> sizeof(float)
+
+
 cdef void depthwise_blocked_weight_grad(const int64_t* args, int64_t begin, int64_t end, int64_t thread) noexcept nogil:
-    # A task sums one chunk of the rows of all images, for every block of channels; extra = chunks. Workspace: a row of
-    # zeros.
+    # A task sums one chunk of the rows of all images, for every block of channels; extra = chunks, whether the sums are
+    # added to what is there. Workspace: a row of zeros.
     cdef const Depthwise* p = <const Depthwise*> &args[6]
     cdef int64_t chunks = args[22], task, block, image, row, first, stop, plane, size = p.kh * p.kw * SIMD_WIDTH
     cdef int64_t blocks = channel_blocks(p.c), band = least(DEPTHWISE_BAND, most(1, DEPTHWISE_RUN // 2 // p.ow))
@@ -158,8 +164,9 @@ cdef void depthwise_blocked_weight_grad(const int64_t* args, int64_t begin, int6
     cdef float* total
     memset(zeros, 0, p.w * SIMD_WIDTH * sizeof(float))
     for task in range(begin, end):
-        total = array(args, 3) + task * blocks * size
-        memset(total, 0, blocks * size * sizeof(float))
+        total = array(args, 3) + task * depthwise_chunk_size(p)
+        if not args[23]:
+            memset(total, 0, blocks * size * sizeof(float))
         first = share(p.n * p.oh, chunks, task)
         while first < share(p.n * p.oh, chunks, task + 1):
             image = first // p.oh
@@ -181,6 +188,5 @@ cdef void depthwise_blocked_weight_grad_merge(const int64_t* args, int64_t begin
     cdef const Depthwise* p = <const Depthwise*> &args[6]
     cdef int64_t taps = p.kh * p.kw, task
     for task in range(begin, end):
-        depthwise_weight_merge(array(args, 3) + task * taps * SIMD_WIDTH, args[22],
-                               channel_blocks(p.c) * taps * SIMD_WIDTH, taps,
+        depthwise_weight_merge(array(args, 3) + task * taps * SIMD_WIDTH, args[22], depthwise_chunk_size(p), taps,
                                array(args, 2) + task * SIMD_WIDTH * taps, least(SIMD_WIDTH, p.c - task * SIMD_WIDTH))

@@ -149,10 +149,11 @@ INLINE void lane_visit_moments(void *what, const float *x, const float *dy, cons
     lane_moments_add(what, x, p);
 }
 
-/* What is known of a block's channels from images first..end. */
-static void lane_statistics(lane_moments *m, const float *x, int64_t pixels, int64_t image, int64_t first, int64_t end)
+/* What is known of a block's channels from images first..end, and from those before if they come `later`. */
+static void lane_statistics(lane_moments *m, const float *x, int64_t pixels, int64_t image, int64_t first, int64_t end,
+                            int64_t later)
 {
-    m->count = 0;
+    if (!later) m->count = 0;
     lane_runs(lane_visit_moments, m, x, 0, pixels, image, first, end);
 }
 

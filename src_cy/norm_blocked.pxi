@@ -8,30 +8,38 @@ cdef extern from "lanes.h" nogil:
         double m2[16]
     ctypedef struct lane_totals:
         double sums[2][16]
-    void lane_statistics(lane_moments* m, const float* x, int64_t pixels, int64_t image, int64_t first, int64_t end)
+    void lane_statistics(lane_moments* m, const float* x, int64_t pixels, int64_t image, int64_t first, int64_t end,
+                         int64_t later)
     void lane_moments_merge(lane_moments* a, const lane_moments* b)
     void lane_sums(lane_totals* t, const float* x, const float* dy, const float* mean, int64_t channels, int64_t pixels,
                    int64_t image, int64_t first, int64_t end)
 
 
+cdef inline lane_moments* chunk_moments(const int64_t* args, const Channels* p, int64_t chunk) noexcept nogil:
+    # What is known from a chunk, by block.
+    cdef int64_t blocks = ceil_div(p.c, SIMD_WIDTH)
+    return <lane_moments*> (args[3] + chunk * whole_lines(blocks * <int64_t> sizeof(lane_moments)))
+
+
 cdef void batch_stats_blocked(const int64_t* args, int64_t begin, int64_t end, int64_t thread) noexcept nogil:
+    # A second extra number says whether the chunk's statistics have begun before.
     cdef const Channels* p = <const Channels*> &args[6]
-    cdef int64_t chunks = args[9], plane = p.s * SIMD_WIDTH, image = ceil_div(p.c, SIMD_WIDTH) * plane, task
+    cdef int64_t chunks = args[9], later = args[10], plane = p.s * SIMD_WIDTH, task, block, chunk
     for task in range(begin, end):
-        lane_statistics(<lane_moments*> args[3] + task, array(args, 0) + task // chunks * plane, p.s, image,
-                        share(p.n, chunks, task % chunks), share(p.n, chunks, task % chunks + 1))
+        block, chunk = task // chunks, task % chunks
+        lane_statistics(chunk_moments(args, p, chunk) + block, array(args, 0) + block * plane, p.s,
+                        ceil_div(p.c, SIMD_WIDTH) * plane, share(p.n, chunks, chunk), share(p.n, chunks, chunk + 1),
+                        later)
 
 
 cdef void batch_stats_blocked_merge(const int64_t* args, int64_t begin, int64_t end, int64_t thread) noexcept nogil:
     cdef const Channels* p = <const Channels*> &args[6]
     cdef int64_t chunks = args[9], block, chunk, l
-    cdef const lane_moments* parts
     cdef lane_moments m
     for block in range(begin, end):
-        parts = <const lane_moments*> args[3] + block * chunks
-        m = parts[0]
+        m = chunk_moments(args, p, 0)[block]
         for chunk in range(1, chunks):
-            lane_moments_merge(&m, &parts[chunk])
+            lane_moments_merge(&m, chunk_moments(args, p, chunk) + block)
         for l in range(least(SIMD_WIDTH, p.c - block * SIMD_WIDTH)):
             array(args, 1)[block * SIMD_WIDTH + l] = <float> m.mean[l]
             array(args, 2)[block * SIMD_WIDTH + l] = <float> (m.m2[l] / m.count)

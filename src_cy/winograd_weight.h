@@ -150,10 +150,11 @@ static void winograd_outers(int64_t count, int64_t in_blocks, int64_t out_blocks
 }
 
 /* The sums of one pair of rows of points over the tiles first..end, `together` (a multiple of WINOGRAD_GROUP) of them at a
- * time, for the blocks first_block..end_block of dy. `memory` takes the points. */
+ * time, for the blocks first_block..end_block of dy, added to the sums that are there if they come `later`. `memory` takes
+ * the points. */
 INLINE void winograd_sums(const int pair, const winograd_map *map, const float *x, const float *dy, int64_t first,
-                          int64_t end, int64_t together, int64_t first_block, int64_t end_block, float *sums,
-                          int64_t sums_step, float *memory)
+                          int64_t end, int64_t together, int64_t first_block, int64_t end_block, int64_t later,
+                          float *sums, int64_t sums_step, float *memory)
 {
     const int64_t blocks = end_block - first_block;
     float *gradients = memory + together * map->in_blocks * WINOGRAD_HALF * SIMD_WIDTH;
@@ -161,7 +162,7 @@ INLINE void winograd_sums(const int pair, const winograd_map *map, const float *
         const int64_t last = end - t < together ? end : t + together;
         winograd_halves(pair, 6, map, x, map->in_blocks, 0, map->in_blocks, t, last, memory);
         winograd_halves(pair, 4, map, dy, map->out_blocks, first_block, blocks, t, last, gradients);
-        winograd_outers(last - t, map->in_blocks, blocks, memory, gradients, sums, sums_step, t > first);
+        winograd_outers(last - t, map->in_blocks, blocks, memory, gradients, sums, sums_step, later || t > first);
     }
 }
 

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from importlib import import_module
 
@@ -54,7 +54,7 @@ def half(problem: Problem, sizes: Sizes) -> float:
 @dataclass(frozen=True)
 class Row:
     """One algorithm for one operator, in every instruction set: ``stages`` are names of functions, the other fields
-    those of :class:`~normengine.kernels.base.Kernel`."""
+    those of :class:`~normengine.kernels.base.Kernel`, ``in_groups`` whether it has a ``partial``."""
 
     op: str
     algorithm: str
@@ -65,6 +65,7 @@ class Row:
     packs: tuple[str, ...] = ()
     blocked: tuple[str, ...] = ()
     tolerance: float | None = None
+    in_groups: bool = False
 
 
 def _pooling(op: str, launch: Callable[[Problem, Sizes], Launch], cost: Cost) -> Row:
@@ -141,6 +142,7 @@ ROWS = (
         launch_depthwise.supports,
         launch_depthwise.conv2d_weight_grad_cost,
         blocked=("dy", "x"),
+        in_groups=True,
     ),
     Row(
         "conv2d_weight_grad",
@@ -149,6 +151,7 @@ ROWS = (
         launch_direct_weight.conv2d_weight_grad_direct,
         cost=launch_direct_weight.direct_cost,
         blocked=("dy", "x"),
+        in_groups=True,
     ),
     Row(
         "conv2d_weight_grad",
@@ -157,6 +160,7 @@ ROWS = (
         launch_direct_weight.conv2d_weight_grad_first,
         cost=launch_direct_weight.first_cost,
         blocked=("dy",),
+        in_groups=True,
     ),
     _winograd("conv2d", 4, ("x", "residual", "y")),
     _winograd("conv2d", 2, ("x", "residual", "y")),
@@ -171,6 +175,7 @@ ROWS = (
         launch_winograd.weight_grad_cost,
         blocked=("dy", "x"),
         tolerance=launch_winograd.TOLERANCE,
+        in_groups=True,
     ),
     Row("linear", "panels", ("linear_panels",), launch_matrix.panels, cost=launch_matrix.panels_cost),
     Row(
@@ -223,6 +228,7 @@ ROWS = (
         launch_blocks.images,
         cost=half,
         blocked=("x",),
+        in_groups=True,
     ),
     Row(
         "batch_norm_grad_sums",
@@ -256,6 +262,10 @@ ROWS = (
 
 def kernel(row: Row, isa: str, addresses: dict[str, int], sizes: Sizes) -> Kernel:
     """The row for one instruction set, whose module gave the functions' addresses and its sizes."""
+
+    def partial_launches(problem: Problem, chunks: int) -> tuple[Launch, Launch]:
+        return launches.in_groups(row.launch(replace(problem, alone=True), sizes), chunks)
+
     return Kernel(
         op=row.op,
         name="_".join(filter(None, (row.op, row.algorithm, "f32", isa))),
@@ -269,6 +279,7 @@ def kernel(row: Row, isa: str, addresses: dict[str, int], sizes: Sizes) -> Kerne
         width=sizes["width"],
         tolerance=row.tolerance,
         algorithm=row.algorithm,
+        partial=partial_launches if row.in_groups else None,
     )
 
 

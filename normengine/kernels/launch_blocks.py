@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 from .base import Launch, Problem
-from .launches import FEW_TASKS, Sizes, ceil_div
+from .launches import Sizes, ceil_div, tasks_wanted, whole_lines
 
 
 def images(problem: Problem) -> bool:
@@ -19,27 +20,31 @@ def whole_channels(problem: Problem) -> bool:
     return images(problem) and tuple(problem.attrs["axes"]) == (0, 2, 3)
 
 
-def _sums(problem: Problem, sizes: Sizes, part: str, numbers: bool = False) -> Launch:
-    n, c, *space = problem.inputs[0] or ()
+def _split(problem: Problem, sizes: Sizes) -> tuple[int, int]:
+    """Blocks of channels, and chunks of the batch."""
+    n, c, *_ = problem.inputs[0] or ()
     blocks = ceil_div(c, sizes["width"])
-    chunks = min(n, ceil_div(FEW_TASKS, blocks))
-    extra = (chunks, n, c, math.prod(space)) if numbers else (chunks,)
-    return Launch(tasks=(blocks * chunks, blocks), scratch=blocks * chunks * sizes[part], extra=extra)
+    return blocks, min(n, ceil_div(tasks_wanted(problem), blocks))
 
 
 def batch_stats(problem: Problem, sizes: Sizes) -> Launch:
     """Stages: statistics of each block of channels in each chunk of the batch, merge."""
-    return _sums(problem, sizes, "lane_moments")
+    blocks, chunks = _split(problem, sizes)
+    scratch = chunks * whole_lines(blocks * sizes["lane_moments"])
+    return Launch(tasks=(blocks * chunks, blocks), scratch=scratch, extra=(chunks, 0))
 
 
 def batch_norm_grad_sums(problem: Problem, sizes: Sizes) -> Launch:
     """Stages: sums of each block of channels in each chunk of the batch, merge."""
-    return _sums(problem, sizes, "lane_totals")
+    blocks, chunks = _split(problem, sizes)
+    return Launch((blocks * chunks, blocks), scratch=blocks * chunks * sizes["lane_totals"], extra=(chunks,))
 
 
 def channel_sums(problem: Problem, sizes: Sizes) -> Launch:
     """As :func:`batch_norm_grad_sums`, of ``reduce_sum``."""
-    return _sums(problem, sizes, "lane_totals", numbers=True)
+    n, c, *space = problem.inputs[0] or ()
+    launch = batch_norm_grad_sums(problem, sizes)
+    return replace(launch, extra=(*launch.extra, n, c, math.prod(space)))
 
 
 def reorder(problem: Problem, sizes: Sizes) -> Launch:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from .base import Launch, Problem
-from .launches import FEW_TASKS, FLOAT, INT64, Convolution, Sizes, ceil_div
+from .launches import FLOAT, INT64, Convolution, Sizes, ceil_div, whole_lines
 
 BAND_BYTES = 16384
 """Rows of the input gradient that the phases of a stride make one after the other while they stay in the L1 cache."""
@@ -26,7 +26,7 @@ def _blocks(p: Convolution, sizes: Sizes) -> int:
 
 def _parts(p: Convolution, rows: int, sizes: Sizes) -> int:
     """Tasks of one plane."""
-    return min(rows, ceil_div(FEW_TASKS, p.n * _blocks(p, sizes)))
+    return min(rows, ceil_div(p.tasks, p.n * _blocks(p, sizes)))
 
 
 def conv2d(problem: Problem, sizes: Sizes) -> Launch:
@@ -60,12 +60,12 @@ def conv2d_weight_grad(problem: Problem, sizes: Sizes) -> Launch:
     """Stages: sum over chunks of the rows of all images, add up the chunks."""
     p, width = Convolution.of(problem), sizes["width"]
     blocks = _blocks(p, sizes)
-    chunks = min(FEW_TASKS, ceil_div(p.n * p.oh, CHUNK_ROWS))
+    chunks = min(p.tasks, ceil_div(p.n * p.oh, CHUNK_ROWS))
     return Launch(
         tasks=(chunks, blocks),
-        scratch=blocks * chunks * p.taps * width * FLOAT,
+        scratch=chunks * whole_lines(blocks * p.taps * width * FLOAT),
         workspace=p.w * width * FLOAT,
-        extra=(chunks,),
+        extra=(chunks, 0),
     )
 
 

@@ -12,7 +12,7 @@ from functools import lru_cache
 from math import gcd
 
 from .base import Launch, Problem
-from .launches import FLOAT, INT64, Convolution, Sizes, ceil_div
+from .launches import FLOAT, INT64, Convolution, Sizes, ceil_div, tasks_wanted
 
 WEIGHT_BYTES = 20480
 """Weights of a panel that stay in the L1 cache while the pixels of a task pass."""
@@ -203,7 +203,7 @@ def _equal(total: int, most: int) -> int:
 
 
 @lru_cache(maxsize=1024)
-def _plan(s: Stencil, width: int, widest: int) -> Plan:
+def _cut(s: Stencil, width: int, widest: int, tasks: int) -> Plan:
     flat = (
         len(s.phases) == 1
         and not s.merged
@@ -235,7 +235,7 @@ def _plan(s: Stencil, width: int, widest: int) -> Plan:
     images = 1
     if rows == grid_h:
         images = _equal(s.n, PIXELS // (grid_h * grid_w))
-    wanted = max(1, min(TASKS, s.n * grid_h * products // TASK_PRODUCTS))
+    wanted = max(1, min(tasks, s.n * grid_h * products // TASK_PRODUCTS))
     groups = ceil_div(s.n, images)
     few = max(1, min(grid_h, ceil_div(PIXELS, grid_w)))
     bands = max(ceil_div(grid_h, rows), min(ceil_div(wanted, groups), ceil_div(grid_h, few)))
@@ -264,10 +264,15 @@ def _of(problem: Problem, width: int) -> Stencil:
     return merged if fewer else apart
 
 
+def _plan(problem: Problem, sizes: Sizes) -> Plan:
+    width = sizes["width"]
+    return _cut(_of(problem, width), width, sizes["tile_vectors"], tasks_wanted(problem, TASKS))
+
+
 def direct(problem: Problem, sizes: Sizes) -> Launch:
     """Stages: pack the weights and tabulate where pixels and taps lie; convolve."""
     width, p = sizes["width"], Convolution.of(problem)
-    plan = _plan(_of(problem, width), width, sizes["tile_vectors"])
+    plan = _plan(problem, sizes)
     s = plan.stencil
     in_blocks, rest = ceil_div(s.in_channels, width), s.in_channels % width
     top, left = s.reach()[:2]
@@ -323,7 +328,7 @@ def _tiles(pixels: int, vectors: int, depth: int, runs: int, sizes: Sizes) -> fl
 def direct_cost(problem: Problem, sizes: Sizes) -> float:
     """The tiles, what is copied, and the packing of the weights."""
     width = sizes["width"]
-    plan = _plan(_of(problem, width), width, sizes["tile_vectors"])
+    plan = _plan(problem, sizes)
     s = plan.stencil
     groups = ceil_div(s.n, plan.images)
     tiles = weights = 0.0

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from .base import Launch, Problem
-from .launches import FEW_TASKS, FLOAT, Convolution, Sizes, ceil_div
+from .launches import FLOAT, Convolution, Sizes, ceil_div, whole_lines
 
 BAND_BYTES = 32 * 1024
 """The part of a tile of dy and of the input channels that pass with it, which stays in the L1 cache."""
@@ -31,13 +31,14 @@ class Split:
     tiles: int
     tile_parts: int
     channel_parts: int
-    chunks: int
     image_bands: int
     row_bands: int
     col_bands: int
     together: int
     copied: int
     depth: int
+    chunks: int
+    later: int = 0
 
 
 @dataclass(frozen=True)
@@ -123,16 +124,17 @@ def _split(p: Convolution, sizes: Sizes, lanes: int) -> Split:
     tile_blocks = ceil_div(blocks, tiles)
     together = min(ceil_div(depth, lanes), max(1, ceil_div(ROWS_TOGETHER, lanes * p.taps))) * lanes
     products = p.n * p.oh * p.ow * p.oc * (p.c // p.groups) * p.taps
-    tasks = max(1, min(FEW_TASKS, products // SMALL_TASK))
+    tasks = max(1, min(p.tasks, products // SMALL_TASK))
     bands = _bands(p, together, tile_blocks * width, tasks)
     image_bands, row_bands = ceil_div(p.n, bands.images), ceil_div(p.oh, bands.rows)
     col_bands = ceil_div(p.ow, bands.cols)
     count = image_bands * row_bands * col_bands
     sums = blocks * width * depth * p.taps * FLOAT
+    most_chunks = max(1, min(count, SCRATCH_BYTES // (sets * sums)))
     tile_parts, channel_parts = 1 if sets == p.groups else tiles, 1
     while sets == p.groups:
         parts = tile_parts * channel_parts
-        if sums <= SUMS_BYTES * parts and sets * parts * count >= tasks:
+        if sums <= SUMS_BYTES * parts and sets * parts * most_chunks >= tasks:
             break
         wide, deep = ceil_div(tiles, tile_parts) * tile_blocks * width, ceil_div(depth, channel_parts)
         if deep >= 2 * together and (deep >= wide or tile_parts == tiles):
@@ -141,11 +143,10 @@ def _split(p: Convolution, sizes: Sizes, lanes: int) -> Split:
             tile_parts += 1
         else:
             break
-    chunks = min(count, ceil_div(FEW_TASKS, sets * tile_parts * channel_parts))
-    chunks = max(1, min(chunks, SCRATCH_BYTES // (sets * sums)))
+    chunks = min(most_chunks, ceil_div(p.tasks, sets * tile_parts * channel_parts))
     return Split(
-        lanes, sets, tiles, tile_parts, channel_parts, chunks,
-        image_bands, row_bands, col_bands, together, int(_copied(p)), depth,
+        lanes, sets, tiles, tile_parts, channel_parts,
+        image_bands, row_bands, col_bands, together, int(_copied(p)), depth, chunks,
     )  # fmt: skip
 
 
@@ -161,7 +162,7 @@ def _launch(p: Convolution, sizes: Sizes, lanes: int) -> Launch:
             s.chunks * s.sets * s.tile_parts * s.channel_parts,
             s.sets * blocks * ceil_div(s.depth * p.taps, sizes["merged_rows"]),
         ),
-        scratch=s.chunks * s.sets * blocks * s.depth * p.taps * width * FLOAT,
+        scratch=s.chunks * whole_lines(s.sets * blocks * s.depth * p.taps * width * FLOAT),
         workspace=max(merged, channels * p.taps * sizes["outer_row"] + copy),
         extra=tuple(vars(s).values()),
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from .base import Launch, Problem
-from .launches import FEW_TASKS, FLOAT, INT64, Convolution, Sizes, ceil_div
+from .launches import FLOAT, INT64, Convolution, Sizes, ceil_div
 
 BAND_BYTES = 24576
 """Rows of an image, with borders, that are copied at a time."""
@@ -35,7 +35,7 @@ def _bands(p: Convolution) -> int:
     reach = (p.kh - 1) * p.dilation_h + 1
     rows = min(p.oh, max(1, (BAND_BYTES // row - reach) // p.stride_h + 1))
     products = p.oh * p.ow * p.oc * p.c * p.taps
-    few = min(ceil_div(FEW_TASKS, p.n), p.oh, max(1, products // LEAST_PRODUCTS))
+    few = min(ceil_div(p.tasks, p.n), p.oh, max(1, products // LEAST_PRODUCTS))
     return max(ceil_div(p.oh, rows), few)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from .base import REGISTRY, Launch, Problem
-from .launches import FEW_TASKS, FLOAT, Sizes, ceil_div
+from .launches import FLOAT, Sizes, ceil_div, tasks_wanted
 
 DEPTH = 256
 """Terms of a sum in registers, at most."""
@@ -48,17 +48,18 @@ class Product:
     k: int
     flip_a: bool
     flip_b: bool
+    most_tasks: int
 
     @classmethod
     def of(cls, problem: Problem) -> Product:
         m, n, k, *rest = REGISTRY.signatures[problem.op].values(problem)
         flips = (False, True) if problem.op == "linear" else (bool(rest[0]), bool(rest[1]))
-        return cls(int(m), int(n), int(k), *flips)
+        return cls(int(m), int(n), int(k), *flips, tasks_wanted(problem))
 
     @property
     def tasks(self) -> int:
         """The most tasks that are worth it."""
-        return max(1, min(FEW_TASKS, self.m * self.n * self.k // SMALL_TASK))
+        return max(1, min(self.most_tasks, self.m * self.n * self.k // SMALL_TASK))
 
 
 @dataclass(frozen=True)
@@ -184,7 +185,7 @@ def few_terms(problem: Problem) -> bool:
 def terms(problem: Problem, sizes: Sizes) -> Launch:
     """Whole rows of sums of few terms; a task makes some of them."""
     p = Product.of(problem)
-    tasks = min(p.m, max(1, min(FEW_TASKS, p.m * p.n // SMALL_TASK)))
+    tasks = min(p.m, max(1, min(p.most_tasks, p.m * p.n // SMALL_TASK)))
     return Launch(tasks=(tasks,), extra=(tasks,))
 
 

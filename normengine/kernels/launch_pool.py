@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from math import prod
 
 from .base import REGISTRY, Launch, Problem
-from .launches import FEW_TASKS, Sizes, ceil_div
+from .launches import Sizes, ceil_div, tasks_wanted
 
 MOVED = 2.0
 """The cost of a vector that comes from or goes to memory."""
@@ -40,7 +40,7 @@ class Pool:
 def rows(problem: Problem, sizes: Sizes) -> Launch:
     """Several tasks a plane where there are few planes."""
     p = Pool.of(problem)
-    parts = min(p.oh, ceil_div(FEW_TASKS, p.planes(sizes)))
+    parts = min(p.oh, ceil_div(tasks_wanted(problem), p.planes(sizes)))
     return Launch(tasks=(p.planes(sizes) * parts,), extra=(parts,))
 
 

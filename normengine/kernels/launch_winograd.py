@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from .base import Launch, Problem
-from .launches import FEW_TASKS, FLOAT, Convolution, Sizes, ceil_div
+from .launches import FLOAT, Convolution, Sizes, ceil_div, tasks_wanted
 
 TOLERANCE = 2e-5
 """Of results, relative to the largest: tiles' transforms round more than sums of products do."""
@@ -59,15 +59,16 @@ def _map(problem: Problem, m: int, sizes: Sizes) -> Map:
 def _tiles(problem: Problem, m: int, sizes: Sizes) -> Launch:
     """Stages: transform the kernels, convolve. The extra parameters are those of ``WinogradSplit``."""
     map, width, together = _map(problem, m, sizes), sizes["width"], sizes["winograd_tiles"]
+    tasks = tasks_wanted(problem)
     groups = ceil_div(map.tiles, together)
     most_parts = max(1, map.out_blocks // FEWEST_BLOCKS)
-    if groups < FEW_TASKS // 2:
+    if groups < tasks // 2:
         most_parts = max(1, min(4, 2 * map.out_blocks // FEWEST_BLOCKS))
     group = together * map.points * width * FLOAT
     fitting = L2_BYTES // (group * (map.in_blocks + min(map.out_blocks, CHUNK[1])))
-    at_a_time = min(max(fitting, GROUPS_TOGETHER[0]), GROUPS_TOGETHER[1], max(1, groups * most_parts // FEW_TASKS))
+    at_a_time = min(max(fitting, GROUPS_TOGETHER[0]), GROUPS_TOGETHER[1], max(1, groups * most_parts // tasks))
     tile_parts = ceil_div(groups, at_a_time)
-    channel_parts = min(most_parts, ceil_div(FEW_TASKS, tile_parts))
+    channel_parts = min(most_parts, ceil_div(tasks, tile_parts))
     block = ceil_div(groups, tile_parts) * group
     blocks = 2 * ceil_div(ceil_div(map.out_blocks, 2), channel_parts)
     chunk = min(blocks, max(CHUNK[0], (L2_BYTES // block - map.in_blocks) // 2 * 2))
@@ -94,8 +95,9 @@ def weight_grad(problem: Problem, sizes: Sizes) -> Launch:
     channels = (map.in_blocks + map.out_blocks) * width
     together = max(32, min(64, channels // 4 // group * group))
     sums = map.in_blocks * map.out_blocks * width * width + LINE
-    chunks = max(1, min(6, map.tiles // max(32, channels // 4), SCRATCH_BYTES // (map.points * sums * FLOAT)))
-    channel_parts = min(max(1, map.out_blocks // FEWEST_BLOCKS), ceil_div(4, chunks))
+    wanted = ceil_div(tasks_wanted(problem), 3)
+    chunks = max(1, min(wanted, map.tiles // max(32, channels // 4), SCRATCH_BYTES // (map.points * sums * FLOAT)))
+    channel_parts = min(max(1, map.out_blocks // FEWEST_BLOCKS), ceil_div(min(4, wanted), chunks))
     together = min(together, ceil_div(ceil_div(map.tiles, chunks), group) * group)
     blocks = map.in_blocks + ceil_div(map.out_blocks, channel_parts)
     floats = map.in_blocks * map.out_blocks * width * width + channel_parts * LINE
@@ -103,7 +105,7 @@ def weight_grad(problem: Problem, sizes: Sizes) -> Launch:
         tasks=(3 * channel_parts * chunks, map.in_blocks * map.out_blocks),
         scratch=chunks * map.points * floats * FLOAT,
         workspace=map.points // 3 * together * blocks * width * FLOAT,
-        extra=(together, channel_parts, chunks),
+        extra=(together, channel_parts, chunks, 0),
     )
 
 
@@ -146,7 +148,7 @@ def winograd2_cost(problem: Problem, sizes: Sizes) -> float:
 def weight_grad_cost(problem: Problem, sizes: Sizes) -> float:
     map, width = _map(problem, 4, sizes), sizes["width"]
     launch = weight_grad(problem, sizes)
-    _, channel_parts, chunks = (int(v) for v in launch.extra)
+    _, channel_parts, chunks, _ = (int(v) for v in launch.extra)
     sums = map.points * map.in_blocks * width * map.out_blocks
     tile = sums / SHARE_OF_PEAK + channel_parts * map.in_blocks * 340 + map.out_blocks * 280
     return map.tiles * tile + POINT_OF_KERNELS * (1 + chunks / 3) * sums + 3 * _far(launch.scratch)

@@ -6,7 +6,7 @@ Nothing here asks how many threads there are, so that results do not depend on i
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from .base import REGISTRY, Launch, Problem
 
@@ -15,6 +15,7 @@ Sizes = Mapping[str, int]
 
 FEW_TASKS = 16
 """Problems are cut into at least that many tasks where they can be."""
+LINE_BYTES = 64
 FLOAT, INT64 = 4, 8
 
 
@@ -22,9 +23,19 @@ def ceil_div(a: int, b: int) -> int:
     return -(-a // b)
 
 
+def whole_lines(nbytes: int) -> int:
+    """At least so many bytes, whole lines of a cache."""
+    return ceil_div(nbytes, LINE_BYTES) * LINE_BYTES
+
+
+def tasks_wanted(problem: Problem, most: int = FEW_TASKS) -> int:
+    """Tasks that a problem is cut into for the threads' sake: one that a thread does alone only as caches want it."""
+    return 1 if problem.alone else most
+
+
 @dataclass(frozen=True)
 class Convolution:
-    """The numbers of a convolution's signature."""
+    """The numbers of a convolution's signature, and the tasks that it is cut into for the threads' sake."""
 
     n: int
     c: int
@@ -42,10 +53,11 @@ class Convolution:
     dilation_h: int
     dilation_w: int
     groups: int
+    tasks: int
 
     @classmethod
     def of(cls, problem: Problem) -> Convolution:
-        return cls(*(int(v) for v in _numbers(problem)[:16]))
+        return cls(*(int(v) for v in _numbers(problem)[:16]), tasks_wanted(problem))
 
     @property
     def taps(self) -> int:
@@ -56,6 +68,15 @@ class Convolution:
         return self.groups == self.c == self.oc
 
 
+def in_groups(launch: Launch, chunks: int) -> tuple[Launch, Launch]:
+    """What :attr:`Kernel.partial` says of a kernel whose last extra numbers are chunks and whether the sums come later,
+    from its launch for one group that a thread does alone, in one chunk."""
+    *numbers, _, later = launch.extra
+    sums = replace(launch, tasks=launch.tasks[:1])
+    merge = replace(launch, tasks=launch.tasks[1:], scratch=chunks * launch.scratch, extra=(*numbers, chunks, later))
+    return sums, merge
+
+
 def _numbers(problem: Problem) -> tuple[int | float, ...]:
     return REGISTRY.signatures[problem.op].values(problem)
 
@@ -63,7 +84,7 @@ def _numbers(problem: Problem) -> tuple[int | float, ...]:
 def channel_sums(problem: Problem, sizes: Sizes) -> Launch:
     """Stages: statistics of each channel in each chunk of the batch, merge; of ``batch_stats`` and the like."""
     n, c = (int(v) for v in _numbers(problem)[:2])
-    chunks = min(n, ceil_div(FEW_TASKS, c))
+    chunks = min(n, ceil_div(tasks_wanted(problem), c))
     return Launch(tasks=(c * chunks, c), scratch=c * chunks * sizes["moments"], extra=(chunks,))
 
 
