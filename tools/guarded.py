@@ -6,6 +6,7 @@ import ctypes
 import mmap
 import weakref
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -140,13 +141,12 @@ def run_problem(
     """As :func:`run_kernel`, of kernels that no operator has too."""
     signature = REGISTRY.signatures[kernel.op]
     given = signature.arranged(arrays, problem.attrs)
-    held_arrays = [_held(kernel, name, a) for name, a in zip(signature.inputs, given, strict=True)]
+    held_arrays = [
+        None if a is None else _held(kernel, name, a) for name, a in zip(signature.inputs, given, strict=True)
+    ]
     launch = kernel.launch(problem)
     stride = -(-launch.workspace // 64) * 64
-    inputs = [None if a is None else memory(a.nbytes, a.itemsize) for a in held_arrays]
-    for held, array in zip(inputs, held_arrays, strict=True):
-        if held is not None and array is not None:
-            held.array(array.shape, array.dtype)[...] = array
+    inputs = [None if a is None else _memory_of(a, memory) for a in held_arrays]
     made = [
         blocked_shape(shape, kernel.width) if name in kernel.blocked else shape
         for name, shape in zip(signature.outputs, problem.outputs, strict=True)
@@ -155,8 +155,7 @@ def run_problem(
     scratch, workspace = memory(launch.scratch), memory(stride + launch.workspace)
     pointers = [held.address if held is not None else 0 for held in inputs]
     memories = [held.address for held in outputs] + [scratch.address, workspace.address, stride]
-    numbers = [*signature.values(problem), *launch.extra]
-    bits = [int(np.float64(v).view(np.int64)) if isinstance(v, float) else int(v) for v in numbers]
+    bits = _bits([*signature.values(problem), *launch.extra])
     for number, (stage, tasks) in enumerate(zip(kernel.stages, launch.tasks, strict=True)):
         slots = np.array(pointers + memories + bits, np.int64)
         if pack_alone and number == 0:
@@ -165,11 +164,7 @@ def run_problem(
         function = C_KERNEL(stage())
         for begin, end, thread in order(tasks):
             function(slots.ctypes.data, begin, end, thread)
-    for held, array in zip(inputs, held_arrays, strict=True):
-        if held is not None and array is not None:
-            assert held.intact() and np.array_equal(
-                held.array(array.shape, array.dtype), array, equal_nan=array.dtype.kind == "f"
-            ), f"{kernel.name} wrote to an input"
+    assert all(map(_unchanged, inputs, held_arrays)), f"{kernel.name} wrote to an input"
     assert all(held.intact() for held in outputs), f"{kernel.name} wrote outside its outputs"
     assert scratch.intact() and workspace.intact(), f"{kernel.name} wrote outside its scratch memory"
     results = [held.array(shape).copy() for held, shape in zip(outputs, made, strict=True)]
@@ -179,9 +174,73 @@ def run_problem(
     )
 
 
-def _held(kernel: Kernel, name: str, array: np.ndarray | None) -> np.ndarray | None:
+def run_groups(
+    kernel: Kernel,
+    arrays: Arrays,
+    attrs: Mapping[str, Any],
+    groups: int,
+    chunks: int,
+    memory: type[Guarded] = Guarded,
+) -> tuple[np.ndarray, ...]:
+    """The outputs of a kernel that sums over images, taken in so many equal groups of them and chunks of groups, whose
+    turns alternate as if each chunk had a thread."""
+    assert kernel.partial
+    signature = REGISTRY.signatures[kernel.op]
+    images = len(arrays[0]) // groups
+    problem = replace(problem_of(kernel.op, [a[:images] for a in arrays], attrs), alone=True)
+    sums, merge = kernel.partial(problem, chunks)
+    held_arrays = [_held(kernel, name, a) for name, a in zip(signature.inputs, arrays, strict=True)]
+    inputs = [_memory_of(a, memory) for a in held_arrays]
+    outputs = [memory(4 * int(np.prod(shape)), 4) for shape in problem.outputs]
+    scratch, workspaces = memory(chunks * sums.scratch), [memory(sums.workspace) for _ in range(chunks)]
+    run, finish = (C_KERNEL(stage()) for stage in kernel.stages)
+    starts = [groups * chunk // chunks for chunk in range(chunks + 1)]
+    for turn in range(-(-groups // chunks)):
+        for chunk, workspace in enumerate(workspaces):
+            group = starts[chunk] + turn
+            if group == starts[chunk + 1]:
+                continue
+            pointers = [
+                held.address + group * (array.nbytes // groups) for held, array in zip(inputs, held_arrays, strict=True)
+            ]
+            memories = [scratch.address + chunk * sums.scratch, workspace.address, 0]
+            numbers = _bits([*signature.values(problem), *sums.extra[:-1], int(turn > 0)])
+            slots = np.array([*pointers, *(0 for _ in outputs), *memories, *numbers], np.int64)
+            run(slots.ctypes.data, 0, sums.tasks[0], chunk)
+    workspace = memory(merge.workspace)
+    memories = [*(held.address for held in outputs), scratch.address, workspace.address, 0]
+    numbers = _bits([*signature.values(problem), *merge.extra])
+    slots = np.array([*(0 for _ in inputs), *memories, *numbers], np.int64)
+    finish(slots.ctypes.data, 0, merge.tasks[0], 0)
+    assert all(map(_unchanged, inputs, held_arrays)), f"{kernel.name} wrote to an input"
+    assert all(held.intact() for held in outputs), f"{kernel.name} wrote outside its outputs"
+    assert all(held.intact() for held in (scratch, workspace, *workspaces)), f"{kernel.name} wrote outside its sums"
+    return tuple(held.array(shape).copy() for held, shape in zip(outputs, problem.outputs, strict=True))
+
+
+def _bits(numbers: Sequence[int | float]) -> list[int]:
+    """Numbers as they lie in slots."""
+    return [int(np.float64(v).view(np.int64)) if isinstance(v, float) else int(v) for v in numbers]
+
+
+def _unchanged(held: Guarded | None, array: np.ndarray | None) -> bool:
+    """Whether the memory of an input, None for one that is absent, still holds the array."""
+    if held is None or array is None:
+        return True
+    same = np.array_equal(held.array(array.shape, array.dtype), array, equal_nan=array.dtype.kind == "f")
+    return held.intact() and same
+
+
+def _memory_of(array: np.ndarray, memory: type[Guarded]) -> Guarded:
+    """Memory that holds a copy of the array."""
+    held = memory(array.nbytes, array.itemsize)
+    held.array(array.shape, array.dtype)[...] = array
+    return held
+
+
+def _held(kernel: Kernel, name: str, array: np.ndarray) -> np.ndarray:
     """The array as the kernel wants it in memory."""
-    return array if array is None or name not in kernel.blocked else to_blocks(array, kernel.width)
+    return to_blocks(array, kernel.width) if name in kernel.blocked else array
 
 
 def _logical(kernel: Kernel, name: str, array: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:

@@ -25,8 +25,7 @@ Parameters = tuple[int | float, ...]
 class Problem:
     """What a kernel is asked to do: an operator on shapes and dtypes. An absent optional input has shape None.
 
-    ``alone`` says that one thread does it all, while others do the same for other images: it need not be cut into
-    tasks.
+    ``alone`` says that one thread does it all while others do the same for other images: it is cut as caches want it.
     """
 
     op: str
@@ -86,9 +85,9 @@ class Kernel:
 
     ``partial`` is there where two stages sum over the images of a batch, and says how they do so in groups of images:
     given the problem of one group and a number of chunks, how the first stage runs for each group (``scratch`` are the
-    bytes of one chunk's sums; the last of ``extra`` is 0 where those begin anew, 1 where the group's are added to
-    them), and how the second stage runs after all groups, over the chunks' sums, which lie one after the other in the
-    scratch memory.
+    bytes of one chunk's sums, whole lines of a cache; the last of ``extra`` is 0 here, where they begin anew, and has to
+    be 1 where the group's are added to them), and how the second stage runs after all groups, over the chunks' sums one
+    after the other in the scratch memory. The cost of a problem that is ``alone`` is that of a group's first stage.
     """
 
     op: str

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from importlib.machinery import PathFinder
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from guarded import error_bounds, problem_of, run_kernel, scattered, whole
+from guarded import error_bounds, problem_of, run_kernel, run_problem, scattered, whole
 
 import normengine.kernels
 from normengine.graph import Spec
@@ -138,16 +139,35 @@ def cases(kernel: Kernel) -> list[Case]:
 every_row = pytest.mark.parametrize("kernel", names(), ids="-".join, indirect=True)
 
 
+def check(kernel: Kernel, case: Case, arrays: list[np.ndarray], results: tuple[np.ndarray, ...]) -> None:
+    """Results are near enough to the reference."""
+    wanted = OPS[kernel.op].reference(arrays, case.attrs)
+    for got, want, bound in zip(results, wanted, error_bounds(kernel, arrays, case.attrs), strict=True):
+        assert got.shape == want.shape
+        worst = np.abs(got - want).max()
+        assert worst <= bound, f"{kernel.name} {case}: off by {worst:.3g}, at most {bound:.3g} is allowed"
+
+
 @every_row
 def test_matches_the_reference(kernel: Kernel) -> None:
-    op, rng = OPS[kernel.op], np.random.default_rng(1)
+    rng = np.random.default_rng(1)
     for case in cases(kernel):
         arrays = case.arrays(rng)
-        results, wanted = run_kernel(kernel, arrays, case.attrs), op.reference(arrays, case.attrs)
-        for got, want, bound in zip(results, wanted, error_bounds(kernel, arrays, case.attrs), strict=True):
-            assert got.shape == want.shape
-            worst = np.abs(got - want).max()
-            assert worst <= bound, f"{kernel.name} {case}: off by {worst:.3g}, at most {bound:.3g} is allowed"
+        check(kernel, case, arrays, run_kernel(kernel, arrays, case.attrs))
+
+
+@every_row
+def test_what_a_thread_does_alone_is_cut_into_no_more_tasks(kernel: Kernel) -> None:
+    rng = np.random.default_rng(1)
+    for case in cases(kernel):
+        arrays = case.arrays(rng)
+        problem = problem_of(kernel.op, arrays, case.attrs)
+        alone = replace(problem, alone=True)
+        if kernel.launch(alone) == kernel.launch(problem) or not kernel.supports(alone):
+            continue
+        few, many = kernel.launch(alone).tasks, kernel.launch(problem).tasks
+        assert all(a <= b for a, b in zip(few, many, strict=True)), f"{kernel.name} {case}: {few} tasks for {many}"
+        check(kernel, case, arrays, run_problem(kernel, alone, arrays))
 
 
 @every_row
