@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import pairwise
 
 import numpy as np
 
 from ..graph import Graph
 from ..passes.samples import largest_sample, samples_apart
 from ..plan import Call
+from ..plan.group_size import FEWEST_GROUPS
 from .program import Program
 
 CACHE_BYTES = 8 << 20
@@ -16,13 +18,16 @@ CACHE_BYTES = 8 << 20
 
 
 def parts_of(graph: Graph) -> list[int]:
-    """The sizes of the parts in which the batch of ``graph`` had better run; one part where it cannot be cut."""
+    """The sizes of the parts in which the batch of ``graph`` had better run; one part where it cannot be cut. Large
+    parts are multiples of what can itself be cut into groups."""
     batch = graph.inputs[0].shape[0] if graph.inputs and graph.inputs[0].shape else 1
     if batch == 1 or not graph.nodes or not samples_apart(graph):
         return [batch]
     most = max(1, CACHE_BYTES // max(1, largest_sample(graph)))
-    count = -(-batch // most)
-    return [batch * (i + 1) // count - batch * i // count for i in range(count)]
+    unit = FEWEST_GROUPS if most > FEWEST_GROUPS else 1
+    units, count = -(-batch // unit), -(-batch // (most - most % unit))
+    ends = [min(batch, units * i // count * unit) for i in range(count + 1)]
+    return [end - start for start, end in pairwise(ends)]
 
 
 class ProgramOfParts:
