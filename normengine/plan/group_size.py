@@ -16,7 +16,7 @@ FEWEST_IMAGES = 8
 """A smaller batch is not cut: threads share the work on each image."""
 MOST_CHUNKS = 16
 """Partial sums of a reduction over the batch."""
-GROUP_BYTES = 256 << 10
+GROUP_BYTES = 384 << 10
 """What the largest node reads and makes of a group's images, at most: a share of the L2 cache."""
 NEAR_WEIGHTS = 160 << 10
 """Weights, in bytes, of which every form that kernels bring them into stays in the L2 cache."""
