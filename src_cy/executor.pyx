@@ -57,6 +57,9 @@ cdef struct Call:
     int64_t grain
 
 
+include "nested.pxi"
+
+
 cdef struct Gate:
     # A word that one thread moves forward and others wait for, on cache lines of its own.
     char before[LINE]

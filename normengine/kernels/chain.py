@@ -5,8 +5,8 @@ every position of an iteration space of 1 to 6 dimensions. The last dimension is
 The kernel's 8-byte slots, which :func:`chain_args` fills, are ::
 
     input pointers, output pointers, extents (rank), strides of input 0 (rank), ..., strides of output 0 (rank), ...,
-    strides of index operand 0 (rank), ..., rows_per_task, block, constants (as C doubles), workspace and its stride
-    in bytes (where there are sums)
+    strides of index operand 0 (rank), ..., rows_per_task, block, the first number of each index operand, constants
+    (as C doubles), workspace and its stride in bytes (where there are sums)
 
 Strides count elements. A task is ``rows_per_task`` rows, or ``block`` elements where the rank is 1; every row and
 every block is computed by itself, so the result has the same bits however the tasks are shared out.
@@ -58,7 +58,7 @@ class Step:
     """One result: ``function`` of :mod:`.scalars` on ``arguments``, converted to ``dtype``.
 
     A Ref is ``("input", k)``, ``("step", k)`` (an earlier one), ``("constant", number)``, a float32, or
-    ``("index", k)``: the k-th index operand, ``sum(i_d * stride_d)`` as uint32.
+    ``("index", k)``: the k-th index operand, its first number ``+ sum(i_d * stride_d)`` as uint32.
     """
 
     function: str
@@ -133,6 +133,7 @@ def chain_args(
     assert len(pointers) == operands and len(strides) == operands + chain.indices and len(extents) == chain.rank
     assert all(len(s) == chain.rank for s in strides)
     numbers = [*pointers, *extents, *(s for each in strides for s in each), rows_per_task, block]
+    numbers += [0] * chain.indices
     return np.concatenate([np.array(numbers, np.int64), np.array(chain.constants(), np.float64).view(np.int64)])
 
 
@@ -185,6 +186,7 @@ class _Writer:
         self.extents = count
         self.strides = count + chain.rank
         self.tail = self.strides + chain.rank * (count + chain.indices)
+        self.first_index = self.tail + 2
         self.constants = {struct.pack("d", value): j for j, value in enumerate(chain.constants())}
         self.sums = [k for k, operand in enumerate(chain.outputs) if operand.stride == "sum"]
         self.inliner = Inliner()
@@ -220,14 +222,14 @@ class _Writer:
         return f"v{number} = {step.function}({', '.join(self._variable(ref) for ref in step.arguments)})"
 
     def _body(self) -> list[str]:
-        rank = self.chain.rank
+        chain, rank = self.chain, self.chain.rank
         lines = [f"n{d} = args[{self.extents + d}]" for d in range(rank)]
         for name, number, stride in self.names:
             if stride == "any":
                 lines.append(f"s{name} = args[{self.strides + number * rank + rank - 1}]")
                 if self.chain.lanes:
                     lines.append(f"q{name} = args[{self.strides + number * rank + rank - 2}]")
-        slots = range(self.tail + 2, self.tail + 2 + len(self.constants))
+        slots = range(self.first_index + chain.indices, self.first_index + chain.indices + len(self.constants))
         lines += [f"k{j} = float32(double_of(args[{slot}]))" for j, slot in enumerate(slots)]
         for turn, k in enumerate(self.sums):
             lines.append(f"pw{k} = args[{slots.stop}] + thread * args[{slots.stop + 1}] + {4 * SUM_WIDTH * turn}")
@@ -236,7 +238,7 @@ class _Writer:
 
     def _blocks(self) -> list[str]:
         lines = [f"p{name} = args[{number}]" for name, number, _ in self.arrays]
-        lines += [f"pindex{k} = 0" for k in range(self.chain.indices)]
+        lines += [f"pindex{k} = args[{self.first_index + k}]" for k in range(self.chain.indices)]
         lines += [f"block = args[{self.tail + 1}]", "for task in range(begin, end):"]
         body = ["first = task * block", "last = min(first + block, n0)", *self._inner("range(first, last)")]
         return lines + ["    " + line for line in body]
@@ -255,6 +257,7 @@ class _Writer:
         lines.append("for _ in range(first, last):")
         positions = "".join(f"i{d}, " for d in self.outer)
         body = [f"p{name} = row_{name}(args, ({positions}))" for name, _, _ in self.names]
+        body += [f"pindex{k} += args[{self.first_index + k}]" for k in range(self.chain.indices)]
         body += self._lanes() if self.chain.lanes else self._inner(f"range(n{self.chain.rank - 1})")
         indent = ""
         for d in reversed(self.outer):

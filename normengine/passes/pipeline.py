@@ -19,6 +19,10 @@ from .spread_sums import spread_sums
 VARIABLE = "NORMENGINE_PASSES_OFF"
 BLOCKS = "blocks"
 """The name of the layout: activations in blocks of channels, which planning chooses."""
+DEPTH_FIRST = "depth_first"
+"""The name of the order of calls that planning chooses: what treats images one by one for some of them at a time."""
+TOGETHER = "together"
+"""The name of what planning does to updates that do not depend on each other: it makes one call of them."""
 
 
 def _nothing(graph: Graph) -> Graph:
@@ -32,7 +36,7 @@ PASSES: Mapping[str, tuple[Callable[[Graph], Graph], Callable[[Graph], Graph]]] 
     "recompute": (recompute, _nothing),
 }
 """By name, in order: the pass, and what takes its place when it is switched off."""
-NAMES = (*PASSES, BLOCKS)
+NAMES = (*PASSES, BLOCKS, DEPTH_FIRST, TOGETHER)
 
 
 def switched_off(without: Collection[str] = ()) -> frozenset[str]:

@@ -15,7 +15,7 @@ from ..kernels.chain import Chain, Operand, Ref, Step, chain_launch, compile_cha
 from ..ops import OPS
 from .access import Access, Strides, collapse, dense_strides
 from .blocked import blocked_strides, collapse_lanes, repeats
-from .plan import Argument, Call, Memory, Pointer
+from .plan import Argument, Call, Memory, Moving, Pointer
 
 _NOTHING: Mapping[Value, Access] = MappingProxyType({})
 
@@ -23,11 +23,13 @@ _NOTHING: Mapping[Value, Access] = MappingProxyType({})
 @dataclass(frozen=True)
 class Loop:
     """What a chain runs over: every element of a value of this shape, in blocks of ``width`` channels unless that is
-    0; ``lanes`` is then the flag of each lane, where the last block has lanes that hold no channel."""
+    0; ``lanes`` is then the flag of each lane, where the last block has lanes that hold no channel. ``group`` says that
+    the value is of one group of a batch's images."""
 
     shape: tuple[int, ...]
     width: int = 0
     lanes: Access | None = None
+    group: bool = False
 
 
 def elementwise_call(
@@ -105,7 +107,9 @@ def elementwise_call(
     else:
         tasks, rows_per_task, block = chain_launch(extents)
     arguments_: list[Argument] = [p for p, _, _ in (*reads, *writes)]
-    arguments_ += [*extents, *(s for strides in walks for s in strides), rows_per_task, block, *chain.constants()]
+    arguments_ += [*extents, *(s for strides in walks for s in strides), rows_per_task, block]
+    arguments_ += [Moving(0, strides[0] * loop.shape[0]) if loop.group else 0 for strides in indices]
+    arguments_ += chain.constants()
     workspace_slot = len(arguments_)
     arguments_ += [None, chain.workspace] if sums else []
     names = "+".join(step.function for step in steps)
@@ -120,6 +124,7 @@ def elementwise_call(
         shapes=str(Spec(loop.shape)),
         flops=len(steps) * prod(loop.shape),
         nbytes=sum(_touched(a) for a in (*sources.values(), *targets.values(), *sums.values())),
+        writes=frozenset(pointer(a).memory for a in (*targets.values(), *sums.values())),
     )
 
 

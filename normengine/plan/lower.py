@@ -2,46 +2,58 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Collection
 from dataclasses import replace
 from functools import partial
 
 import numpy as np
 
 from ..graph import Graph, Node, Value
-from ..kernels import REGISTRY, Kernel, Problem
+from ..kernels import Problem
 from ..kernels.blocks import blocked_shape
-from ..kernels.compiled import A_FLOAT
-from ..kernels.cpu import isas
+from ..kernels.cpu import backend, isas
+from ..passes.depth_first import Run
+from ..passes.pipeline import BLOCKS, DEPTH_FIRST, TOGETHER
 from .access import Access, view_of
 from .arena import Lifetime, place
-from .effort import flops, is_small, kind
+from .calls import in_group
 from .loops import Loop, elementwise_call
-from .plan import Argument, Call, Memory, Plan, Pointer
-from .reductions import as_alternating, describe
-from .storage import Storage, block_width
+from .plan import Memory, Plan
+from .reductions import as_alternating
+from .runs import Runs, runs_of
+from .storage import block_width
+from .together import join_updates
 
 VIEWS = ("reshape", "permute", "slice")
 
 
-def make_plan(graph: Graph, blocks: bool = True) -> Plan:
+def make_plan(graph: Graph, off: Collection[str] = ()) -> Plan:
     """Lower a graph of kernel operators, chains and movements (see ``passes``) to a :class:`Plan`.
 
-    With ``blocks`` activations are held in blocks of channels where kernels want them so, else never.
+    ``off`` names what is left out (see ``passes/pipeline.py``): "blocks", and activations are never held in blocks of
+    channels; "depth_first", and every call is for all images of the batch; "together", and every update is a call of
+    its own. The last two need the compiled executor.
     """
-    lowering = _Lowering(graph, blocks)
+    compiled, width = backend() == "compiled", 0 if BLOCKS in off else block_width(isas())
+    lowering = _Lowering(graph, width, depth_first=compiled and width > 0 and DEPTH_FIRST not in off)
     lowering.lower()
+    if compiled and TOGETHER not in off:
+        lowering.join_updates()
     return lowering.plan()
 
 
-class _Lowering(Storage):
-    def __init__(self, graph: Graph, blocks: bool) -> None:
-        self.isas = isas()
-        super().__init__(block_width(self.isas) if blocks else 0)
-        self.graph = graph
-        self.setup: list[Call] = []
+class _Lowering(Runs):
+    def __init__(self, graph: Graph, width: int, depth_first: bool) -> None:
+        runs = runs_of(graph, isas()) if depth_first else [Run((node,), False) for node in graph.nodes]
+        nodes = tuple(node for run in runs for node in run.nodes)
+        graph = Graph(graph.inputs, graph.outputs, nodes, graph.state, graph.constants, graph.updates)
+        super().__init__(graph, width, isas())
+        self.runs = runs
         self.guard = 0
+        self.read_by: dict[Value, set[Run]] = {}
+        for run in runs:
+            for value in (v for node in run.nodes for v in node.inputs):
+                self.read_by.setdefault(value, set()).add(run)
         self.stored = {new for _, new in graph.updates}
         for value in (*graph.inputs, *graph.state):
             self.memory[value] = Memory("feed", value.spec.nbytes, value.name)
@@ -89,16 +101,22 @@ class _Lowering(Storage):
     # Calls.
 
     def lower(self) -> None:
-        for node in self.graph.nodes:
-            self._lower_node(node)
-            if self.graph.outputs and self.graph.outputs[0] in node.outputs:
+        for run in self.runs:
+            if run.images:
+                self.depth_first(run.nodes, partial(self._read_outside, run))
+            else:
+                self.lower_node(*run.nodes)
+            if self.graph.outputs and any(self.graph.outputs[0] in node.outputs for node in run.nodes):
                 self._store_output(0)
                 self.guard = len(self.calls)
         for index in range(1 if self.guard else 0, len(self.graph.outputs)):
             self._store_output(index)
         self._store_updates()
 
-    def _lower_node(self, node: Node) -> None:
+    def _read_outside(self, run: Run, value: Value) -> bool:
+        return value in self.graph.results() or bool(self.read_by.get(value, set()) - {run})
+
+    def lower_node(self, node: Node) -> None:
         if node.op == "slice" and self._moves_blocks(node, node.outputs[0].shape):
             self._slice_blocks(node)
         elif node.op in VIEWS:
@@ -115,65 +133,7 @@ class _Lowering(Storage):
         elif node.op == "reduce_sum":
             self._reduce(node)
         else:
-            problem = Problem(node.op, self._input_shapes(node), tuple(v.shape for v in node.outputs), node.attrs)
-            self.kernel(problem, node.inputs, node.outputs, node.layer)
-
-    def _input_shapes(self, node: Node) -> tuple[tuple[int, ...] | None, ...]:
-        return REGISTRY.signatures[node.op].arranged([v.shape for v in node.inputs], node.attrs)
-
-    def kernel(self, problem: Problem, inputs: Sequence[Value], outputs: Sequence[Value], layer: str) -> None:
-        signature = REGISTRY.signatures[problem.op]
-        given = dict(zip(signature.inputs, signature.arranged(inputs, problem.attrs), strict=True))
-        made = dict(zip(signature.outputs, outputs, strict=True))
-
-        besides = self._conversions(given)
-        kernel = REGISTRY.choose(problem, self.isas, besides)
-        launch = kernel.launch(problem)
-        places = {
-            name: None if v is None else (self.in_blocks if name in kernel.blocked else self.dense)(v, layer)
-            for name, v in given.items()
-        }
-        slots: list[Argument] = [None if a is None else self.pointer(a) for a in places.values()]
-        slots += [Pointer(self.home(self.hold(v) if name in kernel.blocked else v)) for name, v in made.items()]
-        packed = bool(kernel.packs) and all(
-            a is None or a.base in self.graph.constants for name, a in places.items() if name in kernel.packs
-        )
-        scratch = Memory("packed" if packed else "scratch", launch.scratch) if launch.scratch else None
-        workspace_slot = len(slots) + 1
-        slots += [Pointer(scratch) if scratch else None, None, launch.workspace]
-        slots += [*signature.values(problem), *launch.extra]
-        call = Call(
-            op=problem.op,
-            kernel=kernel.name,
-            layer=layer,
-            stages=tuple(zip(kernel.stages, launch.tasks, strict=True)),
-            arguments=tuple(slots),
-            workspace=launch.workspace,
-            workspace_slot=workspace_slot,
-            shapes=describe(problem),
-            small=is_small(problem),
-            why=partial(REGISTRY.explain, problem, self.isas, besides),
-            kind=kind(problem.op),
-            flops=flops(problem),
-            nbytes=sum(v.spec.nbytes for v in (*given.values(), *outputs) if v is not None),
-        )
-        if packed:
-            self.setup.append(replace(call, stages=call.stages[:1], arguments=_without_outputs(call, kernel)))
-            call = replace(call, stages=call.stages[1:])
-        self.calls.append(call)
-
-    def _conversions(self, given: Mapping[str, Value | None]) -> Callable[[Kernel], float]:
-        """What it costs a kernel to bring the inputs, where they are now, into the memory that it wants them in."""
-        to_blocks = {name: v.spec.size for name, v in given.items() if v is not None and v not in self.held}
-        to_plain = {name: v.spec.size for name, v in given.items() if v in self.only_held}
-
-        def besides(kernel: Kernel) -> float:
-            if kernel.blocked and kernel.width != self.width:
-                return math.inf
-            wrong = ((to_blocks if name in kernel.blocked else to_plain).get(name, 0) for name in given)
-            return 2 * A_FLOAT * sum(wrong)
-
-        return besides
+            self.kernel(self.problem(node), node.inputs, node.outputs, node.layer)
 
     def _chain(self, node: Node) -> None:
         added = node.attrs.get("sums", ())
@@ -182,18 +142,20 @@ class _Lowering(Storage):
         shape = node.attrs["nodes"][0].outputs[0].shape
         on_blocks = self._runs_on_blocks(node, shape)
         if on_blocks:
-            loop = Loop(shape, self.width, self.lane_flags(shape))
+            loop = Loop(shape, self.width, self.lane_flags(shape), self.group is not None)
             sources = {v: self.walked_in_blocks(v, shape, node.layer) for v in node.inputs}
             targets = {v: Access.whole(self.hold(v)) for v in made}
             sums = {v: self.partial_sums(shape, [*sources.values(), *targets.values()]) for v in summed}
         else:
-            loop = Loop(shape)
+            loop = Loop(shape, group=self.group is not None)
             sources = {v: self.access(v, node.layer).broadcast(shape) for v in node.inputs}
             targets = {v: Access.whole(v) for v in dict.fromkeys((*made, *summed))}
             sums = {}
         aliases = {new: old for new in node.outputs if (old := self.in_place.get(new)) in sources}
         nodes = node.attrs["nodes"]
         call = elementwise_call(nodes, sources, targets, aliases, self.pointer, node.layer, loop, sums)
+        if self.group is not None:
+            call = in_group(call)
         self.calls.append(replace(call, kind="update") if self.stored.issuperset(node.outputs) else call)
         for reduction in added:
             if on_blocks:
@@ -202,8 +164,10 @@ class _Lowering(Storage):
                 self._reduce(reduction)
 
     def _runs_on_blocks(self, node: Node, shape: tuple[int, ...]) -> bool:
-        """Whether a chain goes over blocks of channels: if one of its inputs is held so, and all can be."""
-        if len(shape) != 4 or not any(v in self.held and v.shape == shape for v in node.inputs):
+        """Whether a chain goes over blocks of channels: if one of its inputs is held so, and all can be. In a group a
+        chain that takes sums does."""
+        summing = self.group is not None and "sums" in node.attrs
+        if len(shape) != 4 or not (summing or any(v in self.held and v.shape == shape for v in node.inputs)):
             return False
         varying = [v for v in node.inputs if len(v.shape) >= 3 and v.shape[-3] != 1]
         return self.width > 0 and all(v.dtype == "float32" for v in (*varying, *node.outputs))
@@ -295,23 +259,17 @@ class _Lowering(Storage):
 
     # The result.
 
+    def join_updates(self) -> None:
+        before, after = join_updates(self.calls[: self.guard]), join_updates(self.calls[self.guard :])
+        self.calls, self.guard = before + after, len(before)
+
     def plan(self) -> Plan:
         alive: dict[Memory, tuple[int, int]] = {}
         for i, call in enumerate(self.calls):
-            for argument in call.arguments:
-                if isinstance(argument, Pointer) and argument.memory.kind in ("arena", "scratch"):
-                    first, _ = alive.get(argument.memory, (i, i))
-                    alive[argument.memory] = (first, i)
+            for memory in call.memories():
+                if memory.kind in ("arena", "scratch"):
+                    first, _ = alive.get(memory, (i, i))
+                    alive[memory] = (first, i)
         offsets, total = place([Lifetime(m.nbytes, first, last) for m, (first, last) in alive.items()])
-        where = dict(zip(alive, offsets, strict=True))
+        where = {**dict(zip(alive, offsets, strict=True)), **self.places}
         return Plan(self.graph, tuple(self.calls), tuple(self.setup), total, where, self.guard)
-
-
-def _without_outputs(call: Call, kernel: Kernel) -> tuple[Argument, ...]:
-    """The arguments of a set-up call, which has only what is constant: the packed inputs and the scratch memory."""
-    signature = REGISTRY.signatures[call.op]
-    slots: list[Argument] = list(call.arguments)
-    for i, name in enumerate(signature.inputs + signature.outputs):
-        if name not in kernel.packs:
-            slots[i] = None
-    return tuple(slots)

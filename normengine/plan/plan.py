@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -44,6 +44,14 @@ class Pointer:
 
 
 @dataclass(frozen=True)
+class Moving:
+    """An argument slot of a depth-first call that holds a number: ``a_group`` more for each group of images."""
+
+    number: int
+    a_group: int
+
+
+@dataclass(frozen=True)
 class Later:
     """An argument slot of a depth-first call: 0 for the first group of a chunk, 1 for the others."""
 
@@ -55,7 +63,7 @@ class Workspace:
     nbytes: int
 
 
-Argument = Pointer | Later | int | float | None
+Argument = Pointer | Moving | Later | int | float | None
 
 
 @dataclass(frozen=True)
@@ -72,7 +80,10 @@ class Call:
 
     A depth-first call has no stages but ``inner`` calls, each for a group of the batch's images. A thread does all of
     them for one group after the other of a chunk; ``chunks`` of ``groups`` are handed out to the threads, each of which
-    has ``local`` bytes for what is made and read within a group.
+    has ``local`` bytes for what is made and read within a group. Calls together have ``inner`` calls of one stage each
+    and no groups: they do not depend on each other, and all their tasks are handed out at once.
+
+    ``writes`` is the memory of the results.
     """
 
     op: str
@@ -92,6 +103,39 @@ class Call:
     groups: int = 0
     chunks: int = 0
     local: int = 0
+    writes: frozenset[Memory] = frozenset()
+
+    def each(self) -> tuple[Call, ...]:
+        """The calls whose kernels do the work, with their part of it for the whole batch: the inner ones, or this."""
+        times = self.groups or 1
+        return tuple(replace(c, flops=times * c.flops, nbytes=times * c.nbytes) for c in self.inner) or (self,)
+
+    def memories(self) -> tuple[Memory, ...]:
+        """All that the arguments point to, those of inner calls too, each once."""
+        arguments = (a for call in (self, *self.inner) for a in call.arguments)
+        return tuple(dict.fromkeys(a.memory for a in arguments if isinstance(a, Pointer)))
+
+
+def depth_first(inner: Sequence[Call], images: int, groups: int, chunks: int, local: int, layer: str = "") -> Call:
+    """The call that does ``inner`` for ``groups`` of ``images`` each, as :class:`Call` says."""
+    assert 1 <= chunks <= groups, "every chunk must have a group, or its sums would never begin"
+    return Call(
+        op="depth_first",
+        kernel="depth first",
+        layer=layer,
+        stages=(),
+        arguments=(),
+        shapes=f"{groups} groups of {images} images in {chunks} chunks",
+        why=lambda: "what one call makes for a group of images is in the cache when the next one reads it",
+        kind="depth first",
+        flops=groups * sum(c.flops for c in inner),
+        nbytes=groups * sum(c.nbytes for c in inner),
+        inner=tuple(inner),
+        groups=groups,
+        chunks=chunks,
+        local=local,
+        writes=frozenset().union(*(c.writes for c in inner)),
+    )
 
 
 @dataclass(frozen=True)
@@ -107,16 +151,27 @@ class Plan:
     guard: int = 0
 
     def __str__(self) -> str:
-        kernels = max((len(c.kernel) for c in self.calls), default=0)
-        shapes = max((len(c.shapes) for c in self.calls), default=0)
+        lines = [("  " * depth + c.kernel, c) for depth, c in self._lines()]
+        kernels = max((len(kernel) for kernel, _ in lines), default=0)
+        shapes = max((len(c.shapes) for _, c in lines), default=0)
         rows = [f"{'kernel':{kernels}}  {'shapes':{shapes}}  {'MiB':>8}  {'MFLOP':>9}  layer"]
-        for c in self.calls:
+        for kernel, c in lines:
             work = f"{c.nbytes / 2**20:8.3f}  {c.flops / 1e6:9.3f}"
-            rows.append(f"{c.kernel:{kernels}}  {c.shapes:{shapes}}  {work}  {c.layer}".rstrip())
+            rows.append(f"{kernel:{kernels}}  {c.shapes:{shapes}}  {work}  {c.layer}".rstrip())
+        inside = sum(len(c.inner) for c in self.calls)
+        calls = f"{len(self.calls)} calls" + (f" with {inside} inside" if inside else "")
         nbytes, flops = (sum(getattr(c, what) for c in self.calls) for what in ("nbytes", "flops"))
         total = f"{nbytes / 2**20:.1f} MiB read and written, {flops / 1e9:.3f} GFLOP"
-        return "\n".join([*rows, f"{len(self.calls)} calls, {total}, arena of {self.arena_bytes / 2**20:.2f} MiB"])
+        return "\n".join([*rows, f"{calls}, {total}, arena of {self.arena_bytes / 2**20:.2f} MiB"])
 
     def explain(self) -> str:
         """As printed, with the reason for the choice below each call."""
-        return "\n".join(f"{c.kernel:32s} {c.shapes:56s} {c.layer}\n    {c.why()}" for c in self.calls)
+        lines = (("  " * depth, c) for depth, c in self._lines())
+        return "\n".join(f"{i + c.kernel:32s} {c.shapes:56s} {c.layer}\n{i}    {c.why()}" for i, c in lines)
+
+    def _lines(self) -> Iterator[tuple[int, Call]]:
+        """The calls as they are printed: each, and below it those inside of it."""
+        for call in self.calls:
+            yield 0, call
+            if call.inner:
+                yield from ((1, inner) for inner in call.each())

@@ -13,6 +13,7 @@ from ..kernels import REGISTRY, Problem
 from ..kernels.blocks import blocked_shape
 from .access import Access, dense_strides
 from .blocked import blocked_strides, repeats, rows_of_images
+from .groups import Group
 from .loops import Loop, elementwise_call
 from .plan import Call, Memory, Pointer
 
@@ -31,7 +32,18 @@ class Storage(ABC):
         self.memory: dict[Value, Memory] = {}
         self.held: dict[Value, Value] = {}
         self.only_held: set[Value] = set()
-        self.repeated: dict[tuple[Value, int], Access] = {}
+        self.repeated: dict[tuple[Value, int, int, int], Access] = {}
+        self.group: Group | None = None
+
+    def calls_for(self, made: Value) -> list[Call]:
+        """Where a call goes that makes ``made``: what a run's groups share is made before the run."""
+        return self.calls if self.group is None or made in self.group.known else self.group.outer
+
+    def like(self, value: Value, made: Value) -> Value:
+        """``made``, which holds the elements of ``value``: if that is one of a group, it is too."""
+        if self.group is not None and value in self.group.known:
+            self.group.known.add(made)
+        return made
 
     @abstractmethod
     def kernel(self, problem: Problem, inputs: Sequence[Value], outputs: Sequence[Value], layer: str) -> None:
@@ -67,7 +79,7 @@ class Storage(ABC):
             return self.held[value]
         spec = Spec(blocked_shape(value.shape, self.width), value.dtype)
         self.only_held.add(value)
-        self.held[value] = Value(value.name, spec)
+        self.held[value] = self.like(value, Value(value.name, spec))
         return self.held[value]
 
     def _same_memory(self, value: Value) -> bool:
@@ -75,17 +87,22 @@ class Storage(ABC):
 
     def home(self, value: Value) -> Memory:
         if value not in self.memory:
-            self.memory[value] = Memory("arena", value.spec.nbytes)
+            local = self.group is not None and value in self.group.known
+            self.memory[value] = Memory("local" if local else "arena", value.spec.nbytes)
         return self.memory[value]
 
     def pointer(self, access: Access) -> Pointer:
-        return Pointer(self.home(access.base), access.offset * np.dtype(access.base.dtype).itemsize)
+        offset = access.offset * np.dtype(access.base.dtype).itemsize
+        if self.group is not None and access.base in self.group.bound:
+            memory, start, step = self.group.bound[access.base]
+            return Pointer(memory, start + offset, a_group=step)
+        return Pointer(self.home(access.base), offset)
 
     def dense(self, value: Value, layer: str) -> Access:
         """Where ``value`` lies in row-major order, copied there first if it is a view that does not."""
         access = self.access(value, layer)
         if not access.dense:
-            copy = Value(value.name, value.spec)
+            copy = self.like(value, Value(value.name, value.spec))
             self.copy(access, Access.whole(copy), layer)
             access = self.accesses[value] = Access.whole(copy)
         return access
@@ -99,7 +116,7 @@ class Storage(ABC):
         loop = Loop(target.shape)
         source = source.broadcast(target.shape)
         call = elementwise_call([node], {view: source}, {made: target}, {}, self.pointer, layer, loop)
-        self.calls.append(replace(call, kind="reorders", flops=0))
+        self.calls_for(target.base).append(replace(call, kind="reorders", flops=0))
 
     def partial_sums(self, shape: tuple[int, ...], walked: Sequence[Access]) -> Access:
         """Memory for what a loop over an activation of ``shape`` sums up in each of its rows."""
@@ -107,10 +124,17 @@ class Storage(ABC):
         n, blocks, *_, width = whole
         rows = rows_of_images(whole, [a.strides for a in walked])
         value = Value("sums", Spec((n, blocks, rows, width)))
+        if self.group is not None:
+            self.group.sums[value] = self.group.whole(value)
+            self.group.bind(value, self.home(self.group.sums[value]))
         return Access(value, whole, 0, (blocks * rows * width, rows * width, width if rows > 1 else 0, 0, 1))
 
     def add_up(self, partial: Access, result: Value, layer: str) -> None:
-        """Sums of rows to the sum of each channel."""
+        """Sums of rows to the sum of each channel; those of all groups, after a run."""
+        if self.group is not None:
+            whole = Access.whole(self.group.sums[partial.base])
+            self.group.after.append(lambda: self.add_up(whole, result, layer))
+            return
         _, blocks, _, width = partial.base.shape
         made = Value(result.name, Spec((blocks, width)))
         problem = Problem("reduce_sum", (partial.base.shape,), (made.shape,), {"axes": (0, 2), "keepdims": False})
@@ -145,22 +169,23 @@ class Storage(ABC):
             row, block = repeated.strides[:2]
             return Access(repeated.base, blocks, 0, (row if n else 0, block, 0, 0, 1), repeated=True)
         dense = self.dense(value, layer)
-        whole = Value(value.name, replace(value.spec, shape=lifted))
+        whole = self.like(value, Value(value.name, replace(value.spec, shape=lifted)))
         self.accesses[whole] = Access(dense.base, lifted, dense.offset, dense_strides(lifted))
         return self.in_blocks(whole, layer).broadcast(blocks)
 
     def _repeat(self, value: Value, rows: int, times: int, layer: str) -> Access:
         """Values of channels, of each image or of all, repeated for the pixels that a loop takes together."""
-        if (value, times) not in self.repeated:
+        dense = self.dense(value, layer)
+        key = dense.base, dense.offset, rows, times
+        if key not in self.repeated:
             channels = value.spec.size // rows
-            dense = self.dense(value, layer)
-            given = Value(value.name, replace(value.spec, shape=(rows, channels)))
+            given = self.like(value, Value(value.name, replace(value.spec, shape=(rows, channels))))
             self.accesses[given] = Access(dense.base, given.shape, dense.offset, dense_strides(given.shape))
             shape = (rows, -(-channels // self.width), times, self.width)
-            made = Value(value.name, replace(value.spec, shape=shape))
+            made = self.like(value, Value(value.name, replace(value.spec, shape=shape)))
             self.kernel(Problem("repeat_channels", (given.shape,), (shape,), {}), [given], [made], layer)
-            self.repeated[value, times] = Access.whole(made)
-        return self.repeated[value, times]
+            self.repeated[key] = Access.whole(made)
+        return self.repeated[key]
 
 
 def block_width(isas: Sequence[str]) -> int:

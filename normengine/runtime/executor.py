@@ -8,6 +8,18 @@ from ..kernels.cpu import backend
 from .threads import usable_cpus
 
 
+def address_of(name: str) -> int:
+    """The address of an executor's own kernel function, "depth_first" or "together" (see ``src_cy/nested.pxi``).
+
+    Raises ``RuntimeError`` where Numba's executor is in use, which has none: plans made there have no inner calls.
+    """
+    if backend() == "numba":
+        raise RuntimeError(f"{name}: the plan has inner calls, which need the compiled executor; make it anew")
+    from ._executor import ADDRESSES
+
+    return int(ADDRESSES[name])
+
+
 class Executor:
     """Runs ranges of a list of kernel calls, the tasks of each call shared by a team of threads.
 

@@ -9,13 +9,11 @@ import numpy as np
 
 from ..graph import Graph, Spec
 from ..passes import prepare, switched_off
-from ..passes.pipeline import BLOCKS
-from ..plan import Call, Memory, Plan, Pointer, make_plan
+from ..plan import Call, Plan, make_plan
 from .executor import Executor
 from .locks import ForkSafeLock
+from .tables import Tables, aligned_bytes
 from .threads import get_num_threads
-
-_ALIGNMENT = 64
 
 
 def compile_graph(graph: Graph, without: Collection[str] = ()) -> Program:
@@ -24,14 +22,7 @@ def compile_graph(graph: Graph, without: Collection[str] = ()) -> Program:
     Raises ValueError for a name that no pass has (see :mod:`normengine.passes.pipeline`).
     """
     off = switched_off(without)
-    return Program(make_plan(prepare(graph, off), blocks=BLOCKS not in off))
-
-
-def aligned_bytes(size: int) -> np.ndarray:
-    """``size`` bytes that begin at a multiple of 64."""
-    raw = np.empty(size + _ALIGNMENT, np.uint8)
-    start = -raw.ctypes.data % _ALIGNMENT
-    return raw[start : start + size]
+    return Program(make_plan(prepare(graph, off), off))
 
 
 class Program:
@@ -41,12 +32,7 @@ class Program:
         self.plan = plan
         self._lock = ForkSafeLock()
         self._arena = aligned_bytes(plan.arena_bytes)
-        self._packed: dict[Memory, np.ndarray] = {}
-        self._keep: list[np.ndarray] = []
-        self._patches: dict[str, list[tuple[int, int]]] = {}
-        self._outputs: dict[int, list[tuple[int, int]]] = {}
-        self._workspace_slots: list[int] = []
-        self._workspace_bytes = max((c.workspace for c in (*plan.setup, *plan.calls)), default=0)
+        self._tables = Tables(plan, self._arena)
         self._workspace_threads = 0
         given = (*plan.graph.inputs, *plan.graph.state)
         self._specs = {v.name: (v.spec, v.shape, np.dtype(v.dtype)) for v in given}
@@ -56,23 +42,11 @@ class Program:
         self._given = [v.name for v in plan.graph.inputs if v.shape]
         self._bound: list[np.ndarray] | None = None
 
-        calls = (*plan.setup, *plan.calls)
-        starts = np.cumsum([0] + [len(c.arguments) for c in calls])
-        self._slots = np.zeros(int(starts[-1]), np.int64)
-        rows: list[tuple[int, int, int, int]] = []
-        self._first_row: list[int] = []
-        self._row_calls: list[int] = []
-        for i, (call, start) in enumerate(zip(calls, starts, strict=False)):
-            self._write(call, int(start))
-            self._first_row.append(len(rows))
-            for address, tasks in call.stages:
-                rows.append((address(), self._slots.ctypes.data + 8 * int(start), tasks, tasks if call.small else 0))
-                self._row_calls.append(i)
-        self._first_row.append(len(rows))
-        self._executor = Executor(np.array(rows, np.int64).reshape(-1, 4))
-        self._begin = self._first_row[len(plan.setup)]
-        self._guard = self._first_row[len(plan.setup) + plan.guard]
-        self._end = len(rows)
+        first_row = self._tables.first_row
+        self._executor = Executor(np.array(self._tables.rows, np.int64).reshape(-1, 4))
+        self._begin = first_row[len(plan.setup)]
+        self._guard = first_row[len(plan.setup) + plan.guard]
+        self._end = first_row[-1]
         if plan.setup:
             self._executor.run(0, self._begin, self._team())
 
@@ -87,8 +61,8 @@ class Program:
     @property
     def nbytes(self) -> int:
         """Bytes that the program owns from run to run: its arena, packed weights, and the threads' workspaces."""
-        packed = sum(array.nbytes for array in self._packed.values())
-        return self._arena.nbytes + packed + self._workspace_bytes * self._workspace_threads
+        tables = self._tables
+        return self._arena.nbytes + tables.nbytes + tables.workspace * self._workspace_threads
 
     def run(
         self, feeds: Mapping[str, np.ndarray], check: Callable[[np.ndarray], None] | None = None
@@ -111,48 +85,28 @@ class Program:
             return results
 
     def profile(self, feeds: Mapping[str, np.ndarray]) -> list[tuple[Call, float]]:
-        """Run once and return every call with its time in seconds."""
+        """Run once and return every call with its time in seconds; in place of one with inner calls, those.
+
+        What the threads spent in each of them divides the time of the whole.
+        """
         with self._lock:
             results = self._bind(feeds)
-            seconds = self._executor.profile(self._begin, self._end, self._team())
+            threads = self._team()
+            with self._tables.counting(threads) as counted:
+                seconds = self._executor.profile(self._begin, self._end, threads)
             del results
-        spent = [0.0] * len(self.plan.calls)
-        for row, value in zip(range(self._begin, self._end), seconds, strict=True):
-            spent[self._row_calls[row] - len(self.plan.setup)] += float(value)
-        return list(zip(self.plan.calls, spent, strict=True))
+        spent = np.zeros(len(self.plan.setup) + len(self.plan.calls))
+        np.add.at(spent, self._tables.row_calls[self._begin :], seconds)
+        timed: list[tuple[Call, float]] = []
+        for i, call in enumerate(self.plan.calls, len(self.plan.setup)):
+            shares = self._tables.inside[i].shares(counted[i]) if call.inner else [1.0]
+            timed += [(each, share * float(spent[i])) for each, share in zip(call.each(), shares, strict=True)]
+        return timed
 
     def release(self) -> None:
         """Let go of the arrays of the last run that the program holds on to, so that it need not look at them again."""
         with self._lock:
             self._bound = None
-
-    def _write(self, call: Call, start: int) -> None:
-        for i, argument in enumerate(call.arguments, start):
-            if isinstance(argument, Pointer):
-                self._write_pointer(i, argument)
-            elif isinstance(argument, float):
-                self._slots[i : i + 1].view(np.float64)[0] = argument
-            elif argument is not None:
-                self._slots[i] = argument
-        if call.workspace:
-            self._workspace_slots.append(start + call.workspace_slot)
-
-    def _write_pointer(self, slot: int, pointer: Pointer) -> None:
-        memory = pointer.memory
-        if memory.kind == "feed":
-            self._patches.setdefault(memory.name, []).append((slot, pointer.offset))
-        elif memory.kind == "output":
-            self._outputs.setdefault(memory.index, []).append((slot, pointer.offset))
-        elif memory.kind == "constant":
-            assert memory.array is not None and memory.array.flags.c_contiguous
-            self._keep.append(memory.array)
-            self._slots[slot] = memory.array.ctypes.data + pointer.offset
-        elif memory.kind == "packed":
-            if memory not in self._packed:
-                self._packed[memory] = aligned_bytes(memory.nbytes)
-            self._slots[slot] = self._packed[memory].ctypes.data + pointer.offset
-        else:
-            self._slots[slot] = self._arena.ctypes.data + self.plan.offsets[memory] + pointer.offset
 
     def _bind(self, feeds: Mapping[str, np.ndarray]) -> list[np.ndarray]:
         """Point the slots to the arrays that were given and to fresh ones for the outputs, which are returned."""
@@ -160,12 +114,12 @@ class Program:
             self._bound = None
             arrays = [self._checked(name, feeds) for name in self._kept]
             for name, array in zip(self._kept, arrays, strict=True):
-                self._point(self._patches.get(name, []), array.ctypes.data)
+                self._point(self._tables.feeds[name], array.ctypes.data)
             self._bound = arrays
         for name in self._given:
-            self._point(self._patches.get(name, []), self._checked(name, feeds).ctypes.data)
+            self._point(self._tables.feeds[name], self._checked(name, feeds).ctypes.data)
         results = [np.empty(v.shape, v.dtype) for v in self.plan.graph.outputs]
-        for index, slots in self._outputs.items():
+        for index, slots in self._tables.outputs.items():
             self._point(slots, results[index].ctypes.data)
         return results
 
@@ -186,16 +140,15 @@ class Program:
 
     def _point(self, slots: list[tuple[int, int]], address: int) -> None:
         for slot, offset in slots:
-            self._slots[slot] = address + offset
+            self._tables.slots[slot] = address + offset
 
     def _team(self) -> int:
         """How many threads run this time; there is workspace for so many."""
         threads = get_num_threads()
-        if self._workspace_bytes and threads > self._workspace_threads:
-            self._workspace = aligned_bytes(self._workspace_bytes * threads)
+        if self._tables.workspace and threads > self._workspace_threads:
+            self._workspace = aligned_bytes(self._tables.workspace * threads)
             self._workspace_threads = threads
-            for slot in self._workspace_slots:
-                self._slots[slot] = self._workspace.ctypes.data
+            self._tables.slots[self._tables.workspaces] = self._workspace.ctypes.data
         return threads
 
 

@@ -47,7 +47,8 @@ def test_a_profile_of_a_step_changes_nothing():
                 before = {name: array.copy() for name, array in model.state_dict().items()}
                 profile = step.profile(x, y, runs=2)
                 assert all(np.array_equal(before[name], array) for name, array in model.state_dict().items())
-                assert [t.kernel for t in profile.timings] == [c.kernel for c in step.program.plan.calls]
+                calls = [each for call in step.program.plan.calls for each in call.each()]
+                assert [t.kernel for t in profile.timings] == [c.kernel for c in calls]
             losses.append(step(x, y))
         return losses, step.steps, model.state_dict()
 
@@ -181,7 +182,10 @@ def test_a_printed_program_has_a_line_a_call():
     step(*batch())
     head, *calls, total = str(step.program).splitlines()
     assert head.split() == ["kernel", "shapes", "MiB", "MFLOP", "layer"]
-    assert len(calls) == len(step.program.plan.calls) and total.startswith(f"{len(calls)} calls")
+    inside = [line for line in calls if line.startswith("  ")]
+    count = len(step.program.plan.calls)
+    assert len(calls) == count + len(inside) and len(inside) == sum(len(c.inner) for c in step.program.plan.calls)
+    assert total.startswith(f"{count} calls with {len(inside)} inside" if inside else f"{count} calls,")
     conv = next(line for line in calls if line.startswith("conv2d"))
     flops = 2 * 6 * 8 * 64 * 27 / 1e6
     assert f"{flops:9.3f}  0" in conv and "6x3x8x8, 8x3x3x3, 8 -> 6x8x8x8" in conv

@@ -211,9 +211,8 @@ def test_no_two_live_buffers_overlap(seed):
     plan = make_plan(fuse(decompose(random_graph(seed))))
     alive = {}
     for i, call in enumerate(plan.calls):
-        for argument in call.arguments:
-            memory = getattr(argument, "memory", None)
-            if memory is not None and memory.kind in ("arena", "scratch"):
+        for memory in call.memories():
+            if memory.kind in ("arena", "scratch"):
                 alive[memory] = (min(alive.get(memory, (i, i))[0], i), i)
     pairs = list(alive.items())
     for n, (a, (a_first, a_last)) in enumerate(pairs):

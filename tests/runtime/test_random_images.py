@@ -3,14 +3,17 @@ channels, whose results lie in blocks of channels, with everything that may come
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import pytest
 
 from normengine.graph import Graph, Spec, Value
+from normengine.kernels.cpu import backend
 from normengine.ops import Builder, evaluate
-from normengine.runtime import compile_graph, set_num_threads
+from normengine.plan import group_size
+from normengine.runtime import Program, compile_graph, set_num_threads
 
 CHANNELS = (1, 3, 5, 8, 16, 20, 24)
 Rng = np.random.Generator
@@ -23,10 +26,11 @@ def window(**more: Any) -> dict[str, Any]:
 class Images:
     """A graph in the making: ``values`` are images of one size and batch, of any number of channels."""
 
-    def __init__(self, seed: int) -> None:
+    def __init__(self, seed: int, batches: Sequence[int] = (1, 2, 5, 7)) -> None:
         self.rng = np.random.default_rng(seed)
         self.builder = Builder()
-        self.batch, self.height, self.width = (int(n) for n in self.rng.choice([1, 2, 5, 7], 3))
+        self.height, self.width = (int(n) for n in self.rng.choice([1, 2, 5, 7], 2))
+        self.batch = int(self.rng.choice(batches))
         self.values = [self.given(self.batch, self.channels(), self.height, self.width) for _ in range(2)]
         self.small: list[Value] = []
 
@@ -104,18 +108,33 @@ class Images:
         return self.builder.graph(outputs)
 
 
+def assert_computes(seed: int, batches: Sequence[int] = (1, 2, 5, 7)) -> Program:
+    """The program of a random graph, whose results are those of the references, the same for any number of threads."""
+    graph, rng = Images(seed, batches).graph(), np.random.default_rng(seed)
+    feeds = {v: rng.standard_normal(v.shape).astype(np.float32) for v in graph.inputs}
+    want = evaluate(graph, feeds)
+    named = {v.name: array for v, array in feeds.items()}
+    program = compile_graph(graph)
+    results = program.run(named)
+    for value, got in zip(graph.outputs, results, strict=True):
+        bound = 1e-4 * max(1.0, float(np.abs(want[value]).max(initial=0.0)))
+        np.testing.assert_allclose(got, want[value], rtol=0, atol=bound, err_msg=f"seed {seed}: {value}")
+    set_num_threads(3)
+    again = program.run(named)
+    assert all(a.tobytes() == b.tobytes() for a, b in zip(results, again, strict=True)), f"seed {seed}"
+    return program
+
+
 @pytest.mark.parametrize("first", range(0, 160, 20))
 def test_programs_compute_what_the_references_do(first: int) -> None:
     for seed in range(first, first + 20):
-        graph, rng = Images(seed).graph(), np.random.default_rng(seed)
-        feeds = {v: rng.standard_normal(v.shape).astype(np.float32) for v in graph.inputs}
-        want = evaluate(graph, feeds)
-        named = {v.name: array for v, array in feeds.items()}
-        program = compile_graph(graph)
-        results = program.run(named)
-        for value, got in zip(graph.outputs, results, strict=True):
-            bound = 1e-4 * max(1.0, float(np.abs(want[value]).max(initial=0.0)))
-            np.testing.assert_allclose(got, want[value], rtol=0, atol=bound, err_msg=f"seed {seed}: {value}")
-        set_num_threads(3)
-        again = program.run(named)
-        assert all(a.tobytes() == b.tobytes() for a, b in zip(results, again, strict=True)), f"seed {seed}"
+        assert_computes(seed)
+
+
+@pytest.mark.parametrize("first", range(0, 120, 20))
+def test_so_do_those_that_go_depth_first(first: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(group_size, "NEAR_PIXELS", 0)
+    monkeypatch.setattr(group_size, "FAR_PIXELS", 0)
+    programs = [assert_computes(seed, (8, 9, 12, 64)) for seed in range(first, first + 20)]
+    if backend() == "compiled":
+        assert sum(any(call.groups for call in p.plan.calls) for p in programs) >= 5

@@ -1,0 +1,177 @@
+"""Runs of nodes that treat the images of a batch one by one, and so can go depth first: all of them for a few images
+before the next images come.
+
+Nodes are put into an order in which such runs are long. A sum over the batch ends a run for those who read it. What a
+cheap loop made from one array in an earlier run is made again in a later one, so that the array itself, which is there
+anyway, is read in its place.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from types import MappingProxyType
+
+from ..graph import Graph, Node, Value
+from .recompute import CHEAP
+
+SUMMED = ("batch_stats", "conv2d_weight_grad")
+"""Operators whose results are sums over the batch."""
+
+
+@dataclass(frozen=True, eq=False)
+class Run:
+    """Nodes in their order; with ``images`` they treat images one by one."""
+
+    nodes: tuple[Node, ...]
+    images: bool
+
+
+Joins = Callable[[Sequence[Node], Node], bool]
+"""Whether a node may go depth first together with the given ones."""
+
+
+def in_runs(graph: Graph, batch: int, joins: Joins) -> list[Run]:
+    """The nodes of ``graph``, as ``fuse`` made them, in runs; ``batch`` is the extent of axis 0 of the images."""
+    runs = _Runs(graph, batch)
+    for node in graph.nodes:
+        runs.take(node, joins)
+    runs.close()
+    return runs.done
+
+
+def image_inputs(node: Node, batch: int) -> tuple[Value, ...] | None:
+    """The inputs of ``node`` that go with its images; None where it does not treat images one by one."""
+    rule = _RULES.get(node.op)
+    inputs = None if rule is None else rule(node)
+    made = () if node.op in SUMMED else image_outputs(node)
+    if inputs is None or any(len(v.shape) != 4 or v.shape[0] != batch for v in (*inputs, *made)):
+        return None
+    return inputs if inputs else None
+
+
+def image_outputs(node: Node) -> tuple[Value, ...]:
+    """The results of ``node`` that are images, not sums over them."""
+    if node.op in SUMMED:
+        return ()
+    summed = {v for n in node.attrs.get("sums", ()) for v in n.outputs}
+    return tuple(v for v in node.outputs if v not in summed)
+
+
+def _first(node: Node) -> tuple[Value, ...]:
+    return node.inputs[:1]
+
+
+def _all(node: Node) -> tuple[Value, ...]:
+    return node.inputs
+
+
+def _convolution(node: Node) -> tuple[Value, ...]:
+    return (node.inputs[0], node.inputs[-1]) if node.attrs.get("residual") else node.inputs[:1]
+
+
+def _loop(node: Node) -> tuple[Value, ...] | None:
+    shape = node.attrs["nodes"][0].outputs[0].shape
+    return tuple(v for v in node.inputs if len(v.shape) == len(shape) and v.shape[:1] == shape[:1])
+
+
+_POOLS = ("max_pool2d", "avg_pool2d", "adaptive_avg_pool2d")
+_RULES: Mapping[str, Callable[[Node], tuple[Value, ...] | None]] = MappingProxyType(
+    {
+        **dict.fromkeys((*_POOLS, "conv2d_input_grad"), _first),
+        **dict.fromkeys((*(f"{pool}_grad" for pool in _POOLS), *SUMMED), _all),
+        "conv2d": _convolution,
+        "chain": _loop,
+    }
+)
+
+
+class _Runs:
+    """The run under way, and what waits for its end."""
+
+    def __init__(self, graph: Graph, batch: int) -> None:
+        self.batch = batch
+        self.done: list[Run] = []
+        self.run: list[Node] = []
+        self.waiting: list[Node] = []
+        self.made: set[Value] = set()
+        self.unknown: set[Value] = set()
+        self.maker = graph.producers()
+        self.stored = {new for _, new in graph.updates}
+
+    def take(self, node: Node, joins: Joins) -> None:
+        """The next node, in an order in which all could run."""
+        images = image_inputs(node, self.batch)
+        if images is None or not joins((), node):
+            self._outside(node)
+            return
+        if any(v in self.unknown for v in node.inputs) or not joins(self.run, node):
+            self.close()
+        node = self._with_copies(node, images)
+        self.run.append(node)
+        self.made.update(image_outputs(node))
+        self.unknown.update(v for v in node.outputs if v not in self.made)
+
+    def close(self) -> None:
+        """The end of the run: all that it makes is known."""
+        if self.run:
+            self.done.append(Run(tuple(self.run), True))
+        self.done += [Run((node,), False) for node in self.waiting]
+        self.run, self.waiting = [], []
+        self.made, self.unknown = set(), set()
+
+    def _outside(self, node: Node) -> None:
+        """A node that is no part of a run comes before the one under way, or after it where it needs its results."""
+        late = bool(node.outputs) and self.stored.issuperset(node.outputs)
+        if self.run and (late or any(v in self.made or v in self.unknown for v in node.inputs)):
+            self.waiting.append(node)
+            self.unknown.update(node.outputs)
+        else:
+            self.done.append(Run((node,), False))
+
+    def _with_copies(self, node: Node, images: Collection[Value]) -> Node:
+        """``node``, reading copies of what earlier runs made where a loop makes them again from one array."""
+        again: dict[Value, Value] = {}
+        for value in dict.fromkeys(images):
+            if node.op != "chain" and value not in self.made and (copy := self._copied(value)) is not None:
+                again[value] = copy
+        return replace(node, inputs=tuple(again.get(v, v) for v in node.inputs)) if again else node
+
+    def _copied(self, value: Value) -> Value | None:
+        chain = self.maker.get(value)
+        if chain is None or chain.op != "chain":
+            return None
+        steps = tuple(_steps_to(value, chain.attrs["nodes"]))
+        (made,) = steps[-1].outputs if steps else (None,)
+        if made is not value or not all(n.op in CHEAP for n in steps):
+            return None
+        inputs = _read(steps)
+        large = [v for v in inputs if v.shape == value.shape]
+        if len(large) != 1 or not self._kept(large[0]) or any(v in self.unknown for v in inputs):
+            return None
+        copy = Value(value.name, value.spec)
+        last = replace(steps[-1], outputs=(copy,))
+        attrs = MappingProxyType({"nodes": (*steps[:-1], last)})
+        self.run.append(Node("chain", tuple(inputs), (copy,), attrs, chain.layer))
+        self.made.add(copy)
+        return copy
+
+    def _kept(self, value: Value) -> bool:
+        """Whether an array is there as long as anyone reads it: no loop makes it again."""
+        return value not in self.maker or self.maker[value].op != "chain"
+
+
+def _steps_to(value: Value, nodes: Sequence[Node]) -> Iterator[Node]:
+    """The nodes of a chain that ``value`` is made by, in order."""
+    wanted, steps = {value}, []
+    for node in reversed(nodes):
+        if node.outputs[0] in wanted:
+            steps.append(node)
+            wanted.update(node.inputs)
+    return reversed(steps)
+
+
+def _read(nodes: Sequence[Node]) -> list[Value]:
+    """What the nodes read and do not make, in order."""
+    made = {v for n in nodes for v in n.outputs}
+    return list(dict.fromkeys(v for n in nodes for v in n.inputs if v not in made))

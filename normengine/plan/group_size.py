@@ -1,0 +1,109 @@
+"""How many images go depth first at a time, and which nodes do."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cache
+from math import prod
+
+from ..graph import Node
+from ..kernels import REGISTRY, Kernel, Problem
+from ..passes.depth_first import SUMMED, image_inputs, image_outputs
+
+FEWEST_GROUPS = 16
+"""Groups that a batch is cut into, at least, where it has so many images: work for so many threads."""
+FEWEST_IMAGES = 8
+"""A smaller batch is not cut: threads share the work on each image."""
+MOST_CHUNKS = 16
+"""Partial sums of a reduction over the batch."""
+GROUP_BYTES = 256 << 10
+"""What the largest node reads and makes of a group's images, at most: a share of the L2 cache."""
+NEAR_WEIGHTS = 160 << 10
+"""Weights, in bytes, of which every form that kernels bring them into stays in the L2 cache."""
+NEAR_PIXELS, FAR_PIXELS = 128, 448
+"""Pixels that each weight is used for in a group, at least, where weights are that few and where they are more."""
+SHARE_OF_SUMS = 0.5
+"""Partial sums may be so large beside the arrays that are summed."""
+
+
+@cache
+def group_sizes(batch: int) -> tuple[int, ...]:
+    """The numbers of images that a group may have, ascending: divisors of the batch, so that all groups are alike."""
+    if batch < FEWEST_IMAGES:
+        return ()
+    return tuple(s for s in range(1, batch + 1) if batch % s == 0 and batch // s >= min(batch, FEWEST_GROUPS))
+
+
+def chunks_of(groups: int) -> int:
+    return min(groups, MOST_CHUNKS)
+
+
+def group_size(nodes: Sequence[Node], batch: int) -> int:
+    """Images of a group: as many as the caches hold of the node that needs most."""
+    most = min(GROUP_BYTES // max(1, _image_bytes(node, batch)) for node in nodes)
+    return max(size for size in group_sizes(batch) if size <= max(1, most))
+
+
+class Joining:
+    """Says which nodes go depth first together; ``isas`` are the instruction sets in use."""
+
+    def __init__(self, batch: int, isas: Sequence[str]) -> None:
+        self.batch = batch
+        self.isas = isas
+
+    def __call__(self, run: Sequence[Node], node: Node) -> bool:
+        nodes = [*run, node]
+        size = group_size(nodes, self.batch)
+        return all(self._goes(n, size) for n in nodes)
+
+    def _goes(self, node: Node, size: int) -> bool:
+        """Whether a node runs well on so few images."""
+        if node.op == "chain" and "sums" in node.attrs:
+            return all(v.dtype == "float32" for v in node.outputs)
+        if not node.op.startswith("conv2d"):
+            return node.op not in SUMMED or self._sums(node) is not None
+        if node.op == "conv2d_weight_grad":
+            return self._sums_pay(node) and _used_often(node, size)
+        return _used_often(node, size)
+
+    def _sums(self, node: Node) -> Kernel | None:
+        return partial_kernel(_problem(node), self.isas)
+
+    def _sums_pay(self, node: Node) -> bool:
+        kernel = self._sums(node)
+        if kernel is None or kernel.partial is None:
+            return False
+        size = group_size([node], self.batch)
+        chunks = chunks_of(self.batch // size)
+        first, _ = kernel.partial(_problem(node, size), chunks)
+        return chunks * first.scratch <= SHARE_OF_SUMS * sum(v.spec.nbytes for v in node.inputs)
+
+
+def partial_kernel(problem: Problem, isas: Sequence[str]) -> Kernel | None:
+    """The cheapest kernel of the operator that sums over groups of images one by one, if the cheapest of all is one."""
+    kernel = REGISTRY.choose(problem, isas)
+    return kernel if kernel.partial is not None else None
+
+
+def _problem(node: Node, images: int = 0) -> Problem:
+    """The node's, of so many images (0: all of the batch)."""
+    inputs = tuple((images or v.shape[0], *v.shape[1:]) for v in node.inputs)
+    return Problem(node.op, inputs, tuple(v.shape for v in node.outputs), node.attrs, alone=images > 0)
+
+
+def _image_bytes(node: Node, batch: int) -> int:
+    values = (*(image_inputs(node, batch) or ()), *image_outputs(node))
+    return sum(v.spec.nbytes for v in values) // batch
+
+
+def _used_often(node: Node, size: int) -> bool:
+    """Whether the images of a group have so many pixels that reading the weights for them costs little."""
+    if node.op == "conv2d_weight_grad":
+        weights, pixels = node.outputs[0], node.inputs[0].shape[2:]
+    elif node.op == "conv2d_input_grad":
+        weights, pixels = node.inputs[1], node.inputs[0].shape[2:]
+    else:
+        weights, pixels = node.inputs[1], node.outputs[0].shape[2:]
+    if weights.shape[1] == 1:
+        return True
+    return size * prod(pixels) >= (NEAR_PIXELS if weights.spec.nbytes <= NEAR_WEIGHTS else FAR_PIXELS)

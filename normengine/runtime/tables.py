@@ -1,0 +1,217 @@
+"""A plan's calls in numbers: the slots of their arguments, and the rows that the executor walks."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import numpy as np
+
+from ..plan import Call, Later, Memory, Moving, Plan, Pointer
+from .executor import address_of
+
+_ALIGNMENT = 64
+_MOVING, _OWN, _LATER = 0, 1, 2
+_DEPTH_FIRST_SLOTS, _TOGETHER_SLOTS = 11, 3
+_WORKSPACE, _DEPTH_FIRST_SECONDS, _TOGETHER_SECONDS = 8, 10, 2
+
+
+def aligned_bytes(size: int) -> np.ndarray:
+    """``size`` bytes that begin at a multiple of 64."""
+    raw = np.empty(size + _ALIGNMENT, np.uint8)
+    start = -raw.ctypes.data % _ALIGNMENT
+    return raw[start : start + size]
+
+
+@dataclass(frozen=True)
+class Inside:
+    """What is known of a call's ``calls`` inner calls: whose each stage is, and the slot for the address of the array
+    in which the stages' times are counted."""
+
+    calls: int
+    stages: tuple[int, ...]
+    seconds: int
+
+    def shares(self, counted: np.ndarray) -> list[float]:
+        """The inner calls' shares of the time that ``counted`` ``(threads, stages)`` has in all."""
+        spent = np.zeros(self.calls)
+        np.add.at(spent, list(self.stages), counted.sum(axis=0))
+        total = spent.sum()
+        return (spent / total if total else np.full(self.calls, 1 / self.calls)).tolist()
+
+
+class Tables:
+    """``rows`` of the calls, first the plan's setup: each a function, the address of its arguments, tasks, and how many
+    of them a thread takes at a time. Row ``r`` is of call ``row_calls[r]``, whose rows begin at ``first_row``.
+
+    The slots of ``feeds`` and ``outputs``, by name and by number, are to be filled in at each run, with the address of
+    the array and the bytes that come with the slot; those of ``workspaces`` with memory for ``workspace`` bytes a
+    thread. ``inside`` tells of the calls with inner calls, by their number.
+    """
+
+    def __init__(self, plan: Plan, arena: np.ndarray) -> None:
+        calls = (*plan.setup, *plan.calls)
+        self.slots = np.zeros(sum(_size(call) for call in calls), np.int64)
+        self.rows: list[tuple[int, int, int, int]] = []
+        self.row_calls: list[int] = []
+        self.first_row: list[int] = []
+        self.feeds: defaultdict[str, list[tuple[int, int]]] = defaultdict(list)
+        self.outputs: defaultdict[int, list[tuple[int, int]]] = defaultdict(list)
+        self.workspaces: list[int] = []
+        self.workspace = 0
+        self.packed: dict[Memory, np.ndarray] = {}
+        self.inside: dict[int, Inside] = {}
+        self._arena = arena
+        self._offsets = plan.offsets
+        self._keep: list[np.ndarray] = []
+        self._used = 0
+        for i, call in enumerate(calls):
+            self.first_row.append(len(self.rows))
+            if call.inner:
+                self.inside[i] = self._depth_first(call) if call.groups else self._together(call)
+            else:
+                start = self._arguments(call)
+                for function, tasks in call.stages:
+                    self._row(function(), start, tasks, tasks if call.small else 0)
+            self.row_calls += [i] * (len(self.rows) - self.first_row[-1])
+        self.first_row.append(len(self.rows))
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of packed weights."""
+        return sum(array.nbytes for array in self.packed.values())
+
+    @contextmanager
+    def counting(self, threads: int) -> Iterator[dict[int, np.ndarray]]:
+        """Within the block the time of inner calls is counted, in the arrays that are given: those of each call that
+        has some, by its number, ``(threads, stages)`` in seconds."""
+        counted = {i: np.zeros((threads, len(inside.stages))) for i, inside in self.inside.items()}
+        for i, inside in self.inside.items():
+            self.slots[inside.seconds] = counted[i].ctypes.data
+        try:
+            yield counted
+        finally:
+            for inside in self.inside.values():
+                self.slots[inside.seconds] = 0
+
+    def _row(self, function: int, start: int, tasks: int, grain: int) -> None:
+        self.rows.append((function, self._address(start), tasks, grain))
+
+    def _address(self, slot: int) -> int:
+        return self.slots.ctypes.data + 8 * slot
+
+    def _take(self, count: int) -> int:
+        self._used += count
+        return self._used - count
+
+    def _table(self, rows: list[tuple[int, ...]]) -> int:
+        """The address of a table."""
+        table = np.array(rows, np.int64)
+        self._keep.append(table)
+        return table.ctypes.data
+
+    # Calls with inner calls; the order of the numbers is that of ``src_cy/nested.pxi``.
+
+    def _depth_first(self, call: Call) -> Inside:
+        header = self._take(_DEPTH_FIRST_SLOTS)
+        template = self._used
+        stages: list[tuple[int, ...]] = []
+        patches: list[tuple[int, ...]] = []
+        for inner in call.inner:
+            first = self._arguments(inner) - template
+            stages += [(function(), tasks, first) for function, tasks in inner.stages]
+            patches += [
+                (slot, *patch) for slot, argument in enumerate(inner.arguments, first) if (patch := _patch(argument))
+            ]
+        slots = self._used - template
+        own = _aligned(8 * slots)
+        for slot, kind, _, _ in patches:
+            if kind == _OWN:
+                self.slots[template + slot] += own
+        stride = own + _aligned(call.local)
+        self.slots[header:template] = [
+            self._table(stages), len(stages), self._table(patches), len(patches), self._address(template), slots,
+            call.groups, call.chunks, 0, stride, 0,
+        ]  # fmt: skip
+        self._row(address_of("depth_first"), header, call.chunks, call.chunks if call.small else 1)
+        self.workspaces.append(header + _WORKSPACE)
+        self.workspace = max(self.workspace, stride)
+        owners = tuple(i for i, inner in enumerate(call.inner) for _ in inner.stages)
+        return Inside(len(call.inner), owners, header + _DEPTH_FIRST_SECONDS)
+
+    def _together(self, call: Call) -> Inside:
+        header = self._take(_TOGETHER_SLOTS)
+        parts: list[tuple[int, ...]] = []
+        before = 0
+        for inner in call.inner:
+            ((function, tasks),) = inner.stages
+            parts.append((function(), self._address(self._arguments(inner)), before, tasks))
+            before += tasks
+        self.slots[header : header + _TOGETHER_SLOTS] = [self._table(parts), len(parts), 0]
+        self._row(address_of("together"), header, before, before if call.small else 0)
+        return Inside(len(parts), tuple(range(len(parts))), header + _TOGETHER_SECONDS)
+
+    # Arguments.
+
+    def _arguments(self, call: Call) -> int:
+        """Write the arguments down; returns where they begin."""
+        start = self._take(len(call.arguments))
+        for slot, argument in enumerate(call.arguments, start):
+            if isinstance(argument, Pointer):
+                self._pointer(slot, argument)
+            elif isinstance(argument, float):
+                self.slots[slot : slot + 1].view(np.float64)[0] = argument
+            elif isinstance(argument, Moving):
+                self.slots[slot] = argument.number
+            elif argument is not None and not isinstance(argument, Later):
+                self.slots[slot] = argument
+        if call.workspace and call.arguments[call.workspace_slot] is None:
+            self.workspaces.append(start + call.workspace_slot)
+            self.workspace = max(self.workspace, call.workspace)
+        return start
+
+    def _pointer(self, slot: int, pointer: Pointer) -> None:
+        memory = pointer.memory
+        if memory.kind == "feed":
+            self.feeds[memory.name].append((slot, pointer.offset))
+        elif memory.kind == "output":
+            self.outputs[memory.index].append((slot, pointer.offset))
+        elif memory.kind == "constant":
+            assert memory.array is not None and memory.array.flags.c_contiguous
+            self._keep.append(memory.array)
+            self.slots[slot] = memory.array.ctypes.data + pointer.offset
+        elif memory.kind == "packed":
+            if memory not in self.packed:
+                self.packed[memory] = aligned_bytes(memory.nbytes)
+            self.slots[slot] = self.packed[memory].ctypes.data + pointer.offset
+        elif memory.kind == "local":
+            self.slots[slot] = self._offsets[memory] + pointer.offset
+        else:
+            self.slots[slot] = self._arena.ctypes.data + self._offsets[memory] + pointer.offset
+
+
+def _size(call: Call) -> int:
+    """How many slots the call needs."""
+    if not call.inner:
+        return len(call.arguments)
+    header = _DEPTH_FIRST_SLOTS if call.groups else _TOGETHER_SLOTS
+    return header + sum(len(inner.arguments) for inner in call.inner)
+
+
+def _patch(argument: object) -> tuple[int, int, int] | None:
+    """Kind and bytes of an argument that is another for each group of images or each thread."""
+    if isinstance(argument, Later):
+        return _LATER, 0, 0
+    if isinstance(argument, Moving):
+        return _MOVING, argument.a_group, 0
+    if isinstance(argument, Pointer) and argument.memory.kind == "local":
+        return _OWN, 0, 0
+    if isinstance(argument, Pointer) and (argument.a_group or argument.a_chunk):
+        return _MOVING, argument.a_group, argument.a_chunk
+    return None
+
+
+def _aligned(size: int) -> int:
+    return -(-size // _ALIGNMENT) * _ALIGNMENT

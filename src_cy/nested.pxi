@@ -1,0 +1,115 @@
+# Kernels whose work is to call others: depth first, for a group of images after the other, and several calls together.
+
+from libc.string cimport memcpy
+
+
+cdef struct Stage:
+    Kernel function
+    int64_t tasks
+    int64_t first  # of its arguments among the slots
+
+
+cdef enum:
+    MOVING = 0  # the address in the template, and as many bytes further as it moves
+    OWN = 1     # the offset in the template, in the thread's memory
+    LATER = 2   # 0 for the first group of a chunk, 1 for the others
+
+
+cdef struct Patch:
+    int64_t slot
+    int64_t kind
+    int64_t a_group
+    int64_t a_chunk
+
+
+cdef struct DepthFirst:
+    const Stage *stages
+    int64_t stage_count
+    const Patch *patches
+    int64_t patch_count
+    const int64_t *template
+    int64_t slots
+    int64_t groups
+    int64_t chunks
+    int64_t memory  # of the threads
+    int64_t stride
+    double *seconds  # [thread][stage], or NULL
+
+
+cdef void depth_first(const int64_t *args, int64_t begin, int64_t end, int64_t thread) noexcept nogil:
+    """Chunks ``begin..end`` of the groups: for each group every stage, all its tasks.
+
+    The stages' arguments are a copy of the template at the front of the thread's own memory.
+    """
+    cdef const DepthFirst *call = <const DepthFirst *>args
+    cdef int64_t *slots = <int64_t *>(call.memory + thread * call.stride)
+    cdef double *seconds = NULL if call.seconds == NULL else call.seconds + thread * call.stage_count
+    cdef int64_t chunk, group, first, i
+    memcpy(slots, call.template, call.slots * sizeof(int64_t))
+    for chunk in range(begin, end):
+        first = call.groups * chunk // call.chunks
+        for group in range(first, call.groups * (chunk + 1) // call.chunks):
+            for i in range(call.patch_count):
+                apply(&call.patches[i], call.template, slots, chunk, group, group > first)
+            run_stages(call, slots, seconds, thread)
+
+
+cdef inline void apply(
+    const Patch *patch, const int64_t *template, int64_t *slots, int64_t chunk, int64_t group, bint later
+) noexcept nogil:
+    cdef int64_t value = template[patch.slot]
+    if patch.kind == OWN:
+        value += <int64_t>slots
+    elif patch.kind == LATER:
+        value = later
+    else:
+        value += group * patch.a_group + chunk * patch.a_chunk
+    slots[patch.slot] = value
+
+
+cdef inline void run_stages(const DepthFirst *call, int64_t *slots, double *seconds, int64_t thread) noexcept nogil:
+    cdef const Stage *stage
+    cdef int64_t i, now, since = 0
+    if seconds != NULL:
+        since = ne_now()
+    for i in range(call.stage_count):
+        stage = &call.stages[i]
+        stage.function(slots + stage.first, 0, stage.tasks, thread)
+        if seconds != NULL:
+            now = ne_now()
+            seconds[i] += 1e-9 * <double>(now - since)
+            since = now
+
+
+cdef struct Part:
+    Kernel function
+    const int64_t *args
+    int64_t first  # task of the whole call
+    int64_t tasks
+
+
+cdef struct Together:
+    const Part *parts
+    int64_t part_count
+    double *seconds  # [thread][part], or NULL
+
+
+cdef void together(const int64_t *args, int64_t begin, int64_t end, int64_t thread) noexcept nogil:
+    """Tasks ``begin..end`` of calls that do not depend on each other, counted from the first to the last."""
+    cdef const Together *call = <const Together *>args
+    cdef const Part *part
+    cdef int64_t i, low, high, since = 0
+    for i in range(call.part_count):
+        part = &call.parts[i]
+        low = max(begin - part.first, 0)
+        high = min(end - part.first, part.tasks)
+        if low >= high:
+            continue
+        if call.seconds != NULL:
+            since = ne_now()
+        part.function(part.args, low, high, thread)
+        if call.seconds != NULL:
+            call.seconds[thread * call.part_count + i] += 1e-9 * <double>(ne_now() - since)
+
+
+ADDRESSES = {"depth_first": <size_t>&depth_first, "together": <size_t>&together}

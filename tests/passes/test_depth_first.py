@@ -1,0 +1,114 @@
+"""Runs of nodes that treat images one by one: long ones, in an order in which all can run, with nothing lost."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import pytest
+
+from normengine.graph import Graph, Node, Spec, Value
+from normengine.ops import Builder
+from normengine.passes import decompose, differentiate, fuse, recompute, spread_sums
+from normengine.passes.depth_first import SUMMED, Run, image_outputs, in_runs
+
+BATCH = 4
+WINDOW = {"stride": (1, 1), "padding": (1, 1, 1, 1), "dilation": (1, 1), "groups": 1}
+
+
+def always(run: Sequence[Node], node: Node) -> bool:
+    return True
+
+
+def prepared(b: Builder, *outputs: Value) -> Graph:
+    return recompute(fuse(spread_sums(decompose(b.graph(list(outputs))))))
+
+
+def conv_norm_relu(b: Builder, x: Value, channels: int) -> Value:
+    weight = b.input("weight", Spec((channels, x.shape[1], 3, 3)))
+    scale, shift = (b.input(name, Spec((channels,))) for name in ("scale", "shift"))
+    y = b.add("conv2d", x, weight, **WINDOW)
+    return b.add("relu", b.add_multi("batch_norm_train", y, scale, shift, eps=1e-5)[0])
+
+
+def training(layers: int) -> Graph:
+    """A step of a network of convolutions, each with a batch norm and a ReLU: the loss and the weights' gradients."""
+    b = Builder()
+    y = b.input("x", Spec((BATCH, 3, 6, 6)))
+    for _ in range(layers):
+        y = conv_norm_relu(b, y, 5)
+    loss = b.add("reduce_sum", b.add("mul", y, y), axes=(0, 1, 2, 3), keepdims=False)
+    gradients = differentiate(b, loss, [v for v in b.inputs if v.name == "weight"])
+    return prepared(b, loss, *(g for g in gradients if g is not None))
+
+
+def ops(run: Run) -> list[str]:
+    return [n.op for n in run.nodes]
+
+
+def image_runs(runs: Sequence[Run]) -> list[list[str]]:
+    return [ops(run) for run in runs if run.images and len(run.nodes) > 1]
+
+
+def assert_in_order(graph: Graph, runs: Sequence[Run]) -> None:
+    """Everything is made before it is read, sums over the batch in a run before; no result is missing."""
+    known = {*graph.inputs, *graph.state, *graph.constants}
+    for run in runs:
+        sums: set[Value] = set()
+        for node in run.nodes:
+            assert known.issuperset(node.inputs), node
+            images = image_outputs(node) if run.images else node.outputs
+            known.update(images)
+            sums.update(set(node.outputs) - set(images))
+        known |= sums
+    assert known.issuperset(graph.results())
+
+
+def test_a_layers_normalization_goes_with_the_next_convolution_and_its_statistics() -> None:
+    graph = training(3)
+    runs = in_runs(graph, BATCH, always)
+    assert_in_order(graph, runs)
+    assert image_runs(runs)[:3] == [["conv2d", "batch_stats"]] + [["chain", "conv2d", "batch_stats"]] * 2
+
+
+def test_a_layers_gradients_go_together_and_read_no_normalized_values() -> None:
+    graph = training(3)
+    runs = in_runs(graph, BATCH, always)
+    backward = [run for run in runs if run.images and "conv2d_weight_grad" in ops(run) and len(run.nodes) > 1]
+    assert len(backward) == 3
+    convolved = {v for n in graph.nodes if n.op == "conv2d" for v in n.outputs} | set(graph.inputs)
+    for run in backward[:2]:
+        made = {v for n in run.nodes for v in n.outputs}
+        weight_grad = next(n for n in run.nodes if n.op == "conv2d_weight_grad")
+        assert made.issuperset(weight_grad.inputs)
+        read = {v for n in run.nodes for v in n.inputs if len(v.shape) == 4 and v.shape[0] == BATCH} - made
+        gradients = {v for v in read if v not in convolved}
+        assert len(gradients) == 1 and len(read) == 3
+
+
+def test_every_node_is_in_one_run() -> None:
+    graph = training(2)
+    nodes = [node for run in in_runs(graph, BATCH, always) for node in run.nodes]
+    made = [v for node in nodes for v in node.outputs]
+    assert len(made) == len(set(made)) and set(made) >= {v for node in graph.nodes for v in node.outputs}
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_whatever_joins_the_order_holds(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    graph = training(4)
+    runs = in_runs(graph, BATCH, lambda run, node: bool(rng.random() < 0.8))
+    assert_in_order(graph, runs)
+
+
+def test_another_batch_has_no_runs() -> None:
+    graph = training(1)
+    assert not any(run.images for run in in_runs(graph, BATCH + 1, always))
+
+
+def test_statistics_end_a_run_for_those_who_read_them() -> None:
+    graph = training(2)
+    for run in in_runs(graph, BATCH, always):
+        sums = {v for n in run.nodes if n.op in SUMMED for v in n.outputs}
+        assert run.images or not sums or len(run.nodes) == 1
+        assert not any(v in sums for n in run.nodes for v in n.inputs)
