@@ -85,9 +85,9 @@ class Kernel:
 
     ``partial`` is there where two stages sum over the images of a batch, and says how they do so in groups of images:
     given the problem of one group and a number of chunks, how the first stage runs for each group (``scratch`` are the
-    bytes of one chunk's sums, whole lines of a cache; the last of ``extra`` is 0 here, where they begin anew, and has
-    to be 1 where the group's are added to them), and how the second stage runs after all groups, over the chunks' sums
-    one after the other in the scratch memory. The cost of a problem that is ``alone`` is that of a group's first stage.
+    bytes of one chunk's sums, whole lines of a cache; the last of ``extra`` is 0 where those begin anew, 1 where the
+    group's are added to them), and how the second stage runs after all groups, over the chunks' sums one after the
+    other in the scratch memory. The cost of a problem that is ``alone`` is that of its first stage.
     """
 
     op: str

@@ -117,6 +117,8 @@ SINGLE_BLOCK = 0.7
 """What a block of output channels without another beside it costs more than half of two."""
 POINT_OF_KERNELS = 11.0
 """Cost of making a point of V kernels."""
+A_SUM = 4.0
+"""Cost of adding to a vector of the sums that images before have left."""
 FAR_BYTES, FAR = 24 << 20, 0.25
 """Arrays larger than that do not stay in any cache: the cost of moving a byte of them."""
 
@@ -151,4 +153,6 @@ def weight_grad_cost(problem: Problem, sizes: Sizes) -> float:
     _, channel_parts, chunks, _ = (int(v) for v in launch.extra)
     sums = map.points * map.in_blocks * width * map.out_blocks
     tile = sums / SHARE_OF_PEAK + channel_parts * map.in_blocks * 340 + map.out_blocks * 280
+    if problem.alone:
+        return map.tiles * tile + A_SUM * sums + _far(2 * launch.scratch)
     return map.tiles * tile + POINT_OF_KERNELS * (1 + chunks / 3) * sums + 3 * _far(launch.scratch)

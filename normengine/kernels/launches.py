@@ -57,7 +57,7 @@ class Convolution:
 
     @classmethod
     def of(cls, problem: Problem) -> Convolution:
-        return cls(*(int(v) for v in _numbers(problem)[:16]), tasks=tasks_wanted(problem))
+        return cls(*(int(v) for v in (*_numbers(problem)[:16], tasks_wanted(problem))))
 
     @property
     def taps(self) -> int:

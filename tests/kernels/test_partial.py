@@ -150,6 +150,16 @@ def test_launches(kernel: Kernel) -> None:
         assert sums.extra == launch.extra and sums.extra[-1] == 0
 
 
+@every_row("conv2d_weight_grad")
+def test_smaller_groups_cost_more(kernel: Kernel) -> None:
+    """Each of them reads and writes the sums."""
+    channels = 96
+    depthwise = {"groups": channels} if kernel.algorithm == "depthwise" else {}
+    trial = weight_grad((16, channels, 4, 4), channels, **depthwise)
+    costs = [groups * kernel.cost(of_a_group(trial, groups)) for groups in (1, 2, 4, 8, 16)]
+    assert costs == sorted(costs) and costs[0] < costs[-1], costs
+
+
 @every_row("batch_stats")
 @pytest.mark.parametrize("shape", [(48, 17, 3, 5), (12, 9, 40, 33), (60, 5, 1, 1), (6, 33, 23, 23)], ids=str)
 @pytest.mark.parametrize("center", [0.0, 1e4])
