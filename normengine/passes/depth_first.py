@@ -75,6 +75,15 @@ def _loop(node: Node) -> tuple[Value, ...] | None:
     return tuple(v for v in node.inputs if len(v.shape) == len(shape) and v.shape[:1] == shape[:1])
 
 
+def _moved(node: Node) -> tuple[Value, ...] | None:
+    """A slice, or what puts one back, of every image."""
+    return node.inputs if node.attrs["starts"][0] == 0 and node.attrs["steps"][0] == 1 else None
+
+
+def _joined(node: Node) -> tuple[Value, ...] | None:
+    return node.inputs if node.attrs["axis"] != 0 else None
+
+
 _POOLS = ("max_pool2d", "avg_pool2d", "adaptive_avg_pool2d")
 _RULES: Mapping[str, Callable[[Node], tuple[Value, ...] | None]] = MappingProxyType(
     {
@@ -82,6 +91,8 @@ _RULES: Mapping[str, Callable[[Node], tuple[Value, ...] | None]] = MappingProxyT
         **dict.fromkeys((*(f"{pool}_grad" for pool in _POOLS), *SUMMED), _all),
         "conv2d": _convolution,
         "chain": _loop,
+        **dict.fromkeys(("slice", "unslice"), _moved),
+        "concat": _joined,
     }
 )
 

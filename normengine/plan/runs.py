@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Container, Sequence
 
 import numpy as np
 
@@ -59,8 +59,11 @@ class Runs(Calls):
                 self.sum_over_groups(group.node(node))
             else:
                 self.lower_node(group.node(node))
+        leaving: dict[Memory, Value] = {}
+        for value in filter(read_outside, made):
+            leaving[self._own_memory(group.part[value], group, leaving)] = value
         inner, self.group, self.calls = self.calls, None, group.outer
-        homes = dict(self._leave(value, group) for value in made if read_outside(value))
+        homes = {memory: self._whole_memory(value, group) for memory, value in leaving.items()}
         self.calls.append(self._gathered([moved(call, homes) for call in inner], group))
         for append in group.after:
             append()
@@ -78,15 +81,24 @@ class Runs(Calls):
             access = self.dense(value, layer)
             group.bind(part, self.home(access.base), _start(access))
 
-    def _leave(self, value: Value, group: Group) -> tuple[Memory, tuple[Memory, int]]:
-        """The local memory of what a group makes, and where all groups' is instead, with the bytes of a group's."""
+    def _own_memory(self, part: Value, group: Group, taken: Container[Memory]) -> Memory:
+        """The local memory that holds what a group makes, all of it and nothing else; it is copied there if need be."""
+        made = self.held.get(part, part)
+        access = self.access(made)
+        memory = None if access.base in group.bound else self.home(access.base)
+        if memory is None or memory in taken or memory.kind != "local" or access.base.spec.nbytes != made.spec.nbytes:
+            copy = Access.whole(self.like(part, Value(made.name, made.spec)))
+            self.copy(access, copy, "")
+            self.accesses[made] = copy
+            memory = self.home(copy.base)
+        return memory
+
+    def _whole_memory(self, value: Value, group: Group) -> tuple[Memory, int]:
+        """Where ``value`` is for all images, in blocks if a group's part is, and the bytes of a group's part."""
         part = group.part[value]
-        in_blocks = part in self.held
-        made = self.held[part] if in_blocks else part
-        access = self.accesses.get(made) or Access.whole(made)
-        local = self.memory[access.base]
-        assert local.kind == "local" and local.nbytes == made.spec.nbytes, f"%{value.name} is not a run's own"
-        return local, (self.home(self.hold(value) if in_blocks else value), local.nbytes)
+        if part in self.held:
+            return self.home(self.hold(value)), self.held[part].spec.nbytes
+        return self.home(value), part.spec.nbytes
 
     def _gathered(self, calls: Sequence[Call], group: Group) -> Call:
         """The depth-first call of ``calls``."""
