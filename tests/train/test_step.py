@@ -9,6 +9,7 @@ import pytest
 
 import normengine as ne
 from normengine import nn, optim
+from normengine.kernels.cpu import backend
 from normengine.nn import functional as F
 
 
@@ -53,6 +54,30 @@ def test_the_same_bits_for_any_number_of_threads_and_any_run():
     for losses, state in runs[1:]:
         assert losses == runs[0][0]
         assert same(state, runs[0][1])
+
+
+def test_the_same_bits_where_images_go_depth_first():
+    rng = np.random.default_rng(5)
+    x, y = rng.standard_normal((24, 3, 16, 16), dtype=np.float32), rng.integers(0, 4, 24)
+    results = []
+    before = ne.get_num_threads()
+    try:
+        for threads in (1, 2, 2, 5):
+            ne.set_num_threads(threads)
+            ne.manual_seed(1)
+            model = nn.Sequential(
+                nn.Conv2d(3, 20, 3, padding=1), nn.BatchNorm2d(20), nn.ReLU(), nn.Dropout(0.3),
+                nn.Conv2d(20, 20, 3, padding=1, groups=20), nn.BatchNorm2d(20), nn.ReLU6(), nn.MaxPool2d(2),
+                nn.Dropout2d(0.2), nn.Conv2d(20, 17, 3, padding=1, stride=2), nn.BatchNorm2d(17), nn.ReLU(),
+                nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(17, 4))  # fmt: skip
+            step = ne.TrainStep(model, nn.CrossEntropyLoss(), optim.SGD(model.parameters(), lr=0.1, momentum=0.9))
+            results.append(([step(x, y) for _ in range(5)], model.state_dict()))
+    finally:
+        ne.set_num_threads(before)
+    assert backend() != "compiled" or sum(bool(call.groups) for call in step.program.plan.calls) >= 4
+    for losses, state in results[1:]:
+        assert losses == results[0][0]
+        assert same(state, results[0][1])
 
 
 def test_another_seed_gives_other_masks():
