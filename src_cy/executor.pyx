@@ -2,8 +2,9 @@
 """Walks a list of kernel calls with a persistent team of threads, without the GIL.
 
 The caller is thread 0 of its own run; threads 1.. are workers that no one but this module knows and that never touch
-Python. Within a run there is no lock: tasks are taken from one counter, and a call starts when the last thread has
-left the one before it. Who waits spins for a moment and then sleeps on a condition variable. Workers are never ended:
+Python. Within a run there is no lock: each thread has an equal share of a call's tasks, takes some of them at a time,
+and then helps others with theirs; so a thread meets the same images in one call after the other, and none waits long
+for another. A call starts when the last thread has left the one before it. Who waits spins for a moment and then sleeps on a condition variable. Workers are never ended:
 asleep they cost nothing, and the process may exit over them.
 """
 
@@ -24,6 +25,7 @@ cdef extern from "platform.h" nogil:
     int64_t ne_load(int64_t *word)
     void ne_store(int64_t *word, int64_t value)
     int64_t ne_fetch_add(int64_t *word, int64_t n)
+    int ne_swap(int64_t *word, int64_t *seen, int64_t value)
     void ne_pause()
     uint64_t ne_fp_get()
     void ne_fp_set(uint64_t word)
@@ -46,6 +48,7 @@ cdef enum:
     SPIN_CROWDED = 5000
     SHARES = 8
     LINE = 128
+    TASKS = 0x7fffffff
 
 ctypedef void (*Kernel)(const int64_t *args, int64_t begin, int64_t end, int64_t thread) noexcept nogil
 
@@ -77,6 +80,12 @@ cdef struct Worker:
     int64_t index
 
 
+cdef struct Share:
+    # How far a thread's share of a call's tasks has been taken: the call's tag, and behind it the next task.
+    char before[LINE]
+    int64_t word
+
+
 cdef struct Team:
     ne_mutex turn
     int64_t process
@@ -92,8 +101,7 @@ cdef struct Team:
     int64_t since
     # Moved by everyone during a run.
     Gate phase
-    char pad_next[LINE]
-    int64_t next
+    Share share[MOST_THREADS]
     char pad_arrived[LINE]
     int64_t arrived
     char pad_end[LINE]
@@ -145,6 +153,16 @@ cdef void gate_open(Gate *gate) noexcept nogil:
         ne_unlock(&gate.mutex)
 
 
+cdef inline int64_t take(Share *share, int64_t tag, int64_t low, int64_t high, int64_t grain) noexcept nogil:
+    """The first of the next ``grain`` tasks of a share, ``low..high`` of the call with the tag; ``high`` if none is
+    left. Who comes first begins the share anew, for no thread is in an earlier call any more."""
+    cdef int64_t seen = ne_load(&share.word), at
+    while True:
+        at = seen & TASKS if seen >> 32 == tag else low
+        if at >= high or ne_swap(&share.word, &seen, tag << 32 | min(at + grain, high)):
+            return min(at, high)
+
+
 cdef inline bint for_one(const Call *call) noexcept nogil:
     """Whether one thread takes all tasks of the call at once."""
     return call.tasks <= 1 or call.grain >= call.tasks
@@ -184,12 +202,13 @@ cdef void take_part(Team *team, int64_t thread) noexcept nogil:
     cdef const Call *calls = team.calls
     cdef int64_t call = team.first, last = team.last, threads = team.threads, spin = team.spin
     cdef int64_t phase = ne_load(&team.phase.word)
-    cdef int64_t end, begin, grain, tasks, step
+    cdef int64_t end, begin, grain, tasks, step, tag, turn, owner, low, high
     while call < last:
         end = segment_end(calls, call, last)
         tasks = calls[call].tasks
+        tag = (phase + 1) & TASKS
         if for_one(&calls[call]):
-            if ne_load(&team.next) == 0 and ne_fetch_add(&team.next, 1) == 0:
+            if take(&team.share[0], tag, 0, 1, 1) == 0:
                 for step in range(call, end):
                     if calls[step].tasks > 0:
                         calls[step].function(calls[step].args, 0, calls[step].tasks, thread)
@@ -200,14 +219,15 @@ cdef void take_part(Team *team, int64_t thread) noexcept nogil:
             if grain <= 0:
                 grain = tasks // (threads * SHARES)
                 grain = grain if grain > 0 else 1
-            while True:
-                begin = ne_fetch_add(&team.next, grain)
-                if begin >= tasks:
-                    break
-                calls[call].function(calls[call].args, begin, min(begin + grain, tasks), thread)
+            for turn in range(threads):
+                owner = (thread + turn) % threads
+                low, high = tasks * owner // threads, tasks * (owner + 1) // threads
+                begin = take(&team.share[owner], tag, low, high, grain)
+                while begin < high:
+                    calls[call].function(calls[call].args, begin, min(begin + grain, high), thread)
+                    begin = take(&team.share[owner], tag, low, high, grain)
         if ne_fetch_add(&team.arrived, 1) == threads - 1:
             team.arrived = 0
-            team.next = 0
             if team.seconds != NULL:
                 stamp(team, end - 1)
             gate_open(&team.phase)
@@ -299,6 +319,8 @@ cdef class CompiledExecutor:
             raise MemoryError(f"no memory for {self.size} calls")
         for i in range(self.size):
             function, args, tasks, grain = calls[i].tolist()
+            if tasks > TASKS:
+                raise ValueError(f"call {i} has {tasks} tasks, at most {TASKS} can be shared out")
             self.calls[i].function = <Kernel><size_t>function
             self.calls[i].args = <const int64_t *><size_t>args
             self.calls[i].tasks = tasks

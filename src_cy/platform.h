@@ -22,10 +22,22 @@
 static __inline int64_t ne_load(int64_t *word) { return _InterlockedOr64((volatile __int64 *)word, 0); }
 static __inline void ne_store(int64_t *word, int64_t value) { _InterlockedExchange64((volatile __int64 *)word, value); }
 static __inline int64_t ne_fetch_add(int64_t *word, int64_t n) { return _InterlockedExchangeAdd64((volatile __int64 *)word, n); }
+static __inline int ne_swap(int64_t *word, int64_t *seen, int64_t value)
+{
+    const int64_t before = _InterlockedCompareExchange64((volatile __int64 *)word, value, *seen);
+    const int swapped = before == *seen;
+    *seen = before;
+    return swapped;
+}
 #else
 static inline int64_t ne_load(int64_t *word) { return __atomic_load_n(word, __ATOMIC_SEQ_CST); }
 static inline void ne_store(int64_t *word, int64_t value) { __atomic_store_n(word, value, __ATOMIC_SEQ_CST); }
 static inline int64_t ne_fetch_add(int64_t *word, int64_t n) { return __atomic_fetch_add(word, n, __ATOMIC_SEQ_CST); }
+/* Stores `value` if the word is still `*seen`, and says whether; `*seen` becomes what the word was. */
+static inline int ne_swap(int64_t *word, int64_t *seen, int64_t value)
+{
+    return __atomic_compare_exchange_n(word, seen, value, 0, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST);
+}
 #endif
 
 /* Tells the processor that this is a waiting loop. */
