@@ -1,6 +1,7 @@
 """What follows a convolution becomes part of it: a residual that is added, a ReLU or ReLU6 of the sum.
 
 ``y = clamp(conv(x, w) + b + residual)`` is then one node, whose kernel adds and limits while the sums are in registers.
+A linear layer takes the activation that follows it in the same way.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ def extend_conv(graph: Graph) -> Graph:
             assert conv is not None
             gone.add(conv)
         node = extended or node
-        if node.op == "conv2d" and "clamp" not in node.attrs:
+        if node.op in ("conv2d", "linear") and "clamp" not in node.attrs:
             made[node.outputs[0]] = node
         nodes.append(node)
     kept = tuple(n for n in nodes if n not in gone)
@@ -46,7 +47,7 @@ def _extended(conv: Node, node: Node) -> Node | None:
     if node.op in CLAMPS:
         attrs = {**conv.attrs, "clamp": CLAMPS[node.op]}
         return replace(conv, outputs=node.outputs, attrs=MappingProxyType(attrs))
-    if node.op == "add" and not conv.attrs.get("residual"):
+    if node.op == "add" and conv.op == "conv2d" and not conv.attrs.get("residual"):
         other = next((v for v in node.inputs if v is not y), None)
         if other is not None and other.spec == y.spec and node.outputs[0].spec == y.spec:
             attrs = {**conv.attrs, "residual": True}

@@ -57,6 +57,16 @@ def test_a_residual_block_ends_in_its_last_convolution(bias: bool, activation: s
     assert graph.nodes[1].attrs["residual"] and ("clamp" in graph.nodes[1].attrs) == bool(activation)
 
 
+@pytest.mark.parametrize("activation", ["relu", "relu6"])
+def test_a_linear_layer_ends_in_its_activation_and_takes_no_residual(activation: str) -> None:
+    net = Net()
+    x = net.given(5, 6)
+    hidden = net.add(activation, net.add("linear", x, net.given(7, 6), net.given(7)))
+    graph = net.checked(net.add("add", net.add("linear", hidden, net.given(6, 7)), x))
+    assert [n.op for n in graph.nodes] == ["linear", "linear", "add"]
+    assert "clamp" in graph.nodes[0].attrs and not graph.nodes[1].attrs.get("residual")
+
+
 def test_of_two_convolutions_that_are_added_one_takes_the_other() -> None:
     net = Net()
     x = net.given(2, 4, 5, 6)
