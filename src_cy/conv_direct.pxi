@@ -7,6 +7,7 @@ cdef extern from "tile.h" nogil:
     const int TILE_VECTORS
     int64_t TILE_PIXELS(int64_t vectors)
     int64_t TILE_ROW_PIXELS(int64_t vectors)
+    int64_t TILE_LEAST_ROW(int64_t vectors)
     ctypedef struct tile_depth:
         const int64_t* taps
         int64_t tap_count, blocks, x_block
@@ -148,7 +149,7 @@ cdef void panel_tiles(const Direct* d, const Phase* phase, const int64_t* tables
     cdef const int64_t* source = tables + phase.sources
     cdef const int64_t* target = tables + phase.targets
     cdef int64_t first
-    if phase.run < TILE_ROW_PIXELS(vectors) or TILE_ROW_PIXELS(vectors) <= TILE_PIXELS(vectors):
+    if phase.run < TILE_LEAST_ROW(vectors) or TILE_ROW_PIXELS(vectors) <= TILE_PIXELS(vectors):
         tiles(pixels, 0, vectors, depth, x, source, w, out, target, out_block, accumulate, finish)
         return
     first = 0

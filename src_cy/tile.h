@@ -23,11 +23,13 @@
 #endif
 /* The most pixels V floats apart beside B vectors. */
 #if SIMD_WIDTH == 16
-#define TILE_ROW_PIXELS(B) ((B) == 1 ? 14 : (B) == 2 ? 14 : (B) == 3 ? 9 : 6)
+#define TILE_ROW_PIXELS(B) ((B) == 1 ? 16 : (B) == 2 ? 14 : (B) == 3 ? 9 : 6)
 #else
 #define TILE_ROW_PIXELS(B) TILE_PIXELS(B)
 #endif
-#define TILE_MOST_PIXELS 14
+/* The fewest pixels of a row by itself: beside one vector, tiles of TILE_PIXELS have too few sums to hide latency. */
+#define TILE_LEAST_ROW(B) ((B) == 1 ? TILE_PIXELS(1) + 2 : TILE_ROW_PIXELS(B))
+#define TILE_MOST_PIXELS 16
 /* Weights that are held in registers for all pixels; the others are read anew for each. */
 #define TILE_HELD (SIMD_WIDTH == 8 ? 2 : TILE_VECTORS)
 
@@ -162,6 +164,7 @@ INLINE void tile_product(const int row, const int pixels, const int vectors, con
 #define TILE_CASES_8_TO_14(ROW, B)                                                                                  \
     TILE_CASES_8_TO_9(ROW, B) TILE_CASE(ROW, 10, B) TILE_CASE(ROW, 11, B) TILE_CASE(ROW, 12, B)                     \
     TILE_CASE(ROW, 13, B) TILE_CASE(ROW, 14, B)
+#define TILE_CASES_8_TO_16(ROW, B) TILE_CASES_8_TO_14(ROW, B) TILE_CASE(ROW, 15, B) TILE_CASE(ROW, 16, B)
 #define TILE_OF(B, CASES, ROW_CASES)                                                                                \
     static void tile_of_##B(int64_t count, int64_t pixels, TILE_ARGS)                                               \
     {                                                                                                               \
@@ -170,7 +173,7 @@ INLINE void tile_product(const int row, const int pixels, const int vectors, con
 #define TILE_NO_CASES(ROW, B)
 
 #if SIMD_WIDTH == 16
-TILE_OF(1, TILE_CASES_7, TILE_CASES_8_TO_14)
+TILE_OF(1, TILE_CASES_7, TILE_CASES_8_TO_16)
 TILE_OF(2, TILE_CASES_7, TILE_CASES_8_TO_14)
 TILE_OF(3, TILE_CASES_7, TILE_CASES_8_TO_9)
 TILE_OF(4, TILE_CASES_6, TILE_NO_CASES)

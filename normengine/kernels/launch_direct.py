@@ -99,28 +99,35 @@ class Stencil:
         return cls(p.n, p.c, p.h, p.w, p.oc, p.oh, p.ow, p.groups, p.stride_h, p.stride_w, (phase,))
 
     @classmethod
-    def input_grad(cls, p: Convolution) -> Stencil:
+    def input_grad(cls, p: Convolution, together: int = 1) -> Stencil:
+        """With ``together`` rows that are reached by the same taps in phases of their own."""
+        step_h = p.stride_h * together
         phases = tuple(
             Phase(
-                ceil_div(p.h - i, p.stride_h),
+                ceil_div(p.h - i, step_h),
                 ceil_div(p.w - j, p.stride_w),
                 (i, j),
-                (p.stride_h, p.stride_w),
+                (step_h, p.stride_w),
                 _phase_taps(p.kh, p.stride_h, p.pad_top, p.dilation_h, i),
                 _phase_taps(p.kw, p.stride_w, p.pad_left, p.dilation_w, j),
             )
-            for i in range(min(p.stride_h, p.h))
+            for i in range(min(step_h, p.h))
             for j in range(min(p.stride_w, p.w))
         )
-        return cls(p.n, p.oc, p.oh, p.ow, p.c, p.h, p.w, p.groups, 1, 1, phases)
+        return cls(p.n, p.oc, p.oh, p.ow, p.c, p.h, p.w, p.groups, together, 1, phases)
 
-    def side_by_side(self, p: Convolution) -> Stencil:
+    def side_by_side(self) -> Stencil:
         """The input gradient on one grid, from a position to all pixels that have it in common."""
         top, left, bottom, right = self.reach()
         rows, cols = Taps(bottom - top + 1, 0, 1, top, 1), Taps(right - left + 1, 0, 1, left, 1)
-        phase = Phase(self.phases[0].height, self.phases[0].width, (0, 0), (p.stride_h, p.stride_w), rows, cols)
-        merged = p.stride_h * p.stride_w
-        return replace(self, out_channels=merged * p.c, phases=(phase,), merged=merged)
+        first = self.phases[0]
+        phase = replace(first, rows=rows, cols=cols)
+        merged = first.step[0] * first.step[1]
+        return replace(self, out_channels=merged * self.out_channels, phases=(phase,), merged=merged)
+
+    def products(self, width: int) -> int:
+        """Multiplications of vectors for an image and a block of input channels."""
+        return ceil_div(self.out_channels, width) * sum(f.taps * f.height * f.width for f in self.phases)
 
     def reach(self) -> tuple[int, int, int, int]:
         """Top, left, bottom and right of what the taps of all phases read, from the position of a pixel."""
@@ -257,11 +264,11 @@ def _of(problem: Problem, width: int) -> Stencil:
     if problem.op == "conv2d":
         return Stencil.forward(p)
     apart = Stencil.input_grad(p)
-    if p.groups > 1 or 2 * p.c > width or p.stride_h * p.stride_w == 1 or (p.dilation_h, p.dilation_w) != (1, 1):
+    if p.groups > 1 or 2 * p.c > width or (p.dilation_h, p.dilation_w) != (1, 1):
         return apart
-    merged = apart.side_by_side(p)
-    fewer = merged.phases[0].taps * ceil_div(merged.out_channels, width) < p.taps
-    return merged if fewer else apart
+    most = max(1, width // (p.c * p.stride_h * p.stride_w))
+    merged = (Stencil.input_grad(p, rows).side_by_side() for rows in range(1, most + 1))
+    return min(apart, *merged, key=lambda s: s.products(width))
 
 
 def direct(problem: Problem, sizes: Sizes) -> Launch:
