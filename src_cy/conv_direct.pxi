@@ -12,7 +12,7 @@ cdef extern from "tile.h" nogil:
         const int64_t* taps
         int64_t tap_count, blocks, x_block
         const int64_t* rest
-        int64_t rest_count
+        int64_t rest_count, far
     ctypedef struct tile_finish:
         const float* bias
         const float* residual
@@ -192,7 +192,7 @@ cdef void direct_band(const Direct* d, const Convolved* c, const float* packed, 
             if a >= b:
                 continue
             lanes = panel.vectors * SIMD_WIDTH
-            depth.x_block = d.block
+            depth.x_block, depth.far = d.block, p == first and not d.copied and b - a > 1
             depth.blocks = b - a - (b == in_blocks and rest > 0)
             if d.copied:
                 x = band + (a - chunk) * d.block
