@@ -3,6 +3,7 @@
 cdef extern from "first_layer.h" nogil:
     const int FIRST_VECTORS
     const int FIRST_PIXELS
+    const int FIRST_ROW_PIXELS
     ctypedef struct first_panel:
         int64_t depth, plane
         const int64_t* taps

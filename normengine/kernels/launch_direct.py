@@ -318,10 +318,12 @@ def direct(problem: Problem, sizes: Sizes) -> Launch:
     )
 
 
-def _tiles(pixels: int, vectors: int, depth: int, runs: int, sizes: Sizes) -> float:
-    """The cost of the tiles that make ``pixels``, each of which loads ``pixels + vectors`` values a step."""
-    most = sizes[f"tile_pixels_{vectors}"]
-    count = ceil_div(pixels, most)
+def _tiles(pixels: int, row: int, vectors: int, depth: int, runs: int, sizes: Sizes) -> float:
+    """The cost of the tiles that make ``pixels`` in rows of so many, each of which loads ``pixels + vectors`` values a
+    step."""
+    count = ceil_div(pixels, sizes[f"tile_pixels_{vectors}"])
+    if row >= sizes[f"tile_least_row_{vectors}"]:
+        count = min(count, pixels // row * ceil_div(row, sizes[f"tile_row_pixels_{vectors}"]))
     size = pixels / count
     step = max(size * vectors, LATENCY, size + vectors)
     return count * (step * depth * 1.03 + runs * (40 + 3 * size * vectors))
@@ -338,8 +340,10 @@ def direct_cost(problem: Problem, sizes: Sizes) -> float:
         channels = min(panel.in_end * width, s.in_channels) - panel.in_first * width
         runs = ceil_div(panel.in_end - panel.in_first, plan.chunk)
         for f in s.phases:
-            pixels = plan.images * min(plan.rows, f.height) * f.width
-            tiles += plan.bands * groups * _tiles(pixels, panel.vectors, channels * f.taps, runs, sizes)
+            rows = min(plan.rows, f.height)
+            row = (rows if plan.flat else 1) * f.width if s.step_w == 1 else 1
+            cost = _tiles(plan.images * rows * f.width, row, panel.vectors, channels * f.taps, runs, sizes)
+            tiles += plan.bands * groups * cost
             weights += channels * f.taps * panel.vectors * width
     band = plan.height * plan.width * max(p.in_end for p in plan.panels) * plan.images
     moved = plan.tasks * band if plan.copied else s.n * s.in_height * s.in_width * ceil_div(s.in_channels, width)

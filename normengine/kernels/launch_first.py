@@ -72,8 +72,11 @@ def conv2d_first_cost(problem: Problem, sizes: Sizes) -> float:
     cost = 0.0
     for panel in range(panels):
         vectors = blocks * (panel + 1) // panels - blocks * panel // panels
-        pixels = sizes[f"first_pixels_{vectors}"]
+        pixels: float = sizes[f"first_pixels_{vectors}"]
+        tiles, in_row = ceil_div(rows * p.ow, int(pixels)), ceil_div(p.ow, sizes["first_row_pixels"])
+        if vectors == p.stride_w == 1 and p.ow > in_row * pixels:
+            pixels, tiles = p.ow / in_row, rows * in_row
         step = max(pixels * vectors, A_LOAD * (pixels + vectors + 1))
-        cost += ceil_div(rows * p.ow, pixels) * (depth * step + A_TILE + A_VECTOR * pixels * vectors)
+        cost += tiles * (depth * step + A_TILE + A_VECTOR * pixels * vectors)
     cost += p.c * height * (A_ROW + A_VECTOR * ceil_div(_pitch(p), width))
     return p.n * bands * cost + blocks * width * depth + rows * p.ow
