@@ -28,6 +28,8 @@ TASK_PRODUCTS = 1_000_000
 """Multiplications of a task that is not worth cutting."""
 LATENCY = 8
 """Multiply-adds that have to be under way at a time."""
+A_LOAD = 1.1
+"""The cost of a value that is loaded, where there are more of them than multiply-adds."""
 
 
 @dataclass(frozen=True)
@@ -325,8 +327,8 @@ def _tiles(pixels: int, row: int, vectors: int, depth: int, runs: int, sizes: Si
     if row >= sizes[f"tile_least_row_{vectors}"]:
         count = min(count, pixels // row * ceil_div(row, sizes[f"tile_row_pixels_{vectors}"]))
     size = pixels / count
-    step = max(size * vectors, LATENCY, size + vectors)
-    return count * (step * depth * 1.03 + runs * (40 + 3 * size * vectors))
+    step = max(size * vectors, LATENCY, A_LOAD * (size + vectors))
+    return count * (step * depth * 1.03 + runs * (60 + 2 * size * vectors))
 
 
 def direct_cost(problem: Problem, sizes: Sizes) -> float:
