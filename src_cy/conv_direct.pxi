@@ -7,11 +7,12 @@ cdef extern from "tile.h" nogil:
     const int TILE_VECTORS
     int64_t TILE_PIXELS(int64_t vectors)
     int64_t TILE_ROW_PIXELS(int64_t vectors)
+    int64_t TILE_LEAST_ROW(int64_t vectors)
     ctypedef struct tile_depth:
         const int64_t* taps
         int64_t tap_count, blocks, x_block
         const int64_t* rest
-        int64_t rest_count
+        int64_t rest_count, far
     ctypedef struct tile_finish:
         const float* bias
         const float* residual
@@ -148,7 +149,7 @@ cdef void panel_tiles(const Direct* d, const Phase* phase, const int64_t* tables
     cdef const int64_t* source = tables + phase.sources
     cdef const int64_t* target = tables + phase.targets
     cdef int64_t first
-    if phase.run < TILE_ROW_PIXELS(vectors) or TILE_ROW_PIXELS(vectors) <= TILE_PIXELS(vectors):
+    if phase.run < TILE_LEAST_ROW(vectors) or TILE_ROW_PIXELS(vectors) <= TILE_PIXELS(vectors):
         tiles(pixels, 0, vectors, depth, x, source, w, out, target, out_block, accumulate, finish)
         return
     first = 0
@@ -191,7 +192,7 @@ cdef void direct_band(const Direct* d, const Convolved* c, const float* packed, 
             if a >= b:
                 continue
             lanes = panel.vectors * SIMD_WIDTH
-            depth.x_block = d.block
+            depth.x_block, depth.far = d.block, p == first and not d.copied and b - a > 1
             depth.blocks = b - a - (b == in_blocks and rest > 0)
             if d.copied:
                 x = band + (a - chunk) * d.block

@@ -42,27 +42,34 @@ cdef int64_t phase_of_tap(int64_t tap, int64_t pad, int64_t stride) noexcept nog
     return phase + stride if phase < 0 else phase
 
 
+cdef void merged_tap(const Kernels* k, const float* weight, int64_t first, int64_t outs, int64_t channels,
+                     float* to) noexcept nogil:
+    # The weights of one tap to the outputs of its phase, of which the first one lies `first` lanes on.
+    cdef int64_t lane, c
+    for lane in range(most(first, 0), least(first + k.outputs, outs)):
+        for c in range(channels):
+            to[c * SIMD_WIDTH + lane] = weight[c * k.input_step + (lane - first) * k.output_step]
+
+
 cdef void merged_square(const Kernels* k, const Phase* phase, int64_t out, int64_t outs, int64_t channel,
                         int64_t channels, float* to) noexcept nogil:
     # As weight_square, where an output is a channel of a phase and a tap is a position of what is read. Taps of phases
     # that lie wholly behind a narrow image have no position.
     cdef const Numbers* p = k.window
-    cdef int64_t i, j, h, w, row, col, lane, first, c, slot
+    cdef int64_t i, j, h, w, row, col
     memset(to, 0, k.taps * SIMD_WIDTH * SIMD_WIDTH * sizeof(float))
     for i in range(p.kh):
         row = phase_of_tap(i, p.pad_top, p.stride_h)
-        h = (row + p.pad_top - i) // p.stride_h - phase.rows.shift
-        for j in range(p.kw):
-            col = phase_of_tap(j, p.pad_left, p.stride_w)
-            w = (col + p.pad_left - j) // p.stride_w - phase.cols.shift
-            if h < 0 or h >= phase.rows.count or w < 0 or w >= phase.cols.count:
-                continue
-            slot = h * phase.cols.count + w
-            first = (row * p.stride_w + col) * k.outputs - out
-            for lane in range(most(first, 0), least(first + k.outputs, outs)):
-                for c in range(channels):
-                    to[(slot * SIMD_WIDTH + c) * SIMD_WIDTH + lane] = k.data[
-                        (channel + c) * k.input_step + (lane - first) * k.output_step + i * p.kw + j]
+        while row < phase.out_step_h:
+            h = (row + p.pad_top - i) // p.stride_h - phase.rows.shift
+            for j in range(p.kw):
+                col = phase_of_tap(j, p.pad_left, p.stride_w)
+                w = (col + p.pad_left - j) // p.stride_w - phase.cols.shift
+                if 0 <= h < phase.rows.count and 0 <= w < phase.cols.count:
+                    merged_tap(k, k.data + channel * k.input_step + i * p.kw + j,
+                               (row * phase.out_step_w + col) * k.outputs - out, outs, channels,
+                               to + (h * phase.cols.count + w) * SIMD_WIDTH * SIMD_WIDTH)
+            row += p.stride_h
 
 
 cdef void pack_panel(const Kernels* k, const Direct* d, const Panel* panel, float* packed, float* square,

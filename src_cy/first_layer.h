@@ -18,6 +18,14 @@
 #define FIRST_TILES(TILE) TILE(1, 8) TILE(2, 5) TILE(3, 3)
 #endif
 #define FIRST_PIXELS 8
+/* The most pixels of a tile of one vector that stays in its row, where they lie next to each other: one address serves
+ * them all, so that there are more of them where registers allow it. */
+#if SIMD_WIDTH == 16
+#define FIRST_ROW_PIXELS 16
+#else
+#define FIRST_ROW_PIXELS 8
+#endif
+#define FIRST_MOST_PIXELS 16
 
 /* Pixels of a tile of so many vectors. */
 static int64_t first_tile_pixels(int64_t vectors)
@@ -56,14 +64,15 @@ static void first_finish(first_panel *p, const float *bias, double low, double h
     p->channels = channels;
 }
 
-/* The first ``count`` of a tile's pixels, whose addresses are band + pixels[i] bytes. */
-INLINE void first_tile(const int tile, const int vectors, first_panel *p, const char *band, const int32_t *pixels,
+/* The first ``count`` of a tile's pixels, whose addresses are band + pixels[i] bytes; with ``row``, all of them, next to
+ * each other. */
+INLINE void first_tile(const int row, const int tile, const int vectors, first_panel *p, const char *band, const int32_t *pixels,
                        int64_t count, float *out, const float *residual)
 {
-    const char *x[FIRST_PIXELS];
-    vec sum[FIRST_PIXELS][FIRST_VECTORS];
+    const char *x[FIRST_MOST_PIXELS];
+    vec sum[FIRST_MOST_PIXELS][FIRST_VECTORS];
     const float *weights = p->weights;
-    UNROLL for (int i = 0; i < tile; i++) x[i] = band + pixels[i];
+    UNROLL for (int i = 0; i < tile; i++) x[i] = band + pixels[row ? 0 : i];
     UNROLL for (int b = 0; b < vectors; b++) {
         const vec bias = load(p->bias + b * SIMD_WIDTH);
         UNROLL for (int i = 0; i < tile; i++) sum[i][b] = bias;
@@ -75,7 +84,7 @@ INLINE void first_tile(const int tile, const int vectors, first_panel *p, const 
             vec w[FIRST_VECTORS];
             UNROLL for (int b = 0; b < vectors; b++) w[b] = load(weights + b * SIMD_WIDTH);
             UNROLL for (int i = 0; i < tile; i++) {
-                const float value = *(const float *)(x[i] + tap);
+                const float value = ((const float *)(x[i] + tap))[row ? i : 0];
                 UNROLL for (int b = 0; b < vectors; b++) sum[i][b] += w[b] * value;
             }
         }
@@ -91,7 +100,7 @@ INLINE void first_tile(const int tile, const int vectors, first_panel *p, const 
     }
     if (residual) {
         UNROLL for (int i = 0; i < tile; i++)
-            if (i < count)
+            if (row || i < count)
                 UNROLL for (int b = 0; b < vectors; b++) sum[i][b] += load(residual + b * p->plane + i * SIMD_WIDTH);
     }
     if (p->from_below)
@@ -105,7 +114,7 @@ INLINE void first_tile(const int tile, const int vectors, first_panel *p, const 
         UNROLL for (int i = 0; i < tile; i++) sum[i][vectors - 1] = keep(sum[i][vectors - 1], lanes);
     }
     UNROLL for (int i = 0; i < tile; i++)
-        if (i < count)
+        if (row || i < count)
             UNROLL for (int b = 0; b < vectors; b++) store(out + b * p->plane + i * SIMD_WIDTH, sum[i][b]);
 }
 
@@ -117,14 +126,40 @@ static void first_pixels(int64_t vectors, first_panel *p, const float *band, con
     case VECTORS: {                                                                                                 \
         int64_t i = 0;                                                                                              \
         for (; i + TILE <= count; i += TILE)                                                                        \
-            first_tile(TILE, VECTORS, p, (const char *)band, pixels + i, TILE, out + i * SIMD_WIDTH,                \
+            first_tile(0, TILE, VECTORS, p, (const char *)band, pixels + i, TILE, out + i * SIMD_WIDTH,                \
                        residual ? residual + i * SIMD_WIDTH : 0);                                                   \
         if (i < count)                                                                                              \
-            first_tile(TILE, VECTORS, p, (const char *)band, pixels + i, count - i, out + i * SIMD_WIDTH,           \
+            first_tile(0, TILE, VECTORS, p, (const char *)band, pixels + i, count - i, out + i * SIMD_WIDTH,           \
                        residual ? residual + i * SIMD_WIDTH : 0);                                                   \
         break;                                                                                                      \
     }
     switch (vectors) { FIRST_TILES(FIRST_CASE) }
+#undef FIRST_CASE
+}
+
+/* Whether tiles that stay in rows of so many pixels have more of them than others. */
+static int first_by_rows(int64_t vectors, int64_t width)
+{
+    return vectors == 1 && width > (width + FIRST_ROW_PIXELS - 1) / FIRST_ROW_PIXELS * first_tile_pixels(vectors);
+}
+
+/* ``rows`` rows of ``width`` pixels that lie next to each other, of one vector: tiles of nearly equal size. */
+static void first_rows(first_panel *p, const float *band, const int32_t *pixels, int64_t rows, int64_t width, float *out,
+                       const float *residual)
+{
+#define FIRST_CASE(SIZE)                                                                                            \
+    case SIZE: first_tile(1, SIZE, 1, p, (const char *)band, pixels, SIZE, out, residual); break;
+    const int64_t tiles = (width + FIRST_ROW_PIXELS - 1) / FIRST_ROW_PIXELS;
+    for (int64_t t = 0; t < rows * tiles; t++) {
+        const int64_t size = width / tiles + (t % tiles < width % tiles);
+        switch (size) {
+            FIRST_CASE(8) FIRST_CASE(9) FIRST_CASE(10) FIRST_CASE(11) FIRST_CASE(12) FIRST_CASE(13) FIRST_CASE(14)
+            FIRST_CASE(15) FIRST_CASE(16)
+        }
+        pixels += size;
+        out += size * SIMD_WIDTH;
+        if (residual) residual += size * SIMD_WIDTH;
+    }
 #undef FIRST_CASE
 }
 

@@ -3,6 +3,7 @@
 cdef extern from "first_layer.h" nogil:
     const int FIRST_VECTORS
     const int FIRST_PIXELS
+    const int FIRST_ROW_PIXELS
     ctypedef struct first_panel:
         int64_t depth, plane
         const int64_t* taps
@@ -11,6 +12,9 @@ cdef extern from "first_layer.h" nogil:
     void first_finish(first_panel* p, const float* bias, double low, double high, int64_t channels)
     void first_pixels(int64_t vectors, first_panel* p, const float* band, const int32_t* pixels, int64_t count,
                       float* out, const float* residual)
+    bint first_by_rows(int64_t vectors, int64_t width)
+    void first_rows(first_panel* p, const float* band, const int32_t* pixels, int64_t rows, int64_t width, float* out,
+                    const float* residual)
     void first_copy(float* to, int64_t pitch, int64_t left, const float* source, int64_t from_pitch, int64_t rows,
                     int64_t count)
 
@@ -112,5 +116,9 @@ cdef void conv2d_first(const int64_t* args, int64_t begin, int64_t end, int64_t 
             s.weights = array(args, 5) + block * SIMD_WIDTH * depth
             first_finish(&s, bias + block * SIMD_WIDTH if bias else NULL, p.low, p.high, p.oc - block * SIMD_WIDTH)
             at = ((image * blocks + block) * area + first * p.ow) * SIMD_WIDTH
-            first_pixels(block_end - block, &s, band, <const int32_t*> (s.taps + depth), (last - first) * p.ow,
-                         array(args, 4) + at, residual + at if residual else NULL)
+            if p.stride_w == 1 and first_by_rows(block_end - block, p.ow):
+                first_rows(&s, band, <const int32_t*> (s.taps + depth), last - first, p.ow, array(args, 4) + at,
+                           residual + at if residual else NULL)
+            else:
+                first_pixels(block_end - block, &s, band, <const int32_t*> (s.taps + depth), (last - first) * p.ow,
+                             array(args, 4) + at, residual + at if residual else NULL)

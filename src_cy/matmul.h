@@ -180,6 +180,10 @@ static void matrix_pack_transposed(float *to, int64_t width, const float *b, int
 
 /* The sums of the lanes of four vectors. */
 typedef float vec4 __attribute__((vector_size(16)));
+typedef int32_t ivec4 __attribute__((vector_size(16)));
+typedef float vec4_memory __attribute__((vector_size(16), aligned(4), may_alias));
+
+INLINE vec4 choose4(ivec4 mask, vec4 yes, vec4 no) { return (vec4)(((ivec4)yes & mask) | ((ivec4)no & ~mask)); }
 
 #if SIMD_WIDTH == 16
 #define DOT_LOW(a, b) SHUFFLE(a, b, 0, 16, 1, 17, 4, 20, 5, 21, 8, 24, 9, 25, 12, 28, 13, 29)
@@ -208,6 +212,17 @@ INLINE vec4 sums_of_lanes(vec a, vec b, vec c, vec d)
     UNROLL for (int width = SIMD_WIDTH / 8; width > 0; width /= 2)
         UNROLL for (int i = 0; i < width; i++) sum.part[i] += sum.part[i + width];
     return sum.part[0];
+}
+
+/* Four sums beside each other, as they go to y. */
+INLINE vec4 dot_finished(vec4 sum, const float *y, int accumulate, const matrix_finish *finish)
+{
+    if (accumulate) sum += *(const vec4_memory *)y;
+    if (!finish) return sum;
+    const vec4 low = finish->low - (vec4){0}, high = finish->high - (vec4){0};
+    if (finish->bias) sum += *(const vec4_memory *)finish->bias;
+    sum = choose4(sum < low, low, sum);
+    return choose4(sum > high, high, sum);
 }
 
 /* As matrix_tile, y[r][j] = sum over k < depth of a[r * a_row + k] * b[j * b_row + k]: both are read along k, nothing is
@@ -247,6 +262,10 @@ INLINE void dot_tile(const int rows, const int cols, int64_t depth, const float 
             float part[4];
         } total = {sums_of_lanes(sum[r][0], sum[r][1], sum[r][2], sum[r][3])};
         float *to = y + r * y_row;
+        if (cols == DOT_COLS) {
+            *(vec4_memory *)to = dot_finished(total.whole, to, accumulate, finish);
+            continue;
+        }
         UNROLL for (int j = 0; j < cols; j++) {
             float v = total.part[j];
             if (accumulate) v += to[j];

@@ -23,11 +23,13 @@
 #endif
 /* The most pixels V floats apart beside B vectors. */
 #if SIMD_WIDTH == 16
-#define TILE_ROW_PIXELS(B) ((B) == 1 ? 14 : (B) == 2 ? 14 : (B) == 3 ? 9 : 6)
+#define TILE_ROW_PIXELS(B) ((B) == 1 ? 16 : (B) == 2 ? 14 : (B) == 3 ? 9 : 6)
 #else
 #define TILE_ROW_PIXELS(B) TILE_PIXELS(B)
 #endif
-#define TILE_MOST_PIXELS 14
+/* The fewest pixels of a row by itself: beside one vector, tiles of TILE_PIXELS have too few sums to hide latency. */
+#define TILE_LEAST_ROW(B) ((B) == 1 ? TILE_PIXELS(1) + 2 : TILE_ROW_PIXELS(B))
+#define TILE_MOST_PIXELS 16
 /* Weights that are held in registers for all pixels; the others are read anew for each. */
 #define TILE_HELD (SIMD_WIDTH == 8 ? 2 : TILE_VECTORS)
 
@@ -43,14 +45,18 @@
 #define TILE_ORDER(sum, a, b) (void)0
 #endif
 
+#define UNLIKELY(x) __builtin_expect((x) != 0, 0)
+
 /* What a sum runs over: `blocks` blocks of V input channels, x_block floats apart; in each of them `tap_count` taps at
  * the given distances from a pixel, in floats; in each of them V channels. Behind those, `rest_count` single values at
- * the given distances from a pixel in the block that follows: the last channels, where they are not a multiple of V. */
+ * the given distances from a pixel in the block that follows: the last channels, where they are not a multiple of V. With `far`, several blocks
+ * of rows may come from outside the caches: a tile asks for what the next one reads. */
 typedef struct {
     const int64_t *taps;
     int64_t tap_count, blocks, x_block;
     const int64_t *rest;
     int64_t rest_count;
+    int64_t far;
 } tile_depth;
 
 /* What happens to a sum before it is stored: y = clamp(sum + bias + residual). bias has a value for each of the tile's
@@ -61,6 +67,12 @@ typedef struct {
     float low, high;
     int64_t lanes;
 } tile_finish;
+
+/* Asks for as many pixels behind those of a row. */
+INLINE void tile_ahead(const float *x, const int pixels)
+{
+    UNROLL for (int p = 0; p < pixels; p++) __builtin_prefetch(x + (pixels + p) * SIMD_WIDTH);
+}
 
 /* One tile of `pixels` x `vectors`. The pixels lie at x + source[p] or, with `row`, at x + source[0] + p * V; weights w
  * are [block][tap][V][vectors * V], then [rest][vectors * V], contiguous; vector b of pixel p goes to
@@ -77,8 +89,10 @@ INLINE void tile_product(const int row, const int pixels, const int vectors, con
     UNROLL for (int p = 0; p < pixels; p++) at[p] = row ? x + source[0] + p * SIMD_WIDTH : x + source[p];
     const int64_t *const taps = depth->taps, *const taps_end = taps + depth->tap_count;
     const int64_t x_block = depth->x_block;
+    const int64_t far = depth->far;
     int64_t block = 0;
-    for (int64_t n = depth->blocks; n > 0; n--, block += x_block)
+    for (int64_t n = depth->blocks; n > 0; n--, block += x_block) {
+        if (row && UNLIKELY(far)) tile_ahead(at[0] + block, pixels);
         for (const int64_t *tap = taps; tap < taps_end; tap++, w += SIMD_WIDTH * vectors * SIMD_WIDTH) {
             const int64_t offset = block + *tap;
             const float *const first = at[0] + offset;
@@ -99,6 +113,8 @@ INLINE void tile_product(const int row, const int pixels, const int vectors, con
                 }
             }
         }
+    }
+    if (row && UNLIKELY(far && depth->rest_count)) tile_ahead(at[0] + block, pixels);
     const int64_t *const rest_end = depth->rest + depth->rest_count;
     for (const int64_t *value = depth->rest; value < rest_end; value++, w += vectors * SIMD_WIDTH) {
         const int64_t offset = block + *value;
@@ -162,6 +178,7 @@ INLINE void tile_product(const int row, const int pixels, const int vectors, con
 #define TILE_CASES_8_TO_14(ROW, B)                                                                                  \
     TILE_CASES_8_TO_9(ROW, B) TILE_CASE(ROW, 10, B) TILE_CASE(ROW, 11, B) TILE_CASE(ROW, 12, B)                     \
     TILE_CASE(ROW, 13, B) TILE_CASE(ROW, 14, B)
+#define TILE_CASES_8_TO_16(ROW, B) TILE_CASES_8_TO_14(ROW, B) TILE_CASE(ROW, 15, B) TILE_CASE(ROW, 16, B)
 #define TILE_OF(B, CASES, ROW_CASES)                                                                                \
     static void tile_of_##B(int64_t count, int64_t pixels, TILE_ARGS)                                               \
     {                                                                                                               \
@@ -170,7 +187,7 @@ INLINE void tile_product(const int row, const int pixels, const int vectors, con
 #define TILE_NO_CASES(ROW, B)
 
 #if SIMD_WIDTH == 16
-TILE_OF(1, TILE_CASES_7, TILE_CASES_8_TO_14)
+TILE_OF(1, TILE_CASES_7, TILE_CASES_8_TO_16)
 TILE_OF(2, TILE_CASES_7, TILE_CASES_8_TO_14)
 TILE_OF(3, TILE_CASES_7, TILE_CASES_8_TO_9)
 TILE_OF(4, TILE_CASES_6, TILE_NO_CASES)

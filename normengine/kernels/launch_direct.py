@@ -28,6 +28,8 @@ TASK_PRODUCTS = 1_000_000
 """Multiplications of a task that is not worth cutting."""
 LATENCY = 8
 """Multiply-adds that have to be under way at a time."""
+A_LOAD = 1.1
+"""The cost of a value that is loaded, where there are more of them than multiply-adds."""
 
 
 @dataclass(frozen=True)
@@ -99,28 +101,35 @@ class Stencil:
         return cls(p.n, p.c, p.h, p.w, p.oc, p.oh, p.ow, p.groups, p.stride_h, p.stride_w, (phase,))
 
     @classmethod
-    def input_grad(cls, p: Convolution) -> Stencil:
+    def input_grad(cls, p: Convolution, together: int = 1) -> Stencil:
+        """With ``together`` rows that are reached by the same taps in phases of their own."""
+        step_h = p.stride_h * together
         phases = tuple(
             Phase(
-                ceil_div(p.h - i, p.stride_h),
+                ceil_div(p.h - i, step_h),
                 ceil_div(p.w - j, p.stride_w),
                 (i, j),
-                (p.stride_h, p.stride_w),
+                (step_h, p.stride_w),
                 _phase_taps(p.kh, p.stride_h, p.pad_top, p.dilation_h, i),
                 _phase_taps(p.kw, p.stride_w, p.pad_left, p.dilation_w, j),
             )
-            for i in range(min(p.stride_h, p.h))
+            for i in range(min(step_h, p.h))
             for j in range(min(p.stride_w, p.w))
         )
-        return cls(p.n, p.oc, p.oh, p.ow, p.c, p.h, p.w, p.groups, 1, 1, phases)
+        return cls(p.n, p.oc, p.oh, p.ow, p.c, p.h, p.w, p.groups, together, 1, phases)
 
-    def side_by_side(self, p: Convolution) -> Stencil:
+    def side_by_side(self) -> Stencil:
         """The input gradient on one grid, from a position to all pixels that have it in common."""
         top, left, bottom, right = self.reach()
         rows, cols = Taps(bottom - top + 1, 0, 1, top, 1), Taps(right - left + 1, 0, 1, left, 1)
-        phase = Phase(self.phases[0].height, self.phases[0].width, (0, 0), (p.stride_h, p.stride_w), rows, cols)
-        merged = p.stride_h * p.stride_w
-        return replace(self, out_channels=merged * p.c, phases=(phase,), merged=merged)
+        first = self.phases[0]
+        phase = replace(first, rows=rows, cols=cols)
+        merged = first.step[0] * first.step[1]
+        return replace(self, out_channels=merged * self.out_channels, phases=(phase,), merged=merged)
+
+    def products(self, width: int) -> int:
+        """Multiplications of vectors for an image and a block of input channels."""
+        return ceil_div(self.out_channels, width) * sum(f.taps * f.height * f.width for f in self.phases)
 
     def reach(self) -> tuple[int, int, int, int]:
         """Top, left, bottom and right of what the taps of all phases read, from the position of a pixel."""
@@ -257,11 +266,11 @@ def _of(problem: Problem, width: int) -> Stencil:
     if problem.op == "conv2d":
         return Stencil.forward(p)
     apart = Stencil.input_grad(p)
-    if p.groups > 1 or 2 * p.c > width or p.stride_h * p.stride_w == 1 or (p.dilation_h, p.dilation_w) != (1, 1):
+    if p.groups > 1 or 2 * p.c > width or (p.dilation_h, p.dilation_w) != (1, 1):
         return apart
-    merged = apart.side_by_side(p)
-    fewer = merged.phases[0].taps * ceil_div(merged.out_channels, width) < p.taps
-    return merged if fewer else apart
+    most = max(1, width // (p.c * p.stride_h * p.stride_w))
+    merged = (Stencil.input_grad(p, rows).side_by_side() for rows in range(1, most + 1))
+    return min(apart, *merged, key=lambda s: s.products(width))
 
 
 def _plan(problem: Problem, sizes: Sizes) -> Plan:
@@ -316,13 +325,15 @@ def direct(problem: Problem, sizes: Sizes) -> Launch:
     )
 
 
-def _tiles(pixels: int, vectors: int, depth: int, runs: int, sizes: Sizes) -> float:
-    """The cost of the tiles that make ``pixels``, each of which loads ``pixels + vectors`` values a step."""
-    most = sizes[f"tile_pixels_{vectors}"]
-    count = ceil_div(pixels, most)
+def _tiles(pixels: int, row: int, vectors: int, depth: int, runs: int, sizes: Sizes) -> float:
+    """The cost of the tiles that make ``pixels`` in rows of so many, each of which loads ``pixels + vectors`` values a
+    step."""
+    count = ceil_div(pixels, sizes[f"tile_pixels_{vectors}"])
+    if row >= sizes[f"tile_least_row_{vectors}"]:
+        count = min(count, pixels // row * ceil_div(row, sizes[f"tile_row_pixels_{vectors}"]))
     size = pixels / count
-    step = max(size * vectors, LATENCY, size + vectors)
-    return count * (step * depth * 1.03 + runs * (40 + 3 * size * vectors))
+    step = max(size * vectors, LATENCY, A_LOAD * (size + vectors))
+    return count * (step * depth * 1.03 + runs * (60 + 2 * size * vectors))
 
 
 def direct_cost(problem: Problem, sizes: Sizes) -> float:
@@ -336,8 +347,10 @@ def direct_cost(problem: Problem, sizes: Sizes) -> float:
         channels = min(panel.in_end * width, s.in_channels) - panel.in_first * width
         runs = ceil_div(panel.in_end - panel.in_first, plan.chunk)
         for f in s.phases:
-            pixels = plan.images * min(plan.rows, f.height) * f.width
-            tiles += plan.bands * groups * _tiles(pixels, panel.vectors, channels * f.taps, runs, sizes)
+            rows = min(plan.rows, f.height)
+            row = (rows if plan.flat else 1) * f.width if s.step_w == 1 else 1
+            cost = _tiles(plan.images * rows * f.width, row, panel.vectors, channels * f.taps, runs, sizes)
+            tiles += plan.bands * groups * cost
             weights += channels * f.taps * panel.vectors * width
     band = plan.height * plan.width * max(p.in_end for p in plan.panels) * plan.images
     moved = plan.tasks * band if plan.copied else s.n * s.in_height * s.in_width * ceil_div(s.in_channels, width)

@@ -15,8 +15,8 @@ MOST_BYTES = 1 << 20
 """Of a band's input: what dilation spreads further is left to other kernels."""
 A_TILE, A_ROW, A_VECTOR = 30.0, 24.0, 2.5
 """What it costs to begin a tile and a row of the copied input, and to store a vector or copy one."""
-A_LOAD = 1.15
-"""The cost of a broadcast value or a vector of weights, where there are more of them than multiply-adds."""
+A_STEP, A_LOAD = 1.06, 1.15
+"""The cost of a multiply-add, and that of a broadcast value or a vector of weights where there are more of them."""
 
 
 def _band(p: Convolution, bands: int) -> tuple[int, int]:
@@ -72,8 +72,11 @@ def conv2d_first_cost(problem: Problem, sizes: Sizes) -> float:
     cost = 0.0
     for panel in range(panels):
         vectors = blocks * (panel + 1) // panels - blocks * panel // panels
-        pixels = sizes[f"first_pixels_{vectors}"]
+        pixels: float = sizes[f"first_pixels_{vectors}"]
+        tiles, in_row = ceil_div(rows * p.ow, int(pixels)), ceil_div(p.ow, sizes["first_row_pixels"])
+        if vectors == p.stride_w == 1 and p.ow > in_row * pixels:
+            pixels, tiles = p.ow / in_row, rows * in_row
         step = max(pixels * vectors, A_LOAD * (pixels + vectors + 1))
-        cost += ceil_div(rows * p.ow, pixels) * (depth * step + A_TILE + A_VECTOR * pixels * vectors)
+        cost += tiles * (A_STEP * depth * step + A_TILE + A_VECTOR * pixels * vectors)
     cost += p.c * height * (A_ROW + A_VECTOR * ceil_div(_pitch(p), width))
     return p.n * bands * cost + blocks * width * depth + rows * p.ow

@@ -15,14 +15,14 @@ COLUMNS_BYTES = 192 << 10
 """Copied columns of the left factor of a task, which stay in the L2 cache beside them."""
 ROWS_TOGETHER = 256
 """Rows of a task, where there are many: a part of them stays in the L2 cache."""
-DOT_BYTES = 18 << 10
+DOT_BYTES = 24 << 10
 """Rows of the left factor that stay in the L1 cache while those of the right one pass."""
 TILES_TOGETHER = 8
 """Tiles of the left factor that pass while a panel stays in the L1 cache, and then stay in the L2 cache."""
 TILES_IN_PLACE = 4
 LINE, APART, PAGE = 64, 1024, 4096
 FEW_TERMS = 4
-DOT_TILES = 3
+DOT_TILES = 2
 WIDEST = 16
 """Lanes of the widest vectors."""
 SMALL_TASK = 16_000
