@@ -11,7 +11,7 @@ from ..graph import Graph, Node, Value
 from ..kernels import REGISTRY, Kernel, Problem
 from ..kernels.base import Launch
 from ..kernels.compiled import A_FLOAT
-from .effort import flops, is_small, kind
+from .effort import SMALL_BYTES, flops, is_small, kind
 from .groups import Group
 from .plan import Argument, Call, Later, Memory, Pointer
 from .reductions import describe
@@ -91,9 +91,8 @@ class Calls(Storage):
         def add_up() -> None:
             result = {name: Pointer(self.home(v)) for name, v in zip(signature.outputs, node.outputs, strict=True)}
             merge = self._call(kernel, problem, last, {**dict.fromkeys(read), **result}, sums, node.layer)
-            self.calls.append(
-                replace(merge, stages=((kernel.stages[1], last.tasks[0]),), why=why, flops=0, nbytes=sums.nbytes)
-            )
+            merge = replace(merge, stages=((kernel.stages[1], last.tasks[0]),), small=sums.nbytes <= SMALL_BYTES)
+            self.calls.append(replace(merge, why=why, flops=0, nbytes=sums.nbytes))
 
         group.after.append(add_up)
 

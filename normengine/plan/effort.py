@@ -8,6 +8,8 @@ from ..kernels import Problem
 
 SMALL = 100_000
 """Multiply-adds, a few microseconds of one thread: about what it costs several threads to meet."""
+SMALL_BYTES = 1 << 17
+"""What a call may read and write, at most, for one thread to do it in that time, where it computes next to nothing."""
 _AN_ELEMENT = 8
 """What an element that is read or written counts, in multiply-adds, where there is no product to count."""
 

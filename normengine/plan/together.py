@@ -4,11 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from .effort import SMALL_BYTES
 from .plan import Call, Memory
-
-SMALL_BYTES = 1 << 17
-"""What calls together may read and write, at most, for one thread to do it in about the time that threads need to
-meet."""
 
 
 def join_updates(calls: Sequence[Call]) -> list[Call]:
