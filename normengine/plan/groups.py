@@ -12,13 +12,12 @@ from types import MappingProxyType
 
 from ..graph import Node, Value
 from .arena import Lifetime, place
-from .group_size import chunks_of
 from .plan import Argument, Call, Memory, Pointer
 
 
 @dataclass(eq=False)
 class Group:
-    """A group of ``images`` images, one of ``groups``.
+    """A group of ``images`` images, one of ``groups``, which are gathered in ``chunks``.
 
     ``part`` maps values of the graph to the group's, of which ``known`` has all; ``bound`` maps some to where they are
     in memory of the whole batch: the memory, bytes into it, and bytes from one group to the next. ``sums`` maps a
@@ -27,17 +26,13 @@ class Group:
 
     images: int
     groups: int
+    chunks: int
     outer: list[Call]
     part: dict[Value, Value] = field(default_factory=dict)
     known: set[Value] = field(default_factory=set)
     bound: dict[Value, tuple[Memory, int, int]] = field(default_factory=dict)
     sums: dict[Value, Value] = field(default_factory=dict)
     after: list[Callable[[], None]] = field(default_factory=list)
-
-    @property
-    def chunks(self) -> int:
-        """Into which the groups are gathered; each has sums of its own."""
-        return chunks_of(self.groups)
 
     def make(self, value: Value) -> Value:
         """The group's part of ``value``."""

@@ -11,7 +11,7 @@ from ..graph import Graph, Node, Value
 from ..passes.depth_first import SUMMED, Run, image_inputs, image_outputs, in_runs
 from .access import Access
 from .calls import Calls
-from .group_size import Joining, group_size, group_sizes
+from .group_size import Joining, chunks_of, group_size, group_sizes
 from .groups import Group, local_places, moved
 from .plan import Call, Memory, depth_first
 
@@ -45,7 +45,9 @@ class Runs(Calls):
         """Append one call for ``nodes``, and what comes before and after it."""
         batch = batch_of(self.graph)
         images = group_size(nodes, batch)
-        group = Group(images, batch // images, self.calls)
+        groups = batch // images
+        chunks = chunks_of(groups) if any(node.op in SUMMED for node in nodes) else groups
+        group = Group(images, groups, chunks, self.calls)
         made = dict.fromkeys(v for node in nodes for v in image_outputs(node))
         for node in nodes:
             for value in image_inputs(node, batch) or ():
