@@ -95,7 +95,7 @@ INLINE void outer(const int rows, const int blocks, const int neighbours, const 
         }
 }
 
-/* A tile of one block loads more often than it multiplies: it fetches nothing ahead. */
+/* A tile of one block and few rows loads more often than it multiplies: it fetches nothing ahead. */
 #define OUTER_CASE(R, B)                                                                                          \
     case 2 * (OUTER_BLOCKS * R + B - 1):                                                                          \
         outer(R, B, 0, 0, row, walk, next, left, right, right_block, out, out_block, accumulate); break;          \
@@ -130,16 +130,19 @@ static int64_t outer_neighbours(int64_t rows, const outer_row *row)
 
 /* More rows than the tiles of several blocks have. */
 static __attribute__((noinline)) void outer_many(int64_t rows, const outer_row *row, const outer_walk *walk,
-                                                 const float *left, const float *right, float *out,
+                                                 outer_next next, const float *left, const float *right, float *out,
                                                  int64_t accumulate)
 {
-    const outer_next next = {0, 0};
+    const int64_t fetch = next.left || next.right;
     if (rows == SIMD_WIDTH && outer_neighbours(rows, row)) {
-        outer(SIMD_WIDTH, 1, 1, 0, row, walk, next, left, right, 0, out, 0, accumulate);
+        if (fetch) outer(SIMD_WIDTH, 1, 1, 1, row, walk, next, left, right, 0, out, 0, accumulate);
+        else outer(SIMD_WIDTH, 1, 1, 0, row, walk, next, left, right, 0, out, 0, accumulate);
         return;
     }
-    switch (rows) {
-#define MANY(R) case R: outer(R, 1, 0, 0, row, walk, next, left, right, 0, out, 0, accumulate); break;
+    switch (2 * rows + fetch) {
+#define MANY(R)                                                                                                       \
+    case 2 * R: outer(R, 1, 0, 0, row, walk, next, left, right, 0, out, 0, accumulate); break;                        \
+    case 2 * R + 1: outer(R, 1, 0, 1, row, walk, next, left, right, 0, out, 0, accumulate); break;
         MANY(9) MANY(10) MANY(11) MANY(12) MANY(13) MANY(14) MANY(15) MANY(16)
 #undef MANY
     }
@@ -152,7 +155,7 @@ static void outer_sums(int64_t rows, int64_t blocks, const outer_row *row, const
 {
 #if SIMD_WIDTH == 16
     if (rows > OUTER_ROWS(2)) {
-        outer_many(rows, row, walk, left, right, out, accumulate);
+        outer_many(rows, row, walk, next, left, right, out, accumulate);
         return;
     }
 #endif
