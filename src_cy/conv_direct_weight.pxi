@@ -3,6 +3,8 @@
 # dy lies in blocks of SIMD_WIDTH channels. x lies in blocks of ``lanes`` channels: SIMD_WIDTH, or 1 for plain images. A
 # row of the outer product is one input channel under one tap, its columns are the blocks of a tile of dy. The pixels
 # pass in bands that stay in the L1 cache; where there is padding, a band of x is copied with its borders.
+#
+# Where windows are pixels, x and dy may change places: the columns are then input channels, the rows output channels.
 
 cdef extern from "outer.h" nogil:
     const int OUTER_BLOCKS
@@ -37,6 +39,8 @@ cdef struct WeightSums:
     int64_t image_bands, row_bands, col_bands, together, copied
     # Input channels of which a tile has sums, at most.
     int64_t depth
+    # Whether x and dy change places; the channels of both do in ``weight_sums``.
+    int64_t swapped
     # The bands are split into ``chunks``; the sums are added to what is there if they come ``later``.
     int64_t chunks, later
 
@@ -62,6 +66,13 @@ cdef struct WeightPass:
     int64_t index, channel, end_channel
     const float* x
     const float* dy
+
+
+cdef WeightSums weight_sums(const int64_t* args) noexcept nogil:
+    cdef WeightSums p = (<const WeightSums*> &args[6])[0]
+    if p.swapped:
+        p.c, p.oc = p.oc, p.c
+    return p
 
 
 cdef Band weight_band(const WeightSums* p, int64_t index) noexcept nogil:
@@ -201,7 +212,6 @@ cdef void weight_tiles(const WeightSums* p, const WeightTask* t, const WeightPas
     cdef outer_next next
     for tile in range(t.tile, t.end_tile):
         blocks = share(set_blocks, p.tiles, tile + 1) - share(set_blocks, p.tiles, tile)
-        parts = ceil_div(count, OUTER_ROWS(blocks))
         later, later_blocks = dy + blocks * dy_block, 0
         if tile + 1 < t.end_tile:
             if now.channel == t.channel:
@@ -211,6 +221,7 @@ cdef void weight_tiles(const WeightSums* p, const WeightTask* t, const WeightPas
         wanted = 0
         if tile == t.tile and soon != NULL and not p.copied:
             wanted = ceil_div(soon.end_channel, p.lanes) - soon.channel // p.lanes
+        parts = least(count, most(later_blocks, ceil_div(count, OUTER_ROWS(blocks))))
         for part in range(parts):
             next.left = distance(x, soon.x + part * s.block) if part < wanted else 0
             next.right = distance(dy, later + part * dy_block) if part < later_blocks else 0
@@ -223,9 +234,10 @@ cdef void weight_tiles(const WeightSums* p, const WeightTask* t, const WeightPas
 
 cdef void conv2d_weight_grad_direct(const int64_t* args, int64_t begin, int64_t end, int64_t thread) noexcept nogil:
     # A task is a chunk of the bands for a part of the tiles and of the input channels of a set.
-    cdef const WeightSums* p = <const WeightSums*> &args[6]
-    cdef const float* dy = array(args, 0)
-    cdef const float* x = array(args, 1)
+    cdef WeightSums sizes = weight_sums(args)
+    cdef const WeightSums* p = &sizes
+    cdef const float* dy = array(args, 1 if p.swapped else 0)
+    cdef const float* x = array(args, 0 if p.swapped else 1)
     cdef int64_t taps = p.kh * p.kw, set_blocks = ceil_div(p.oc // p.sets, SIMD_WIDTH), index, c, block
     cdef int64_t dy_image = p.sets * set_blocks * p.oh * p.ow * SIMD_WIDTH
     cdef outer_row* rows = <outer_row*> workspace(args, 4, thread)
@@ -264,8 +276,9 @@ cdef void conv2d_weight_grad_direct(const int64_t* args, int64_t begin, int64_t 
 
 cdef void conv2d_weight_grad_merge_direct(const int64_t* args, int64_t begin, int64_t end,
                                           int64_t thread) noexcept nogil:
-    # A task adds up the chunks for MERGED_ROWS rows and one block of output channels.
-    cdef const WeightSums* p = <const WeightSums*> &args[6]
+    # A task adds up the chunks for MERGED_ROWS rows and one block of columns.
+    cdef WeightSums sizes = weight_sums(args)
+    cdef const WeightSums* p = &sizes
     cdef int64_t taps = p.kh * p.kw, group_out = p.oc // p.groups, group_depth = p.c // p.groups * taps
     cdef int64_t set_out = p.oc // p.sets, set_blocks = ceil_div(set_out, SIMD_WIDTH), depth = p.depth * taps
     cdef int64_t slices = ceil_div(depth, MERGED_ROWS)
@@ -285,6 +298,10 @@ cdef void conv2d_weight_grad_merge_direct(const int64_t* args, int64_t begin, in
         outer_merge(total, partial, rows * SIMD_WIDTH, p.chunks, weight_chunk_size(p))
         count = least(SIMD_WIDTH, set_out - block * SIMD_WIDTH)
         oc = group_set * set_out + block * SIMD_WIDTH
+        if p.swapped:
+            for i in range(rows):
+                memcpy(array(args, 2) + (row + i) * p.oc + oc, total + i * SIMD_WIDTH, count * sizeof(float))
+            continue
         if p.sets == p.groups:
             transpose(array(args, 2) + oc * group_depth + row, group_depth, rows, total, SIMD_WIDTH, rows, count)
             continue

@@ -7,7 +7,9 @@
 /* The largest tile: OUTER_BLOCKS vectors of one factor, and for each number of them OUTER_ROWS broadcast values of the
  * other: sums, vectors and one broadcast value fit the registers, and the sums hide the latency. */
 #define OUTER_BLOCKS 3
-#if SIMD_WIDTH == 16 || defined(__aarch64__)
+#if SIMD_WIDTH == 16
+#define OUTER_ROWS(blocks) ((blocks) == 1 ? 16 : 8)
+#elif defined(__aarch64__)
 #define OUTER_ROWS(blocks) 8
 #elif SIMD_WIDTH == 8
 #define OUTER_ROWS(blocks) ((blocks) == 3 ? 4 : (blocks) == 2 ? 6 : 8)
@@ -52,17 +54,18 @@ static outer_walk outer_longest_inside(outer_walk walk)
 }
 
 /* For each row r and block b: out[row[r].to + b * out_block ...] gets the sum over the walk of left[row[r].start] *
- * right[b * right_block ...], or grows by it where accumulate is set; next is used where fetch is set. */
-INLINE void outer(const int rows, const int blocks, const int fetch, const outer_row *row, const outer_walk *walk,
-                  outer_next next, const float *left, const float *right, int64_t right_block, float *out,
-                  int64_t out_block, int64_t accumulate)
+ * right[b * right_block ...], or grows by it where accumulate is set; next is used where fetch is set. Where they are
+ * neighbours, every row starts one float behind the one before. */
+INLINE void outer(const int rows, const int blocks, const int neighbours, const int fetch, const outer_row *row,
+                  const outer_walk *walk, outer_next next, const float *left, const float *right, int64_t right_block,
+                  float *out, int64_t out_block, int64_t accumulate)
 {
-    vec sum[8][OUTER_BLOCKS];
-    int64_t start[8];
+    vec sum[16][OUTER_BLOCKS];
+    int64_t start[16];
     left += row[0].start;
     next.left -= row[0].start;
     UNROLL for (int r = 0; r < rows; r++) {
-        start[r] = row[r].start - row[0].start;
+        start[r] = neighbours ? r : row[r].start - row[0].start;
         UNROLL for (int b = 0; b < blocks; b++) sum[r][b] = splat(0.0f);
     }
     const int64_t left_step = walk->left[2], right_step = walk->right[2];
@@ -92,15 +95,15 @@ INLINE void outer(const int rows, const int blocks, const int fetch, const outer
         }
 }
 
-/* A tile of one block loads more often than it multiplies: it fetches nothing ahead. */
+/* A tile of one block and few rows loads more often than it multiplies: it fetches nothing ahead. */
 #define OUTER_CASE(R, B)                                                                                          \
     case 2 * (OUTER_BLOCKS * R + B - 1):                                                                          \
-        outer(R, B, 0, row, walk, next, left, right, right_block, out, out_block, accumulate); break;             \
+        outer(R, B, 0, 0, row, walk, next, left, right, right_block, out, out_block, accumulate); break;          \
     case 2 * (OUTER_BLOCKS * R + B - 1) + 1:                                                                      \
-        outer(R, B, B > 1, row, walk, next, left, right, right_block, out, out_block, accumulate); break;
+        outer(R, B, 0, B > 1, row, walk, next, left, right, right_block, out, out_block, accumulate); break;
 #define OUTER_CASES(R) OUTER_CASE(R, 1) OUTER_CASE(R, 2) OUTER_CASE(R, 3)
 
-static void outer_sums(int64_t rows, int64_t blocks, const outer_row *row, const outer_walk *walk, outer_next next,
+static __attribute__((noinline)) void outer_few(int64_t rows, int64_t blocks, const outer_row *row, const outer_walk *walk, outer_next next,
                        const float *left, const float *right, int64_t right_block, float *out, int64_t out_block,
                        int64_t accumulate)
 {
@@ -115,6 +118,48 @@ static void outer_sums(int64_t rows, int64_t blocks, const outer_row *row, const
         OUTER_CASE(4, 1) OUTER_CASE(4, 2)
 #endif
     }
+}
+
+#if SIMD_WIDTH == 16
+static int64_t outer_neighbours(int64_t rows, const outer_row *row)
+{
+    int64_t r = 1;
+    while (r < rows && row[r].start == row[0].start + r) r++;
+    return r == rows;
+}
+
+/* More rows than the tiles of several blocks have. */
+static __attribute__((noinline)) void outer_many(int64_t rows, const outer_row *row, const outer_walk *walk,
+                                                 outer_next next, const float *left, const float *right, float *out,
+                                                 int64_t accumulate)
+{
+    const int64_t fetch = next.left || next.right;
+    if (rows == SIMD_WIDTH && outer_neighbours(rows, row)) {
+        if (fetch) outer(SIMD_WIDTH, 1, 1, 1, row, walk, next, left, right, 0, out, 0, accumulate);
+        else outer(SIMD_WIDTH, 1, 1, 0, row, walk, next, left, right, 0, out, 0, accumulate);
+        return;
+    }
+    switch (2 * rows + fetch) {
+#define MANY(R)                                                                                                       \
+    case 2 * R: outer(R, 1, 0, 0, row, walk, next, left, right, 0, out, 0, accumulate); break;                        \
+    case 2 * R + 1: outer(R, 1, 0, 1, row, walk, next, left, right, 0, out, 0, accumulate); break;
+        MANY(9) MANY(10) MANY(11) MANY(12) MANY(13) MANY(14) MANY(15) MANY(16)
+#undef MANY
+    }
+}
+#endif
+
+static void outer_sums(int64_t rows, int64_t blocks, const outer_row *row, const outer_walk *walk, outer_next next,
+                       const float *left, const float *right, int64_t right_block, float *out, int64_t out_block,
+                       int64_t accumulate)
+{
+#if SIMD_WIDTH == 16
+    if (rows > OUTER_ROWS(2)) {
+        outer_many(rows, row, walk, next, left, right, out, accumulate);
+        return;
+    }
+#endif
+    outer_few(rows, blocks, row, walk, next, left, right, right_block, out, out_block, accumulate);
 }
 
 /* Zeros, then the given values, then zeros. */

@@ -5,8 +5,10 @@ from __future__ import annotations
 from .base import Launch, Problem
 from .launches import FLOAT, INT64, Convolution, Sizes, ceil_div, whole_lines
 
-BAND_BYTES = 16384
-"""Rows of the input gradient that the phases of a stride make one after the other while they stay in the L1 cache."""
+BAND_BYTES = 32768, 4096
+"""Rows of the input gradient that the phases of a stride make one after the other: what stays in the L1 cache, and what
+memory is written in where the whole leaves the L2 cache."""
+L2_BYTES = 2 << 20
 CHUNK_ROWS = 8
 """Rows of the output's gradient of a task of the weight gradient, where the batch has so many for each."""
 MOVED = 2.0
@@ -47,7 +49,9 @@ def conv2d_input_grad(problem: Problem, sizes: Sizes) -> Launch:
     blocks, rows = _blocks(p, sizes), ceil_div(p.h, p.stride_h)
     parts = _parts(p, rows, sizes)
     phases = p.stride_h * p.stride_w
-    band = rows if phases == 1 else max(1, BAND_BYTES // (p.stride_h * p.w * width * FLOAT))
+    row_bytes = p.stride_h * p.w * width * FLOAT
+    far = p.n * blocks * rows * row_bytes > L2_BYTES
+    band = rows if phases == 1 else max(1, BAND_BYTES[far] // row_bytes)
     return Launch(
         tasks=(blocks, p.n * blocks * parts),
         scratch=blocks * p.taps * width * FLOAT,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from .base import Launch, Problem
 from .launches import FLOAT, Convolution, Sizes, ceil_div, whole_lines
@@ -37,6 +37,7 @@ class Split:
     together: int
     copied: int
     depth: int
+    swapped: int
     chunks: int
     later: int = 0
 
@@ -116,8 +117,20 @@ def _bands(p: Convolution, together: int, columns: int, tasks: int) -> Bands:
     return Bands(next(i for i in range(images, 0, -1) if fits(i, p.oh, p.ow)), p.oh, p.ow)
 
 
-def _split(p: Convolution, sizes: Sizes, lanes: int) -> Split:
+def _swapped(p: Convolution, sizes: Sizes, lanes: int) -> bool:
+    """Whether x and dy change places, which they may where windows are pixels: it takes fewer multiply-adds."""
     width = sizes["width"]
+    pixels = p.taps == p.stride_h == p.stride_w == p.groups == 1 and not _copied(p)
+    return pixels and lanes == width and p.oc * ceil_div(p.c, width) < p.c * ceil_div(p.oc, width)
+
+
+def _placed(p: Convolution, sizes: Sizes, lanes: int) -> Convolution:
+    return replace(p, c=p.oc, oc=p.c) if _swapped(p, sizes, lanes) else p
+
+
+def _split(p: Convolution, sizes: Sizes, lanes: int) -> Split:
+    swapped, width = _swapped(p, sizes, lanes), sizes["width"]
+    p = _placed(p, sizes, lanes)
     sets = p.groups if p.oc // p.groups % width == 0 else 1
     blocks = ceil_div(p.oc // sets, width)
     tiles, depth = _tiles(p, sets, sizes)
@@ -146,12 +159,13 @@ def _split(p: Convolution, sizes: Sizes, lanes: int) -> Split:
     chunks = min(most_chunks, ceil_div(p.tasks, sets * tile_parts * channel_parts))
     return Split(
         lanes, sets, tiles, tile_parts, channel_parts,
-        image_bands, row_bands, col_bands, together, int(_copied(p)), depth, chunks,
+        image_bands, row_bands, col_bands, together, int(_copied(p)), depth, int(swapped), chunks,
     )  # fmt: skip
 
 
 def _launch(p: Convolution, sizes: Sizes, lanes: int) -> Launch:
     s, width = _split(p, sizes, lanes), sizes["width"]
+    p = _placed(p, sizes, lanes)
     blocks = ceil_div(p.oc // s.sets, width)
     channels = ceil_div(ceil_div(s.depth, lanes), s.channel_parts) * lanes
     images, rows, cols = ceil_div(p.n, s.image_bands), ceil_div(p.oh, s.row_bands), ceil_div(p.ow, s.col_bands)
@@ -187,6 +201,7 @@ def _tile_cost(rows: int, blocks: int, pixels: int, lines: int, sizes: Sizes) ->
 
 def _cost(p: Convolution, sizes: Sizes, lanes: int) -> float:
     s, width = _split(p, sizes, lanes), sizes["width"]
+    p = _placed(p, sizes, lanes)
     blocks = ceil_div(p.oc // s.sets, width)
     bands = s.image_bands * s.row_bands * s.col_bands
     pixels = p.n * p.oh * p.ow / bands
@@ -203,7 +218,7 @@ def _cost(p: Convolution, sizes: Sizes, lanes: int) -> float:
         line = ((cols - 1) * p.stride_w + (p.kw - 1) * p.dilation_w + 1) * lanes / width * A_COPY + A_COPIED_LINE
         cost += s.tile_parts * ceil_div(s.depth, lanes) * images * height * line
     merge = 2 * (1 + s.chunks) * blocks * s.depth * p.taps
-    memory = A_FLOAT * (p.n * p.c * p.h * p.w + p.n * p.oc * p.oh * p.ow)
+    memory = A_FLOAT * p.n * (ceil_div(p.c, lanes) * lanes * p.h * p.w + ceil_div(p.oc, width) * width * p.oh * p.ow)
     return max(memory, s.sets * (cost * bands + merge))
 
 

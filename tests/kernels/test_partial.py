@@ -51,6 +51,7 @@ WEIGHT_GRADS = (
     weight_grad((6, 24, 6, 6), 40, groups=2),
     weight_grad((4, 160, 8, 8), 200),
     weight_grad((6, 33, 5, 9), 70, kernel_size=(1, 1), padding=(0, 0, 0, 0)),
+    weight_grad((6, 70, 5, 9), 33, kernel_size=(1, 1), padding=(0, 0, 0, 0)),
 )
 """Sums of one task and of several, with tails of channels, of an image or several a group."""
 

@@ -80,6 +80,7 @@ def test_random_problems(kernel: Kernel) -> None:
     ("x", "outputs", "attrs"),
     [
         ((200, 9, 1, 1), 19, {"kernel_size": (1, 1)}),
+        ((5, 33, 7, 3), 17, {"kernel_size": (1, 1)}),
         ((33, 17, 2, 2), 24, {"kernel_size": (3, 3), "padding": (1, 1, 1, 1)}),
         ((1, 3, 5, 1500), 8, {"kernel_size": (3, 3), "padding": (1, 1, 1, 1)}),
         ((2, 4, 3, 2000), 40, {"kernel_size": (1, 1)}),
