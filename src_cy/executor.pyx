@@ -2,10 +2,10 @@
 """Walks a list of kernel calls with a persistent team of threads, without the GIL.
 
 The caller is thread 0 of its own run; threads 1.. are workers that no one but this module knows and that never touch
-Python. Within a run there is no lock: each thread has an equal share of a call's tasks, takes some of them at a time,
-and then helps others with theirs; so a thread meets the same images in one call after the other, and none waits long
-for another. A call starts when the last thread has left the one before it. Who waits spins for a moment and then sleeps on a condition variable. Workers are never ended:
-asleep they cost nothing, and the process may exit over them.
+Python. Within a run there is no lock: each thread has an equal share of a call's tasks, takes some of them at a
+time, and then helps others with theirs; so a thread meets the same images in one call after the other, and none waits
+long for another. A call starts when the last thread has left the one before it. Who waits spins for a moment and then
+sleeps on a condition variable. Workers are never ended: asleep they cost nothing, and the process may exit over them.
 """
 
 from libc.stdint cimport int64_t, uint64_t

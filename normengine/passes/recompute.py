@@ -7,7 +7,7 @@ reads ``v`` any more, so that it need not be written.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from types import MappingProxyType
 
@@ -81,13 +81,9 @@ class _Chains:
         maker = self.maker.get(value)
         if maker is None or maker.op != "chain" or any(value in n.outputs for n in maker.attrs.get("sums", ())):
             return None
-        wanted, tree = {value}, []
-        for node in reversed(self.now[maker].attrs["nodes"]):
-            if node.outputs[0] in wanted:
-                tree.append(node)
-                wanted.update(node.inputs)
+        tree = steps_to(value, self.now[maker].attrs["nodes"])
         cheap = all(n.op in CHEAP for n in tree) and len(tree) <= MAX_NODES
-        return tree[::-1] if tree and cheap else None
+        return tree if tree and cheap else None
 
     def _inline(self, node: Node, value: Value) -> None:
         chain, tree = self.now[node], self._tree(value)
@@ -103,7 +99,7 @@ class _Chains:
             for key, nodes in chain.attrs.items()
         }
         attrs["nodes"] = (*copies, *attrs["nodes"])
-        inputs = tuple(dict.fromkeys(_operands_of([*attrs["nodes"], *attrs.get("sums", ())])))
+        inputs = tuple(operands_of([*attrs["nodes"], *attrs.get("sums", ())]))
         self.now[node] = replace(chain, inputs=inputs, attrs=MappingProxyType(attrs))
 
     def _without_unread(self) -> Iterable[Node]:
@@ -130,7 +126,7 @@ def _pruned(chain: Node, read: set[Value]) -> Node:
             nodes.append(node)
             wanted.update(node.inputs)
     attrs: Mapping[str, tuple[Node, ...]] = {"nodes": tuple(reversed(nodes)), **({"sums": sums} if sums else {})}
-    inputs = tuple(dict.fromkeys(_operands_of([*attrs["nodes"], *sums])))
+    inputs = tuple(operands_of([*attrs["nodes"], *sums]))
     return replace(chain, inputs=inputs, outputs=outputs, attrs=MappingProxyType(attrs))
 
 
@@ -139,15 +135,25 @@ def _shape(chain: Node) -> tuple[int, ...]:
     return shape
 
 
-def _operands_of(nodes: Iterable[Node]) -> list[Value]:
-    """What the nodes read and do not make, in order."""
+def steps_to(value: Value, nodes: Sequence[Node]) -> list[Node]:
+    """Those of a chain's nodes that ``value`` is made by, in order."""
+    wanted, steps = {value}, []
+    for node in reversed(nodes):
+        if node.outputs[0] in wanted:
+            steps.append(node)
+            wanted.update(node.inputs)
+    return steps[::-1]
+
+
+def operands_of(nodes: Iterable[Node]) -> list[Value]:
+    """What the nodes read and do not make, in order, each once."""
     nodes = list(nodes)
     made = {v for n in nodes for v in n.outputs}
-    return [v for n in nodes for v in n.inputs if v not in made]
+    return list(dict.fromkeys(v for n in nodes for v in n.inputs if v not in made))
 
 
 def _operands(chain: Node, tree: list[Node]) -> set[Value]:
-    return {*chain.inputs, *_operands_of(tree)}
+    return {*chain.inputs, *operands_of(tree)}
 
 
 def _large(values: Iterable[Value], shape: tuple[int, ...]) -> set[Value]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from ..graph import Node
 from .access import Strides, collapse
 
 REPEATED = 128
@@ -16,6 +17,13 @@ def blocked_strides(strides: Strides, width: int) -> Strides:
     """The walk over blocks of a walk over ``(N, C, H, W)``."""
     n, c, h, w = strides
     return n, c * width, h, w, c
+
+
+def fits_blocks(chain: Node) -> bool:
+    """Whether a chain over images can go over blocks of channels: what varies with the channel is float32."""
+    varying = [v for v in chain.inputs if len(v.shape) >= 3 and v.shape[-3] != 1]
+    rank = len(chain.attrs["nodes"][0].outputs[0].shape)
+    return rank == 4 and all(v.dtype == "float32" for v in (*varying, *chain.outputs))
 
 
 def repeats(shape: tuple[int, ...], width: int) -> int:

@@ -7,8 +7,9 @@ from functools import cache
 from math import prod
 
 from ..graph import Node
-from ..kernels import REGISTRY, Kernel, Problem
-from ..passes.depth_first import SUMMED, image_inputs, image_outputs
+from ..kernels import REGISTRY, Problem
+from .blocked import fits_blocks
+from .depth_first import SUMMED, image_inputs, image_outputs
 
 FEWEST_GROUPS = 16
 """Groups that a batch is cut into, at least, where it has so many images: work for so many threads."""
@@ -40,8 +41,7 @@ def chunks_of(groups: int) -> int:
 
 def group_size(nodes: Sequence[Node], batch: int) -> int:
     """Images of a group: as many as the caches hold of the node that needs most."""
-    most = min(GROUP_BYTES // max(1, _image_bytes(node, batch)) for node in nodes)
-    return max(size for size in group_sizes(batch) if size <= max(1, most))
+    return min((_images(node, batch) for node in nodes), default=group_sizes(batch)[-1])
 
 
 class Joining:
@@ -50,39 +50,46 @@ class Joining:
     def __init__(self, batch: int, isas: Sequence[str]) -> None:
         self.batch = batch
         self.isas = isas
+        self._sizes: dict[Node, tuple[int, int]] = {}
+        self._well: dict[tuple[Node, int], bool] = {}
 
     def __call__(self, run: Sequence[Node], node: Node) -> bool:
-        nodes = [*run, node]
-        size = group_size(nodes, self.batch)
-        return all(self._goes(n, size) for n in nodes)
+        before = self._size(run)
+        size = min(before, _images(node, self.batch))
+        asked = [node] if size == before else [*run, node]
+        return all(self._goes(n, size) for n in asked)
+
+    def _size(self, run: Sequence[Node]) -> int:
+        """The group size of a run, which grows by nodes at its end."""
+        if not run:
+            return group_size((), self.batch)
+        known, size = self._sizes.get(run[0], (0, group_size((), self.batch)))
+        size = min(size, group_size(run[known:], self.batch))
+        self._sizes[run[0]] = len(run), size
+        return size
 
     def _goes(self, node: Node, size: int) -> bool:
         """Whether a node runs well on so few images."""
-        if node.op == "chain" and "sums" in node.attrs:
-            return all(v.dtype == "float32" for v in node.outputs)
-        if not node.op.startswith("conv2d"):
-            return node.op not in SUMMED or self._sums(node) is not None
-        if node.op == "conv2d_weight_grad":
-            return self._sums_pay(node) and _used_often(node, size)
-        return _used_often(node, size)
+        if (node, size) not in self._well:
+            self._well[node, size] = self._runs_well(node, size)
+        return self._well[node, size]
 
-    def _sums(self, node: Node) -> Kernel | None:
-        return partial_kernel(_problem(node), self.isas)
+    def _runs_well(self, node: Node, size: int) -> bool:
+        if node.op == "chain":
+            return "sums" not in node.attrs or fits_blocks(node)
+        if node.op in SUMMED and not self._sums_pay(node):
+            return False
+        return not node.op.startswith("conv2d") or _used_often(node, size)
 
     def _sums_pay(self, node: Node) -> bool:
-        kernel = self._sums(node)
-        if kernel is None or kernel.partial is None:
+        """Whether there is a kernel that sums over groups of images, whose partial sums are not too large."""
+        kernel = REGISTRY.choose(_problem(node), self.isas)
+        if kernel.partial is None:
             return False
         size = group_size([node], self.batch)
         chunks = chunks_of(self.batch // size)
         first, _ = kernel.partial(_problem(node, size), chunks)
         return chunks * first.scratch <= SHARE_OF_SUMS * sum(v.spec.nbytes for v in node.inputs)
-
-
-def partial_kernel(problem: Problem, isas: Sequence[str]) -> Kernel | None:
-    """The cheapest kernel of the operator that sums over groups of images one by one, if the cheapest of all is one."""
-    kernel = REGISTRY.choose(problem, isas)
-    return kernel if kernel.partial is not None else None
 
 
 def _problem(node: Node, images: int = 0) -> Problem:
@@ -91,9 +98,11 @@ def _problem(node: Node, images: int = 0) -> Problem:
     return Problem(node.op, inputs, tuple(v.shape for v in node.outputs), node.attrs, alone=images > 0)
 
 
-def _image_bytes(node: Node, batch: int) -> int:
-    values = (*(image_inputs(node, batch) or ()), *image_outputs(node))
-    return sum(v.spec.nbytes for v in values) // batch
+def _images(node: Node, batch: int) -> int:
+    """Images of a group, as far as one node goes."""
+    values = (*image_inputs(node, batch), *image_outputs(node))
+    most = max(1, GROUP_BYTES * batch // max(1, sum(v.spec.nbytes for v in values)))
+    return max(size for size in group_sizes(batch) if size <= most)
 
 
 def _used_often(node: Node, size: int) -> bool:

@@ -6,7 +6,7 @@ read where it is, group by group; what nobody outside reads lives in the local m
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 
@@ -50,19 +50,23 @@ class Group:
         self.known.add(value)
         self.bound[value] = (memory, start, value.spec.nbytes)
 
-    def node(self, node: Node) -> Node:
-        """``node`` on the images of one group."""
-        attrs: Mapping[str, object] = node.attrs
-        if node.op == "chain":
-            for inner in node.attrs["nodes"]:
-                if inner.outputs[0] not in self.part:
-                    self.make(inner.outputs[0])
-            attrs = MappingProxyType({key: tuple(map(self._renamed, nodes)) for key, nodes in node.attrs.items()})
-        return replace(self._renamed(node), attrs=attrs)
+    def node(self, node: Node, images: Container[int]) -> Node:
+        """``node`` on the images of one group; ``images`` are the positions of the inputs that go with them."""
+        inputs = tuple(self.part[v] if i in images else v for i, v in enumerate(node.inputs))
+        outputs = tuple(self.part.get(v, v) for v in node.outputs)
+        if node.op != "chain":
+            return replace(node, inputs=inputs, outputs=outputs)
+        now = dict(zip(node.inputs, inputs, strict=True))
+        for inner in node.attrs["nodes"]:
+            (made,) = inner.outputs
+            now[made] = self.part.get(made) or self.make(made)
+        attrs = {key: tuple(_renamed(inner, now) for inner in nodes) for key, nodes in node.attrs.items()}
+        return replace(node, inputs=inputs, outputs=outputs, attrs=MappingProxyType(attrs))
 
-    def _renamed(self, node: Node) -> Node:
-        inputs, outputs = (tuple(self.part.get(v, v) for v in values) for values in (node.inputs, node.outputs))
-        return replace(node, inputs=inputs, outputs=outputs)
+
+def _renamed(node: Node, now: Mapping[Value, Value]) -> Node:
+    inputs, outputs = (tuple(now.get(v, v) for v in values) for values in (node.inputs, node.outputs))
+    return replace(node, inputs=inputs, outputs=outputs)
 
 
 def moved(call: Call, homes: Mapping[Memory, tuple[Memory, int]]) -> Call:

@@ -12,11 +12,12 @@ from ..graph import Graph, Node, Value
 from ..kernels import Problem
 from ..kernels.blocks import blocked_shape
 from ..kernels.cpu import backend, isas
-from ..passes.depth_first import Run
 from ..passes.pipeline import BLOCKS, DEPTH_FIRST, TOGETHER
 from .access import Access, view_of
 from .arena import Lifetime, place
+from .blocked import fits_blocks
 from .calls import in_group
+from .depth_first import Run
 from .loops import Loop, elementwise_call
 from .plan import Memory, Plan
 from .reductions import as_alternating
@@ -103,7 +104,7 @@ class _Lowering(Runs):
     def lower(self) -> None:
         for run in self.runs:
             if run.images:
-                self.depth_first(run.nodes, partial(self._read_outside, run))
+                self.lower_run(run.nodes, partial(self._read_outside, run))
             else:
                 self.lower_node(*run.nodes)
             if self.graph.outputs and any(self.graph.outputs[0] in node.outputs for node in run.nodes):
@@ -151,12 +152,14 @@ class _Lowering(Runs):
             sources = {v: self.access(v, node.layer).broadcast(shape) for v in node.inputs}
             targets = {v: Access.whole(v) for v in dict.fromkeys((*made, *summed))}
             sums = {}
-        aliases = {new: old for new in node.outputs if (old := self.in_place.get(new)) in sources}
+        plain = {} if on_blocks else self.in_place
+        aliases = {new: old for new in node.outputs if (old := plain.get(new)) in sources}
         nodes = node.attrs["nodes"]
         call = elementwise_call(nodes, sources, targets, aliases, self.pointer, node.layer, loop, sums)
         if self.group is not None:
             call = in_group(call)
         self.calls.append(replace(call, kind="update") if self.stored.issuperset(node.outputs) else call)
+        assert on_blocks or not added or self.group is None, f"{node.layer}: a group's sums are taken over blocks"
         for reduction in added:
             if on_blocks:
                 self.add_up(sums[reduction.inputs[0]], reduction.outputs[0], node.layer)
@@ -167,10 +170,8 @@ class _Lowering(Runs):
         """Whether a chain goes over blocks of channels: if one of its inputs is held so, and all can be. In a group a
         chain that takes sums does."""
         summing = self.group is not None and "sums" in node.attrs
-        if len(shape) != 4 or not (summing or any(v in self.held and v.shape == shape for v in node.inputs)):
-            return False
-        varying = [v for v in node.inputs if len(v.shape) >= 3 and v.shape[-3] != 1]
-        return self.width > 0 and all(v.dtype == "float32" for v in (*varying, *node.outputs))
+        wanted = summing or any(v in self.held and v.shape == shape for v in node.inputs)
+        return wanted and self.width > 0 and fits_blocks(node)
 
     def _moves_blocks(self, node: Node, shape: tuple[int, ...]) -> bool:
         """Whether a slice of an activation held in blocks is one of whole blocks, or puts whole blocks back."""
@@ -247,7 +248,9 @@ class _Lowering(Runs):
         """Copy state that was not updated in place."""
         copies = []
         for old, new in self.graph.updates:
-            if self.in_place.get(new) is not old:
+            if self.in_place.get(new) is old:
+                self.access(new)  # out of blocks, if that is where it was made
+            else:
                 access = self.access(new)
                 if self.home(access.base).kind == "feed":
                     fresh = Value(new.name, new.spec)

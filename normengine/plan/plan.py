@@ -56,13 +56,6 @@ class Later:
     """An argument slot of a depth-first call: 0 for the first group of a chunk, 1 for the others."""
 
 
-@dataclass(frozen=True)
-class Workspace:
-    """The two slots of a kernel's memory for each thread: where it begins, and bytes a thread."""
-
-    nbytes: int
-
-
 Argument = Pointer | Moving | Later | int | float | None
 
 
@@ -116,7 +109,7 @@ class Call:
         return tuple(dict.fromkeys(a.memory for a in arguments if isinstance(a, Pointer)))
 
 
-def depth_first(inner: Sequence[Call], images: int, groups: int, chunks: int, local: int, layer: str = "") -> Call:
+def depth_first_call(inner: Sequence[Call], images: int, groups: int, chunks: int, local: int, layer: str = "") -> Call:
     """The call that does ``inner`` for ``groups`` of ``images`` each, as :class:`Call` says."""
     assert 1 <= chunks <= groups, "every chunk must have a group, or its sums would never begin"
     return Call(

@@ -8,12 +8,12 @@ from collections.abc import Callable, Container, Sequence
 import numpy as np
 
 from ..graph import Graph, Node, Value
-from ..passes.depth_first import SUMMED, Run, image_inputs, image_outputs, in_runs
 from .access import Access
 from .calls import Calls
+from .depth_first import SUMMED, Run, image_inputs, image_outputs, image_positions, in_runs
 from .group_size import Joining, chunks_of, group_size, group_sizes
 from .groups import Group, local_places, moved
-from .plan import Call, Memory, depth_first
+from .plan import Call, Memory, depth_first_call
 
 
 def batch_of(graph: Graph) -> int:
@@ -41,7 +41,7 @@ class Runs(Calls):
     def lower_node(self, node: Node) -> None:
         """Append the calls of one node."""
 
-    def depth_first(self, nodes: Sequence[Node], read_outside: Callable[[Value], bool]) -> None:
+    def lower_run(self, nodes: Sequence[Node], read_outside: Callable[[Value], bool]) -> None:
         """Append one call for ``nodes``, and what comes before and after it."""
         batch = batch_of(self.graph)
         images = group_size(nodes, batch)
@@ -50,17 +50,18 @@ class Runs(Calls):
         group = Group(images, groups, chunks, self.calls)
         made = dict.fromkeys(v for node in nodes for v in image_outputs(node))
         for node in nodes:
-            for value in image_inputs(node, batch) or ():
+            for value in image_inputs(node, batch):
                 if value not in made and value not in group.part:
                     self._enter(value, group, node.layer)
         for value in made:
             group.make(value)
         self.group, self.calls = group, []
         for node in nodes:
+            part = group.node(node, image_positions(node, batch))
             if node.op in SUMMED:
-                self.sum_over_groups(group.node(node))
+                self.sum_over_groups(part)
             else:
-                self.lower_node(group.node(node))
+                self.lower_node(part)
         leaving: dict[Memory, Value] = {}
         for value in filter(read_outside, made):
             leaving[self._own_memory(group.part[value], group, leaving)] = value
@@ -107,7 +108,7 @@ class Runs(Calls):
         places, local = local_places(calls)
         self.places.update(places)
         layer = next((call.layer for call in calls if call.layer), "")
-        return depth_first(calls, group.images, group.groups, group.chunks, local, layer)
+        return depth_first_call(calls, group.images, group.groups, group.chunks, local, layer)
 
 
 def _start(access: Access) -> int:

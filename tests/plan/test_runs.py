@@ -80,3 +80,77 @@ def test_any_batch_gives_what_the_references_do(batch: int) -> None:
         np.testing.assert_allclose(got, want[value], atol=1e-5)
     apart = compile_graph(graph, without=["depth_first"])
     assert not any(call.groups for call in apart.plan.calls)
+
+
+def checked(b: Builder, *outputs: Value) -> None:
+    """Holds the program's outputs and updates, with calls depth first and without, to the references."""
+    graph, rng = b.graph(list(outputs)), np.random.default_rng(0)
+    drawn = {v: rng.uniform(-1, 1, v.shape) for v in (*graph.inputs, *graph.state)}
+    given = {v: a > 0 if v.dtype == "bool" else a.astype(v.dtype) for v, a in drawn.items()}
+    want = evaluate(graph, given)
+    for off in ((), ("depth_first",)):
+        arrays = {v.name: a.copy() for v, a in given.items()}
+        results = compile_graph(graph, without=off).run(arrays)
+        for value, got in zip(graph.outputs, results, strict=True):
+            np.testing.assert_allclose(got, want[value], rtol=1e-4, atol=1e-3)
+        for old, new in graph.updates:
+            np.testing.assert_allclose(arrays[old.name], want[new], rtol=1e-4, atol=1e-3)
+
+
+def images(b: Builder, name: str) -> Value:
+    return b.input(name, Spec((16, 16, 16, 16)))
+
+
+@pytest.mark.parametrize("joined", [False, True])
+def test_weights_that_are_made_beside_as_many_images(joined: bool) -> None:
+    b = Builder()
+    x, w = images(b, "x"), b.input("w", Spec((16, 16, 3, 3)))
+    made = b.add("concat", *(b.input(f"v{i}", Spec((16, 8, 3, 3))) for i in range(2)), axis=1)
+    weight = b.add("mul", w, made) if joined else b.add("mul", w, w)
+    checked(b, b.add("conv2d", b.add("sigmoid", x), weight, **WINDOW), b.add("relu", weight))
+
+
+def test_an_array_that_is_images_for_one_and_weights_for_another(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(group_size, "NEAR_PIXELS", 0)
+    b = Builder()
+    x, v = images(b, "x"), b.input("v", Spec((16, 16, 3, 3)))
+    w = b.add("sigmoid", b.add("conv2d", v, b.input("u", Spec((16, 16, 3, 3))), **WINDOW))
+    checked(b, b.add("conv2d", b.add("tanh", x), w, **WINDOW), b.add("conv2d", b.add("tanh", w), v, **WINDOW))
+
+
+def test_sums_of_loops_that_read_masks() -> None:
+    b = Builder()
+    x, w = images(b, "x"), b.input("w", Spec((16, 16, 3, 3)))
+    y = b.add("conv2d", x, w, **WINDOW)
+    mask = b.input("mask", Spec(x.shape, "bool"))
+    kept = b.add("where", mask, y, b.constant(0.0))
+    total = b.add("reduce_sum", kept, axes=(0, 2, 3), keepdims=False)
+    checked(b, total, b.add("conv2d", kept, w, **WINDOW))
+
+
+@pytest.mark.parametrize("read", [False, True])
+@pytest.mark.parametrize("in_blocks", [False, True])
+def test_state_of_the_shape_of_images_is_updated(read: bool, in_blocks: bool) -> None:
+    b = Builder()
+    x, w, state = images(b, "x"), b.input("w", Spec((16, 16, 3, 3))), b.state_value("s", Spec((16, 16, 16, 16)))
+    step = b.add("conv2d", x, w, **WINDOW) if in_blocks else b.add("sigmoid", x)
+    new = b.add("add", b.add("mul", state, b.constant(0.9)), step)
+    b.update(state, new)
+    checked(b, b.add("conv2d", new if read else b.add("tanh", step), w, **WINDOW))
+
+
+def test_no_state_changes_before_the_first_output_is_known() -> None:
+    b = Builder()
+    x, w = images(b, "x"), b.input("w", Spec((16, 16, 3, 3)))
+    state = b.state_value("s", Spec((16, 4, 3, 3)))
+    y = b.add("conv2d", b.add("sigmoid", x), w, **WINDOW)
+    b.update(state, b.add("mul", state, b.constant(0.5)))
+    graph = b.graph([b.add("reduce_sum", y, axes=(0, 1, 2, 3), keepdims=False)])
+    arrays = {v.name: np.ones(v.shape, np.float32) for v in (*graph.inputs, *graph.state)}
+
+    def refuse(loss: np.ndarray) -> None:
+        raise ArithmeticError
+
+    with pytest.raises(ArithmeticError):
+        compile_graph(graph).run(arrays, refuse)
+    assert (arrays["s"] == 1.0).all()

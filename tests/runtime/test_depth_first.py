@@ -18,7 +18,7 @@ from normengine.ops import Builder
 from normengine.plan import Call, Later, Memory, Plan, Pointer
 from normengine.plan.access import Access
 from normengine.plan.loops import Loop, elementwise_call
-from normengine.plan.plan import depth_first
+from normengine.plan.plan import depth_first_call
 from normengine.plan.storage import block_width
 from normengine.plan.together import together
 from normengine.runtime import Program, set_num_threads
@@ -143,7 +143,7 @@ class Sums:
         total = Pointer(Memory("output", F, index=1))
         after.append(kernel_call(add_up, 1, total, Pointer(spread), chunks, 0))
         setup = kernel_call(multiply, 1, Pointer(four), Pointer(two), 1, 2.0, Pointer(one))
-        outer = depth_first(inner, self.images, groups, chunks, local=256 + whole)
+        outer = depth_first_call(inner, self.images, groups, chunks, local=256 + whole)
         self.program = program_of(graph, (outer, *after), (setup,), offsets)
 
     def expected(self, x: np.ndarray) -> np.ndarray:
@@ -191,7 +191,7 @@ def test_every_run_has_its_own_arrays() -> None:
 
 def test_every_chunk_has_a_group() -> None:
     with pytest.raises(AssertionError, match="every chunk must have a group"):
-        depth_first((), 1, 2, 3, 0)
+        depth_first_call((), 1, 2, 3, 0)
 
 
 def registered(problem: Problem, *pointers: Pointer) -> Call:
@@ -237,7 +237,7 @@ def test_chains_and_kernels_of_the_registry(shape: tuple[int, ...]) -> None:
         ),
     )
     local = sum(offsets.values()) + blocked.nbytes
-    program = program_of(graph, [depth_first(inner, n, groups, chunks, local)], offsets=offsets)
+    program = program_of(graph, [depth_first_call(inner, n, groups, chunks, local)], offsets=offsets)
     array = np.random.default_rng(0).standard_normal(x.shape).astype(np.float32)
     for threads in (1, 2):
         set_num_threads(threads)

@@ -10,7 +10,7 @@ import pytest
 from normengine.graph import Graph, Node, Spec, Value
 from normengine.ops import Builder
 from normengine.passes import decompose, differentiate, fuse, recompute, spread_sums
-from normengine.passes.depth_first import SUMMED, Run, image_outputs, in_runs
+from normengine.plan.depth_first import SUMMED, Run, image_outputs, in_runs
 
 BATCH = 4
 WINDOW = {"stride": (1, 1), "padding": (1, 1, 1, 1), "dilation": (1, 1), "groups": 1}

@@ -1,5 +1,5 @@
 """Runs of nodes that treat the images of a batch one by one, and so can go depth first: all of them for a few images
-before the next images come.
+before the next ones come.
 
 Nodes are put into an order in which such runs are long. A sum over the batch ends a run for those who read it. What a
 cheap loop made from one array in an earlier run is made again in a later one, so that the array itself, which is there
@@ -8,12 +8,12 @@ anyway, is read in its place.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from types import MappingProxyType
 
 from ..graph import Graph, Node, Value
-from .recompute import CHEAP
+from ..passes.recompute import CHEAP, operands_of, steps_to
 
 SUMMED = ("batch_stats", "conv2d_weight_grad")
 """Operators whose results are sums over the batch."""
@@ -40,14 +40,18 @@ def in_runs(graph: Graph, batch: int, joins: Joins) -> list[Run]:
     return runs.done
 
 
-def image_inputs(node: Node, batch: int) -> tuple[Value, ...] | None:
-    """The inputs of ``node`` that go with its images; None where it does not treat images one by one."""
+def image_positions(node: Node, batch: int) -> tuple[int, ...]:
+    """Which inputs of ``node`` go with its images, the others being the same for all; none where it does not treat
+    images one by one."""
     rule = _RULES.get(node.op)
-    inputs = None if rule is None else rule(node)
-    made = () if node.op in SUMMED else image_outputs(node)
-    if inputs is None or any(len(v.shape) != 4 or v.shape[0] != batch for v in (*inputs, *made)):
-        return None
-    return inputs if inputs else None
+    positions = () if rule is None else rule(node)
+    values = (*(node.inputs[i] for i in positions), *image_outputs(node))
+    return positions if all(len(v.shape) == 4 and v.shape[0] == batch for v in values) else ()
+
+
+def image_inputs(node: Node, batch: int) -> tuple[Value, ...]:
+    """The inputs of ``node`` that go with its images."""
+    return tuple(node.inputs[i] for i in image_positions(node, batch))
 
 
 def image_outputs(node: Node) -> tuple[Value, ...]:
@@ -58,34 +62,35 @@ def image_outputs(node: Node) -> tuple[Value, ...]:
     return tuple(v for v in node.outputs if v not in summed)
 
 
-def _first(node: Node) -> tuple[Value, ...]:
-    return node.inputs[:1]
+def _first(node: Node) -> tuple[int, ...]:
+    return (0,)
 
 
-def _all(node: Node) -> tuple[Value, ...]:
-    return node.inputs
+def _all(node: Node) -> tuple[int, ...]:
+    return tuple(range(len(node.inputs)))
 
 
-def _convolution(node: Node) -> tuple[Value, ...]:
-    return (node.inputs[0], node.inputs[-1]) if node.attrs.get("residual") else node.inputs[:1]
+def _convolution(node: Node) -> tuple[int, ...]:
+    return (0, len(node.inputs) - 1) if node.attrs.get("residual") else (0,)
 
 
-def _loop(node: Node) -> tuple[Value, ...] | None:
+def _loop(node: Node) -> tuple[int, ...]:
     shape = node.attrs["nodes"][0].outputs[0].shape
-    return tuple(v for v in node.inputs if len(v.shape) == len(shape) and v.shape[:1] == shape[:1])
+    same = (len(v.shape) == len(shape) and v.shape[:1] == shape[:1] for v in node.inputs)
+    return tuple(i for i, is_image in enumerate(same) if is_image)
 
 
-def _moved(node: Node) -> tuple[Value, ...] | None:
+def _moved(node: Node) -> tuple[int, ...]:
     """A slice, or what puts one back, of every image."""
-    return node.inputs if node.attrs["starts"][0] == 0 and node.attrs["steps"][0] == 1 else None
+    return (0,) if node.attrs["starts"][0] == 0 and node.attrs["steps"][0] == 1 else ()
 
 
-def _joined(node: Node) -> tuple[Value, ...] | None:
-    return node.inputs if node.attrs["axis"] != 0 else None
+def _joined(node: Node) -> tuple[int, ...]:
+    return _all(node) if node.attrs["axis"] != 0 else ()
 
 
 _POOLS = ("max_pool2d", "avg_pool2d", "adaptive_avg_pool2d")
-_RULES: Mapping[str, Callable[[Node], tuple[Value, ...] | None]] = MappingProxyType(
+_RULES: Mapping[str, Callable[[Node], tuple[int, ...]]] = MappingProxyType(
     {
         **dict.fromkeys((*_POOLS, "conv2d_input_grad"), _first),
         **dict.fromkeys((*(f"{pool}_grad" for pool in _POOLS), *SUMMED), _all),
@@ -112,11 +117,12 @@ class _Runs:
 
     def take(self, node: Node, joins: Joins) -> None:
         """The next node, in an order in which all could run."""
-        images = image_inputs(node, self.batch)
-        if images is None or not joins((), node):
+        images = image_positions(node, self.batch)
+        if not images or not self.stored.isdisjoint(node.outputs) or not joins((), node):
             self._outside(node)
             return
-        if any(v in self.unknown for v in node.inputs) or not joins(self.run, node):
+        shared = {v for i, v in enumerate(node.inputs) if i not in images}
+        if not self.unknown.isdisjoint(node.inputs) or not self.made.isdisjoint(shared) or not joins(self.run, node):
             self.close()
         node = self._with_copies(node, images)
         self.run.append(node)
@@ -132,7 +138,8 @@ class _Runs:
         self.made, self.unknown = set(), set()
 
     def _outside(self, node: Node) -> None:
-        """A node that is no part of a run comes before the one under way, or after it where it needs its results."""
+        """A node that is no part of a run comes before the one under way, or after it where it needs its results or
+        makes nothing but new state, which waits until the step is known to be good."""
         late = bool(node.outputs) and self.stored.issuperset(node.outputs)
         if self.run and (late or any(v in self.made or v in self.unknown for v in node.inputs)):
             self.waiting.append(node)
@@ -140,25 +147,26 @@ class _Runs:
         else:
             self.done.append(Run((node,), False))
 
-    def _with_copies(self, node: Node, images: Collection[Value]) -> Node:
+    def _with_copies(self, node: Node, images: Sequence[int]) -> Node:
         """``node``, reading copies of what earlier runs made where a loop makes them again from one array."""
-        again: dict[Value, Value] = {}
-        for value in dict.fromkeys(images):
-            if node.op != "chain" and value not in self.made and (copy := self._copied(value)) is not None:
-                again[value] = copy
-        return replace(node, inputs=tuple(again.get(v, v) for v in node.inputs)) if again else node
+        if node.op == "chain":
+            return node
+        inputs = list(node.inputs)
+        for i in images:
+            if inputs[i] not in self.made and (copy := self._copied(inputs[i])) is not None:
+                inputs[i] = copy
+        return replace(node, inputs=tuple(inputs))
 
     def _copied(self, value: Value) -> Value | None:
         chain = self.maker.get(value)
         if chain is None or chain.op != "chain":
             return None
-        steps = tuple(_steps_to(value, chain.attrs["nodes"]))
-        (made,) = steps[-1].outputs if steps else (None,)
-        if made is not value or not all(n.op in CHEAP for n in steps):
+        steps = steps_to(value, chain.attrs["nodes"])
+        if not steps or not all(n.op in CHEAP for n in steps):
             return None
-        inputs = _read(steps)
+        inputs = operands_of(steps)
         large = [v for v in inputs if v.shape == value.shape]
-        if len(large) != 1 or not self._kept(large[0]) or any(v in self.unknown for v in inputs):
+        if len(large) != 1 or not self._kept(large[0]) or not self.unknown.isdisjoint(inputs):
             return None
         copy = Value(value.name, value.spec)
         last = replace(steps[-1], outputs=(copy,))
@@ -170,19 +178,3 @@ class _Runs:
     def _kept(self, value: Value) -> bool:
         """Whether an array is there as long as anyone reads it: no loop makes it again."""
         return value not in self.maker or self.maker[value].op != "chain"
-
-
-def _steps_to(value: Value, nodes: Sequence[Node]) -> Iterator[Node]:
-    """The nodes of a chain that ``value`` is made by, in order."""
-    wanted, steps = {value}, []
-    for node in reversed(nodes):
-        if node.outputs[0] in wanted:
-            steps.append(node)
-            wanted.update(node.inputs)
-    return reversed(steps)
-
-
-def _read(nodes: Sequence[Node]) -> list[Value]:
-    """What the nodes read and do not make, in order."""
-    made = {v for n in nodes for v in n.outputs}
-    return list(dict.fromkeys(v for n in nodes for v in n.inputs if v not in made))
