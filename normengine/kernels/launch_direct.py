@@ -24,7 +24,7 @@ PIXELS = 64
 """Pixels of a task that use weights often enough, where images are small."""
 TASKS = 32
 """Problems are cut into that many tasks where they are large enough."""
-TASK_PRODUCTS = 1_000_000
+TASK_PRODUCTS = 60_000
 """Multiplications of a task that is not worth cutting."""
 LATENCY = 8
 """Multiply-adds that have to be under way at a time."""
