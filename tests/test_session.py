@@ -309,7 +309,7 @@ def test_a_batch_is_cut_where_the_parts_make_the_whole(shape, batch, monkeypatch
     nodes = [node("Relu", ["x"], ["r"]), node("Reshape", ["r", "shape"], ["y"])]
     file = model(nodes, {"x": (batch, 3, 2, 2)}, {"y": ("M", "K")}, {"shape": np.array(shape, np.int64)})
     x = draw(6, 3, 2, 2)
-    monkeypatch.setattr(parts, "CACHE_BYTES", 200)
+    monkeypatch.setattr(parts, "PART_BYTES", 200)
     session = ne.InferenceSession(file)
     (y,) = session.run(None, {"x": x})
     assert np.array_equal(y, np.maximum(x, 0).reshape(6, 12))

@@ -19,6 +19,8 @@ MOST_CHUNKS = 16
 """Partial sums of a reduction over the batch."""
 GROUP_BYTES = 384 << 10
 """What the largest node reads and makes of a group's images, at most: a share of the L2 cache."""
+IMAGE_BYTES = 4 << 20
+"""What a node reads and makes of one image, at most: more is in no cache that a thread has for itself."""
 NEAR_WEIGHTS = 160 << 10
 """Weights, in bytes, of which every form that kernels bring them into stays in the L2 cache."""
 NEAR_PIXELS, FAR_PIXELS = 128, 448
@@ -75,6 +77,8 @@ class Joining:
         return self._well[node, size]
 
     def _runs_well(self, node: Node, size: int) -> bool:
+        if _bytes(node, self.batch) > IMAGE_BYTES * self.batch:
+            return False
         if node.op == "chain":
             return "sums" not in node.attrs or fits_blocks(node)
         if node.op in SUMMED and not self._sums_pay(node):
@@ -98,10 +102,14 @@ def _problem(node: Node, images: int = 0) -> Problem:
     return Problem(node.op, inputs, tuple(v.shape for v in node.outputs), node.attrs, alone=images > 0)
 
 
+def _bytes(node: Node, batch: int) -> int:
+    """Of all images that a node reads and makes."""
+    return sum(v.spec.nbytes for v in (*image_inputs(node, batch), *image_outputs(node)))
+
+
 def _images(node: Node, batch: int) -> int:
     """Images of a group, as far as one node goes."""
-    values = (*image_inputs(node, batch), *image_outputs(node))
-    most = max(1, GROUP_BYTES * batch // max(1, sum(v.spec.nbytes for v in values)))
+    most = max(1, GROUP_BYTES * batch // max(1, _bytes(node, batch)))
     return max(size for size in group_sizes(batch) if size <= most)
 
 

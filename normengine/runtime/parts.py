@@ -1,4 +1,4 @@
-"""A large batch in parts: what one part's operators hand on to each other stays in the cache."""
+"""A large batch in parts, so that the memory of a program does not grow with it."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from ..plan import Call
 from ..plan.group_size import FEWEST_GROUPS
 from .program import Program
 
-CACHE_BYTES = 8 << 20
-"""What an operator reads and writes for a part of the batch, at most: a share of a cache that cores have in common."""
+PART_BYTES = 128 << 20
+"""What an operator reads and writes for a part of the batch, at most."""
 
 
 def parts_of(graph: Graph) -> list[int]:
@@ -23,7 +23,7 @@ def parts_of(graph: Graph) -> list[int]:
     batch = graph.inputs[0].shape[0] if graph.inputs and graph.inputs[0].shape else 1
     if batch == 1 or not graph.nodes or not samples_apart(graph):
         return [batch]
-    most = max(1, CACHE_BYTES // max(1, largest_sample(graph)))
+    most = max(1, PART_BYTES // max(1, largest_sample(graph)))
     unit = FEWEST_GROUPS if most > FEWEST_GROUPS else 1
     units, count = -(-batch // unit), -(-batch // (most - most % unit))
     ends = [min(batch, units * i // count * unit) for i in range(count + 1)]

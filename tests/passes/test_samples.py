@@ -64,7 +64,7 @@ def test_parts_make_the_whole(name: str, monkeypatch: pytest.MonkeyPatch) -> Non
     x = np.random.default_rng(1).standard_normal((7, 6, 5, 5)).astype(np.float32)
     whole = compile_graph(graph).run({"x": x})
     assert parts.parts_of(graph) == [7]
-    monkeypatch.setattr(parts, "CACHE_BYTES", 3 * largest_sample(graph))
+    monkeypatch.setattr(parts, "PART_BYTES", 3 * largest_sample(graph))
     sizes = parts.parts_of(graph)
     assert sizes == [2, 2, 3]
     program = parts.ProgramOfParts(sizes, lambda size: compile_graph(graph_of(APART[name], size)))

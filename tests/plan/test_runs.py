@@ -31,7 +31,8 @@ def convolution(batch: int, channels: int, side: int) -> Node:
 
 
 @pytest.mark.parametrize(
-    "channels, side, joins", [(16, 32, True), (64, 14, True), (64, 4, False), (256, 8, False), (256, 24, True)]
+    "channels, side, joins",
+    [(16, 32, True), (64, 14, True), (64, 4, False), (256, 8, False), (256, 24, True), (64, 96, False)],
 )
 def test_a_convolution_joins_where_its_weights_are_used_often_enough(channels: int, side: int, joins: bool) -> None:
     assert Joining(32, isas())([], convolution(32, channels, side)) is joins
