@@ -1,4 +1,4 @@
-"""A large batch in parts, so that the memory of a program does not grow with it."""
+"""A large batch in parts: memory does not grow with it, and large images stay in the cache between operators."""
 
 from __future__ import annotations
 
@@ -10,11 +10,13 @@ import numpy as np
 from ..graph import Graph
 from ..passes.samples import largest_sample, samples_apart
 from ..plan import Call
-from ..plan.group_size import FEWEST_GROUPS
+from ..plan.group_size import FEWEST_GROUPS, IMAGE_BYTES
 from .program import Program
 
 PART_BYTES = 128 << 20
-"""What an operator reads and writes for a part of the batch, at most."""
+"""What an operator reads and writes for a part of the batch, at most, where images go depth first."""
+CACHE_BYTES = 8 << 20
+"""The same where they are too large for that: a share of a cache that cores have in common."""
 
 
 def parts_of(graph: Graph) -> list[int]:
@@ -23,7 +25,8 @@ def parts_of(graph: Graph) -> list[int]:
     batch = graph.inputs[0].shape[0] if graph.inputs and graph.inputs[0].shape else 1
     if batch == 1 or not graph.nodes or not samples_apart(graph):
         return [batch]
-    most = max(1, PART_BYTES // max(1, largest_sample(graph)))
+    sample = max(1, largest_sample(graph))
+    most = max(1, (PART_BYTES if sample <= IMAGE_BYTES else CACHE_BYTES) // sample)
     unit = FEWEST_GROUPS if most > FEWEST_GROUPS else 1
     units, count = -(-batch // unit), -(-batch // (most - most % unit))
     ends = [min(batch, units * i // count * unit) for i in range(count + 1)]
