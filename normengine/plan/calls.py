@@ -52,10 +52,11 @@ class Calls(Storage):
             why=partial(REGISTRY.explain, asked, self.isas, besides),
             nbytes=sum(v.spec.nbytes for v in (*given.values(), *outputs) if v is not None),
         )
-        if packed or (group and kernel.packs):
+        once = self.setup if packed else group.outer if group and kernel.packs else None
+        if once is not None:
             pack = replace(call, stages=call.stages[:1], arguments=_without_outputs(call, kernel), flops=0)
             pack = replace(pack, small=is_small(asked))
-            (self.setup if packed else self.calls_for_all()).append(pack)
+            once.append(pack)
             call = replace(call, stages=call.stages[1:])
         self.calls_for(outputs[0]).append(in_group(call) if group else call)
 
@@ -95,10 +96,6 @@ class Calls(Storage):
             self.calls.append(replace(merge, why=why, flops=0, nbytes=sums.nbytes))
 
         group.after.append(add_up)
-
-    def calls_for_all(self) -> list[Call]:
-        """The calls before those of a run, for what all its groups read."""
-        return self.calls if self.group is None else self.group.outer
 
     def _read(self, kernel: Kernel, name: str, value: Value | None, layer: str) -> Argument:
         if value is None:

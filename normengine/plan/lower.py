@@ -51,6 +51,7 @@ class _Lowering(Runs):
         super().__init__(graph, width, isas())
         self.runs = runs
         self.guard = 0
+        self.results = frozenset(graph.results())
         self.read_by: dict[Value, set[Run]] = {}
         for run in runs:
             for value in (v for node in run.nodes for v in node.inputs):
@@ -115,7 +116,7 @@ class _Lowering(Runs):
         self._store_updates()
 
     def _read_outside(self, run: Run, value: Value) -> bool:
-        return value in self.graph.results() or bool(self.read_by.get(value, set()) - {run})
+        return value in self.results or bool(self.read_by.get(value, set()) - {run})
 
     def lower_node(self, node: Node) -> None:
         if node.op == "slice" and self._moves_blocks(node, node.outputs[0].shape):
