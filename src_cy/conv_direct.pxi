@@ -5,6 +5,7 @@
 
 cdef extern from "tile.h" nogil:
     const int TILE_VECTORS
+    const int TILE_HELD
     int64_t TILE_PIXELS(int64_t vectors)
     int64_t TILE_ROW_PIXELS(int64_t vectors)
     int64_t TILE_LEAST_ROW(int64_t vectors)
@@ -12,7 +13,7 @@ cdef extern from "tile.h" nogil:
         const int64_t* taps
         int64_t tap_count, blocks, x_block
         const int64_t* rest
-        int64_t rest_count, far
+        int64_t rest_count, far, across
     ctypedef struct tile_finish:
         const float* bias
         const float* residual
@@ -21,6 +22,13 @@ cdef extern from "tile.h" nogil:
     void tiles(int64_t count, int in_row, int64_t vectors, const tile_depth* depth, const float* x,
                const int64_t* source, const float* w, float* out, const int64_t* target, int64_t out_block,
                int accumulate, const tile_finish* finish)
+
+
+cdef extern from "tile_taps.h" nogil:
+    int64_t TAPS_PIXELS(int64_t vectors)
+    void taps_tiles(int64_t width, int64_t step, int64_t vectors, const tile_depth* depth, const float* x,
+                    const float* w, float* out, const int64_t* target, int64_t out_block, int accumulate,
+                    const tile_finish* finish)
 
 
 cdef extern from "pack.h" nogil:
@@ -54,8 +62,8 @@ cdef struct Taps:
 cdef struct Phase:
     # A grid of height x width pixels; row i is row i * out_step_h + out_row of the output. weights counts floats in the
     # scratch memory; sources, targets, taps and rest are positions in the tables; pixels of a run of `run` are V floats
-    # apart.
-    int64_t height, width, out_row, out_col, out_step_h, out_step_w, run, weights, sources, targets, taps, rest
+    # apart. `across` neighbouring taps of a row share what they read, or none if it is 0.
+    int64_t height, width, out_row, out_col, out_step_h, out_step_w, run, weights, sources, targets, taps, rest, across
     Taps rows, cols
 
 
@@ -145,14 +153,19 @@ cdef void spread_band(const Direct* d, const Convolved* c, const float* made, in
 cdef void panel_tiles(const Direct* d, const Phase* phase, const int64_t* tables, int64_t pixels, int64_t vectors,
                       const tile_depth* depth, const float* x, const float* w, float* out, int64_t out_block,
                       bint accumulate, const tile_finish* finish) noexcept nogil:
-    # The given pixels of a phase; rows by themselves where a tile of such takes more of them.
+    # The given pixels of a phase; rows by themselves where taps share inputs or a tile of such takes more pixels.
     cdef const int64_t* source = tables + phase.sources
     cdef const int64_t* target = tables + phase.targets
-    cdef int64_t first
+    cdef int64_t first = 0
+    if phase.across and TAPS_PIXELS(vectors) > 0:
+        while first < pixels:
+            taps_tiles(phase.width, d.step_w, vectors, depth, x + source[first], w, out, target + first, out_block,
+                       accumulate, finish)
+            first += phase.width
+        return
     if phase.run < TILE_LEAST_ROW(vectors) or TILE_ROW_PIXELS(vectors) <= TILE_PIXELS(vectors):
         tiles(pixels, 0, vectors, depth, x, source, w, out, target, out_block, accumulate, finish)
         return
-    first = 0
     while first < pixels:
         tiles(least(phase.run, pixels - first), 1, vectors, depth, x, source + first, w, out, target + first, out_block,
               accumulate, finish)
@@ -214,7 +227,7 @@ cdef void direct_band(const Direct* d, const Convolved* c, const float* packed, 
                 taps = phase.rows.count * phase.cols.count
                 if rows <= 0 or taps == 0:
                     continue
-                depth.taps, depth.tap_count = tables + phase.taps, taps
+                depth.taps, depth.tap_count, depth.across = tables + phase.taps, taps, phase.across
                 depth.rest, depth.rest_count = tables + phase.rest, rest * taps if b == in_blocks else 0
                 if d.merged:
                     out = panel.first * SIMD_WIDTH

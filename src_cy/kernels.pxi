@@ -2,6 +2,7 @@
 
 include "arguments.pxi"
 include "conv_direct_weight.pxi"
+include "conv_taps_weight.pxi"
 include "conv_direct.pxi"
 include "conv_direct_pack.pxi"
 include "depthwise.pxi"
@@ -59,6 +60,8 @@ ADDRESSES = {
     "conv2d_first": address(conv2d_first),
     "conv2d_weight_grad_direct": address(conv2d_weight_grad_direct),
     "conv2d_weight_grad_merge_direct": address(conv2d_weight_grad_merge_direct),
+    "conv2d_weight_grad_taps": address(conv2d_weight_grad_taps),
+    "conv2d_weight_grad_merge_taps": address(conv2d_weight_grad_merge_taps),
     "linear_panels": address(linear_panels),
     "linear_dots": address(linear_dots),
     "matmul_panels": address(matmul_panels),
@@ -99,15 +102,23 @@ SIZES = {
     "width": SIMD_WIDTH,
     "fma_sums": FMA_SUMS,
     "tile_vectors": TILE_VECTORS,
+    "tile_held": TILE_HELD,
     "tile_pixels_1": TILE_PIXELS(1),
     "tile_pixels_2": TILE_PIXELS(2),
     "tile_pixels_3": TILE_PIXELS(3),
+    "tile_pixels_4": TILE_PIXELS(4),
     "tile_row_pixels_1": TILE_ROW_PIXELS(1),
     "tile_row_pixels_2": TILE_ROW_PIXELS(2),
     "tile_row_pixels_3": TILE_ROW_PIXELS(3),
+    "tile_row_pixels_4": TILE_ROW_PIXELS(4),
     "tile_least_row_1": TILE_LEAST_ROW(1),
     "tile_least_row_2": TILE_LEAST_ROW(2),
     "tile_least_row_3": TILE_LEAST_ROW(3),
+    "tile_least_row_4": TILE_LEAST_ROW(4),
+    "taps_pixels_1": TAPS_PIXELS(1),
+    "taps_pixels_2": TAPS_PIXELS(2),
+    "taps_pixels_3": TAPS_PIXELS(3),
+    "taps_pixels_4": TAPS_PIXELS(4),
     "outer_blocks": OUTER_BLOCKS,
     "outer_rows_1": OUTER_ROWS(1),
     "outer_rows_2": OUTER_ROWS(2),

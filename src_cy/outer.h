@@ -162,6 +162,27 @@ static void outer_sums(int64_t rows, int64_t blocks, const outer_row *row, const
     outer_few(rows, blocks, row, walk, next, left, right, right_block, out, out_block, accumulate);
 }
 
+/* The rows are neighbours, the blocks two or three taps, `tap` floats apart in what is read and V in the sums. */
+static __attribute__((noinline)) void outer_taps(int64_t rows, int64_t taps, const outer_row *row,
+                                                 const outer_walk *walk, const float *left, const float *right,
+                                                 int64_t tap, float *out, int64_t accumulate)
+{
+    const outer_next none = {0, 0};
+    switch (4 * rows + taps) {
+#define TAPS(R)                                                                                                       \
+    case 4 * R + 2: outer(R, 2, 1, 0, row, walk, none, left, right, tap, out, SIMD_WIDTH, accumulate); break;         \
+    case 4 * R + 3: outer(R, 3, 1, 0, row, walk, none, left, right, tap, out, SIMD_WIDTH, accumulate); break;
+        TAPS(1) TAPS(2) TAPS(3) TAPS(4)
+#if SIMD_WIDTH > 4 || defined(__aarch64__)
+        TAPS(5) TAPS(6)
+#endif
+#if SIMD_WIDTH == 16 || defined(__aarch64__)
+        TAPS(7) TAPS(8)
+#endif
+#undef TAPS
+    }
+}
+
 /* Zeros, then the given values, then zeros. */
 static void outer_line(float *to, int64_t before, const float *values, int64_t count, int64_t after)
 {

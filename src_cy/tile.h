@@ -50,13 +50,14 @@
 /* What a sum runs over: `blocks` blocks of V input channels, x_block floats apart; in each of them `tap_count` taps at
  * the given distances from a pixel, in floats; in each of them V channels. Behind those, `rest_count` single values at
  * the given distances from a pixel in the block that follows: the last channels, where they are not a multiple of V. With `far`, several blocks
- * of rows may come from outside the caches: a tile asks for what the next one reads. */
+ * of rows may come from outside the caches: a tile asks for what the next one reads. Where the taps are rows of
+ * neighbours, V floats apart, `across` is how many each row has, else 0. */
 typedef struct {
     const int64_t *taps;
     int64_t tap_count, blocks, x_block;
     const int64_t *rest;
     int64_t rest_count;
-    int64_t far;
+    int64_t far, across;
 } tile_depth;
 
 /* What happens to a sum before it is stored: y = clamp(sum + bias + residual). bias has a value for each of the tile's
@@ -72,6 +73,42 @@ typedef struct {
 INLINE void tile_ahead(const float *x, const int pixels)
 {
     UNROLL for (int p = 0; p < pixels; p++) __builtin_prefetch(x + (pixels + p) * SIMD_WIDTH);
+}
+
+/* Where the sums of a tile go: added to what is there where `accumulate` is set, finished where `finish` is not NULL. */
+INLINE void tile_store(const int pixels, const int vectors, vec sum[][TILE_VECTORS], float *out, const int64_t *target,
+                       int64_t out_block, int accumulate, const tile_finish *finish)
+{
+    if (accumulate)
+        UNROLL for (int p = 0; p < pixels; p++)
+            UNROLL for (int b = 0; b < vectors; b++) sum[p][b] += load(out + target[p] + b * out_block);
+    if (finish) {
+        if (finish->bias)
+            UNROLL for (int b = 0; b < vectors; b++) {
+                const vec bias = load(finish->bias + b * SIMD_WIDTH);
+                UNROLL for (int p = 0; p < pixels; p++) sum[p][b] += bias;
+            }
+        if (finish->residual)
+            UNROLL for (int p = 0; p < pixels; p++)
+                UNROLL for (int b = 0; b < vectors; b++)
+                    sum[p][b] += load(finish->residual + target[p] + b * out_block);
+        if (finish->low > -INFINITY) {
+            const vec low = splat(finish->low);
+            UNROLL for (int p = 0; p < pixels; p++)
+                UNROLL for (int b = 0; b < vectors; b++) sum[p][b] = choose(sum[p][b] < low, low, sum[p][b]);
+        }
+        if (finish->high < INFINITY) {
+            const vec high = splat(finish->high);
+            UNROLL for (int p = 0; p < pixels; p++)
+                UNROLL for (int b = 0; b < vectors; b++) sum[p][b] = choose(sum[p][b] > high, high, sum[p][b]);
+        }
+        if (finish->lanes < SIMD_WIDTH) {
+            const ivec channels = lanes_between(0, finish->lanes);
+            UNROLL for (int p = 0; p < pixels; p++) sum[p][vectors - 1] = keep(sum[p][vectors - 1], channels);
+        }
+    }
+    UNROLL for (int p = 0; p < pixels; p++)
+        UNROLL for (int b = 0; b < vectors; b++) store(out + target[p] + b * out_block, sum[p][b]);
 }
 
 /* One tile of `pixels` x `vectors`. The pixels lie at x + source[p] or, with `row`, at x + source[0] + p * V; weights w
@@ -129,36 +166,7 @@ INLINE void tile_product(const int row, const int pixels, const int vectors, con
             }
         }
     }
-    if (accumulate)
-        UNROLL for (int p = 0; p < pixels; p++)
-            UNROLL for (int b = 0; b < vectors; b++) sum[p][b] += load(out + target[p] + b * out_block);
-    if (finish) {
-        if (finish->bias)
-            UNROLL for (int b = 0; b < vectors; b++) {
-                const vec bias = load(finish->bias + b * SIMD_WIDTH);
-                UNROLL for (int p = 0; p < pixels; p++) sum[p][b] += bias;
-            }
-        if (finish->residual)
-            UNROLL for (int p = 0; p < pixels; p++)
-                UNROLL for (int b = 0; b < vectors; b++)
-                    sum[p][b] += load(finish->residual + target[p] + b * out_block);
-        if (finish->low > -INFINITY) {
-            const vec low = splat(finish->low);
-            UNROLL for (int p = 0; p < pixels; p++)
-                UNROLL for (int b = 0; b < vectors; b++) sum[p][b] = choose(sum[p][b] < low, low, sum[p][b]);
-        }
-        if (finish->high < INFINITY) {
-            const vec high = splat(finish->high);
-            UNROLL for (int p = 0; p < pixels; p++)
-                UNROLL for (int b = 0; b < vectors; b++) sum[p][b] = choose(sum[p][b] > high, high, sum[p][b]);
-        }
-        if (finish->lanes < SIMD_WIDTH) {
-            const ivec channels = lanes_between(0, finish->lanes);
-            UNROLL for (int p = 0; p < pixels; p++) sum[p][vectors - 1] = keep(sum[p][vectors - 1], channels);
-        }
-    }
-    UNROLL for (int p = 0; p < pixels; p++)
-        UNROLL for (int b = 0; b < vectors; b++) store(out + target[p] + b * out_block, sum[p][b]);
+    tile_store(pixels, vectors, sum, out, target, out_block, accumulate, finish);
 }
 
 #define TILE_ARGS                                                                                                   \

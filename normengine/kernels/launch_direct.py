@@ -26,6 +26,12 @@ TASKS = 32
 """Problems are cut into that many tasks where they are large enough."""
 TASK_PRODUCTS = 60_000
 """Multiplications of a task that is not worth cutting."""
+TAPS_TOGETHER = 3
+"""Taps of a row that share an input, at most."""
+FEWEST_SHARING = 4
+"""Pixels of a row that share inputs, at least."""
+A_CHANNEL = 3
+"""What a channel costs for some taps beside what is loaded and multiplied."""
 LATENCY = 8
 """Multiply-adds that have to be under way at a time."""
 A_LOAD = 1.1
@@ -44,8 +50,7 @@ class Taps:
 
     def reach(self) -> tuple[int, int]:
         """Lowest and highest position that is read, from that of the pixel."""
-        last = self.shift + (self.count - 1) * self.shift_step
-        return min(self.shift, last), max(self.shift, last)
+        return self.shift, self.shift + (self.count - 1) * self.shift_step
 
 
 @dataclass(frozen=True)
@@ -151,13 +156,14 @@ class Stencil:
 
 def _phase_taps(kernel: int, stride: int, pad: int, dilation: int, phase: int) -> Taps:
     """Input position ``i * stride + phase`` takes output position ``i + (phase + pad - k * dilation) / stride`` from
-    every tap k for which that is whole."""
+    every tap k for which that is whole; here from the last one to the first, in the order of what they read."""
     shared = gcd(stride, dilation)
     step = stride // shared
     for first in range(min(step, kernel)):
         if (phase + pad - first * dilation) % stride == 0:
-            shift = (phase + pad - first * dilation) // stride
-            return Taps(ceil_div(kernel - first, step), first, step, shift, -(dilation // shared))
+            shift, back = (phase + pad - first * dilation) // stride, dilation // shared
+            count = ceil_div(kernel - first, step)
+            return Taps(count, first + (count - 1) * step, -step, shift - (count - 1) * back, back)
     return Taps(0, 0, step, 0, 0)
 
 
@@ -183,8 +189,9 @@ class Plan:
         return ceil_div(self.stencil.n, self.images) * self.bands * self.parts
 
 
-def _panels(s: Stencil, width: int, widest: int) -> tuple[Panel, ...]:
-    """Output blocks in twos, with a three where they are odd, of blocks that depend on the same input blocks."""
+def _panels(s: Stencil, width: int, widest: int, twos: bool) -> tuple[Panel, ...]:
+    """Output blocks that depend on the same input blocks, in as few panels as ``widest`` allows, or else in twos, with
+    a three where they are odd."""
     outs, ins = s.out_channels // s.groups, s.in_channels // s.groups
     runs: list[Panel] = []
     for block in range(ceil_div(s.out_channels, width)):
@@ -197,12 +204,10 @@ def _panels(s: Stencil, width: int, widest: int) -> tuple[Panel, ...]:
             runs.append(Panel(block, 1, first_in, end_in))
     panels = []
     for run in runs:
-        at = 0
-        while at < run.vectors:
-            left = run.vectors - at
-            vectors = 3 if left % 2 and left > 1 and widest > 2 else min(left, 2)
-            panels.append(Panel(run.first + at, vectors, run.in_first, run.in_end))
-            at += vectors
+        count = max(1, run.vectors // 2) if twos and widest > 2 else ceil_div(run.vectors, widest)
+        for i in range(count):
+            first, end = run.vectors * i // count, run.vectors * (i + 1) // count
+            panels.append(Panel(run.first + first, end - first, run.in_first, run.in_end))
     return tuple(panels)
 
 
@@ -212,7 +217,7 @@ def _equal(total: int, most: int) -> int:
 
 
 @lru_cache(maxsize=1024)
-def _cut(s: Stencil, width: int, widest: int, tasks: int) -> Plan:
+def _cut(s: Stencil, width: int, widest: int, held: int, sharing: bool, tasks: int) -> Plan:
     flat = (
         len(s.phases) == 1
         and not s.merged
@@ -225,7 +230,8 @@ def _cut(s: Stencil, width: int, widest: int, tasks: int) -> Plan:
         pixels = s.out_height * s.out_width
         phase = replace(s.phases[0], height=pixels, width=1, step=(1, 1))
         s = Stencil(s.n, s.in_channels, pixels, 1, s.out_channels, pixels, 1, s.groups, 1, 1, (phase,))
-    panels = _panels(s, width, widest)
+    twos = held < widest or (sharing and any(_shares(s, f) for f in s.phases))
+    panels = _panels(s, width, widest, twos)
     taps = max(f.taps for f in s.phases)
     in_blocks = max(p.in_end - p.in_first for p in panels)
     chunk = _equal(in_blocks, WEIGHT_BYTES // (2 * width * width * FLOAT * max(taps, 1)))
@@ -274,8 +280,9 @@ def _of(problem: Problem, width: int) -> Stencil:
 
 
 def _plan(problem: Problem, sizes: Sizes) -> Plan:
-    width = sizes["width"]
-    return _cut(_of(problem, width), width, sizes["tile_vectors"], tasks_wanted(problem, TASKS))
+    width, tasks = sizes["width"], tasks_wanted(problem, TASKS)
+    stencil, sharing = _of(problem, width), sizes["taps_pixels_2"] > 0
+    return _cut(stencil, width, sizes["tile_vectors"], sizes["tile_held"], sharing, tasks)
 
 
 def direct(problem: Problem, sizes: Sizes) -> Launch:
@@ -303,7 +310,9 @@ def direct(problem: Problem, sizes: Sizes) -> Launch:
         contiguous = s.step_w == 1 and (s.step_h == 1 and row == f.width * width)
         run = plan.rows * f.width if contiguous and plan.images == 1 else f.width if s.step_w == 1 else 1
         places = entries, entries + pixels, entries + 2 * pixels, entries + 2 * pixels + f.taps
-        phases += (f.height, f.width, *f.first, *f.step, run, weights, *places, *astuple(f.rows), *astuple(f.cols))
+        across = f.cols.count if _shares(s, f) else 0
+        phases += (f.height, f.width, *f.first, *f.step, run, weights, *places, across)
+        phases += (*astuple(f.rows), *astuple(f.cols))
         entries = places[-1] + rest * f.taps
         weights += a_tap * f.taps
     weights = ceil_div(weights, 16) * 16
@@ -323,6 +332,27 @@ def direct(problem: Problem, sizes: Sizes) -> Launch:
         workspace=max(taps * width * width, band + made) * FLOAT,
         extra=extra,
     )
+
+
+def _shares(s: Stencil, phase: Phase) -> bool:
+    """Whether inputs of the pixels of a row are neighbours, and those of the taps of a row too, so that they share
+    them."""
+    near = phase.cols.count > 1 and phase.cols.shift_step == 1 and s.step_w in (1, 2)
+    return near and phase.width >= FEWEST_SHARING
+
+
+def _sharing_tiles(pixels: int, f: Phase, step: int, vectors: int, channels: int, runs: int, sizes: Sizes) -> float:
+    """As :func:`_tiles`, where taps share inputs."""
+    count = ceil_div(f.width, sizes[f"taps_pixels_{vectors}"])
+    size = f.width / count
+    cost = 0.0
+    left = f.cols.count
+    while left > 0:
+        taps = TAPS_TOGETHER if left % TAPS_TOGETHER == 0 else TAPS_TOGETHER - 1
+        loads = taps * vectors + (size - 1) * step + taps
+        cost += max(size * vectors * taps, LATENCY * taps, A_LOAD * loads) + A_CHANNEL
+        left -= taps
+    return pixels / size * (cost * channels * f.rows.count * 1.03 + runs * (60 + 2 * size * vectors))
 
 
 def _tiles(pixels: int, row: int, vectors: int, depth: int, runs: int, sizes: Sizes) -> float:
@@ -349,7 +379,11 @@ def direct_cost(problem: Problem, sizes: Sizes) -> float:
         for f in s.phases:
             rows = min(plan.rows, f.height)
             row = (rows if plan.flat else 1) * f.width if s.step_w == 1 else 1
-            cost = _tiles(plan.images * rows * f.width, row, panel.vectors, channels * f.taps, runs, sizes)
+            pixels = plan.images * rows * f.width
+            if _shares(s, f) and sizes[f"taps_pixels_{panel.vectors}"] > 0:
+                cost = _sharing_tiles(pixels, f, s.step_w, panel.vectors, channels, runs, sizes)
+            else:
+                cost = _tiles(pixels, row, panel.vectors, channels * f.taps, runs, sizes)
             tiles += plan.bands * groups * cost
             weights += channels * f.taps * panel.vectors * width
     band = plan.height * plan.width * max(p.in_end for p in plan.panels) * plan.images

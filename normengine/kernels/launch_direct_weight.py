@@ -18,6 +18,8 @@ SMALL_TASK = 250_000
 SUMS_BYTES = 160 * 1024
 """Sums of a task, which stay in the L2 cache."""
 SCRATCH_BYTES = 4 << 20
+TAPS_TOGETHER = 3
+"""Taps of a row that share the values of dy, at most."""
 ROWS_TOGETHER = 24
 """Rows of the outer product that read a tile of dy while it is in the L1 cache, at least."""
 
@@ -184,6 +186,8 @@ def _launch(p: Convolution, sizes: Sizes, lanes: int) -> Launch:
 
 LATENCY = 8.0
 """Of a multiply-add, in multiply-adds at full rate."""
+A_LOAD = 0.1
+"""What a value that is loaded costs beside multiply-adds that hide it, by what it takes from them."""
 A_LINE, A_TILE, A_SUM, A_COPY, A_COPIED_LINE, A_FLOAT = 4.0, 50.0, 3.0, 3.0, 30.0, 1.0
 """What cannot be hidden of a loop over pixels, of a call of a tile, of a vector of its sums, of a copied vector and a
 copied line of x, and of a value that comes from memory."""
@@ -195,7 +199,8 @@ def _tile_cost(rows: int, blocks: int, pixels: int, lines: int, sizes: Sizes) ->
     few, more = rows // calls, rows % calls
     cost = calls * (A_TILE + A_LINE * lines) + A_SUM * rows * blocks
     for count, times in ((few, calls - more), (few + 1, more)):
-        cost += times * pixels * max(count * blocks, count + blocks, LATENCY)
+        loads = count + blocks
+        cost += times * pixels * (max(count * blocks, loads, LATENCY) + A_LOAD * loads)
     return cost
 
 
@@ -212,14 +217,25 @@ def _cost(p: Convolution, sizes: Sizes, lanes: int) -> float:
     for tile in range(s.tiles):
         size = _share(blocks, s.tiles, tile + 1) - _share(blocks, s.tiles, tile)
         cost += passes * (_tile_cost(rows, size, int(pixels), int(lines), sizes) + 2 * size * pixels)
-    if s.copied:
-        images, out_rows, cols = (p.n / s.image_bands, ceil_div(p.oh, s.row_bands), ceil_div(p.ow, s.col_bands))
-        height = (out_rows - 1) * p.stride_h + (p.kh - 1) * p.dilation_h + 1
-        line = ((cols - 1) * p.stride_w + (p.kw - 1) * p.dilation_w + 1) * lanes / width * A_COPY + A_COPIED_LINE
-        cost += s.tile_parts * ceil_div(s.depth, lanes) * images * height * line
+    cost += s.tile_parts * ceil_div(s.depth, lanes) * _copy_cost(p, s, lanes / width)
     merge = 2 * (1 + s.chunks) * blocks * s.depth * p.taps
-    memory = A_FLOAT * p.n * (ceil_div(p.c, lanes) * lanes * p.h * p.w + ceil_div(p.oc, width) * width * p.oh * p.ow)
-    return max(memory, s.sets * (cost * bands + merge))
+    return max(_memory_cost(p, lanes, width), s.sets * (cost * bands + merge))
+
+
+def _copy_cost(p: Convolution, s: Split, vectors: float) -> float:
+    """Of the copy of a band of one block of x, with so many vectors a pixel."""
+    if not s.copied:
+        return 0.0
+    images, rows, cols = p.n / s.image_bands, ceil_div(p.oh, s.row_bands), ceil_div(p.ow, s.col_bands)
+    height = (rows - 1) * p.stride_h + (p.kh - 1) * p.dilation_h + 1
+    line = ((cols - 1) * p.stride_w + (p.kw - 1) * p.dilation_w + 1) * vectors * A_COPY + A_COPIED_LINE
+    return images * height * line
+
+
+def _memory_cost(p: Convolution, lanes: int, width: int) -> float:
+    """Of reading x and dy once."""
+    x, dy = ceil_div(p.c, lanes) * lanes * p.h * p.w, ceil_div(p.oc, width) * width * p.oh * p.ow
+    return A_FLOAT * p.n * (x + dy)
 
 
 def conv2d_weight_grad_direct(problem: Problem, sizes: Sizes) -> Launch:
@@ -238,3 +254,56 @@ def direct_cost(problem: Problem, sizes: Sizes) -> float:
 
 def first_cost(problem: Problem, sizes: Sizes) -> float:
     return _cost(Convolution.of(problem), sizes, 1)
+
+
+def neighbouring_taps(problem: Problem) -> bool:
+    """Whether rows of a kernel have several taps, in one group."""
+    p = Convolution.of(problem)
+    return p.groups == 1 and p.kw > 1
+
+
+def _taps_split(p: Convolution, sizes: Sizes) -> Split:
+    width = sizes["width"]
+    blocks = ceil_div(p.c, width)
+    products = p.n * p.oh * p.ow * p.oc * p.c * p.taps
+    tasks = max(1, min(p.tasks, products // SMALL_TASK))
+    bands = _bands(p, width, width, tasks)
+    image_bands, row_bands = ceil_div(p.n, bands.images), ceil_div(p.oh, bands.rows)
+    col_bands = ceil_div(p.ow, bands.cols)
+    sums = blocks * width * p.oc * p.taps * FLOAT
+    most_chunks = max(1, min(image_bands * row_bands * col_bands, SCRATCH_BYTES // sums))
+    parts = min(blocks, max(ceil_div(sums, SUMS_BYTES), ceil_div(tasks, most_chunks)))
+    chunks = min(most_chunks, ceil_div(p.tasks, parts))
+    return Split(width, 1, 1, 1, parts, image_bands, row_bands, col_bands, width, int(_copied(p)), p.oc, 0, chunks)
+
+
+def conv2d_weight_grad_taps(problem: Problem, sizes: Sizes) -> Launch:
+    """Stages: sum over the bands of each chunk, add up the chunks; several taps of a row of x in blocks at a time."""
+    p = Convolution.of(problem)
+    s, width = _taps_split(p, sizes), sizes["width"]
+    images, rows, cols = ceil_div(p.n, s.image_bands), ceil_div(p.oh, s.row_bands), ceil_div(p.ow, s.col_bands)
+    copy = images * _copied_pixels(p, rows, cols) * width if s.copied else 0
+    blocks = ceil_div(p.c, width)
+    return Launch(
+        tasks=(s.chunks * s.channel_parts, blocks * p.oc),
+        scratch=s.chunks * whole_lines(blocks * p.oc * p.taps * width * FLOAT),
+        workspace=max(copy, p.taps * width) * FLOAT,
+        extra=tuple(vars(s).values()),
+    )
+
+
+def taps_cost(problem: Problem, sizes: Sizes) -> float:
+    p = Convolution.of(problem)
+    s, width = _taps_split(p, sizes), sizes["width"]
+    bands = s.image_bands * s.row_bands * s.col_bands
+    pixels = p.n * p.oh * p.ow / bands
+    lines = int(max(1.0, min(pixels / p.ow, pixels / 8)))
+    channels = [min(width, p.oc - first) for first in range(0, p.oc, width)]
+    tile, left = 0.0, p.kw
+    while left > 0:
+        together = TAPS_TOGETHER if left % TAPS_TOGETHER == 0 else TAPS_TOGETHER - 1
+        tile += p.kh * sum(_tile_cost(rows, together, int(pixels), lines, sizes) for rows in channels)
+        left -= together
+    merge = 2 * (1 + s.chunks) * p.oc * p.taps
+    blocks = ceil_div(p.c, width) * ((tile + _copy_cost(p, s, 1)) * bands + merge)
+    return max(_memory_cost(p, width, width), blocks)

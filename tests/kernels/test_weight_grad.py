@@ -20,10 +20,14 @@ OP = "conv2d_weight_grad"
 ROUNDS = 60
 
 
-@pytest.fixture(params=[(isa, name) for isa in BUILT for name in ("direct", "first")], ids="-".join)
+KERNELS = [k for k in REGISTRY.kernels[OP] if k.isa in BUILT and k.algorithm in ("direct", "first", "taps")]
+Fixed = tuple[tuple[int, ...], int, dict[str, Any]]
+
+
+@pytest.fixture(params=KERNELS, ids=lambda k: k.name)
 def kernel(request: pytest.FixtureRequest) -> Kernel:
-    isa, name = request.param
-    return next(k for k in REGISTRY.kernels[OP] if k.name == f"{OP}_{name}_f32_{isa}")
+    kernel: Kernel = request.param
+    return kernel
 
 
 def arrays_of(x: tuple[int, ...], outputs: int, rng: np.random.Generator, **attrs: Any) -> tuple[Any, dict[str, Any]]:
@@ -34,6 +38,17 @@ def arrays_of(x: tuple[int, ...], outputs: int, rng: np.random.Generator, **attr
     weight = (outputs, x[1] // window["groups"], *kernel_size)
     y = OPS["conv2d"].infer([Spec(x), Spec(weight)], convolution)[0].shape
     return [rng.standard_normal(shape).astype(np.float32) for shape in (y, x)], window
+
+
+def each(*problems: Fixed) -> Any:
+    """Every problem with every kernel that takes it."""
+
+    def takes(kernel: Kernel, problem: Fixed) -> bool:
+        x, outputs, attrs = problem
+        return kernel.supports(problem_of(OP, *arrays_of(x, outputs, np.random.default_rng(0), **attrs)))
+
+    pairs = [pytest.param(k, *p, id=f"{k.name}-{i}") for k in KERNELS for i, p in enumerate(problems) if takes(k, p)]
+    return pytest.mark.parametrize(("kernel", "x", "outputs", "attrs"), pairs)
 
 
 def check(kernel: Kernel, arrays: Any, attrs: dict[str, Any]) -> np.ndarray:
@@ -70,28 +85,29 @@ def test_random_problems(kernel: Kernel) -> None:
             arrays, attrs = random_problem(rng)
         except OperatorError:
             continue
+        if not kernel.supports(problem_of(OP, arrays, attrs)):
+            continue
         once = check(kernel, arrays, attrs)
         (again,) = run_kernel(kernel, arrays, attrs, scattered)
         assert np.array_equal(once, again), f"{[a.shape for a in arrays]} {attrs} depends on the order of its tasks"
         done += 1
 
 
-@pytest.mark.parametrize(
-    ("x", "outputs", "attrs"),
-    [
-        ((200, 9, 1, 1), 19, {"kernel_size": (1, 1)}),
-        ((5, 33, 7, 3), 17, {"kernel_size": (1, 1)}),
-        ((33, 17, 2, 2), 24, {"kernel_size": (3, 3), "padding": (1, 1, 1, 1)}),
-        ((1, 3, 5, 1500), 8, {"kernel_size": (3, 3), "padding": (1, 1, 1, 1)}),
-        ((2, 4, 3, 2000), 40, {"kernel_size": (1, 1)}),
-        ((1, 2, 1, 1), 3, {"kernel_size": (3, 5), "padding": (1, 2, 1, 2)}),
-        ((1, 1, 3, 3), 1, {"kernel_size": (3, 3), "padding": (7, 5, 6, 8)}),
-        ((2, 130, 6, 6), 150, {"kernel_size": (3, 3), "padding": (1, 1, 1, 1)}),
-        ((3, 60, 7, 9), 48, {"kernel_size": (3, 3), "padding": (1, 0, 1, 0), "groups": 2}),
-        ((3, 60, 7, 9), 36, {"kernel_size": (3, 2), "groups": 6}),
-        ((2, 70, 9, 9), 70, {"kernel_size": (3, 3), "padding": (1, 1, 1, 1), "groups": 70}),
-        ((2, 24, 11, 9), 12, {"kernel_size": (1, 1), "stride": (2, 3), "padding": (0, 1, 0, 0)}),
-    ],
+@each(
+    ((200, 9, 1, 1), 19, {"kernel_size": (1, 1)}),
+    ((5, 33, 7, 3), 17, {"kernel_size": (1, 1)}),
+    ((33, 17, 2, 2), 24, {"kernel_size": (3, 3), "padding": (1, 1, 1, 1)}),
+    ((1, 3, 5, 1500), 8, {"kernel_size": (3, 3), "padding": (1, 1, 1, 1)}),
+    ((2, 4, 3, 2000), 40, {"kernel_size": (1, 1)}),
+    ((1, 2, 1, 1), 3, {"kernel_size": (3, 5), "padding": (1, 2, 1, 2)}),
+    ((1, 1, 3, 3), 1, {"kernel_size": (3, 3), "padding": (7, 5, 6, 8)}),
+    ((2, 130, 6, 6), 150, {"kernel_size": (3, 3), "padding": (1, 1, 1, 1)}),
+    ((3, 60, 7, 9), 48, {"kernel_size": (3, 3), "padding": (1, 0, 1, 0), "groups": 2}),
+    ((3, 60, 7, 9), 36, {"kernel_size": (3, 2), "groups": 6}),
+    ((2, 70, 9, 9), 70, {"kernel_size": (3, 3), "padding": (1, 1, 1, 1), "groups": 70}),
+    ((2, 24, 11, 9), 12, {"kernel_size": (1, 1), "stride": (2, 3), "padding": (0, 1, 0, 0)}),
+    ((3, 33, 9, 7), 21, {"kernel_size": (2, 7), "padding": (0, 5, 1, 5), "stride": (1, 2), "dilation": (2, 1)}),
+    ((2, 5, 1, 40), 1, {"kernel_size": (1, 4), "dilation": (1, 3)}),
 )
 def test_edges_of_the_split(kernel: Kernel, x: tuple[int, ...], outputs: int, attrs: dict[str, Any]) -> None:
     arrays, attrs = arrays_of(x, outputs, np.random.default_rng(1), **attrs)
@@ -115,15 +131,12 @@ def test_what_is_not_finite_reaches_its_channels_alone(kernel: Kernel) -> None:
     assert np.array_equal(np.isnan(dw), reached)
 
 
-@pytest.mark.parametrize(
-    ("x", "outputs", "attrs"),
-    [
-        ((32, 16, 32, 32), 16, {"kernel_size": (3, 3), "padding": (1, 1, 1, 1)}),
-        ((1, 16, 32, 32), 16, {"kernel_size": (3, 3), "padding": (1, 1, 1, 1)}),
-        ((8, 256, 8, 8), 256, {"kernel_size": (3, 3), "padding": (1, 1, 1, 1)}),
-        ((32, 144, 16, 16), 24, {"kernel_size": (1, 1)}),
-        ((4, 64, 16, 16), 64, {"kernel_size": (3, 3), "padding": (1, 1, 1, 1), "groups": 8}),
-    ],
+@each(
+    ((32, 16, 32, 32), 16, {"kernel_size": (3, 3), "padding": (1, 1, 1, 1)}),
+    ((1, 16, 32, 32), 16, {"kernel_size": (3, 3), "padding": (1, 1, 1, 1)}),
+    ((8, 256, 8, 8), 256, {"kernel_size": (3, 3), "padding": (1, 1, 1, 1)}),
+    ((32, 144, 16, 16), 24, {"kernel_size": (1, 1)}),
+    ((4, 64, 16, 16), 64, {"kernel_size": (3, 3), "padding": (1, 1, 1, 1), "groups": 8}),
 )
 def test_enough_tasks_in_bounded_memory(
     kernel: Kernel, x: tuple[int, ...], outputs: int, attrs: dict[str, Any]

@@ -1,0 +1,86 @@
+# The weight gradient of kernels whose taps are neighbours, as the sum of outer products of conv_direct_weight.pxi with
+# the sides exchanged: the columns are the channels of a block of x under several taps of a row, the rows are output
+# channels, so that a value of dy is loaded once for all these taps. Bands of x and their copies are the same.
+
+cdef extern from "outer.h" nogil:
+    void outer_taps(int64_t rows, int64_t taps, const outer_row* row, const outer_walk* walk, const float* left,
+                    const float* right, int64_t tap, float* out, int64_t accumulate)
+
+
+cdef int64_t tap_sums_size(const WeightSums* p) noexcept nogil:
+    # Floats of the sums of a chunk, [block of input channels][output channel][tap][SIMD_WIDTH].
+    cdef int64_t sums = ceil_div(p.c, SIMD_WIDTH) * p.oc * p.kh * p.kw * SIMD_WIDTH
+    return whole_lines(sums * <int64_t> sizeof(float)) // <int64_t> sizeof(float)
+
+
+cdef void tap_sums(const WeightSums* p, const Steps* s, const outer_walk* walk, const float* x, const float* dy,
+                   float* sums, bint accumulate) noexcept nogil:
+    # One band of a block of input channels, for all output channels.
+    cdef int64_t taps = p.kh * p.kw, block, i, j, together, channels, parts, part, first
+    cdef outer_row rows[16]
+    for i in range(SIMD_WIDTH):
+        rows[i].start, rows[i].to = i, i * taps * SIMD_WIDTH
+    for block in range(ceil_div(p.oc, SIMD_WIDTH)):
+        channels = least(SIMD_WIDTH, p.oc - block * SIMD_WIDTH)
+        for i in range(p.kh):
+            j = 0
+            while j < p.kw:
+                together = 3 if (p.kw - j) % 3 == 0 else 2
+                parts = ceil_div(channels, OUTER_ROWS(together))
+                for part in range(parts):
+                    first = share(channels, parts, part)
+                    outer_taps(share(channels, parts, part + 1) - first, together, rows + first, walk, dy,
+                               x + i * p.dilation_h * s.row + j * p.dilation_w * s.col, p.dilation_w * s.col,
+                               sums + (i * p.kw + j) * SIMD_WIDTH, accumulate)
+                j += together
+        dy += p.oh * p.ow * SIMD_WIDTH
+        sums += SIMD_WIDTH * taps * SIMD_WIDTH
+
+
+cdef void conv2d_weight_grad_taps(const int64_t* args, int64_t begin, int64_t end, int64_t thread) noexcept nogil:
+    # A task is a chunk of the bands for a part of the blocks of input channels.
+    cdef WeightSums sizes = weight_sums(args)
+    cdef const WeightSums* p = &sizes
+    cdef int64_t blocks = ceil_div(p.c, SIMD_WIDTH), bands = p.image_bands * p.row_bands * p.col_bands
+    cdef int64_t dy_image = ceil_div(p.oc, SIMD_WIDTH) * p.oh * p.ow * SIMD_WIDTH
+    cdef int64_t index, part, chunk, band, first_band, block, plane
+    cdef float* copy = workspace(args, 4, thread)
+    cdef const float* x
+    cdef const float* dy
+    cdef float* sums
+    cdef Steps s = weight_steps(p)
+    cdef Band now
+    cdef outer_walk walk
+    for index in range(begin, end):
+        part, chunk = index % p.channel_parts, index // p.channel_parts
+        sums = array(args, 3) + chunk * tap_sums_size(p)
+        first_band = share(bands, p.chunks, chunk)
+        for band in range(first_band, share(bands, p.chunks, chunk + 1)):
+            now = weight_band(p, band)
+            dy = array(args, 0) + now.image * dy_image + (now.row * p.ow + now.col) * SIMD_WIDTH
+            walk.count[0], walk.count[1], walk.count[2] = now.images, now.rows, now.cols
+            walk.left[0], walk.left[1], walk.left[2] = dy_image, p.ow * SIMD_WIDTH, SIMD_WIDTH
+            walk.right[0], walk.right[1], walk.right[2] = s.image, p.stride_h * s.row, p.stride_w * s.col
+            walk = outer_longest_inside(walk)
+            for block in range(share(blocks, p.channel_parts, part), share(blocks, p.channel_parts, part + 1)):
+                if p.copied:
+                    weight_copy(p, &now, &s, block, 1, array(args, 1), copy)
+                    x = copy
+                else:
+                    plane = now.image * blocks + block
+                    x = array(args, 1) + ((plane * p.h + now.row * p.stride_h) * p.w + now.col * p.stride_w) * SIMD_WIDTH
+                tap_sums(p, &s, &walk, x, dy, sums + block * p.oc * p.kh * p.kw * SIMD_WIDTH,
+                         p.later or band > first_band)
+
+
+cdef void conv2d_weight_grad_merge_taps(const int64_t* args, int64_t begin, int64_t end, int64_t thread) noexcept nogil:
+    # A task adds up the chunks for an output channel and a block of input channels.
+    cdef WeightSums sizes = weight_sums(args)
+    cdef const WeightSums* p = &sizes
+    cdef int64_t taps = p.kh * p.kw, task, block, channel
+    cdef float* total = workspace(args, 4, thread)
+    for task in range(begin, end):
+        block, channel = task // p.oc, task % p.oc
+        outer_merge(total, array(args, 3) + task * taps * SIMD_WIDTH, taps * SIMD_WIDTH, p.chunks, tap_sums_size(p))
+        transpose(array(args, 2) + (channel * p.c + block * SIMD_WIDTH) * taps, taps, taps, total, SIMD_WIDTH, taps,
+                  least(SIMD_WIDTH, p.c - block * SIMD_WIDTH))
