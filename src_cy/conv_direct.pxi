@@ -26,7 +26,7 @@ cdef extern from "tile.h" nogil:
 
 cdef extern from "tile_taps.h" nogil:
     int64_t TAPS_PIXELS(int64_t vectors)
-    void taps_tiles(int64_t width, int64_t step, int64_t vectors, const tile_depth* depth, const float* x,
+    void taps_tiles(int64_t width, int64_t unit, int64_t step, int64_t vectors, const tile_depth* depth, const float* x,
                     const float* w, float* out, const int64_t* target, int64_t out_block, int accumulate,
                     const tile_finish* finish)
 
@@ -150,6 +150,17 @@ cdef void spread_band(const Direct* d, const Convolved* c, const float* made, in
                              ceil_div(c.target.width - w, grid.out_step_w))
 
 
+cdef void finish_channels(tile_finish* finish, const float* bias, int64_t channels, int64_t block, int64_t vectors,
+                          float* padded) noexcept nogil:
+    # Lanes and bias of a panel of so many blocks from the given one; ``padded`` takes the bias where lanes are left.
+    finish.lanes = least(SIMD_WIDTH, channels - (block + vectors - 1) * SIMD_WIDTH)
+    finish.bias = bias + block * SIMD_WIDTH if bias else NULL
+    if bias and finish.lanes < SIMD_WIDTH:
+        memset(padded, 0, vectors * SIMD_WIDTH * sizeof(float))
+        memcpy(padded, finish.bias, (channels - block * SIMD_WIDTH) * sizeof(float))
+        finish.bias = padded
+
+
 cdef void panel_tiles(const Direct* d, const Phase* phase, const int64_t* tables, int64_t pixels, int64_t vectors,
                       const tile_depth* depth, const float* x, const float* w, float* out, int64_t out_block,
                       bint accumulate, const tile_finish* finish) noexcept nogil:
@@ -159,8 +170,8 @@ cdef void panel_tiles(const Direct* d, const Phase* phase, const int64_t* tables
     cdef int64_t first = 0
     if phase.across and TAPS_PIXELS(vectors) > 0:
         while first < pixels:
-            taps_tiles(phase.width, d.step_w, vectors, depth, x + source[first], w, out, target + first, out_block,
-                       accumulate, finish)
+            taps_tiles(phase.width, SIMD_WIDTH, d.step_w, vectors, depth, x + source[first], w, out, target + first,
+                       out_block, accumulate, finish)
             first += phase.width
         return
     if phase.run < TILE_LEAST_ROW(vectors) or TILE_ROW_PIXELS(vectors) <= TILE_PIXELS(vectors):
@@ -211,14 +222,7 @@ cdef void direct_band(const Direct* d, const Convolved* c, const float* packed, 
                 x = band + (a - chunk) * d.block
             else:
                 x = c.source.data + image * d.image + a * d.block + row * d.step_h * d.row
-            finish.lanes = least(SIMD_WIDTH, c.target.channels - (panel.first + panel.vectors - 1) * SIMD_WIDTH)
-            finish.bias = NULL
-            if c.bias and b == panel.in_end:
-                finish.bias = c.bias + panel.first * SIMD_WIDTH
-                if finish.lanes < SIMD_WIDTH:
-                    memset(padded, 0, sizeof(padded))
-                    memcpy(padded, finish.bias, (c.target.channels - panel.first * SIMD_WIDTH) * sizeof(float))
-                    finish.bias = padded
+            finish_channels(&finish, c.bias, c.target.channels, panel.first, panel.vectors, padded)
             if d.cleared and a == panel.in_first:
                 clear_band(d, c, panel, image, images, row)
             for f in range(d.phases):

@@ -1,34 +1,35 @@
-# Convolution of images with few channels, from planes to blocks of channels.
+# Convolution of images with few channels, from planes to blocks of channels: every tap of every channel is a step of one
+# reduction, in the register tiles of tile.h or, where pixels share inputs, of tile_taps.h.
 
 cdef extern from "first_layer.h" nogil:
-    const int FIRST_VECTORS
-    const int FIRST_PIXELS
-    const int FIRST_ROW_PIXELS
-    ctypedef struct first_panel:
-        int64_t depth, plane
-        const int64_t* taps
-        const float* weights
-    int64_t first_tile_pixels(int64_t vectors)
-    void first_finish(first_panel* p, const float* bias, double low, double high, int64_t channels)
-    void first_pixels(int64_t vectors, first_panel* p, const float* band, const int32_t* pixels, int64_t count,
-                      float* out, const float* residual)
-    bint first_by_rows(int64_t vectors, int64_t width)
-    void first_rows(first_panel* p, const float* band, const int32_t* pixels, int64_t rows, int64_t width, float* out,
-                    const float* residual)
     void first_copy(float* to, int64_t pitch, int64_t left, const float* source, int64_t from_pitch, int64_t rows,
                     int64_t count)
 
 
+cdef enum:
+    # Sums of more terms are taken in runs of so many: rounding errors grow with the run and the number of runs.
+    FIRST_RUN = 192
+
+
 cdef struct FirstLayer:
-    # The parameters of conv2d's signature, in their order, and those that follow.
+    # The parameters of conv2d's signature, in their order, and those that follow: bands of rows, panels of output
+    # channels, and whether the taps of a row share inputs.
     int64_t n, c, h, w, oc, oh, ow, kh, kw, stride_h, stride_w, pad_top, pad_left, dilation_h, dilation_w, groups
     double low, high
-    int64_t bands
+    int64_t bands, panels, sharing
 
 
 cdef struct FirstBand:
     # A band of output rows and the copy of the input that it reads, [channel][height][pitch]: sizes of the largest.
     int64_t rows, height, pitch
+
+
+cdef struct FirstTables:
+    # In the scratch memory behind the weights: where each step of the reduction lies from a pixel, where the pixels of
+    # a band are read, and where they go, all in floats.
+    int64_t* taps
+    int64_t* sources
+    int64_t* targets
 
 
 cdef inline FirstBand first_band(const FirstLayer* p) noexcept nogil:
@@ -39,30 +40,25 @@ cdef inline FirstBand first_band(const FirstLayer* p) noexcept nogil:
     return b
 
 
-cdef inline int64_t first_panels(int64_t blocks) noexcept nogil:
-    return ceil_div(blocks, FIRST_VECTORS)
-
-
-cdef inline int64_t* first_taps(const int64_t* args, const FirstLayer* p) noexcept nogil:
-    # scratch = packed weights, distances of the taps in bytes, addresses of a band's pixels in bytes.
+cdef inline FirstTables first_tables(const int64_t* args, const FirstLayer* p, const FirstBand* b) noexcept nogil:
+    cdef FirstTables t
     cdef int64_t depth = p.c * p.kh * p.kw
-    return <int64_t*> (args[5] + ceil_div(p.oc, SIMD_WIDTH) * SIMD_WIDTH * depth * <int64_t> sizeof(float))
+    t.taps = <int64_t*> (args[5] + ceil_div(p.oc, SIMD_WIDTH) * SIMD_WIDTH * depth * <int64_t> sizeof(float))
+    t.sources = t.taps + depth
+    t.targets = t.sources + b.rows * p.ow
+    return t
 
 
-cdef void first_tables(const FirstLayer* p, int64_t* taps) noexcept nogil:
-    cdef FirstBand b = first_band(p)
-    cdef int64_t c, i, j, r, pixel
-    cdef int32_t* pixels = <int32_t*> (taps + p.c * p.kh * p.kw)
+cdef void first_places(const FirstLayer* p, const FirstBand* b, const FirstTables* t) noexcept nogil:
+    cdef int64_t c, i, j, r
     for c in range(p.c):
         for i in range(p.kh):
             for j in range(p.kw):
-                taps[0] = ((c * b.height + i * p.dilation_h) * b.pitch + j * p.dilation_w) * <int64_t> sizeof(float)
-                taps += 1
+                t.taps[(c * p.kh + i) * p.kw + j] = (c * b.height + i * p.dilation_h) * b.pitch + j * p.dilation_w
     for r in range(b.rows):
         for j in range(p.ow):
-            pixels[r * p.ow + j] = (r * p.stride_h * b.pitch + j * p.stride_w) * <int64_t> sizeof(float)
-    for pixel in range(b.rows * p.ow, b.rows * p.ow + FIRST_PIXELS):
-        pixels[pixel] = 0
+            t.sources[r * p.ow + j] = r * p.stride_h * b.pitch + j * p.stride_w
+            t.targets[r * p.ow + j] = (r * p.ow + j) * SIMD_WIDTH
 
 
 cdef void conv2d_first_pack(const int64_t* args, int64_t begin, int64_t end, int64_t thread) noexcept nogil:
@@ -70,11 +66,13 @@ cdef void conv2d_first_pack(const int64_t* args, int64_t begin, int64_t end, int
     # tables too.
     cdef const FirstLayer* p = <const FirstLayer*> &args[8]
     cdef int64_t depth = p.c * p.kh * p.kw, blocks = ceil_div(p.oc, SIMD_WIDTH), task, first, width
+    cdef FirstBand b = first_band(p)
+    cdef FirstTables tables = first_tables(args, p, &b)
     for task in range(begin, end):
         if task == 0:
-            first_tables(p, first_taps(args, p))
-        first = share(blocks, first_panels(blocks), task) * SIMD_WIDTH
-        width = share(blocks, first_panels(blocks), task + 1) * SIMD_WIDTH - first
+            first_places(p, &b, &tables)
+        first = share(blocks, p.panels, task) * SIMD_WIDTH
+        width = share(blocks, p.panels, task + 1) * SIMD_WIDTH - first
         transpose(array(args, 5) + first * depth, width, width, array(args, 1) + first * depth, depth,
                   least(width, p.oc - first), depth)
 
@@ -94,31 +92,52 @@ cdef void first_fill(const FirstLayer* p, const FirstBand* b, const float* image
         image += p.h * p.w
 
 
+cdef void first_run(const FirstLayer* p, const FirstTables* t, int64_t rows, int64_t vectors, int64_t first, int64_t end,
+                    const float* band, const float* weights, float* out, const tile_finish* finish) noexcept nogil:
+    # The steps first..end of the reduction for some rows and a panel, whose weights are given.
+    cdef int64_t plane = p.oh * p.ow * SIMD_WIDTH, row
+    cdef tile_depth depth
+    depth.taps = depth.rest = t.taps + first
+    depth.tap_count = depth.rest_count = end - first
+    depth.blocks = depth.x_block = depth.far = 0
+    depth.across = p.kw if p.sharing and TAPS_PIXELS(vectors) > 0 else 0
+    weights += first * vectors * SIMD_WIDTH
+    if not depth.across:
+        tiles(rows * p.ow, 0, vectors, &depth, band, t.sources, weights, out, t.targets, plane, first > 0, finish)
+        return
+    for row in range(rows):
+        taps_tiles(p.ow, 1, p.stride_w, vectors, &depth, band + t.sources[row * p.ow], weights, out,
+                   t.targets + row * p.ow, plane, first > 0, finish)
+
+
 cdef void conv2d_first(const int64_t* args, int64_t begin, int64_t end, int64_t thread) noexcept nogil:
     # A task makes a band of rows of one image, of every output channel.
     cdef const FirstLayer* p = <const FirstLayer*> &args[8]
-    cdef const float* bias = array(args, 2)
     cdef const float* residual = array(args, 3)
-    cdef int64_t depth = p.c * p.kh * p.kw, blocks = ceil_div(p.oc, SIMD_WIDTH), area = p.oh * p.ow
-    cdef int64_t task, image, first, last, panel, block, block_end, at
+    cdef int64_t depth = p.c * p.kh * p.kw, blocks = ceil_div(p.oc, SIMD_WIDTH)
+    cdef int64_t steps = most(1, FIRST_RUN // p.kw) * p.kw
+    cdef int64_t task, image, first, last, panel, block, vectors, at, step, step_end
     cdef FirstBand b = first_band(p)
-    cdef first_panel s
+    cdef FirstTables tables = first_tables(args, p, &b)
+    cdef tile_finish finish
+    cdef float padded[4 * 16]
     cdef float* band = workspace(args, 6, thread)
-    s.depth, s.plane, s.taps = depth, area * SIMD_WIDTH, first_taps(args, p)
+    finish.low, finish.high = <float> p.low, <float> p.high
     for task in range(begin, end):
         image = task // p.bands
         first = share(p.oh, p.bands, task % p.bands)
         last = share(p.oh, p.bands, task % p.bands + 1)
         first_fill(p, &b, array(args, 0) + image * p.c * p.h * p.w, first, last, band)
-        for panel in range(first_panels(blocks)):
-            block = share(blocks, first_panels(blocks), panel)
-            block_end = share(blocks, first_panels(blocks), panel + 1)
-            s.weights = array(args, 5) + block * SIMD_WIDTH * depth
-            first_finish(&s, bias + block * SIMD_WIDTH if bias else NULL, p.low, p.high, p.oc - block * SIMD_WIDTH)
-            at = ((image * blocks + block) * area + first * p.ow) * SIMD_WIDTH
-            if p.stride_w == 1 and first_by_rows(block_end - block, p.ow):
-                first_rows(&s, band, <const int32_t*> (s.taps + depth), last - first, p.ow, array(args, 4) + at,
-                           residual + at if residual else NULL)
-            else:
-                first_pixels(block_end - block, &s, band, <const int32_t*> (s.taps + depth), (last - first) * p.ow,
-                             array(args, 4) + at, residual + at if residual else NULL)
+        for panel in range(p.panels):
+            block = share(blocks, p.panels, panel)
+            vectors = share(blocks, p.panels, panel + 1) - block
+            at = ((image * blocks + block) * p.oh + first) * p.ow * SIMD_WIDTH
+            finish_channels(&finish, array(args, 2), p.oc, block, vectors, padded)
+            finish.residual = residual + at if residual else NULL
+            step = 0
+            while step < depth:
+                step_end = least(step + steps, depth)
+                first_run(p, &tables, last - first, vectors, step, step_end, band,
+                          array(args, 5) + block * SIMD_WIDTH * depth, array(args, 4) + at,
+                          &finish if step_end == depth else NULL)
+                step = step_end

@@ -141,13 +141,6 @@ SIZES = {
     "depthwise_phase": sizeof(DepthwisePhase),
     "sum_columns": COLUMNS,
     "channels_together": TOGETHER,
-    "first_vectors": FIRST_VECTORS,
-    "first_pixels": FIRST_PIXELS,
-    "first_row_pixels": FIRST_ROW_PIXELS,
-    "first_pixels_1": first_tile_pixels(1),
-    "first_pixels_2": first_tile_pixels(2),
-    "first_pixels_3": first_tile_pixels(3),
-    "first_pixels_4": first_tile_pixels(4),
     "winograd_tiles": WINOGRAD_TILES,
     "winograd_group": WINOGRAD_GROUP,
 }

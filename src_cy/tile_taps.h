@@ -16,9 +16,9 @@
 #define TAPS_PIXELS(B) 0
 #endif
 
-/* Some channels of `taps` neighbouring taps: pixel p reads the V channels at x + (p * step + t) * V under tap t, whose
+/* Some channels of `taps` neighbouring taps: pixel p reads the channels at x + (p * step + t) * unit under tap t, whose
  * weights are [channel][vectors * V] from w + t * tap on. */
-INLINE void taps_sum(const int taps, const int step, const int pixels, const int vectors, int64_t channels,
+INLINE void taps_sum(const int taps, const int unit, const int step, const int pixels, const int vectors, int64_t channels,
                      const float *x, const float *w, int64_t tap, vec sum[][TILE_VECTORS])
 {
     for (const float *const end = x + channels; x < end; x++, w += vectors * SIMD_WIDTH) {
@@ -26,7 +26,7 @@ INLINE void taps_sum(const int taps, const int step, const int pixels, const int
         UNROLL for (int t = 0; t < taps; t++)
             UNROLL for (int b = 0; b < vectors; b++) held[t][b] = load(w + t * tap + b * SIMD_WIDTH);
         _Pragma("GCC unroll 64") for (int i = 0; i < (pixels - 1) * step + taps; i++) {
-            const vec left = splat(x[i * SIMD_WIDTH]);
+            const vec left = splat(x[i * unit]);
             UNROLL for (int t = 0; t < taps; t++) {
                 const int p = (i - t) / step;
                 if (i >= t && (i - t) % step == 0 && p < pixels)
@@ -40,96 +40,103 @@ INLINE void taps_sum(const int taps, const int step, const int pixels, const int
 }
 
 /* The same for every tap of a row, by twos and threes. */
-INLINE void taps_row(const int step, const int pixels, const int vectors, int64_t taps, int64_t channels, const float *x,
-                     const float *w, vec sum[][TILE_VECTORS])
+INLINE void taps_row(const int unit, const int step, const int pixels, const int vectors, int64_t taps, int64_t channels,
+                     const float *x, const float *w, vec sum[][TILE_VECTORS])
 {
     const int64_t tap = channels * vectors * SIMD_WIDTH;
-    for (int64_t left = taps, now; left > 0; left -= now, x += now * SIMD_WIDTH, w += now * tap) {
+    for (int64_t left = taps, now; left > 0; left -= now, x += now * unit, w += now * tap) {
         now = left % 3 == 0 ? 3 : 2;
-        if (now == 3) taps_sum(3, step, pixels, vectors, channels, x, w, tap, sum);
-        else taps_sum(2, step, pixels, vectors, channels, x, w, tap, sum);
+        if (now == 3) taps_sum(3, unit, step, pixels, vectors, channels, x, w, tap, sum);
+        else taps_sum(2, unit, step, pixels, vectors, channels, x, w, tap, sum);
     }
 }
 
-/* As tile_product, of pixels at x + p * step * V, the taps in rows of depth->across neighbours, two at least. */
-INLINE void taps_product(const int step, const int pixels, const int vectors, const tile_depth *depth, const float *x,
-                         const float *w, float *out, const int64_t *target, int64_t out_block, int accumulate,
-                         const tile_finish *finish)
+/* As tile_product, of pixels at x + p * step * unit, the taps in rows of depth->across neighbours, two at least. The unit,
+ * from an input to the next, is V floats or, of images in planes, one: then every channel is a plane of its own, and
+ * depth->taps has the rows of them all. */
+INLINE void taps_product(const int unit, const int step, const int pixels, const int vectors, const tile_depth *depth,
+                         const float *x, const float *w, float *out, const int64_t *target, int64_t out_block,
+                         int accumulate, const tile_finish *finish)
 {
     vec sum[TILE_MOST_PIXELS][TILE_VECTORS];
-    const int64_t across = depth->across, rest = depth->rest_count / depth->tap_count;
+    const int64_t across = depth->across, blocks = unit == 1 ? 1 : depth->blocks + (depth->rest_count > 0);
+    const int64_t *const end = depth->taps + depth->tap_count;
     UNROLL for (int p = 0; p < pixels; p++)
         UNROLL for (int b = 0; b < vectors; b++) sum[p][b] = splat(0.0f);
-    for (int64_t n = depth->blocks + (rest > 0); n > 0; n--, x += depth->x_block) {
-        const int64_t channels = n == 1 && rest > 0 ? rest : SIMD_WIDTH;
-        for (int64_t tap = 0; tap < depth->tap_count; tap += across) {
-            taps_row(step, pixels, vectors, across, channels, x + depth->taps[tap], w, sum);
-            w += across * channels * vectors * SIMD_WIDTH;
-        }
+    for (int64_t n = blocks; n > 0; n--, x += depth->x_block) {
+        const int64_t channels = unit == 1 ? 1 : n == 1 && depth->rest_count ? depth->rest_count / depth->tap_count
+                                                                             : SIMD_WIDTH;
+        const int64_t row = across * channels * vectors * SIMD_WIDTH;
+        if (across == TAPS_HELD)
+            for (const int64_t *tap = depth->taps; tap < end; tap += TAPS_HELD, w += row)
+                taps_sum(TAPS_HELD, unit, step, pixels, vectors, channels, x + *tap, w, row / TAPS_HELD, sum);
+        else
+            for (const int64_t *tap = depth->taps; tap < end; tap += across, w += row)
+                taps_row(unit, step, pixels, vectors, across, channels, x + *tap, w, sum);
     }
     tile_store(pixels, vectors, sum, out, target, out_block, accumulate, finish);
 }
 
-#define TAPS_CASE(STEP, P, B)                                                                                         \
+#define TAPS_CASE(UNIT, STEP, P, B)                                                                                   \
     case P:                                                                                                           \
-        for (; count > 0; count--, x += P * STEP * SIMD_WIDTH, target += P)                                           \
-            taps_product(STEP, P, B, depth, x, w, out, target, out_block, accumulate, finish);                        \
+        for (; count > 0; count--, x += P * STEP * UNIT, target += P)                                                 \
+            taps_product(UNIT, STEP, P, B, depth, x, w, out, target, out_block, accumulate, finish);                  \
         break;
-#define TAPS_CASES_6(STEP, B)                                                                                         \
-    TAPS_CASE(STEP, 1, B) TAPS_CASE(STEP, 2, B) TAPS_CASE(STEP, 3, B) TAPS_CASE(STEP, 4, B) TAPS_CASE(STEP, 5, B)     \
-    TAPS_CASE(STEP, 6, B)
-#define TAPS_CASES_12(STEP, B)                                                                                        \
-    TAPS_CASES_6(STEP, B) TAPS_CASE(STEP, 7, B) TAPS_CASE(STEP, 8, B) TAPS_CASE(STEP, 9, B) TAPS_CASE(STEP, 10, B)    \
-    TAPS_CASE(STEP, 11, B) TAPS_CASE(STEP, 12, B)
-#define TAPS_CASES_16(STEP, B)                                                                                        \
-    TAPS_CASES_12(STEP, B) TAPS_CASE(STEP, 13, B) TAPS_CASE(STEP, 14, B) TAPS_CASE(STEP, 15, B) TAPS_CASE(STEP, 16, B)
+#define TAPS_CASES_6(U, S, B)                                                                                         \
+    TAPS_CASE(U, S, 1, B) TAPS_CASE(U, S, 2, B) TAPS_CASE(U, S, 3, B) TAPS_CASE(U, S, 4, B) TAPS_CASE(U, S, 5, B)     \
+    TAPS_CASE(U, S, 6, B)
+#define TAPS_CASES_12(U, S, B)                                                                                        \
+    TAPS_CASES_6(U, S, B) TAPS_CASE(U, S, 7, B) TAPS_CASE(U, S, 8, B) TAPS_CASE(U, S, 9, B) TAPS_CASE(U, S, 10, B)    \
+    TAPS_CASE(U, S, 11, B) TAPS_CASE(U, S, 12, B)
+#define TAPS_CASES_16(U, S, B)                                                                                        \
+    TAPS_CASES_12(U, S, B) TAPS_CASE(U, S, 13, B) TAPS_CASE(U, S, 14, B) TAPS_CASE(U, S, 15, B) TAPS_CASE(U, S, 16, B)
 
 #define TAPS_ARGS                                                                                                     \
-    int64_t count, int64_t pixels, const tile_depth *depth, const float *x, const float *w, float *out,              \
+    int64_t count, int64_t pixels, const tile_depth *depth, const float *x, const float *w, float *out,               \
         const int64_t *target, int64_t out_block, int accumulate, const tile_finish *finish
-#define TAPS_OF(STEP, B, CASES)                                                                                       \
-    static void taps_of_##STEP##_##B(TAPS_ARGS) { switch (pixels) { CASES(STEP, B) } }
+#define TAPS_OF(B, CASES)                                                                                             \
+    static void taps_of_##B(int64_t unit, int64_t step, TAPS_ARGS)                                                    \
+    {                                                                                                                 \
+        if (unit == 1 && step == 1) switch (pixels) { CASES(1, 1, B) }                                                \
+        else if (unit == 1) switch (pixels) { CASES(1, 2, B) }                                                        \
+        else if (step == 1) switch (pixels) { CASES(SIMD_WIDTH, 1, B) }                                               \
+        else switch (pixels) { CASES(SIMD_WIDTH, 2, B) }                                                              \
+    }
 
 #if TAPS_PIXELS(1) == 16
-TAPS_OF(1, 1, TAPS_CASES_16)
-TAPS_OF(2, 1, TAPS_CASES_16)
-TAPS_OF(1, 2, TAPS_CASES_12)
-TAPS_OF(2, 2, TAPS_CASES_12)
-TAPS_OF(1, 3, TAPS_CASES_6)
-TAPS_OF(2, 3, TAPS_CASES_6)
+TAPS_OF(1, TAPS_CASES_16)
+TAPS_OF(2, TAPS_CASES_12)
+TAPS_OF(3, TAPS_CASES_6)
 #elif TAPS_PIXELS(1) == 12
-TAPS_OF(1, 1, TAPS_CASES_12)
-TAPS_OF(2, 1, TAPS_CASES_12)
+TAPS_OF(1, TAPS_CASES_12)
 #endif
 
 /* `count` tiles of so many pixels and vectors, one after the other in a row. */
-INLINE void taps_repeat(int64_t step, int64_t vectors, TAPS_ARGS)
+INLINE void taps_repeat(int64_t unit, int64_t step, int64_t vectors, TAPS_ARGS)
 {
-    switch (2 * vectors + step) {
-#define TAPS_CALL(STEP, B)                                                                                            \
-    case 2 * B + STEP: taps_of_##STEP##_##B(count, pixels, depth, x, w, out, target, out_block, accumulate, finish); break;
+    switch (vectors) {
 #if TAPS_PIXELS(1) > 0
-        TAPS_CALL(1, 1) TAPS_CALL(2, 1)
+    case 1: taps_of_1(unit, step, count, pixels, depth, x, w, out, target, out_block, accumulate, finish); break;
 #endif
 #if TAPS_PIXELS(2) > 0
-        TAPS_CALL(1, 2) TAPS_CALL(2, 2) TAPS_CALL(1, 3) TAPS_CALL(2, 3)
+    case 2: taps_of_2(unit, step, count, pixels, depth, x, w, out, target, out_block, accumulate, finish); break;
+    case 3: taps_of_3(unit, step, count, pixels, depth, x, w, out, target, out_block, accumulate, finish); break;
 #endif
-#undef TAPS_CALL
     }
 }
 
-/* The fewest tiles, of nearly equal size, that make a row of `width` pixels, `step` (1 or 2) apart in x. */
-static void taps_tiles(int64_t width, int64_t step, int64_t vectors, const tile_depth *depth, const float *x,
-                       const float *w, float *out, const int64_t *target, int64_t out_block, int accumulate,
-                       const tile_finish *finish)
+/* The fewest tiles, of nearly equal size, that make a row of `width` pixels, `step` (1 or 2) units apart in x. */
+static void taps_tiles(int64_t width, int64_t unit, int64_t step, int64_t vectors, const tile_depth *depth,
+                       const float *x, const float *w, float *out, const int64_t *target, int64_t out_block,
+                       int accumulate, const tile_finish *finish)
 {
     const int64_t most = TAPS_PIXELS(vectors) > 0 ? TAPS_PIXELS(vectors) : 1, number = (width + most - 1) / most;
     const int64_t size = width / number, larger = width % number;
     if (larger > 0)
-        taps_repeat(step, vectors, larger, size + 1, depth, x, w, out, target, out_block, accumulate, finish);
-    x += larger * (size + 1) * step * SIMD_WIDTH;
+        taps_repeat(unit, step, vectors, larger, size + 1, depth, x, w, out, target, out_block, accumulate, finish);
+    x += larger * (size + 1) * step * unit;
     target += larger * (size + 1);
-    taps_repeat(step, vectors, number - larger, size, depth, x, w, out, target, out_block, accumulate, finish);
+    taps_repeat(unit, step, vectors, number - larger, size, depth, x, w, out, target, out_block, accumulate, finish);
 }
 
 #endif

@@ -7,11 +7,13 @@ the layout of the parameters that are made here.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import astuple, dataclass, replace
 from functools import lru_cache
 from math import gcd
 
 from .base import Launch, Problem
+from .launch_tiles import panel_count, shares, sharing_cost, tiles_cost
 from .launches import FLOAT, INT64, Convolution, Sizes, ceil_div, tasks_wanted
 
 WEIGHT_BYTES = 20480
@@ -26,16 +28,6 @@ TASKS = 32
 """Problems are cut into that many tasks where they are large enough."""
 TASK_PRODUCTS = 60_000
 """Multiplications of a task that is not worth cutting."""
-TAPS_TOGETHER = 3
-"""Taps of a row that share an input, at most."""
-FEWEST_SHARING = 4
-"""Pixels of a row that share inputs, at least."""
-A_CHANNEL = 3
-"""What a channel costs for some taps beside what is loaded and multiplied."""
-LATENCY = 8
-"""Multiply-adds that have to be under way at a time."""
-A_LOAD = 1.1
-"""The cost of a value that is loaded, where there are more of them than multiply-adds."""
 
 
 @dataclass(frozen=True)
@@ -189,9 +181,8 @@ class Plan:
         return ceil_div(self.stencil.n, self.images) * self.bands * self.parts
 
 
-def _panels(s: Stencil, width: int, widest: int, twos: bool) -> tuple[Panel, ...]:
-    """Output blocks that depend on the same input blocks, in as few panels as ``widest`` allows, or else in twos, with
-    a three where they are odd."""
+def _panels(s: Stencil, width: int, counts: Sequence[int]) -> tuple[Panel, ...]:
+    """Output blocks that depend on the same input blocks, ``counts[n]`` panels of n of them."""
     outs, ins = s.out_channels // s.groups, s.in_channels // s.groups
     runs: list[Panel] = []
     for block in range(ceil_div(s.out_channels, width)):
@@ -204,7 +195,7 @@ def _panels(s: Stencil, width: int, widest: int, twos: bool) -> tuple[Panel, ...
             runs.append(Panel(block, 1, first_in, end_in))
     panels = []
     for run in runs:
-        count = max(1, run.vectors // 2) if twos and widest > 2 else ceil_div(run.vectors, widest)
+        count = counts[run.vectors]
         for i in range(count):
             first, end = run.vectors * i // count, run.vectors * (i + 1) // count
             panels.append(Panel(run.first + first, end - first, run.in_first, run.in_end))
@@ -217,7 +208,7 @@ def _equal(total: int, most: int) -> int:
 
 
 @lru_cache(maxsize=1024)
-def _cut(s: Stencil, width: int, widest: int, held: int, sharing: bool, tasks: int) -> Plan:
+def _cut(s: Stencil, width: int, counts: tuple[int, ...], tasks: int) -> Plan:
     flat = (
         len(s.phases) == 1
         and not s.merged
@@ -230,8 +221,7 @@ def _cut(s: Stencil, width: int, widest: int, held: int, sharing: bool, tasks: i
         pixels = s.out_height * s.out_width
         phase = replace(s.phases[0], height=pixels, width=1, step=(1, 1))
         s = Stencil(s.n, s.in_channels, pixels, 1, s.out_channels, pixels, 1, s.groups, 1, 1, (phase,))
-    twos = held < widest or (sharing and any(_shares(s, f) for f in s.phases))
-    panels = _panels(s, width, widest, twos)
+    panels = _panels(s, width, counts)
     taps = max(f.taps for f in s.phases)
     in_blocks = max(p.in_end - p.in_first for p in panels)
     chunk = _equal(in_blocks, WEIGHT_BYTES // (2 * width * width * FLOAT * max(taps, 1)))
@@ -280,9 +270,11 @@ def _of(problem: Problem, width: int) -> Stencil:
 
 
 def _plan(problem: Problem, sizes: Sizes) -> Plan:
-    width, tasks = sizes["width"], tasks_wanted(problem, TASKS)
-    stencil, sharing = _of(problem, width), sizes["taps_pixels_2"] > 0
-    return _cut(stencil, width, sizes["tile_vectors"], sizes["tile_held"], sharing, tasks)
+    width = sizes["width"]
+    s = _of(problem, width)
+    sharing = any(_shares(s, f) for f in s.phases)
+    counts = tuple(panel_count(n, sharing, sizes) for n in range(ceil_div(s.out_channels, width) + 1))
+    return _cut(s, width, counts, tasks_wanted(problem, TASKS))
 
 
 def direct(problem: Problem, sizes: Sizes) -> Launch:
@@ -335,35 +327,7 @@ def direct(problem: Problem, sizes: Sizes) -> Launch:
 
 
 def _shares(s: Stencil, phase: Phase) -> bool:
-    """Whether inputs of the pixels of a row are neighbours, and those of the taps of a row too, so that they share
-    them."""
-    near = phase.cols.count > 1 and phase.cols.shift_step == 1 and s.step_w in (1, 2)
-    return near and phase.width >= FEWEST_SHARING
-
-
-def _sharing_tiles(pixels: int, f: Phase, step: int, vectors: int, channels: int, runs: int, sizes: Sizes) -> float:
-    """As :func:`_tiles`, where taps share inputs."""
-    count = ceil_div(f.width, sizes[f"taps_pixels_{vectors}"])
-    size = f.width / count
-    cost = 0.0
-    left = f.cols.count
-    while left > 0:
-        taps = TAPS_TOGETHER if left % TAPS_TOGETHER == 0 else TAPS_TOGETHER - 1
-        loads = taps * vectors + (size - 1) * step + taps
-        cost += max(size * vectors * taps, LATENCY * taps, A_LOAD * loads) + A_CHANNEL
-        left -= taps
-    return pixels / size * (cost * channels * f.rows.count * 1.03 + runs * (60 + 2 * size * vectors))
-
-
-def _tiles(pixels: int, row: int, vectors: int, depth: int, runs: int, sizes: Sizes) -> float:
-    """The cost of the tiles that make ``pixels`` in rows of so many, each of which loads ``pixels + vectors`` values a
-    step."""
-    count = ceil_div(pixels, sizes[f"tile_pixels_{vectors}"])
-    if row >= sizes[f"tile_least_row_{vectors}"]:
-        count = min(count, pixels // row * ceil_div(row, sizes[f"tile_row_pixels_{vectors}"]))
-    size = pixels / count
-    step = max(size * vectors, LATENCY, A_LOAD * (size + vectors))
-    return count * (step * depth * 1.03 + runs * (60 + 2 * size * vectors))
+    return shares(phase.width, phase.cols.count, phase.cols.shift_step, s.step_w)
 
 
 def direct_cost(problem: Problem, sizes: Sizes) -> float:
@@ -381,9 +345,11 @@ def direct_cost(problem: Problem, sizes: Sizes) -> float:
             row = (rows if plan.flat else 1) * f.width if s.step_w == 1 else 1
             pixels = plan.images * rows * f.width
             if _shares(s, f) and sizes[f"taps_pixels_{panel.vectors}"] > 0:
-                cost = _sharing_tiles(pixels, f, s.step_w, panel.vectors, channels, runs, sizes)
+                depth = channels * f.rows.count
+                a_row = sharing_cost(f.width, f.cols.count, s.step_w, panel.vectors, depth, runs, sizes)
+                cost = plan.images * rows * a_row
             else:
-                cost = _tiles(pixels, row, panel.vectors, channels * f.taps, runs, sizes)
+                cost = tiles_cost(pixels, row, panel.vectors, channels * f.taps, runs, sizes)
             tiles += plan.bands * groups * cost
             weights += channels * f.taps * panel.vectors * width
     band = plan.height * plan.width * max(p.in_end for p in plan.panels) * plan.images

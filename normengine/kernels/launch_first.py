@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 from .base import Launch, Problem
+from .launch_tiles import panel_count, shares, sharing_cost, tiles_cost
 from .launches import FLOAT, INT64, Convolution, Sizes, ceil_div
 
 BAND_BYTES = 24576
 """Rows of an image, with borders, that are copied at a time."""
-INT32 = 4
 LEAST_PRODUCTS = 100_000
 """Multiplications below which a task is not worth to be handed out."""
 MOST_CHANNELS = 8
 MOST_BYTES = 1 << 20
 """Of a band's input: what dilation spreads further is left to other kernels."""
-A_TILE, A_ROW, A_VECTOR = 30.0, 24.0, 2.5
-"""What it costs to begin a tile and a row of the copied input, and to store a vector or copy one."""
-A_STEP, A_LOAD = 1.06, 1.15
-"""The cost of a multiply-add, and that of a broadcast value or a vector of weights where there are more of them."""
+RUN = 192
+"""Steps of the reduction between which sums are in registers."""
+A_ROW, A_VECTOR = 24.0, 2.5
+"""What it costs to begin a row of the copied input, and to copy a vector of it."""
 
 
 def _band(p: Convolution, bands: int) -> tuple[int, int]:
@@ -47,19 +47,23 @@ def few_channels(problem: Problem) -> bool:
     return p.c * _band(p, _bands(p))[1] * _pitch(p) * FLOAT <= MOST_BYTES
 
 
+def _sharing(p: Convolution) -> bool:
+    return shares(p.ow, p.kw, p.dilation_w, p.stride_w)
+
+
 def conv2d_first(problem: Problem, sizes: Sizes) -> Launch:
-    """Stages: pack the weights and make tables of addresses, multiply."""
+    """Stages: pack the weights and make tables of places, multiply."""
     p = Convolution.of(problem)
     bands, width = _bands(p), sizes["width"]
-    blocks = ceil_div(p.oc, width)
+    blocks, sharing = ceil_div(p.oc, width), _sharing(p)
+    panels = panel_count(blocks, sharing, sizes)
     rows, height = _band(p, bands)
     depth = p.c * p.taps
-    tables = depth * INT64 + (rows * p.ow + sizes["first_pixels"]) * INT32
     return Launch(
-        tasks=(ceil_div(blocks, sizes["first_vectors"]), p.n * bands),
-        scratch=blocks * width * depth * FLOAT + tables,
+        tasks=(panels, p.n * bands),
+        scratch=blocks * width * depth * FLOAT + (depth + 2 * rows * p.ow) * INT64,
         workspace=(p.c * height * _pitch(p) + width) * FLOAT,
-        extra=(bands,),
+        extra=(bands, panels, int(sharing)),
     )
 
 
@@ -67,16 +71,14 @@ def conv2d_first_cost(problem: Problem, sizes: Sizes) -> float:
     p = Convolution.of(problem)
     width, bands, depth = sizes["width"], _bands(p), p.c * p.taps
     rows, height = _band(p, bands)
-    blocks = ceil_div(p.oc, width)
-    panels = ceil_div(blocks, sizes["first_vectors"])
+    blocks, sharing = ceil_div(p.oc, width), _sharing(p)
+    panels, runs = panel_count(blocks, sharing, sizes), ceil_div(depth, RUN)
     cost = 0.0
     for panel in range(panels):
         vectors = blocks * (panel + 1) // panels - blocks * panel // panels
-        pixels: float = sizes[f"first_pixels_{vectors}"]
-        tiles, in_row = ceil_div(rows * p.ow, int(pixels)), ceil_div(p.ow, sizes["first_row_pixels"])
-        if vectors == p.stride_w == 1 and p.ow > in_row * pixels:
-            pixels, tiles = p.ow / in_row, rows * in_row
-        step = max(pixels * vectors, A_LOAD * (pixels + vectors + 1))
-        cost += tiles * (A_STEP * depth * step + A_TILE + A_VECTOR * pixels * vectors)
+        if sharing and sizes[f"taps_pixels_{vectors}"] > 0:
+            cost += rows * sharing_cost(p.ow, p.kw, p.stride_w, vectors, p.c * p.kh, runs, sizes)
+        else:
+            cost += tiles_cost(rows * p.ow, 1, vectors, depth, runs, sizes)
     cost += p.c * height * (A_ROW + A_VECTOR * ceil_div(_pitch(p), width))
     return p.n * bands * cost + blocks * width * depth + rows * p.ow

@@ -1,0 +1,61 @@
+"""Register tiles of pixels and vectors of output channels, as ``tile.h`` and ``tile_taps.h`` have them: how outputs are
+cut into panels, which pixels share inputs, and what tiles cost."""
+
+from __future__ import annotations
+
+from .launches import Sizes, ceil_div
+
+TAPS_TOGETHER = 3
+"""Taps of a row that share an input, at most."""
+FEWEST_SHARING = 4
+"""Pixels of a row that share inputs, at least."""
+LATENCY = 8
+"""Multiply-adds that have to be under way at a time."""
+A_LOAD = 1.1
+"""The cost of a value that is loaded, where there are more of them than multiply-adds."""
+A_CHANNEL = 3
+"""What a channel costs for some taps beside what is loaded and multiplied."""
+A_STEP = 1.03
+"""The cost of a multiply-add, with what cannot be hidden behind it."""
+
+
+def shares(width: int, taps: int, apart: int, step: int) -> bool:
+    """Whether the pixels of a row, ``step`` inputs from one to the next, share what they read: their taps in a row,
+    ``apart`` inputs from one to the next, are neighbours."""
+    return taps > 1 and apart == 1 and step in (1, 2) and width >= FEWEST_SHARING
+
+
+def panel_count(vectors: int, sharing: bool, sizes: Sizes) -> int:
+    """Into how many panels of nearly equal size some vectors of output channels are cut: the fewest, or twos, with a
+    three where they are odd, if more do not stay in registers or if weights of several taps are there."""
+    widest = sizes["tile_vectors"]
+    if widest > 2 and (sizes["tile_held"] < widest or (sharing and sizes["taps_pixels_2"] > 0)):
+        return max(1, vectors // 2)
+    return ceil_div(vectors, widest)
+
+
+def tiles_cost(pixels: int, row: int, vectors: int, depth: int, runs: int, sizes: Sizes) -> float:
+    """Of the tiles that make ``pixels`` in rows of so many, each of which loads ``pixels + vectors`` values a step."""
+    count = ceil_div(pixels, sizes[f"tile_pixels_{vectors}"])
+    if row >= sizes[f"tile_least_row_{vectors}"]:
+        count = min(count, pixels // row * ceil_div(row, sizes[f"tile_row_pixels_{vectors}"]))
+    size = pixels / count
+    step = max(size * vectors, LATENCY, A_LOAD * (size + vectors))
+    return count * (step * depth * A_STEP + runs * _ends(size, vectors))
+
+
+def sharing_cost(width: int, taps: int, step: int, vectors: int, depth: int, runs: int, sizes: Sizes) -> float:
+    """Of a row of pixels that share inputs, under rows of so many taps, ``depth`` of them for all channels."""
+    count = ceil_div(width, sizes[f"taps_pixels_{vectors}"])
+    size, cost = width / count, 0.0
+    while taps > 0:
+        now = TAPS_TOGETHER if taps % TAPS_TOGETHER == 0 else TAPS_TOGETHER - 1
+        loads = now * vectors + (size - 1) * step + now
+        cost += max(size * vectors * now, LATENCY * now, A_LOAD * loads) + A_CHANNEL
+        taps -= now
+    return count * (cost * depth * A_STEP + runs * _ends(size, vectors))
+
+
+def _ends(size: float, vectors: int) -> float:
+    """Of beginning a tile and storing it."""
+    return 60 + 2 * size * vectors
