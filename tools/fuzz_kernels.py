@@ -167,6 +167,8 @@ def classes(rng: Rng) -> Iterator[Trial]:
     yield Trial("cross_entropy", [x, target, *weight], attrs)
     loss = target.shape if reduction == "none" else ()
     yield Trial("cross_entropy_grad", [normal(rng, *loss), x, target, *weight], attrs)
+    if reduction != "none":
+        yield Trial("cross_entropy_with_grad", [x, target, *weight], attrs)
 
 
 FAMILIES: tuple[Callable[[Rng], Iterator[Trial]], ...] = (

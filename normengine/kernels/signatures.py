@@ -198,5 +198,6 @@ for _signature in (
     Signature(
         "cross_entropy_grad", ("dloss", "logits", "target", "weight"), ("dlogits",), _LABELS, _cross_entropy_grad
     ),
+    Signature("cross_entropy_with_grad", ("logits", "target", "weight"), ("loss", "dlogits"), _LABELS, _cross_entropy),
 ):
     REGISTRY.declare(_signature)

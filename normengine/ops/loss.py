@@ -116,6 +116,17 @@ def _grad_infer(specs: Sequence[Spec], attrs: Attrs) -> tuple[Spec, ...]:
     return (logits,)
 
 
+def _with_grad_infer(specs: Sequence[Spec], attrs: Attrs) -> tuple[Spec, ...]:
+    if attrs["reduction"] not in ("mean", "sum"):
+        raise OperatorError(f'reduction must be "mean" or "sum", got {attrs["reduction"]!r}')
+    return (*_infer(specs, attrs), specs[0])
+
+
+def _with_grad_reference(arrays: Arrays, attrs: Attrs) -> tuple[np.ndarray, ...]:
+    """The loss, and its gradient to the logits."""
+    return (*_reference(arrays, attrs), *_grad_reference((np.ones(()), *arrays), attrs))
+
+
 def bce_with_logits(x: np.ndarray, y: np.ndarray) -> np.ndarray:
     """``-y log(sigmoid(x)) - (1 - y) log(1 - sigmoid(x))`` as ``max(x, 0) - x y + log(1 + exp(-|x|))``."""
     return np.maximum(x, 0.0) - x * y + np.log1p(np.exp(-np.abs(x)))
@@ -147,6 +158,8 @@ _PROBLEMS: tuple[tuple[tuple[int, ...], bool, float, int, str], ...] = (
     ((2, 3, 4, 5), False, 0.0, 0, "mean"),
     ((2, 3, 4, 5), True, 0.1, -100, "none"),
     ((6, 1000), False, 0.1, -100, "mean"),
+    ((131, 3), True, 0.0, -100, "sum"),
+    ((3, 7, 9, 11), True, 0.1, 2, "mean"),
 )
 
 
@@ -194,6 +207,12 @@ register(
         _grad_infer,
         _grad_reference,
         cases=tuple(_entropy_case(*problem, grad=True) for problem in _PROBLEMS),
+    ),
+    Op(
+        "cross_entropy_with_grad",
+        _with_grad_infer,
+        _with_grad_reference,
+        cases=tuple(_entropy_case(*problem, grad=False) for problem in _PROBLEMS if problem[-1] != "none"),
     ),
     Op(
         "bce_with_logits",

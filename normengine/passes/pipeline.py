@@ -13,6 +13,7 @@ from ..graph import Graph
 from .decompose import decompose
 from .extend_conv import extend_conv
 from .fuse import fuse, separate
+from .join_loss_grad import join_loss_grad
 from .recompute import recompute
 from .spread_sums import spread_sums
 
@@ -31,6 +32,7 @@ def _nothing(graph: Graph) -> Graph:
 
 PASSES: Mapping[str, tuple[Callable[[Graph], Graph], Callable[[Graph], Graph]]] = {
     "extend_conv": (extend_conv, _nothing),
+    "join_loss_grad": (join_loss_grad, _nothing),
     "spread_sums": (spread_sums, _nothing),
     "fuse": (fuse, separate),
     "recompute": (recompute, _nothing),

@@ -48,7 +48,7 @@ KINDS = {
     "statistics": ("batch_stats", "batch_norm_grad_sums", "reduce_sum"),
     "pooling": tuple(f"{pool}_pool2d{grad}" for pool in ("max", "avg", "adaptive_avg") for grad in ("", "_grad")),
     "softmax and loss": ("softmax", "log_softmax", "softmax_grad", "log_softmax_grad", "cross_entropy",
-                         "cross_entropy_grad"),
+                         "cross_entropy_grad", "cross_entropy_with_grad"),
     "reorders": ("to_blocked", "from_blocked", "repeat_channels"),
 }  # fmt: skip
 """The operators of each kind. Loops over elements are "elementwise", or "update" where state is all that they write."""

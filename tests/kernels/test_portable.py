@@ -158,6 +158,45 @@ def test_a_label_that_is_no_class_is_nan_and_reads_nothing() -> None:
     np.testing.assert_allclose(loss, [np.log(4), np.nan, np.nan], rtol=1e-6)
     (dlogits,) = run("cross_entropy_grad", [np.ones(3, np.float32), logits, target], attrs)
     assert np.isfinite(dlogits[0]).all() and np.isnan(dlogits[1:]).all()
+    loss, dlogits = run("cross_entropy_with_grad", [logits, target], {**attrs, "reduction": "sum"})
+    assert np.isnan(loss) and np.isfinite(dlogits[0]).all() and np.isnan(dlogits[1:]).all()
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (65, 1), (1, 67), (129, 17), (3, 5, 7, 11), (2, 1000, 3)])
+@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize("smoothing", [0.0, 0.1, 1.0])
+@pytest.mark.parametrize("reduction", ["mean", "sum"])
+def test_cross_entropy_with_its_gradient(
+    shape: tuple[int, ...], weighted: bool, smoothing: float, reduction: str
+) -> None:
+    rng = np.random.default_rng(3)
+    logits = (20 * rng.standard_normal(shape)).astype(np.float32)
+    target = rng.integers(0, shape[1], (shape[0], *shape[2:]))
+    target[rng.random(target.shape) < 0.3] = -1
+    target.flat[-1] = 0
+    weight = [rng.uniform(0.1, 3.0, shape[1]).astype(np.float32)] if weighted else []
+    attrs = {"label_smoothing": smoothing, "ignore_index": -1, "reduction": reduction}
+    arrays = [logits, target, *weight]
+    both = run("cross_entropy_with_grad", arrays, attrs)
+    assert_close("cross_entropy_with_grad", both, arrays, attrs)
+    for a, b in zip(both, run("cross_entropy_with_grad", arrays, attrs, pieces=5), strict=True):
+        assert a.tobytes() == b.tobytes()
+
+
+@pytest.mark.parametrize("reduction", ["mean", "sum"])
+def test_cross_entropy_where_all_is_ignored(reduction: str) -> None:
+    attrs = {"label_smoothing": 0.1, "ignore_index": 2, "reduction": reduction}
+    arrays = [np.ones((70, 3), np.float32), np.full(70, 2)]
+    loss, dlogits = run("cross_entropy_with_grad", arrays, attrs)
+    assert_close("cross_entropy_with_grad", [loss, dlogits], arrays, attrs)
+    assert np.isnan(loss) == (reduction == "mean") and not dlogits.any()
+
+
+def test_cross_entropy_of_extreme_logits() -> None:
+    attrs = {"label_smoothing": 0.0, "ignore_index": -100, "reduction": "sum"}
+    for row in ([1e4, -1e4, 0], [-np.inf, 0, 0], [np.inf, 0, 0], [np.nan, 0, 1], [1e38, -1e38, 0]):
+        arrays = [np.array([row], np.float32), np.array([1])]
+        assert_close("cross_entropy_with_grad", run("cross_entropy_with_grad", arrays, attrs), arrays, attrs)
 
 
 def test_the_source_reads_each_slot_that_the_kernel_names() -> None:

@@ -109,7 +109,9 @@ def test_updates_stay_last_without_fusion():
 
 
 def test_unknown_names(monkeypatch, onnx_file):
-    message = r"passes to leave out: there is no pass 'fusion', choose from extend_conv, spread_sums, fuse, recompute"
+    message = (
+        r"passes to leave out: there is no pass 'fusion', choose from extend_conv, join_loss_grad, spread_sums, fuse"
+    )
     model = network()
     with pytest.raises(ValueError, match=message):
         ne.TrainStep(model, nn.CrossEntropyLoss(), optim.SGD(model.parameters()), without_passes=["fusion"])

@@ -1,4 +1,4 @@
-"""Cross entropy of class labels over logits ``(A, C, B)``, labels ``(A, B)``; a task is one position or its gradient.
+"""Cross entropy of class labels over logits ``(A, C, B)``, labels ``(A, B)``, and its gradient; a task is 64 positions.
 
 With ``logp = log_softmax(logits)`` a position's loss is ``-(1 - s) w[t] logp[t] - s / C sum_c w[c] logp[c]``: see the
 operator. A label that is no class gives NaN, so that nothing outside the arrays is read.
@@ -17,20 +17,77 @@ from .build import Array, portable
 POSITIONS = 64
 
 
-def log_sum(logits: Array, first: int, C: int, B: int) -> tuple[float, float]:
-    """The maximum of a position's logits, and ``log(sum(exp(logits - max)))``."""
+def largest_logit(logits: Array, first: int, C: int, B: int) -> np.float32:
+    """The maximum of a position's logits."""
     largest = np.float32(-np.inf)
     for c in range(C):
         value = logits[first + c * B]
         largest = value if value > largest else largest
+    return largest
+
+
+def log_sum(logits: Array, first: int, C: int, B: int) -> tuple[float, float]:
+    """The maximum of a position's logits, and ``log(sum(exp(logits - max)))``."""
+    largest = largest_logit(logits, first, C, B)
     total = 0.0
     for c in range(C):
         total += exp(logits[first + c * B] - largest)
     return np.float64(largest), math.log(total)
 
 
+def exponentials(logits: Array, made: Array, first: int, C: int, B: int) -> tuple[float, float]:
+    """The maximum of a position's logits, and the sum of ``exp(logits - max)``, which go to ``made``."""
+    largest = largest_logit(logits, first, C, B)
+    total = 0.0
+    for c in range(C):
+        value = exp(logits[first + c * B] - largest)
+        made[first + c * B] = value
+        total += value
+    return np.float64(largest), total
+
+
 def class_weight(weight: Array, has_weight: bool, c: int) -> float:
     return np.float64(weight[c]) if has_weight else 1.0
+
+
+def position_loss(
+    logits: Array, weight: Array, has_weight: bool, first: int, C: int, B: int,
+    label: int, label_smoothing: float, largest: float, log_total: float,
+) -> float:  # fmt: skip
+    """``-(1 - s) w[t] logp[t] - s / C sum_c w[c] logp[c]`` of one position."""
+    value = 0.0
+    factor = (1.0 - label_smoothing) * class_weight(weight, has_weight, label)
+    if factor != 0.0:
+        value = -factor * ((logits[first + label * B] - largest) - log_total)
+    if label_smoothing != 0.0:
+        for c in range(C):
+            factor = label_smoothing / C * class_weight(weight, has_weight, c)
+            if factor != 0.0:
+                value -= factor * ((logits[first + c * B] - largest) - log_total)
+    return value
+
+
+def position_grad(
+    dlogits: Array, weight: Array, has_weight: bool, first: int, C: int, B: int,
+    label: int, label_smoothing: float, weights: float, total: float, flow: float,
+) -> None:  # fmt: skip
+    """``flow * (softmax * sum_c f - f)`` of one position, over the exponentials in ``dlogits``, whose sum is
+    ``total``; ``weights`` is the sum of all classes' weights."""
+    smooth = label_smoothing / C
+    sharp = (1.0 - label_smoothing) * class_weight(weight, has_weight, label)
+    factors = (sharp + smooth * weights) / total
+    for c in range(C):
+        factor = smooth * class_weight(weight, has_weight, c) + (sharp if c == label else 0.0)
+        at = first + c * B
+        dlogits[at] = np.float32(flow * (dlogits[at] * factors - factor))
+
+
+def sum_of_classes(weight: Array, has_weight: bool, C: int) -> float:
+    """The sum of all classes' weights."""
+    weights = 0.0
+    for c in range(C):
+        weights += class_weight(weight, has_weight, c)
+    return weights
 
 
 def position_losses(
@@ -48,14 +105,7 @@ def position_losses(
             first = p // B * C * B + p % B
             largest, log_total = log_sum(logits, first, C, B)
             share = class_weight(weight, has_weight, label)
-            factor = (1.0 - label_smoothing) * share
-            if factor != 0.0:
-                value = -factor * ((logits[first + label * B] - largest) - log_total)
-            if label_smoothing != 0.0:
-                for c in range(C):
-                    factor = label_smoothing / C * class_weight(weight, has_weight, c)
-                    if factor != 0.0:
-                        value -= factor * ((logits[first + c * B] - largest) - log_total)
+            value = position_loss(logits, weight, has_weight, first, C, B, label, label_smoothing, largest, log_total)
         if reduction == 0:
             loss[p] = value
         else:
@@ -93,9 +143,7 @@ def cross_entropy_grad(
     A: int, C: int, B: int, label_smoothing: float, ignore_index: int, reduction: int, begin: int, end: int,
 ) -> None:  # fmt: skip
     """``dlogits = dloss / divisor * (softmax * sum_c f - f)`` with the factors ``f`` of ``-logp``; 0 where ignored."""
-    weights = 0.0
-    for c in range(C):
-        weights += class_weight(weight, has_weight, c)
+    weights = sum_of_classes(weight, has_weight, C)
     for p in range(begin * POSITIONS, min(end * POSITIONS, A * B)):
         label = target[p]
         first = p // B * C * B + p % B
@@ -103,15 +151,41 @@ def cross_entropy_grad(
             for c in range(C):
                 dlogits[first + c * B] = np.float32(0) if label == ignore_index else np.float32(np.nan)
         else:
-            largest, log_total = log_sum(logits, first, C, B)
+            _, total = exponentials(logits, dlogits, first, C, B)
             flow = np.float64(dloss[p] if reduction == 0 else dloss[0]) / scratch[0]
-            smooth = label_smoothing / C
-            sharp = (1.0 - label_smoothing) * class_weight(weight, has_weight, label)
-            factors = sharp + smooth * weights
+            position_grad(dlogits, weight, has_weight, first, C, B, label, label_smoothing, weights, total, flow)
+
+
+def losses_with_grad(
+    logits: Array, target: Array, weight: Array, has_weight: bool, dlogits: Array, scratch: Array,
+    A: int, C: int, B: int, label_smoothing: float, ignore_index: int, begin: int, end: int,
+) -> None:  # fmt: skip
+    """Each position's loss, to ``scratch`` behind what the sum of all is divided by, and its gradient."""
+    weights = sum_of_classes(weight, has_weight, C)
+    for p in range(begin * POSITIONS, min(end * POSITIONS, A * B)):
+        label = target[p]
+        first = p // B * C * B + p % B
+        if label == ignore_index or label < 0 or label >= C:
+            value = 0.0 if label == ignore_index else np.nan
             for c in range(C):
-                factor = smooth * class_weight(weight, has_weight, c) + (sharp if c == label else 0.0)
-                share = exp(np.float32((logits[first + c * B] - largest) - log_total))
-                dlogits[first + c * B] = np.float32(flow * (share * factors - factor))
+                dlogits[first + c * B] = np.float32(value)
+        else:
+            largest, total = exponentials(logits, dlogits, first, C, B)
+            value = position_loss(
+                logits, weight, has_weight, first, C, B, label, label_smoothing, largest, math.log(total)
+            )
+            position_grad(
+                dlogits, weight, has_weight, first, C, B, label, label_smoothing, weights, total, 1.0 / scratch[0]
+            )
+        scratch[1 + p] = value
+
+
+def sum_of_losses(loss: Array, scratch: Array, A: int, B: int, begin: int, end: int) -> None:
+    """The sum of the positions' losses, divided by what lies before them."""
+    total = 0.0
+    for p in range(A * B):
+        total += scratch[1 + p]
+    loss[0] = total / scratch[0]
 
 
 def _positions(problem: Problem, logits: int) -> int:
@@ -130,5 +204,11 @@ def _grad(problem: Problem) -> Launch:
     return Launch((1, -(-_positions(problem, 1) // POSITIONS)), scratch=8)
 
 
+def _both(problem: Problem) -> Launch:
+    positions = _positions(problem, 0)
+    return Launch((1, -(-positions // POSITIONS), 1), scratch=8 + 8 * positions)
+
+
 portable("cross_entropy", _loss, position_losses, total_loss)
 portable("cross_entropy_grad", _grad, sum_of_weights, cross_entropy_grad)
+portable("cross_entropy_with_grad", _both, sum_of_weights, losses_with_grad, sum_of_losses)
