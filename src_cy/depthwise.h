@@ -23,8 +23,8 @@
 #endif
 /* The most taps whose weights stay in registers. */
 #define DEPTHWISE_HELD 9
-/* How far ahead, in floats, memory is asked for on the side that a stride passes in steps, which hardware does not
- * follow. */
+/* How far ahead, in floats, memory is asked for: hardware follows neither steps nor, beyond its pages, small planes. The
+ * phases of a stride ask for what they write alone, the first of each row for all. */
 #define DEPTHWISE_AHEAD 1024
 
 /* What happens to a sum before it is stored: y = clamp(sum + bias + residual); residual is laid out as the output, or
@@ -155,10 +155,10 @@ INLINE void depthwise_plane(const int rows, const int cols, const int in_step, c
         int64_t j = 0, from = v.in_first * SIMD_WIDTH, at = v.out_first * SIMD_WIDTH;
 #define TILE(P, SKIP, END)                                                                                            \
     {                                                                                                                 \
-        if (out_step > 1 && v.out_first == 0)                                                                         \
+        if (v.out_first == 0)                                                                                         \
             UNROLL for (int q = 0; q < P * out_step * SIMD_WIDTH; q += 16)                                            \
                 __builtin_prefetch(to + at + q + DEPTHWISE_AHEAD, 1);                                                 \
-        if (in_step > 1)                                                                                              \
+        if (out_step == 1)                                                                                            \
             UNROLL for (int r = 0; r < in_step; r++)                                                                  \
                 UNROLL for (int q = 0; q < P * in_step * SIMD_WIDTH; q += 16)                                         \
                     __builtin_prefetch(ahead + from + r * in_pitch + q);                                              \
