@@ -55,7 +55,7 @@ cdef struct Panel:
 
 cdef struct Taps:
     # Tap i of the phase is tap first + i * step of the kernel; it reads the pixel's position plus
-    # shift + i * shift_step.
+    # shift + i * shift_step. The shifts ascend, the taps of a gradient descend.
     int64_t count, first, step, shift, shift_step
 
 

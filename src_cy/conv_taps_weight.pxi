@@ -1,6 +1,11 @@
-# The weight gradient of kernels whose taps are neighbours, as the sum of outer products of conv_direct_weight.pxi with
+# The weight gradient of kernels with several taps in a row, as the sum of outer products of conv_direct_weight.pxi with
 # the sides exchanged: the columns are the channels of a block of x under several taps of a row, the rows are output
 # channels, so that a value of dy is loaded once for all these taps. Bands of x and their copies are the same.
+
+cdef extern from "taps.h" nogil:
+    const int TAPS_TOGETHER
+    int64_t taps_next(int64_t left)
+
 
 cdef extern from "outer.h" nogil:
     void outer_taps(int64_t rows, int64_t taps, const outer_row* row, const outer_walk* walk, const float* left,
@@ -15,7 +20,7 @@ cdef int64_t tap_sums_size(const WeightSums* p) noexcept nogil:
 
 cdef void tap_sums(const WeightSums* p, const Steps* s, const outer_walk* walk, const float* x, const float* dy,
                    float* sums, bint accumulate) noexcept nogil:
-    # One band of a block of input channels, for all output channels.
+    # One band of a block of input channels: block by block of output channels, and for each row by row of the kernel.
     cdef int64_t taps = p.kh * p.kw, block, i, j, together, channels, parts, part, first
     cdef outer_row rows[16]
     for i in range(SIMD_WIDTH):
@@ -25,7 +30,7 @@ cdef void tap_sums(const WeightSums* p, const Steps* s, const outer_walk* walk, 
         for i in range(p.kh):
             j = 0
             while j < p.kw:
-                together = 3 if (p.kw - j) % 3 == 0 else 2
+                together = taps_next(p.kw - j)
                 parts = ceil_div(channels, OUTER_ROWS(together))
                 for part in range(parts):
                     first = share(channels, parts, part)

@@ -115,6 +115,8 @@ SIZES = {
     "tile_least_row_2": TILE_LEAST_ROW(2),
     "tile_least_row_3": TILE_LEAST_ROW(3),
     "tile_least_row_4": TILE_LEAST_ROW(4),
+    "taps_together": TAPS_TOGETHER,
+    "first_run": FIRST_RUN,
     "taps_pixels_1": TAPS_PIXELS(1),
     "taps_pixels_2": TAPS_PIXELS(2),
     "taps_pixels_3": TAPS_PIXELS(3),

@@ -3,6 +3,7 @@
 #define NORMENGINE_OUTER_H
 
 #include "simd.h"
+#include "taps.h"
 
 /* The largest tile: OUTER_BLOCKS vectors of one factor, and for each number of them OUTER_ROWS broadcast values of the
  * other: sums, vectors and one broadcast value fit the registers, and the sums hide the latency. */
@@ -162,7 +163,11 @@ static void outer_sums(int64_t rows, int64_t blocks, const outer_row *row, const
     outer_few(rows, blocks, row, walk, next, left, right, right_block, out, out_block, accumulate);
 }
 
-/* The rows are neighbours, the blocks two or three taps, `tap` floats apart in what is read and V in the sums. */
+#if OUTER_BLOCKS < TAPS_TOGETHER
+#error "a tile has a block for each tap"
+#endif
+
+/* The rows are neighbours, the blocks taps, two or three, `tap` floats apart in what is read and V in the sums. */
 static __attribute__((noinline)) void outer_taps(int64_t rows, int64_t taps, const outer_row *row,
                                                  const outer_walk *walk, const float *left, const float *right,
                                                  int64_t tap, float *out, int64_t accumulate)

@@ -51,7 +51,7 @@
  * the given distances from a pixel, in floats; in each of them V channels. Behind those, `rest_count` single values at
  * the given distances from a pixel in the block that follows: the last channels, where they are not a multiple of V. With `far`, several blocks
  * of rows may come from outside the caches: a tile asks for what the next one reads. Where the taps are rows of
- * neighbours, V floats apart, `across` is how many each row has, else 0. */
+ * neighbours, as tile_taps.h takes them, which ignores `far`, `across` is how many each row has, else 0. */
 typedef struct {
     const int64_t *taps;
     int64_t tap_count, blocks, x_block;

@@ -3,11 +3,11 @@
 #ifndef NORMENGINE_TILE_TAPS_H
 #define NORMENGINE_TILE_TAPS_H
 
+#include "taps.h"
 #include "tile.h"
 
-/* The most taps whose weights are in registers, and the most pixels beside B vectors of each; 0 where such tiles load
- * no less than those of tile.h. */
-#define TAPS_HELD 3
+/* The most pixels beside B vectors of weights for each of TAPS_TOGETHER taps; 0 where such tiles load no less than those
+ * of tile.h. */
 #if SIMD_WIDTH == 16 || defined(__aarch64__)
 #define TAPS_PIXELS(B) ((B) == 1 ? 16 : (B) == 2 ? 12 : (B) == 3 ? 6 : 0)
 #elif SIMD_WIDTH == 8
@@ -22,7 +22,7 @@ INLINE void taps_sum(const int taps, const int unit, const int step, const int p
                      const float *x, const float *w, int64_t tap, vec sum[][TILE_VECTORS])
 {
     for (const float *const end = x + channels; x < end; x++, w += vectors * SIMD_WIDTH) {
-        vec held[TAPS_HELD][TILE_VECTORS];
+        vec held[TAPS_TOGETHER][TILE_VECTORS];
         UNROLL for (int t = 0; t < taps; t++)
             UNROLL for (int b = 0; b < vectors; b++) held[t][b] = load(w + t * tap + b * SIMD_WIDTH);
         _Pragma("GCC unroll 64") for (int i = 0; i < (pixels - 1) * step + taps; i++) {
@@ -39,15 +39,15 @@ INLINE void taps_sum(const int taps, const int unit, const int step, const int p
     }
 }
 
-/* The same for every tap of a row, by twos and threes. */
+/* The same for every tap of a row. */
 INLINE void taps_row(const int unit, const int step, const int pixels, const int vectors, int64_t taps, int64_t channels,
                      const float *x, const float *w, vec sum[][TILE_VECTORS])
 {
     const int64_t tap = channels * vectors * SIMD_WIDTH;
     for (int64_t left = taps, now; left > 0; left -= now, x += now * unit, w += now * tap) {
-        now = left % 3 == 0 ? 3 : 2;
-        if (now == 3) taps_sum(3, unit, step, pixels, vectors, channels, x, w, tap, sum);
-        else taps_sum(2, unit, step, pixels, vectors, channels, x, w, tap, sum);
+        now = taps_next(left);
+        if (now == TAPS_TOGETHER) taps_sum(TAPS_TOGETHER, unit, step, pixels, vectors, channels, x, w, tap, sum);
+        else taps_sum(TAPS_TOGETHER - 1, unit, step, pixels, vectors, channels, x, w, tap, sum);
     }
 }
 
@@ -67,9 +67,9 @@ INLINE void taps_product(const int unit, const int step, const int pixels, const
         const int64_t channels = unit == 1 ? 1 : n == 1 && depth->rest_count ? depth->rest_count / depth->tap_count
                                                                              : SIMD_WIDTH;
         const int64_t row = across * channels * vectors * SIMD_WIDTH;
-        if (across == TAPS_HELD)
-            for (const int64_t *tap = depth->taps; tap < end; tap += TAPS_HELD, w += row)
-                taps_sum(TAPS_HELD, unit, step, pixels, vectors, channels, x + *tap, w, row / TAPS_HELD, sum);
+        if (across == TAPS_TOGETHER)
+            for (const int64_t *tap = depth->taps; tap < end; tap += TAPS_TOGETHER, w += row)
+                taps_sum(TAPS_TOGETHER, unit, step, pixels, vectors, channels, x + *tap, w, row / TAPS_TOGETHER, sum);
         else
             for (const int64_t *tap = depth->taps; tap < end; tap += across, w += row)
                 taps_row(unit, step, pixels, vectors, across, channels, x + *tap, w, sum);

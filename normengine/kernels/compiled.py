@@ -167,7 +167,7 @@ ROWS = (
         "taps",
         ("conv2d_weight_grad_taps", "conv2d_weight_grad_merge_taps"),
         launch_direct_weight.conv2d_weight_grad_taps,
-        launch_direct_weight.neighbouring_taps,
+        launch_direct_weight.several_taps,
         launch_direct_weight.taps_cost,
         blocked=("dy", "x"),
         in_groups=True,

@@ -17,7 +17,8 @@ from .launch_tiles import panel_count, shares, sharing_cost, tiles_cost
 from .launches import FLOAT, INT64, Convolution, Sizes, ceil_div, tasks_wanted
 
 WEIGHT_BYTES = 20480
-"""Weights of a panel that stay in the L1 cache while the pixels of a task pass."""
+"""Weights of two vectors, which stay in the L1 cache while the pixels of a task pass; wider panels read theirs from the
+L2 cache, but fewer times."""
 BAND_BYTES = 49152
 """Input that a task copies, or reads in place, of one chunk of channels."""
 OUTPUT_BYTES = 196608
@@ -32,7 +33,8 @@ TASK_PRODUCTS = 60_000
 
 @dataclass(frozen=True)
 class Taps:
-    """The taps of one axis that reach a phase; see the kernel's structure of that name."""
+    """The taps of one axis that reach a phase, in the order of what they read: ``shift_step`` is not negative. See the
+    kernel's structure of that name."""
 
     count: int
     first: int

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from .base import Launch, Problem
+from .launch_tiles import taps_at_a_time
 from .launches import FLOAT, Convolution, Sizes, ceil_div, whole_lines
 
 BAND_BYTES = 32 * 1024
@@ -18,8 +19,6 @@ SMALL_TASK = 250_000
 SUMS_BYTES = 160 * 1024
 """Sums of a task, which stay in the L2 cache."""
 SCRATCH_BYTES = 4 << 20
-TAPS_TOGETHER = 3
-"""Taps of a row that share the values of dy, at most."""
 ROWS_TOGETHER = 24
 """Rows of the outer product that read a tile of dy while it is in the L1 cache, at least."""
 
@@ -256,7 +255,7 @@ def first_cost(problem: Problem, sizes: Sizes) -> float:
     return _cost(Convolution.of(problem), sizes, 1)
 
 
-def neighbouring_taps(problem: Problem) -> bool:
+def several_taps(problem: Problem) -> bool:
     """Whether rows of a kernel have several taps, in one group."""
     p = Convolution.of(problem)
     return p.groups == 1 and p.kw > 1
@@ -299,11 +298,8 @@ def taps_cost(problem: Problem, sizes: Sizes) -> float:
     pixels = p.n * p.oh * p.ow / bands
     lines = int(max(1.0, min(pixels / p.ow, pixels / 8)))
     channels = [min(width, p.oc - first) for first in range(0, p.oc, width)]
-    tile, left = 0.0, p.kw
-    while left > 0:
-        together = TAPS_TOGETHER if left % TAPS_TOGETHER == 0 else TAPS_TOGETHER - 1
-        tile += p.kh * sum(_tile_cost(rows, together, int(pixels), lines, sizes) for rows in channels)
-        left -= together
+    parts = [(rows, taps) for rows in channels for taps in taps_at_a_time(p.kw, sizes)]
+    tile = p.kh * sum(_tile_cost(rows, taps, int(pixels), lines, sizes) for rows, taps in parts)
     merge = 2 * (1 + s.chunks) * p.oc * p.taps
     blocks = ceil_div(p.c, width) * ((tile + _copy_cost(p, s, 1)) * bands + merge)
     return max(_memory_cost(p, width, width), blocks)

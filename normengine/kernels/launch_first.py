@@ -13,8 +13,6 @@ LEAST_PRODUCTS = 100_000
 MOST_CHANNELS = 8
 MOST_BYTES = 1 << 20
 """Of a band's input: what dilation spreads further is left to other kernels."""
-RUN = 192
-"""Steps of the reduction between which sums are in registers."""
 A_ROW, A_VECTOR = 24.0, 2.5
 """What it costs to begin a row of the copied input, and to copy a vector of it."""
 
@@ -72,7 +70,8 @@ def conv2d_first_cost(problem: Problem, sizes: Sizes) -> float:
     width, bands, depth = sizes["width"], _bands(p), p.c * p.taps
     rows, height = _band(p, bands)
     blocks, sharing = ceil_div(p.oc, width), _sharing(p)
-    panels, runs = panel_count(blocks, sharing, sizes), ceil_div(depth, RUN)
+    panels = panel_count(blocks, sharing, sizes)
+    runs = ceil_div(depth, max(1, sizes["first_run"] // p.kw) * p.kw)
     cost = 0.0
     for panel in range(panels):
         vectors = blocks * (panel + 1) // panels - blocks * panel // panels

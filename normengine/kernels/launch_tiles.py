@@ -3,10 +3,10 @@ cut into panels, which pixels share inputs, and what tiles cost."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from .launches import Sizes, ceil_div
 
-TAPS_TOGETHER = 3
-"""Taps of a row that share an input, at most."""
 FEWEST_SHARING = 4
 """Pixels of a row that share inputs, at least."""
 LATENCY = 8
@@ -23,6 +23,15 @@ def shares(width: int, taps: int, apart: int, step: int) -> bool:
     """Whether the pixels of a row, ``step`` inputs from one to the next, share what they read: their taps in a row,
     ``apart`` inputs from one to the next, are neighbours."""
     return taps > 1 and apart == 1 and step in (1, 2) and width >= FEWEST_SHARING
+
+
+def taps_at_a_time(taps: int, sizes: Sizes) -> Iterator[int]:
+    """The taps of a row, some at a time: see ``taps.h``."""
+    most = sizes["taps_together"]
+    while taps > 0:
+        now = most if taps % most == 0 else most - 1
+        yield now
+        taps -= now
 
 
 def panel_count(vectors: int, sharing: bool, sizes: Sizes) -> int:
@@ -48,11 +57,9 @@ def sharing_cost(width: int, taps: int, step: int, vectors: int, depth: int, run
     """Of a row of pixels that share inputs, under rows of so many taps, ``depth`` of them for all channels."""
     count = ceil_div(width, sizes[f"taps_pixels_{vectors}"])
     size, cost = width / count, 0.0
-    while taps > 0:
-        now = TAPS_TOGETHER if taps % TAPS_TOGETHER == 0 else TAPS_TOGETHER - 1
+    for now in taps_at_a_time(taps, sizes):
         loads = now * vectors + (size - 1) * step + now
         cost += max(size * vectors * now, LATENCY * now, A_LOAD * loads) + A_CHANNEL
-        taps -= now
     return count * (cost * depth * A_STEP + runs * _ends(size, vectors))
 
 

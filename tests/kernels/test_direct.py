@@ -135,6 +135,11 @@ LAYERS = {
     "few channels with a large stride": Layer((1, 2, 9, 14), 10, (11, 9), (4, 3), (5, 2, 6, 4)),
     "few channels of images that share a task": Layer((9, 2, 6, 5), 18, (6, 6), (3, 2), (2, 1, 2, 3)),
     "few channels of an image narrower than the stride": Layer((1, 4, 14, 1), 31, (7, 1), (1, 4), (3, 3, 4, 3)),
+    "several tiles in a row": Layer((1, 17, 3, 49), 35),
+    "long rows, a stride": Layer((1, 5, 4, 70), 7, (3, 4), (1, 2), (1, 3, 1, 5)),
+    "wide kernels": Layer((2, 18, 5, 33), 9, (2, 11), padding=(0, 5, 1, 5)),
+    "a row of eight taps": Layer((1, 33, 2, 24), 50, (1, 8), (1, 2), (0, 9, 0, 8)),
+    "a stride as large as the dilation": Layer((2, 16, 11, 12), 20, (3, 3), (2, 2), (2, 2, 2, 2), (2, 2)),
     "everything at the end": Layer((2, 20, 7, 7), 43, bias=True, fused={"residual": True, "clamp": (0.25, 0.75)}),
 }
 
@@ -142,6 +147,29 @@ LAYERS = {
 @pytest.mark.parametrize("layer", LAYERS.values(), ids=LAYERS.keys())
 def test_edges(kernel: Kernel, layer: Layer) -> None:
     check(kernel, layer)
+
+
+@pytest.mark.parametrize(
+    ("layer", "kernel", "across"),
+    [
+        (Layer((1, 16, 12, 12), 16), "conv2d", [3]),
+        (Layer((1, 16, 12, 12), 16, stride=(2, 2)), "conv2d", [3]),
+        (Layer((1, 16, 12, 12), 16, stride=(3, 3)), "conv2d", [0]),
+        (Layer((1, 16, 12, 12), 16, dilation=(1, 2)), "conv2d", [0]),
+        (Layer((1, 16, 12, 12), 16, dilation=(2, 1)), "conv2d", [3]),
+        (Layer((1, 16, 12, 12), 16, (1, 1), padding=(0, 0, 0, 0)), "conv2d", [0]),
+        (Layer((1, 16, 12, 12), 16, stride=(2, 2)), "conv2d_input_grad", [0, 2, 0, 2]),
+        (Layer((1, 2, 12, 12), 16, stride=(2, 2)), "conv2d_input_grad", [2]),
+    ],
+)
+@pytest.mark.parametrize("isa", BUILT)
+def test_which_taps_share_inputs(layer: Layer, kernel: str, across: list[int], isa: str) -> None:
+    """The taps of a row of each phase: the number that stands before the two axes at the end of a phase's numbers."""
+    row = next(k for k in REGISTRY.kernels[kernel] if k.name == f"{kernel}_direct_f32_{isa}")
+    numbers = row.launch(problem_of(kernel, *layer.arrays(kernel))).extra
+    phase, axes = 23, 10
+    got = [numbers[len(numbers) - i * phase - axes - 1] for i in range(len(across))][::-1]
+    assert got == across
 
 
 def test_nothing_is_read_beyond_the_arrays(kernel: Kernel) -> None:
