@@ -34,7 +34,8 @@
 #define TILE_HELD (SIMD_WIDTH == 8 ? 2 : TILE_VECTORS)
 
 /* After sum += a * b: keeps the operations in the order written and a and b in use, so that the compiler neither lets
- * the sum wander from register to register nor holds more values than there are registers. */
+ * the sum wander from register to register nor holds more values than there are registers. A factor that is loaded for
+ * one product is not named: an instruction may multiply by what it loads. */
 #if defined(__x86_64__) && SIMD_WIDTH == 16
 #define TILE_ORDER(sum, a, b) __asm__ volatile("" : "+v"(sum) : "v"(a), "v"(b) : "memory")
 #elif defined(__x86_64__)
@@ -73,6 +74,13 @@ typedef struct {
 INLINE void tile_ahead(const float *x, const int pixels)
 {
     UNROLL for (int p = 0; p < pixels; p++) __builtin_prefetch(x + (pixels + p) * SIMD_WIDTH);
+}
+
+/* Asks for where the sums of a tile go, while they are not there yet. */
+INLINE void tile_ask(const int pixels, const int vectors, const float *out, const int64_t *target, int64_t out_block)
+{
+    UNROLL for (int p = 0; p < pixels; p++)
+        UNROLL for (int b = 0; b < vectors; b++) __builtin_prefetch(out + target[p] + b * out_block, 1);
 }
 
 /* Where the sums of a tile go: added to what is there where `accumulate` is set, finished where `finish` is not NULL. */
@@ -140,7 +148,10 @@ INLINE void tile_product(const int row, const int pixels, const int vectors, con
                 UNROLL for (int p = 0; p < pixels; p++) {
                     const vec left = splat(row ? first[p * SIMD_WIDTH + c] : at[p][offset + c]);
                     UNROLL for (int b = 0; b < vectors; b++)
-                        if (b < TILE_HELD) {
+                        if (vectors == 1) {
+                            sum[p][b] += held[b] * left;
+                            TILE_ORDER(sum[p][b], held[b], held[b]);
+                        } else if (b < TILE_HELD) {
                             sum[p][b] += held[b] * left;
                             TILE_ORDER(sum[p][b], held[b], left);
                         } else {
@@ -174,8 +185,10 @@ INLINE void tile_product(const int row, const int pixels, const int vectors, con
         const int64_t *target, int64_t out_block, int accumulate, const tile_finish *finish
 #define TILE_CASE(ROW, P, B)                                                                                        \
     case P:                                                                                                         \
-        for (; count > 0; count--, source += P, target += P)                                                        \
+        for (; count > 0; count--, source += P, target += P) {                                                      \
+            tile_ask(P, B, out, target, out_block);                                                                 \
             tile_product(ROW, P, B, depth, x, source, w, out, target, out_block, accumulate, finish);               \
+        }                                                                                                           \
         break;
 #define TILE_CASES_4(ROW, B) TILE_CASE(ROW, 1, B) TILE_CASE(ROW, 2, B) TILE_CASE(ROW, 3, B) TILE_CASE(ROW, 4, B)
 #define TILE_CASES_5(ROW, B) TILE_CASES_4(ROW, B) TILE_CASE(ROW, 5, B)

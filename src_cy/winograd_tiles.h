@@ -65,6 +65,38 @@ INLINE void winograd_inputs(const int m, const winograd_map *map, const float *x
     }
 }
 
+/* Tiles beside the weights of V channels in registers: a divisor of WINOGRAD_TILES. */
+#if SIMD_WIDTH == 16
+#define WINOGRAD_BESIDE (WINOGRAD_TILES / 2)
+#else
+#define WINOGRAD_BESIDE WINOGRAD_TILES
+#endif
+
+/* The products of a point of `count` tiles for one vector of output channels, whose sums have few terms: the weights of
+ * a block of input channels stay in registers while all tiles pass, in as many whole register tiles as they fill. x and
+ * out are `in_group` and `out_group` floats apart from one group of tiles to the next. */
+INLINE void winograd_single(int64_t count, int64_t in_blocks, int64_t block, const float *x, int64_t in_group,
+                            const float *w, float *out, int64_t out_group)
+{
+    for (int64_t b = 0; b < in_blocks; b++, x += block, w += SIMD_WIDTH * SIMD_WIDTH) {
+        vec held[SIMD_WIDTH];
+        UNROLL for (int c = 0; c < SIMD_WIDTH; c++) held[c] = load(w + c * SIMD_WIDTH);
+        for (int64_t t = 0; t < count; t += WINOGRAD_BESIDE) {
+            const int64_t group = t / WINOGRAD_TILES, first = t % WINOGRAD_TILES * SIMD_WIDTH;
+            const float *from = x + group * in_group + first;
+            float *to = out + group * out_group + first;
+            vec sum[WINOGRAD_BESIDE];
+            UNROLL for (int i = 0; i < WINOGRAD_BESIDE; i++) sum[i] = b > 0 ? load(to + i * SIMD_WIDTH) : splat(0.0f);
+            UNROLL for (int c = 0; c < SIMD_WIDTH; c++)
+                UNROLL for (int i = 0; i < WINOGRAD_BESIDE; i++) {
+                    sum[i] += held[c] * splat(from[i * SIMD_WIDTH + c]);
+                    TILE_ORDER(sum[i], held[c], held[c]);
+                }
+            UNROLL for (int i = 0; i < WINOGRAD_BESIDE; i++) store(to + i * SIMD_WIDTH, sum[i]);
+        }
+    }
+}
+
 /* Multiplies the points of `count` tiles by those of the kernels of some vectors of output channels: to is
  * [group][vector][point][tile][V]; kernels are [point, kernel_step apart][two vectors][input channel][V of both]. */
 INLINE void winograd_products(const int m, int64_t count, int64_t in_blocks, int64_t vectors, const float *points,
@@ -73,26 +105,26 @@ INLINE void winograd_products(const int m, int64_t count, int64_t in_blocks, int
     const int64_t taps[1] = {0}, source[1] = {0}, block = WINOGRAD_POINTS(m) * WINOGRAD_STEP;
     int64_t target[WINOGRAD_TILES];
     UNROLL for (int i = 0; i < WINOGRAD_TILES; i++) target[i] = i * SIMD_WIDTH;
-    for (int64_t p = 0; p < WINOGRAD_POINTS(m); p++)
-        for (int64_t v = 0; v < vectors; v += 2) {
-            const int64_t both = vectors - v > 1 ? 2 : 1;
+    for (int64_t p = 0; p < WINOGRAD_POINTS(m); p++, kernels += kernel_step, points += WINOGRAD_STEP, to += WINOGRAD_STEP) {
+        int64_t v = 0;
+        for (; v + 2 <= vectors; v += 2)
             for (int64_t b = 0; b < in_blocks; b += WINOGRAD_RUN) {
                 const tile_depth depth = {taps, 1, in_blocks - b < WINOGRAD_RUN ? in_blocks - b : WINOGRAD_RUN, block};
-                const float *w = kernels + p * kernel_step + (v * in_blocks + b * both) * SIMD_WIDTH * SIMD_WIDTH;
+                const float *w = kernels + (v * in_blocks + b * 2) * SIMD_WIDTH * SIMD_WIDTH;
                 for (int64_t t = 0; t < count; t += WINOGRAD_TILES) {
-                    const float *x = points + (t / WINOGRAD_TILES * in_blocks + b) * block + p * WINOGRAD_STEP;
-                    float *out = to + (t / WINOGRAD_TILES * vectors + v) * block + p * WINOGRAD_STEP;
-                    if (both == 2 && count - t >= WINOGRAD_TILES)
+                    const float *x = points + (t / WINOGRAD_TILES * in_blocks + b) * block;
+                    float *out = to + (t / WINOGRAD_TILES * vectors + v) * block;
+                    const int64_t rest = count - t;
+                    if (rest >= WINOGRAD_TILES)
                         tile_product(1, WINOGRAD_TILES, 2, &depth, x, source, w, out, target, block, b > 0, 0);
-                    else {
-                        int64_t from[WINOGRAD_TILES];
-                        const int64_t rest = count - t < WINOGRAD_TILES ? count - t : WINOGRAD_TILES;
-                        for (int64_t i = 0; i < rest; i++) from[i] = target[i];
-                        tiles(rest, 1, both, &depth, x, from, w, out, target, block, b > 0, 0);
-                    }
+                    else
+                        tiles(rest, 1, 2, &depth, x, target, w, out, target, block, b > 0, 0);
                 }
             }
-        }
+        if (v < vectors)
+            winograd_single(count, in_blocks, block, points, in_blocks * block,
+                            kernels + v * in_blocks * SIMD_WIDTH * SIMD_WIDTH, to + v * block, vectors * block);
+    }
 }
 /* What a convolution adds to its sums, and where it ends; the numbers of its signature's slots. */
 typedef struct {

@@ -113,8 +113,6 @@ SHARE_OF_PEAK = 0.9
 """Of the products."""
 REGISTER_TILE = 5.0
 """Cost of starting and ending a register tile, by tile and two blocks of output channels."""
-SINGLE_BLOCK = 0.7
-"""What a block of output channels without another beside it costs more than half of two."""
 POINT_OF_KERNELS = 11.0
 """Cost of making a point of V kernels."""
 A_SUM = 4.0
@@ -132,8 +130,8 @@ def _tiles_cost(problem: Problem, m: int, sizes: Sizes) -> float:
     launch = _tiles(problem, m, sizes)
     _, tile_parts, channel_parts, _ = (int(v) for v in launch.extra)
     inputs, outputs = (280, 220) if m == 4 else (110, 90)
-    pairs, odd = ceil_div(map.out_blocks, 2), map.out_blocks % 2
-    products = map.in_blocks * width * (map.out_blocks + SINGLE_BLOCK * odd) / SHARE_OF_PEAK + REGISTER_TILE * pairs
+    pairs = ceil_div(map.out_blocks, 2)
+    products = map.in_blocks * width * map.out_blocks / SHARE_OF_PEAK + REGISTER_TILE * pairs
     tile = map.points * products + channel_parts * map.in_blocks * inputs + map.out_blocks * outputs
     kernels = POINT_OF_KERNELS * map.points * map.in_blocks * width * map.out_blocks
     return map.tiles * tile + kernels + (1 + tile_parts) * _far(launch.scratch)
