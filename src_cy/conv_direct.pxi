@@ -3,6 +3,13 @@
 # Gradients of few channels have one grid instead, on which all phases of a pixel lie side by side as if they were
 # channels. How the work is cut is in the launch's extra parameters: a Direct, then its panels, then its phases.
 
+cdef extern from "soon.h" nogil:
+    const int SOON_LINE
+    ctypedef struct soon:
+        const float* at
+        int64_t apart, runs, lines, line, each
+
+
 cdef extern from "tile.h" nogil:
     const int TILE_VECTORS
     const int TILE_HELD
@@ -14,6 +21,7 @@ cdef extern from "tile.h" nogil:
         int64_t tap_count, blocks, x_block
         const int64_t* rest
         int64_t rest_count, far, across
+        soon* next
     ctypedef struct tile_finish:
         const float* bias
         const float* residual
@@ -42,9 +50,10 @@ cdef struct Direct:
     # lie between the inputs of neighbouring pixels of a grid; row, block and image are distances in floats between
     # what is read, line is that between output rows, in pixels. The tables of pixels and taps begin `tables` bytes into
     # the scratch memory. `cleared` says that some pixels are reached by no tap. `merged` is the number of phases that
-    # lie side by side, or 0, and `made` where in the workspace, in floats, they are made.
+    # lie side by side, or 0, and `made` where in the workspace, in floats, they are made. `asked` tiles of a task ask for
+    # what the next one copies, or none if it is 0.
     int64_t images, rows, bands, parts, chunk, copied, height, width, top, left, step_h, step_w, row, block, image, line
-    int64_t tables, cleared, merged, made, panels, phases
+    int64_t tables, cleared, merged, made, asked, panels, phases
 
 
 cdef struct Panel:
@@ -184,7 +193,7 @@ cdef void panel_tiles(const Direct* d, const Phase* phase, const int64_t* tables
 
 
 cdef void direct_band(const Direct* d, const Convolved* c, const float* packed, int64_t image, int64_t images,
-                      int64_t row, int64_t first, int64_t end, float* band) noexcept nogil:
+                      int64_t row, int64_t first, int64_t end, float* band, soon* next) noexcept nogil:
     # The rows from `row` on of some images, for the panels first..end. Pixels that no tap reaches are cleared first.
     cdef const int64_t* tables = <const int64_t*> packed + d.tables // 8
     cdef int64_t in_blocks = blocks_of(c.source.channels), out_blocks = blocks_of(c.target.channels)
@@ -199,6 +208,7 @@ cdef void direct_band(const Direct* d, const Convolved* c, const float* packed, 
     cdef float* target
     cdef int64_t out
     finish.low, finish.high = c.low, c.high
+    depth.next = next
     target = c.target.data
     if d.merged:
         target, out_block = band + d.made, SIMD_WIDTH
@@ -247,14 +257,34 @@ cdef void direct_band(const Direct* d, const Convolved* c, const float* packed, 
         spread_band(d, c, target, image, images, row)
 
 
+cdef soon next_band(const Direct* d, const Convolved* c, int64_t task) noexcept nogil:
+    # What a task copies, in parts for each tile of the task before it; nothing where that one has copied the same.
+    cdef int64_t rest = task // d.parts, blocks = blocks_of(c.source.channels)
+    cdef int64_t row = rest % d.bands * d.rows * d.step_h + d.top, image = rest // d.bands * d.images
+    cdef int64_t first = most(row, 0), end = least(row + d.height, c.source.height)
+    cdef soon band
+    band.apart, band.line = c.source.height * c.source.width * SIMD_WIDTH, 0
+    band.at = c.source.data + image * blocks * band.apart + first * c.source.width * SIMD_WIDTH
+    band.lines = (end - first) * c.source.width * SIMD_WIDTH // SOON_LINE
+    band.runs = least(d.images, c.n - image) * blocks if task % d.parts == 0 and band.lines > 0 else 0
+    band.each = ceil_div(band.runs * band.lines, d.asked)
+    return band
+
+
 cdef void direct(const Direct* d, const Convolved* c, const float* packed, float* band, int64_t begin,
                  int64_t end) noexcept nogil:
     cdef int64_t task, rest, part, row, image
+    cdef soon band_after
+    cdef soon* next
     for task in range(begin, end):
         part, rest = task % d.parts, task // d.parts
         row, image = rest % d.bands * d.rows, rest // d.bands * d.images
+        next = NULL
+        if d.asked and task + 1 < end:
+            band_after = next_band(d, c, task + 1)
+            next = &band_after
         direct_band(d, c, packed, image, least(d.images, c.n - image), row, share(d.panels, d.parts, part),
-                    share(d.panels, d.parts, part + 1), band)
+                    share(d.panels, d.parts, part + 1), band, next)
 
 
 cdef Convolved forward_sides(const int64_t* args) noexcept nogil:

@@ -4,6 +4,7 @@
 #define NORMENGINE_TILE_H
 
 #include "simd.h"
+#include "soon.h"
 
 /* TILE_VECTORS is the most vectors of output channels of a tile, TILE_PIXELS(B) the most pixels beside B of them:
  * enough independent sums to hide the latency of a multiply-add, in few enough registers that B weights and an input
@@ -52,13 +53,15 @@
  * the given distances from a pixel, in floats; in each of them V channels. Behind those, `rest_count` single values at
  * the given distances from a pixel in the block that follows: the last channels, where they are not a multiple of V. With `far`, several blocks
  * of rows may come from outside the caches: a tile asks for what the next one reads. Where the taps are rows of
- * neighbours, as tile_taps.h takes them, which ignores `far`, `across` is how many each row has, else 0. */
+ * neighbours, as tile_taps.h takes them, which ignores `far`, `across` is how many each row has, else 0. Each tile asks
+ * for some of what is needed `next`, if that is not NULL. */
 typedef struct {
     const int64_t *taps;
     int64_t tap_count, blocks, x_block;
     const int64_t *rest;
     int64_t rest_count;
     int64_t far, across;
+    soon *next;
 } tile_depth;
 
 /* What happens to a sum before it is stored: y = clamp(sum + bias + residual). bias has a value for each of the tile's
@@ -76,9 +79,11 @@ INLINE void tile_ahead(const float *x, const int pixels)
     UNROLL for (int p = 0; p < pixels; p++) __builtin_prefetch(x + (pixels + p) * SIMD_WIDTH);
 }
 
-/* Asks for where the sums of a tile go, while they are not there yet. */
-INLINE void tile_ask(const int pixels, const int vectors, const float *out, const int64_t *target, int64_t out_block)
+/* Asks for where the sums of a tile go, while they are not there yet, and for what is needed next. */
+INLINE void tile_ask(const int pixels, const int vectors, const tile_depth *depth, const float *out,
+                     const int64_t *target, int64_t out_block)
 {
+    if (depth->next) soon_ask(depth->next);
     UNROLL for (int p = 0; p < pixels; p++)
         UNROLL for (int b = 0; b < vectors; b++) __builtin_prefetch(out + target[p] + b * out_block, 1);
 }
@@ -186,7 +191,7 @@ INLINE void tile_product(const int row, const int pixels, const int vectors, con
 #define TILE_CASE(ROW, P, B)                                                                                        \
     case P:                                                                                                         \
         for (; count > 0; count--, source += P, target += P) {                                                      \
-            tile_ask(P, B, out, target, out_block);                                                                 \
+            tile_ask(P, B, depth, out, target, out_block);                                                          \
             tile_product(ROW, P, B, depth, x, source, w, out, target, out_block, accumulate, finish);               \
         }                                                                                                           \
         break;

@@ -318,6 +318,7 @@ def direct(problem: Problem, sizes: Sizes) -> Launch:
         *(plan.images, plan.rows, plan.bands, plan.parts, plan.chunk, int(plan.copied), plan.height, plan.width),
         *(top, left, s.step_h, s.step_w, row, plan.block, image, s.out_width),
         *(weights * FLOAT, int(not all(f.taps for f in s.phases)), s.merged, band),
+        _asked(plan, sizes) if plan.copied and not problem.alone else 0,
         *(len(plan.panels), len(s.phases), *panels, *phases),
     )
     return Launch(
@@ -326,6 +327,17 @@ def direct(problem: Problem, sizes: Sizes) -> Launch:
         workspace=max(taps * width * width, band + made) * FLOAT,
         extra=extra,
     )
+
+
+def _asked(plan: Plan, sizes: Sizes) -> int:
+    """Tiles of a task, about: each asks for some of what the next task copies."""
+    panels = plan.panels[: ceil_div(len(plan.panels), plan.parts)]
+    tiles = 0
+    for panel in panels:
+        pixels = sizes[f"taps_pixels_{panel.vectors}"] or sizes[f"tile_pixels_{panel.vectors}"]
+        chunks = ceil_div(panel.in_end - panel.in_first, plan.chunk)
+        tiles += chunks * sum(min(plan.rows, f.height) * ceil_div(f.width, pixels) for f in plan.stencil.phases)
+    return max(1, plan.images * tiles)
 
 
 def _shares(s: Stencil, phase: Phase) -> bool:
