@@ -15,8 +15,8 @@ cdef extern from "winograd_tiles.h" nogil:
                           int64_t out_channels, int64_t in_channels, int64_t block, float* kernels,
                           int64_t kernel_step)
     void winograd_tiles(int m, const winograd_map* map, const winograd_epilogue* epilogue, const float* x,
-                        const float* kernels, int64_t kernel_step, int64_t first, int64_t end, int64_t first_block,
-                        int64_t end_block, int64_t chunk, float* y, float* memory)
+                        const float* kernels, int64_t kernel_step, int64_t first, int64_t end, int64_t next_end,
+                        int64_t first_block, int64_t end_block, int64_t chunk, float* y, float* memory)
 
 
 cdef struct WinogradNumbers:
@@ -26,8 +26,8 @@ cdef struct WinogradNumbers:
 
 cdef struct WinogradSplit:
     # Outputs of a side of a tile; the tiles go in ``tile_parts`` nearly equal runs of register tiles, the blocks of
-    # output channels in ``channel_parts``, ``chunk`` of them at a time.
-    int64_t m, tile_parts, channel_parts, chunk
+    # output channels in ``channel_parts``, ``chunk`` of them at a time. ``far`` says that images may be outside the caches.
+    int64_t m, tile_parts, channel_parts, chunk, far
 
 
 cdef winograd_map winograd_tiles_of(int64_t m, int64_t in_channels, int64_t in_h, int64_t in_w, int64_t out_channels,
@@ -51,20 +51,23 @@ cdef void winograd_convolve(const winograd_map* map, const winograd_epilogue* ep
                             int64_t begin, int64_t end, float* memory) noexcept nogil:
     # A task makes one part of the tiles in one part of the channels.
     cdef int64_t tiles = images * map.tile_rows * map.tile_cols, groups = ceil_div(tiles, WINOGRAD_TILES)
-    cdef int64_t pairs = ceil_div(map.out_blocks, 2), task, part, first, last, first_block, end_block
+    cdef int64_t pairs = ceil_div(map.out_blocks, 2), task, part, first, last, next_last, first_block, end_block
     for task in range(begin, end):
         part = task // split.channel_parts
         first = share(groups, split.tile_parts, part) * WINOGRAD_TILES
         last = least(tiles, share(groups, split.tile_parts, part + 1) * WINOGRAD_TILES)
+        next_last = last
+        if split.far and part < (end - 1) // split.channel_parts:
+            next_last = least(tiles, share(groups, split.tile_parts, part + 2) * WINOGRAD_TILES)
         part = task % split.channel_parts
         first_block = 2 * share(pairs, split.channel_parts, part)
         end_block = least(map.out_blocks, 2 * share(pairs, split.channel_parts, part + 1))
         if split.m == 4:
-            winograd_tiles(4, map, epilogue, x, kernels, kernel_step, first, last, first_block, end_block, split.chunk,
-                           y, memory)
+            winograd_tiles(4, map, epilogue, x, kernels, kernel_step, first, last, next_last, first_block, end_block,
+                           split.chunk, y, memory)
         else:
-            winograd_tiles(2, map, epilogue, x, kernels, kernel_step, first, last, first_block, end_block, split.chunk,
-                           y, memory)
+            winograd_tiles(2, map, epilogue, x, kernels, kernel_step, first, last, next_last, first_block, end_block,
+                           split.chunk, y, memory)
 
 
 cdef void conv2d_winograd_pack(const int64_t* args, int64_t begin, int64_t end, int64_t thread) noexcept nogil:

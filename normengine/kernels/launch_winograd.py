@@ -77,7 +77,7 @@ def _tiles(problem: Problem, m: int, sizes: Sizes) -> Launch:
         tasks=(map.out_blocks, tile_parts * channel_parts),
         scratch=map.points * kernels * FLOAT,
         workspace=(map.in_blocks + chunk) * block,
-        extra=(m, tile_parts, channel_parts, chunk),
+        extra=(m, tile_parts, channel_parts, chunk, int(not problem.alone)),
     )
 
 
@@ -128,7 +128,7 @@ def _far(nbytes: int) -> float:
 def _tiles_cost(problem: Problem, m: int, sizes: Sizes) -> float:
     map, width = _map(problem, m, sizes), sizes["width"]
     launch = _tiles(problem, m, sizes)
-    _, tile_parts, channel_parts, _ = (int(v) for v in launch.extra)
+    _, tile_parts, channel_parts, *_ = (int(v) for v in launch.extra)
     inputs, outputs = (280, 220) if m == 4 else (110, 90)
     pairs = ceil_div(map.out_blocks, 2)
     products = map.in_blocks * width * map.out_blocks / SHARE_OF_PEAK + REGISTER_TILE * pairs
