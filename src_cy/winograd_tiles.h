@@ -87,22 +87,22 @@ INLINE soon winograd_soon(const int m, const winograd_map *map, int64_t first, i
     return s;
 }
 
-/* Two things that are needed soon: what the next tiles read, and where these will be written. */
+/* Two things that are needed soon: of two arrays, what the next tiles read or where these are written. */
 typedef struct {
-    soon reads, writes;
+    soon first, second;
 } winograd_next;
 
 INLINE void winograd_ask(winograd_next *next)
 {
-    soon_ask(&next->reads);
-    soon_ask(&next->writes);
+    soon_ask(&next->first);
+    soon_ask(&next->second);
 }
 
 /* Spreads what is left to ask for over so many times. */
 INLINE void winograd_spread(winograd_next *next, int64_t times)
 {
-    next->reads.each = (next->reads.runs * next->reads.lines + times - 1) / times;
-    next->writes.each = (next->writes.runs * next->writes.lines + times - 1) / times;
+    next->first.each = (next->first.runs * next->first.lines + times - 1) / times;
+    next->second.each = (next->second.runs * next->second.lines + times - 1) / times;
 }
 
 /* Tiles beside the weights of V channels in registers: a divisor of WINOGRAD_TILES. */
@@ -234,12 +234,12 @@ INLINE void winograd_tiles(const int m, const winograd_map *map, const winograd_
 {
     const int64_t groups = (end - first + WINOGRAD_TILES - 1) / WINOGRAD_TILES;
     float *products = memory + groups * map->in_blocks * WINOGRAD_POINTS(m) * WINOGRAD_STEP;
-    winograd_next next = {.reads = winograd_soon(m, map, end, next_end, x, map->in_h, map->in_w, map->top,
+    winograd_next next = {.first = winograd_soon(m, map, end, next_end, x, map->in_h, map->in_w, map->top,
                                                  map->in_blocks, 0, map->in_blocks)};
     winograd_inputs(m, map, x, first, end, memory);
     for (int64_t b = first_block; b < end_block; b += chunk) {
         const int64_t blocks = end_block - b < chunk ? end_block - b : chunk;
-        next.writes = winograd_soon(m, map, first, end, y, map->out_h, map->out_w, 0, map->out_blocks, b, blocks);
+        next.second = winograd_soon(m, map, first, end, y, map->out_h, map->out_w, 0, map->out_blocks, b, blocks);
         winograd_spread(&next, WINOGRAD_POINTS(m) * groups * ((blocks + 1) / 2));
         winograd_products(m, end - first, map->in_blocks, blocks, memory,
                           kernels + b * map->in_blocks * SIMD_WIDTH * SIMD_WIDTH, kernel_step, products,

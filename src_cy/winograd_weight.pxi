@@ -5,16 +5,16 @@ cdef extern from "winograd_weight.h" nogil:
     const int WINOGRAD_GROUP
     const int WINOGRAD_ROWS
     void winograd_sums(int pair, const winograd_map* map, const float* x, const float* dy, int64_t first, int64_t end,
-                       int64_t together, int64_t first_block, int64_t end_block, int64_t later, float* sums,
-                       int64_t sums_step, float* memory)
+                       int64_t next_first, int64_t all, int64_t together, int64_t first_block, int64_t end_block,
+                       int64_t later, float* sums, int64_t sums_step, float* memory)
     void winograd_gradient_kernels(const float* sums, int64_t sums_step, int64_t row_step, int64_t chunks,
                                    int64_t chunk_step, int64_t rows, int64_t lanes, float* dw, int64_t out_step)
 
 
 cdef struct WinogradSums:
-    # Tiles at a time, parts of the blocks of dy, and parts of the tiles; the sums are added to what is there if they come
-    # ``later``.
-    int64_t together, channel_parts, chunks, later
+    # Tiles at a time, parts of the blocks of dy, whether images may be ``far``, outside the caches, and parts of the
+    # tiles; the sums are added to what is there if they come ``later``.
+    int64_t together, channel_parts, far, chunks, later
 
 
 cdef struct WinogradMemory:
@@ -39,7 +39,8 @@ cdef void conv2d_weight_grad_winograd(const int64_t* args, int64_t begin, int64_
     cdef const WinogradNumbers* p = <const WinogradNumbers*> &args[6]
     cdef const WinogradSums* split = <const WinogradSums*> &args[22]
     cdef winograd_map map = winograd_tiles_of(4, p.c, p.h, p.w, p.oc, p.oh, p.ow, p.pad_top, p.pad_left)
-    cdef int64_t tiles = p.n * map.tile_rows * map.tile_cols, task, pair, rest, chunk, first, last
+    cdef int64_t tiles = p.n * map.tile_rows * map.tile_cols, all = tiles if split.far else 0
+    cdef int64_t task, pair, rest, chunk, first, last, after
     cdef WinogradMemory part
     cdef float* sums
     cdef float* memory = workspace(args, 4, thread)
@@ -48,16 +49,17 @@ cdef void conv2d_weight_grad_winograd(const int64_t* args, int64_t begin, int64_
         chunk = rest % split.chunks
         part = winograd_part(&map, split, rest // split.chunks)
         first, last = share(tiles, split.chunks, chunk), share(tiles, split.chunks, chunk + 1)
+        after = first if pair < 2 else last
         sums = array(args, 3) + part.start + chunk * part.chunk_step + pair * WINOGRAD_HALF * part.sums_step
         if pair == 0:
-            winograd_sums(0, &map, array(args, 1), array(args, 0), first, last, split.together, part.first_block,
-                          part.end_block, split.later, sums, part.sums_step, memory)
+            winograd_sums(0, &map, array(args, 1), array(args, 0), first, last, after, all, split.together,
+                          part.first_block, part.end_block, split.later, sums, part.sums_step, memory)
         elif pair == 1:
-            winograd_sums(1, &map, array(args, 1), array(args, 0), first, last, split.together, part.first_block,
-                          part.end_block, split.later, sums, part.sums_step, memory)
+            winograd_sums(1, &map, array(args, 1), array(args, 0), first, last, after, all, split.together,
+                          part.first_block, part.end_block, split.later, sums, part.sums_step, memory)
         else:
-            winograd_sums(2, &map, array(args, 1), array(args, 0), first, last, split.together, part.first_block,
-                          part.end_block, split.later, sums, part.sums_step, memory)
+            winograd_sums(2, &map, array(args, 1), array(args, 0), first, last, after, all, split.together,
+                          part.first_block, part.end_block, split.later, sums, part.sums_step, memory)
 
 
 cdef void conv2d_weight_grad_winograd_taps(const int64_t* args, int64_t begin, int64_t end,

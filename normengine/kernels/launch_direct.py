@@ -14,7 +14,7 @@ from math import gcd
 
 from .base import Launch, Problem
 from .launch_tiles import panel_count, shares, sharing_cost, tiles_cost
-from .launches import FLOAT, INT64, Convolution, Sizes, ceil_div, tasks_wanted
+from .launches import FLOAT, INT64, Convolution, Sizes, ceil_div, from_memory, tasks_wanted
 
 WEIGHT_BYTES = 20480
 """Weights of two vectors, which stay in the L1 cache while the pixels of a task pass; wider panels read theirs from the
@@ -318,7 +318,7 @@ def direct(problem: Problem, sizes: Sizes) -> Launch:
         *(plan.images, plan.rows, plan.bands, plan.parts, plan.chunk, int(plan.copied), plan.height, plan.width),
         *(top, left, s.step_h, s.step_w, row, plan.block, image, s.out_width),
         *(weights * FLOAT, int(not all(f.taps for f in s.phases)), s.merged, band),
-        _asked(plan, sizes) if plan.copied and not problem.alone else 0,
+        _asked(plan, sizes) if plan.copied and from_memory(problem) else 0,
         *(len(plan.panels), len(s.phases), *panels, *phases),
     )
     return Launch(

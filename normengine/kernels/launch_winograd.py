@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from .base import Launch, Problem
-from .launches import FLOAT, Convolution, Sizes, ceil_div, tasks_wanted
+from .launches import FLOAT, Convolution, Sizes, ceil_div, from_memory, tasks_wanted
 
 TOLERANCE = 2e-5
 """Of results, relative to the largest: tiles' transforms round more than sums of products do."""
@@ -77,7 +77,7 @@ def _tiles(problem: Problem, m: int, sizes: Sizes) -> Launch:
         tasks=(map.out_blocks, tile_parts * channel_parts),
         scratch=map.points * kernels * FLOAT,
         workspace=(map.in_blocks + chunk) * block,
-        extra=(m, tile_parts, channel_parts, chunk, int(not problem.alone)),
+        extra=(m, tile_parts, channel_parts, chunk, int(from_memory(problem))),
     )
 
 
@@ -105,7 +105,7 @@ def weight_grad(problem: Problem, sizes: Sizes) -> Launch:
         tasks=(3 * channel_parts * chunks, map.in_blocks * map.out_blocks),
         scratch=chunks * map.points * floats * FLOAT,
         workspace=map.points // 3 * together * blocks * width * FLOAT,
-        extra=(together, channel_parts, chunks, 0),
+        extra=(together, channel_parts, int(from_memory(problem)), chunks, 0),
     )
 
 
@@ -148,7 +148,7 @@ def winograd2_cost(problem: Problem, sizes: Sizes) -> float:
 def weight_grad_cost(problem: Problem, sizes: Sizes) -> float:
     map, width = _map(problem, 4, sizes), sizes["width"]
     launch = weight_grad(problem, sizes)
-    _, channel_parts, chunks, _ = (int(v) for v in launch.extra)
+    _, channel_parts, _, chunks, _ = (int(v) for v in launch.extra)
     sums = map.points * map.in_blocks * width * map.out_blocks
     tile = sums / SHARE_OF_PEAK + channel_parts * map.in_blocks * 340 + map.out_blocks * 280
     if problem.alone:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from math import prod
 
 from .base import REGISTRY, Launch, Problem
 
@@ -17,6 +18,8 @@ FEW_TASKS = 16
 """Problems are cut into at least that many tasks where they can be."""
 LINE_BYTES = 64
 FLOAT, INT64 = 4, 8
+NEAR_BYTES = 8 << 20
+"""Arrays that are larger together may come from memory each time: caches that threads share hold other things too."""
 
 
 def ceil_div(a: int, b: int) -> int:
@@ -31,6 +34,12 @@ def whole_lines(nbytes: int) -> int:
 def tasks_wanted(problem: Problem, most: int = FEW_TASKS) -> int:
     """Tasks that a problem is cut into for the threads' sake: one that a thread does alone only as caches want it."""
     return 1 if problem.alone else most
+
+
+def from_memory(problem: Problem) -> bool:
+    """Whether a kernel should ask for memory ahead."""
+    shapes = [s for s in (*problem.inputs, *problem.outputs) if s is not None]
+    return not problem.alone and FLOAT * sum(map(prod, shapes)) > NEAR_BYTES
 
 
 @dataclass(frozen=True)
