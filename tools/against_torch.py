@@ -26,13 +26,19 @@ class Torch:
     def version(self) -> str:
         return str(self._torch.__version__)
 
-    def seconds(self, problem: Problem, threads: int, seconds: float) -> float:
-        """The median time of the faster of the two memory formats, contiguous and channels_last."""
-        self._torch.set_num_threads(threads)
-        with self._torch.no_grad():
-            fastest = min(_median(call, seconds) for call in self._calls(problem))
-        time.sleep(QUIET)
-        return fastest
+    def ready(self, problem: Problem, threads: int) -> Callable[[float], float]:
+        """Measures ``problem`` for so many seconds each time it is called: the median time of the faster of the two
+        memory formats, contiguous and channels_last."""
+        calls = list(self._calls(problem))
+
+        def measure(seconds: float) -> float:
+            self._torch.set_num_threads(threads)
+            with self._torch.no_grad():
+                fastest = min(_median(call, seconds / len(calls)) for call in calls)
+            time.sleep(QUIET)
+            return fastest
+
+        return measure
 
     def _calls(self, problem: Problem) -> Iterator[Callable[[], object]]:
         torch = self._torch

@@ -23,7 +23,7 @@ from statistics import median
 from typing import TypedDict
 
 from against_torch import Torch
-from measure import Machine, Run, error, speeds
+from measure import Machine, Run, Speed, error, speeds
 from shapes import LAYERS, Layer, Task
 
 from normengine.kernels import REGISTRY, Kernel
@@ -31,6 +31,8 @@ from normengine.kernels.compiled import BUILT
 
 EQUAL = 1.03
 """How much slower than the fastest one a kernel may be to count as the fastest too."""
+TURNS = 3
+"""How often kernels and PyTorch take turns."""
 DIRECTIONS = ("forward", "input_grad", "weight_grad")
 
 
@@ -70,6 +72,22 @@ def error_of(name: str, isa: str, layer: Layer, direction: str, batch: int) -> f
     return error(kernel, task, batch)
 
 
+def in_turns(
+    runs: list[Run], task: Task, machine: Machine, torch: Torch | None, seconds: float
+) -> tuple[list[Speed], float | None]:
+    """The kernels' speeds and PyTorch's milliseconds, which take turns: medians over the turns."""
+    peer = None if torch is None else torch.ready(task.problem, machine.threads)
+    turns, peers = [], []
+    for _ in range(TURNS if peer else 1):
+        turns.append(speeds(runs, task.flops, machine, seconds / (TURNS if peer else 1)))
+        if peer:
+            peers.append(1e3 * peer(seconds / TURNS))
+    measured = [
+        Speed(median(s.seconds for s in turn), median(s.share_of_peak for s in turn)) for turn in zip(*turns, strict=True)
+    ]
+    return measured, median(peers) if peers else None
+
+
 def rows_of(
     layer: Layer, direction: str, batch: int, machine: Machine, torch: Torch | None, options: argparse.Namespace
 ) -> Iterator[Row]:
@@ -80,10 +98,9 @@ def rows_of(
         return
     packed = options.packed and direction == "forward"
     runs = [Run(kernel, task.problem, machine.threads, packed) for kernel in kernels]
-    measured = speeds(runs, task.flops, machine, options.seconds)
+    measured, peer = in_turns(runs, task, machine, torch, options.seconds)
     rate = median(machine.memory() for _ in range(3))
     best = min(speed.seconds for speed in measured)
-    peer = None if torch is None else 1e3 * torch.seconds(task.problem, machine.threads, options.seconds)
     for kernel, speed in list(zip(kernels, measured, strict=True))[: None if options.all else 1]:
         yield {
             "shape": task.shape,
