@@ -23,7 +23,7 @@ from statistics import median
 from typing import TypedDict
 
 from against_torch import Torch
-from measure import Machine, Run, Speed, error, speeds
+from measure import Arrays, Machine, Run, Speed, error, speeds
 from shapes import LAYERS, Layer, Task
 
 from normengine.kernels import REGISTRY, Kernel
@@ -83,7 +83,8 @@ def in_turns(
         if peer:
             peers.append(1e3 * peer(seconds / TURNS))
     measured = [
-        Speed(median(s.seconds for s in turn), median(s.share_of_peak for s in turn)) for turn in zip(*turns, strict=True)
+        Speed(median(s.seconds for s in turn), median(s.share_of_peak for s in turn))
+        for turn in zip(*turns, strict=True)
     ]
     return measured, median(peers) if peers else None
 
@@ -97,7 +98,8 @@ def rows_of(
     if not kernels:
         return
     packed = options.packed and direction == "forward"
-    runs = [Run(kernel, task.problem, machine.threads, packed) for kernel in kernels]
+    arrays = Arrays(task.problem)
+    runs = [Run(kernel, arrays, machine.threads, packed) for kernel in kernels]
     measured, peer = in_turns(runs, task, machine, torch, options.seconds)
     rate = median(machine.memory() for _ in range(3))
     best = min(speed.seconds for speed in measured)

@@ -20,7 +20,7 @@ from statistics import median
 
 import numpy as np
 from bench_kernels import DIRECTIONS, EQUAL, candidates
-from measure import Machine, Run, speeds
+from measure import Arrays, Machine, Run, speeds
 from shapes import LAYERS, Convolution, Layer, Linear, Task
 
 from normengine.kernels import Kernel
@@ -79,7 +79,8 @@ def problems(options: argparse.Namespace) -> Iterator[tuple[Task, int]]:
 
 def measured(task: Task, batch: int, machine: Machine, options: argparse.Namespace) -> Measured:
     kernels = candidates(task, options.isa, "")
-    runs = [Run(kernel, task.problem, 1) for kernel in kernels]
+    arrays = Arrays(task.problem)
+    runs = [Run(kernel, arrays, 1) for kernel in kernels]
     spent = [speed.seconds for speed in speeds(runs, task.flops, machine, options.seconds)]
     unit = 2 * machine.width / (1e9 * median(machine.peak() for _ in range(3)))
     return Measured(task, batch, kernels, [unit * kernel.cost(task.problem) for kernel in kernels], spent)

@@ -36,24 +36,41 @@ def aligned(shape: Sequence[int]) -> np.ndarray:
     return raw[start : start + count].reshape(shape)
 
 
-class Run:
-    """A kernel on one problem with random inputs. With ``packed``, what depends on inputs that the kernel packs alone
-    has been done before."""
+class Arrays:
+    """The inputs, which are random, and the outputs of a problem, in the layouts that kernels ask for."""
 
-    def __init__(self, kernel: Kernel, problem: Problem, threads: int, packed: bool = False) -> None:
-        rng = np.random.default_rng(0)
+    def __init__(self, problem: Problem) -> None:
+        self.problem = problem
+        self._signature = REGISTRY.signatures[problem.op]
+        self._made: dict[tuple[str, int], np.ndarray | None] = {}
+        self._rng = np.random.default_rng(0)
+
+    def of(self, kernel: Kernel) -> list[np.ndarray | None]:
+        """Those of a kernel, which others of the same layout share."""
+        names = (*self._signature.inputs, *self._signature.outputs)
+        keys = [(name, kernel.width if name in kernel.blocked else 0) for name in names]
+        for key, shape in zip(keys, (*self.problem.inputs, *self.problem.outputs), strict=True):
+            if key not in self._made:
+                self._made[key] = None if shape is None else self._array(shape, *key)
+        return [self._made[key] for key in keys]
+
+    def _array(self, shape: tuple[int, ...], name: str, width: int) -> np.ndarray:
+        made = aligned(blocked_shape(shape, width) if width else shape)
+        if name in self._signature.inputs:
+            values = self._rng.standard_normal(shape, np.float32)
+            made[...] = to_blocks(values, width) if width else values
+        return made
+
+
+class Run:
+    """A kernel on the arrays of a problem. With ``packed``, what depends on inputs that the kernel packs alone has been
+    done before."""
+
+    def __init__(self, kernel: Kernel, arrays_of: Arrays, threads: int, packed: bool = False) -> None:
+        problem = arrays_of.problem
         signature, launch = REGISTRY.signatures[problem.op], kernel.launch(problem)
         stride = -(-launch.workspace // 64) * 64
-        arrays: list[np.ndarray | None] = []
-        for name, shape in zip(signature.inputs, problem.inputs, strict=True):
-            given = None if shape is None else rng.standard_normal(shape, np.float32)
-            if given is not None:
-                held = to_blocks(given, kernel.width) if name in kernel.blocked else given
-                given = aligned(held.shape)
-                given[...] = held
-            arrays.append(given)
-        for name, shape in zip(signature.outputs, problem.outputs, strict=True):
-            arrays.append(aligned(blocked_shape(shape, kernel.width) if name in kernel.blocked else shape))
+        arrays = arrays_of.of(kernel)
         arrays += [aligned((-(-launch.scratch // 4),)), aligned((stride * threads // 4,))]
         self.kernel, self.threads = kernel, threads
         self._arrays = arrays
@@ -121,7 +138,8 @@ class Speed:
 
 
 def speeds(runs: Sequence[Run], flops: float, machine: Machine, seconds: float) -> list[Speed]:
-    """The speed of each run, which take turns with each other and with the peak for the given time each."""
+    """The speed of each run, which take turns with each other and with the peak for the given time each. A run that is
+    not timed comes before each sample: others have been where its arrays were in the caches."""
     repeats = [max(1, round(LEAST_SAMPLE / run.seconds(1))) for run in runs]
     times: list[list[float]] = [[] for _ in runs]
     shares: list[list[float]] = [[] for _ in runs]
@@ -130,6 +148,7 @@ def speeds(runs: Sequence[Run], flops: float, machine: Machine, seconds: float) 
     while len(times[0]) < LEAST_SAMPLES or time.perf_counter() < end:
         for run, count, spent, share in zip(runs, repeats, times, shares, strict=True):
             before = after
+            run.seconds(1)
             spent.append(run.seconds(count))
             after = machine.peak()
             share.append(flops / spent[-1] / 1e9 / max(before, after))
