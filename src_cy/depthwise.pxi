@@ -57,10 +57,11 @@ cdef void depthwise_blocked_pack(const int64_t* args, int64_t begin, int64_t end
 
 
 cdef void depthwise_blocked(const int64_t* args, int64_t begin, int64_t end, int64_t thread) noexcept nogil:
-    # A task makes some rows of one plane; extra = parts of a plane. Workspace: a pointer for each tap row, a row of
+    # A task makes some rows of one plane; the blocks of an image's rows follow each other, so that a thread makes the
+    # same rows in one layer after the other. extra = parts of a plane. Workspace: a pointer for each tap row, a row of
     # zeros.
     cdef const Depthwise* p = <const Depthwise*> &args[8]
-    cdef int64_t parts = args[26], task, plane, block, blocks = channel_blocks(p.c)
+    cdef int64_t parts = args[26], task, plane, part, block, blocks = channel_blocks(p.c)
     cdef double low = (<const double*> args)[24], high = (<const double*> args)[25]
     cdef window_axis h = window_forward_axis(p.kh, p.stride_h, p.pad_top, p.dilation_h, p.h, p.oh)
     cdef window_axis v = window_forward_axis(p.kw, p.stride_w, p.pad_left, p.dilation_w, p.w, p.ow)
@@ -71,8 +72,8 @@ cdef void depthwise_blocked(const int64_t* args, int64_t begin, int64_t end, int
     cdef depthwise_finish finish
     memset(zeros, 0, p.w * SIMD_WIDTH * sizeof(float))
     for task in range(begin, end):
-        plane = task // parts
-        block = plane % blocks
+        block, part = task % blocks, task // blocks % parts
+        plane = task // (blocks * parts) * blocks + block
         residual = array(args, 3)
         if residual:
             residual += plane * p.oh * p.ow * SIMD_WIDTH
@@ -80,7 +81,7 @@ cdef void depthwise_blocked(const int64_t* args, int64_t begin, int64_t end, int
                                   high, p.c - block * SIMD_WIDTH)
         rows(&h, &v, array(args, 0) + plane * p.h * p.w * SIMD_WIDTH,
              array(args, 5) + block * p.kh * p.kw * SIMD_WIDTH, array(args, 4) + plane * p.oh * p.ow * SIMD_WIDTH, p.ow,
-             &finish, share(p.oh, parts, task % parts), share(p.oh, parts, task % parts + 1), taps, zeros)
+             &finish, share(p.oh, parts, part), share(p.oh, parts, part + 1), taps, zeros)
 
 
 cdef DepthwisePhase grad_phase(int64_t kernel, int64_t stride, int64_t pad, int64_t dilation, int64_t in_size,
@@ -111,10 +112,11 @@ cdef void depthwise_blocked_input_grad_pack(const int64_t* args, int64_t begin, 
 
 
 cdef void depthwise_blocked_input_grad(const int64_t* args, int64_t begin, int64_t end, int64_t thread) noexcept nogil:
-    # A task makes some rows of one plane, a band after the other and in it the phases of the stride; extra = parts of a
-    # plane, rows of each phase in a band. Workspace: the phases, a pointer for each tap row, a row of zeros.
+    # A task makes some rows of one plane, a band after the other and in it the phases of the stride, in the same order as
+    # in the forward pass; extra = parts of a plane, rows of each phase in a band. Workspace: the phases, a pointer for each tap row, a row of zeros.
     cdef const Depthwise* p = <const Depthwise*> &args[6]
-    cdef int64_t parts = args[22], band = args[23], task, plane, block, blocks = channel_blocks(p.c), top, left, row
+    cdef int64_t parts = args[22], band = args[23], task, plane, part, block
+    cdef int64_t blocks = channel_blocks(p.c), top, left, row
     cdef int64_t row_end, rows = ceil_div(p.h, p.stride_h)
     cdef DepthwisePhase* h = <DepthwisePhase*> workspace(args, 4, thread)
     cdef DepthwisePhase* v = h + p.stride_h
@@ -130,11 +132,11 @@ cdef void depthwise_blocked_input_grad(const int64_t* args, int64_t begin, int64
     for left in range(p.stride_w):
         v[left] = grad_phase(p.kw, p.stride_w, p.pad_left, p.dilation_w, p.ow, p.w, left)
     for task in range(begin, end):
-        plane = task // parts
-        block = plane % blocks
-        row = share(rows, parts, task % parts)
-        while row < share(rows, parts, task % parts + 1):
-            row_end = least(row + band, share(rows, parts, task % parts + 1))
+        block, part = task % blocks, task // blocks % parts
+        plane = task // (blocks * parts) * blocks + block
+        row = share(rows, parts, part)
+        while row < share(rows, parts, part + 1):
+            row_end = least(row + band, share(rows, parts, part + 1))
             weight = array(args, 3) + block * p.kh * p.kw * SIMD_WIDTH
             for top in range(p.stride_h):
                 for left in range(p.stride_w):

@@ -11,6 +11,8 @@ memory is written in where the whole leaves the L2 cache."""
 L2_BYTES = 2 << 20
 CHUNK_ROWS = 8
 """Rows of the output's gradient of a task of the weight gradient, where the batch has so many for each."""
+PART_ROWS = 4
+"""Rows of a task, at least, where there are tasks enough: the windows of neighbouring tasks overlap."""
 MOVED = 2.0
 """The cost of a vector that comes from or goes to memory, beside the sums."""
 PIXEL = 3.0
@@ -27,8 +29,9 @@ def _blocks(p: Convolution, sizes: Sizes) -> int:
 
 
 def _parts(p: Convolution, rows: int, sizes: Sizes) -> int:
-    """Tasks of one plane."""
-    return min(rows, ceil_div(p.tasks, p.n * _blocks(p, sizes)))
+    """Tasks of one plane: enough for the threads, and rows of a few images enough for each of them."""
+    for_threads = min(rows, ceil_div(p.tasks, p.n * _blocks(p, sizes)))
+    return max(for_threads, min(rows // PART_ROWS, p.tasks // (2 * p.n)))
 
 
 def conv2d(problem: Problem, sizes: Sizes) -> Launch:

@@ -25,6 +25,9 @@ OUTPUT_BYTES = 196608
 """Output of a task, which stays in the L2 cache from one chunk of channels to the next."""
 PIXELS = 64
 """Pixels of a task that use weights often enough, where images are small."""
+FEW_PIXELS = 16
+FEW_TASKS = 4
+"""Where there would be fewer tasks than that for several threads, they have as few pixels."""
 TASKS = 32
 """Problems are cut into that many tasks where they are large enough."""
 TASK_PRODUCTS = 60_000
@@ -239,12 +242,12 @@ def _cut(s: Stencil, width: int, counts: tuple[int, ...], tasks: int) -> Plan:
     )
     rows = _equal(grid_h, rows)
     products = s.out_channels * (s.in_channels // s.groups) * sum(f.taps * f.width for f in s.phases)
-    images = 1
-    if rows == grid_h:
-        images = _equal(s.n, PIXELS // (grid_h * grid_w))
-    wanted = max(1, min(tasks, s.n * grid_h * products // TASK_PRODUCTS))
+    pixels, wanted = PIXELS, max(1, min(tasks, s.n * grid_h * products // TASK_PRODUCTS))
+    if ceil_div(s.n * grid_h * grid_w, PIXELS) * len(panels) < min(tasks, FEW_TASKS):
+        pixels, wanted = FEW_PIXELS, min(wanted, FEW_TASKS)
+    images = _equal(s.n, pixels // (grid_h * grid_w)) if rows == grid_h else 1
     groups = ceil_div(s.n, images)
-    few = max(1, min(grid_h, ceil_div(PIXELS, grid_w)))
+    few = max(1, min(grid_h, ceil_div(pixels, grid_w)))
     bands = max(ceil_div(grid_h, rows), min(ceil_div(wanted, groups), ceil_div(grid_h, few)))
     rows = ceil_div(grid_h, bands)
     bands = ceil_div(grid_h, rows)
