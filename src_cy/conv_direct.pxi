@@ -3,13 +3,6 @@
 # Gradients of few channels have one grid instead, on which all phases of a pixel lie side by side as if they were
 # channels. How the work is cut is in the launch's extra parameters: a Direct, then its panels, then its phases.
 
-cdef extern from "soon.h" nogil:
-    const int SOON_LINE
-    ctypedef struct soon:
-        const float* at
-        int64_t apart, runs, lines, line, each
-
-
 cdef extern from "tile.h" nogil:
     const int TILE_VECTORS
     const int TILE_HELD
@@ -262,12 +255,13 @@ cdef soon next_band(const Direct* d, const Convolved* c, int64_t task) noexcept 
     cdef int64_t rest = task // d.parts, blocks = blocks_of(c.source.channels)
     cdef int64_t row = rest % d.bands * d.rows * d.step_h + d.top, image = rest // d.bands * d.images
     cdef int64_t first = most(row, 0), end = least(row + d.height, c.source.height)
+    cdef int64_t line = c.source.width * SIMD_WIDTH, plane = c.source.height * line
     cdef soon band
-    band.apart, band.line = c.source.height * c.source.width * SIMD_WIDTH, 0
-    band.at = c.source.data + image * blocks * band.apart + first * c.source.width * SIMD_WIDTH
-    band.lines = (end - first) * c.source.width * SIMD_WIDTH // SOON_LINE
-    band.runs = least(d.images, c.n - image) * blocks if task % d.parts == 0 and band.lines > 0 else 0
-    band.each = ceil_div(band.runs * band.lines, d.asked)
+    memset(&band, 0, sizeof(band))
+    if task % d.parts == 0:
+        soon_add(&band, c.source.data + image * blocks * plane + first * line, plane,
+                 least(d.images, c.n - image) * blocks, (end - first) * line // SOON_LINE)
+        soon_spread(&band, d.asked)
     return band
 
 
@@ -279,9 +273,11 @@ cdef void direct(const Direct* d, const Convolved* c, const float* packed, float
     for task in range(begin, end):
         part, rest = task % d.parts, task // d.parts
         row, image = rest % d.bands * d.rows, rest // d.bands * d.images
-        next = NULL
-        if d.asked and task + 1 < end:
-            band_after = next_band(d, c, task + 1)
+        next = this_thread()
+        if d.asked:
+            memset(&band_after, 0, sizeof(band_after))
+            if task + 1 < end:
+                band_after = next_band(d, c, task + 1)
             next = &band_after
         direct_band(d, c, packed, image, least(d.images, c.n - image), row, share(d.panels, d.parts, part),
                     share(d.panels, d.parts, part + 1), band, next)

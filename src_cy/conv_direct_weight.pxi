@@ -198,34 +198,37 @@ cdef inline int64_t distance(const float* a, const float* b) noexcept nogil:
     return (<int64_t> b - <int64_t> a) // <int64_t> sizeof(float)
 
 
-cdef void weight_tiles(const WeightSums* p, const WeightTask* t, const WeightPass* now, const WeightPass* soon,
+cdef void weight_tiles(const WeightSums* p, const WeightTask* t, const WeightPass* now, const WeightPass* after,
                        const Steps* s, const outer_walk* walk, const outer_row* rows, const float* x,
                        float* sums) noexcept nogil:
-    # One pass for all the tiles of a task. What a later tile or the pass after this one (``soon``, NULL for none) reads
+    # One pass for all the tiles of a task. What a later tile or the pass after this one (``after``, NULL for none) reads
     # first is fetched on the way, a block of channels with each of the first calls.
     cdef int64_t set_blocks = ceil_div(p.oc // p.sets, SIMD_WIDTH), taps = p.kh * p.kw, tile, part, parts, row
     cdef int64_t count = (now.end_channel - now.channel) * taps, blocks, later_blocks, wanted
     cdef int64_t dy_block = p.oh * p.ow * SIMD_WIDTH, sums_block = p.depth * taps * SIMD_WIDTH
     cdef int64_t first_blocks = share(set_blocks, p.tiles, t.tile + 1) - share(set_blocks, p.tiles, t.tile)
     cdef const float* dy = now.dy
+    cdef int64_t pixels = walk.count[0] * walk.count[1] * walk.count[2]
     cdef const float* later
     cdef outer_next next
+    cdef soon* asked = this_thread()
     for tile in range(t.tile, t.end_tile):
         blocks = share(set_blocks, p.tiles, tile + 1) - share(set_blocks, p.tiles, tile)
         later, later_blocks = dy + blocks * dy_block, 0
         if tile + 1 < t.end_tile:
             if now.channel == t.channel:
                 later_blocks = share(set_blocks, p.tiles, tile + 2) - share(set_blocks, p.tiles, tile + 1)
-        elif soon != NULL and soon.index != now.index:
-            later, later_blocks = soon.dy, first_blocks
+        elif after != NULL and after.index != now.index:
+            later, later_blocks = after.dy, first_blocks
         wanted = 0
-        if tile == t.tile and soon != NULL and not p.copied:
-            wanted = ceil_div(soon.end_channel, p.lanes) - soon.channel // p.lanes
+        if tile == t.tile and after != NULL and not p.copied:
+            wanted = ceil_div(after.end_channel, p.lanes) - after.channel // p.lanes
         parts = least(count, most(later_blocks, ceil_div(count, OUTER_ROWS(blocks))))
         for part in range(parts):
-            next.left = distance(x, soon.x + part * s.block) if part < wanted else 0
+            next.left = distance(x, after.x + part * s.block) if part < wanted else 0
             next.right = distance(dy, later + part * dy_block) if part < later_blocks else 0
             row = share(count, parts, part)
+            soon_ask(asked, (share(count, parts, part + 1) - row) * blocks * pixels)
             outer_sums(share(count, parts, part + 1) - row, blocks, rows + row, walk, next, x, dy, dy_block,
                        sums, sums_block, p.later or now.index > t.band)
         dy += blocks * dy_block
@@ -245,7 +248,7 @@ cdef void conv2d_weight_grad_direct(const int64_t* args, int64_t begin, int64_t 
     cdef float* sums
     cdef Steps s = weight_steps(p)
     cdef WeightTask t
-    cdef WeightPass now, soon
+    cdef WeightPass now, after
     cdef outer_walk walk
     cdef bint more
     for index in range(begin, end):
@@ -258,10 +261,10 @@ cdef void conv2d_weight_grad_direct(const int64_t* args, int64_t begin, int64_t 
             c = (now.channel - t.channel) * taps
             if now.index == t.band:
                 weight_rows(p, &s, now.channel, now.end_channel, rows + c)
-            soon = weight_pass(p, &t, now.index, now.end_channel, x, dy)
+            after = weight_pass(p, &t, now.index, now.end_channel, x, dy)
             if now.end_channel == t.end_channel:
                 more = now.index + 1 < t.end_band
-                soon = weight_pass(p, &t, now.index + more, t.channel, x, dy)
+                after = weight_pass(p, &t, now.index + more, t.channel, x, dy)
             walk.count[0], walk.count[1], walk.count[2] = now.band.images, now.band.rows, now.band.cols
             walk.left[0], walk.left[1], walk.left[2] = s.image, p.stride_h * s.row, p.stride_w * s.col
             walk.right[0], walk.right[1], walk.right[2] = dy_image, p.ow * SIMD_WIDTH, SIMD_WIDTH
@@ -269,9 +272,9 @@ cdef void conv2d_weight_grad_direct(const int64_t* args, int64_t begin, int64_t 
             if p.copied:
                 block = now.channel // p.lanes
                 weight_copy(p, &now.band, &s, block, ceil_div(now.end_channel, p.lanes) - block, x, copy)
-            weight_tiles(p, &t, &now, &soon if more else NULL, &s, &walk, rows + c,
+            weight_tiles(p, &t, &now, &after if more else NULL, &s, &walk, rows + c,
                          copy if p.copied else <float*> now.x, sums)
-            now = soon
+            now = after
 
 
 cdef void conv2d_weight_grad_merge_direct(const int64_t* args, int64_t begin, int64_t end,

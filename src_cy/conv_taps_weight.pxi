@@ -22,6 +22,8 @@ cdef void tap_sums(const WeightSums* p, const Steps* s, const outer_walk* walk, 
                    float* sums, bint accumulate) noexcept nogil:
     # One band of a block of input channels: block by block of output channels, and for each row by row of the kernel.
     cdef int64_t taps = p.kh * p.kw, block, i, j, together, channels, parts, part, first
+    cdef int64_t pixels = walk.count[0] * walk.count[1] * walk.count[2]
+    cdef soon* next = this_thread()
     cdef outer_row rows[16]
     for i in range(SIMD_WIDTH):
         rows[i].start, rows[i].to = i, i * taps * SIMD_WIDTH
@@ -34,6 +36,7 @@ cdef void tap_sums(const WeightSums* p, const Steps* s, const outer_walk* walk, 
                 parts = ceil_div(channels, OUTER_ROWS(together))
                 for part in range(parts):
                     first = share(channels, parts, part)
+                    soon_ask(next, (share(channels, parts, part + 1) - first) * together * pixels)
                     outer_taps(share(channels, parts, part + 1) - first, together, rows + first, walk, dy,
                                x + i * p.dilation_h * s.row + j * p.dilation_w * s.col, p.dilation_w * s.col,
                                sums + (i * p.kw + j) * SIMD_WIDTH, accumulate)

@@ -4,28 +4,60 @@
 
 #include <stdint.h>
 
+/* Floats of a cache line. */
 #define SOON_LINE 16
+#define SOON_PARTS 4
+/* Of a multiply-add of vectors, for which `rate` tells how many lines to ask for, as many as in SOON_RATE of them. */
+#define SOON_RATE ((int64_t)1 << 20)
 
-/* `runs` runs of `lines` cache lines (of 16 floats), `apart` floats from the start of one to the next; `line` lines of the
- * first one have been asked for. `each` lines go together. */
+/* `runs` runs of `lines` lines, `apart` floats from the start of one to the next. */
 typedef struct {
     const float *at;
-    int64_t apart, runs, lines, line, each;
+    int64_t apart, runs, lines;
+} soon_part;
+
+/* The parts from `now` on are still to be asked for, but for the first `line` lines of the first one's run: `each` lines
+ * at a time, and more for the multiply-adds that go with it. */
+typedef struct {
+    soon_part part[SOON_PARTS];
+    int64_t now, count, line, each, rate, credit;
 } soon;
 
-static inline __attribute__((always_inline)) void soon_ask(soon *s)
+static inline void soon_add(soon *s, const float *at, int64_t apart, int64_t runs, int64_t lines)
 {
-    for (int64_t left = s->each; left > 0 && s->runs > 0;) {
-        const int64_t rest = s->lines - s->line, now = left < rest ? left : rest;
-        const float *at = s->at + s->line * SOON_LINE;
-        for (int64_t i = 0; i < now; i++) __builtin_prefetch(at + i * SOON_LINE, 0, 2);
-        left -= now;
-        s->line += now;
-        if (now < rest) continue;
+    if (runs > 0 && lines > 0 && s->count < SOON_PARTS) s->part[s->count++] = (soon_part){at, apart, runs, lines};
+}
+
+/* Spreads what there is to ask for over so many times. */
+static inline void soon_spread(soon *s, int64_t times)
+{
+    int64_t lines = 0;
+    for (int64_t i = s->now; i < s->count; i++) lines += s->part[i].runs * s->part[i].lines;
+    s->each = (lines + times - 1) / times;
+}
+
+/* Asks for the next lines, `products` multiply-adds of vectors after the last time; s may be NULL. */
+static inline __attribute__((always_inline)) void soon_ask(soon *s, int64_t products)
+{
+    if (!s || s->now == s->count) return;
+    s->credit += products * s->rate;
+    int64_t left = s->each + s->credit / SOON_RATE;
+    s->credit %= SOON_RATE;
+    while (left > 0 && s->now < s->count) {
+        soon_part *p = &s->part[s->now];
+        const int64_t rest = p->lines - s->line, many = left < rest ? left : rest;
+        const float *at = p->at + s->line * SOON_LINE;
+        for (int64_t i = 0; i < many; i++) __builtin_prefetch(at + i * SOON_LINE, 0, 2);
+        left -= many;
+        s->line += many;
+        if (many < rest) continue;
         s->line = 0;
-        s->at += s->apart;
-        s->runs--;
+        p->at += p->apart;
+        s->now += --p->runs == 0;
     }
 }
+
+/* What the calls that follow on this thread ask for while they work on something else. */
+static __thread soon soon_of_thread;
 
 #endif

@@ -83,7 +83,7 @@ INLINE void tile_ahead(const float *x, const int pixels)
 INLINE void tile_ask(const int pixels, const int vectors, const tile_depth *depth, const float *out,
                      const int64_t *target, int64_t out_block)
 {
-    if (depth->next) soon_ask(depth->next);
+    soon_ask(depth->next, pixels * vectors * (depth->blocks * depth->tap_count * SIMD_WIDTH + depth->rest_count));
     UNROLL for (int p = 0; p < pixels; p++)
         UNROLL for (int b = 0; b < vectors; b++) __builtin_prefetch(out + target[p] + b * out_block, 1);
 }

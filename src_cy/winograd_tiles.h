@@ -65,44 +65,22 @@ INLINE void winograd_inputs(const int m, const winograd_map *map, const float *x
     }
 }
 
-/* What the tiles first..end read or make of some blocks of channels of an array, of `all` that it has: rows of an image, or
- * whole images where the tiles are of several; nothing where these have other blocks between them. `top` is how far the
- * tiles reach above their rows. */
-INLINE soon winograd_soon(const int m, const winograd_map *map, int64_t first, int64_t end, const float *array,
+/* Adds what the tiles first..end read or make of some blocks of channels of an array, of `all` that it has: rows of an
+ * image, or whole images where the tiles are of several; nothing where these have other blocks between them. `top` is how
+ * far the tiles reach above their rows. */
+INLINE void winograd_soon(const int m, const winograd_map *map, soon *s, int64_t first, int64_t end, const float *array,
                           int64_t height, int64_t width, int64_t top, int64_t all, int64_t block, int64_t blocks)
 {
     const int64_t row = first / map->tile_cols, last = (end - 1) / map->tile_cols, image = row / map->tile_rows;
     const int64_t images = last / map->tile_rows - image + 1, pitch = width * SIMD_WIDTH;
-    soon s = {.apart = height * pitch};
     int64_t from = 0, to = height;
-    if (first < end && (images == 1 || blocks == all)) {
-        if (images == 1) {
-            from = row % map->tile_rows * m - top > 0 ? row % map->tile_rows * m - top : 0;
-            to = last % map->tile_rows * m - top + m < height ? last % map->tile_rows * m - top + m : height;
-        }
-        s.at = array + (image * all + block) * s.apart + from * pitch;
-        s.lines = (to - from) * pitch / SOON_LINE;
-        s.runs = s.lines > 0 ? images * blocks : 0;
+    if (first >= end || (images > 1 && blocks < all)) return;
+    if (images == 1) {
+        from = row % map->tile_rows * m - top > 0 ? row % map->tile_rows * m - top : 0;
+        to = last % map->tile_rows * m - top + m < height ? last % map->tile_rows * m - top + m : height;
     }
-    return s;
-}
-
-/* Two things that are needed soon: of two arrays, what the next tiles read or where these are written. */
-typedef struct {
-    soon first, second;
-} winograd_next;
-
-INLINE void winograd_ask(winograd_next *next)
-{
-    soon_ask(&next->first);
-    soon_ask(&next->second);
-}
-
-/* Spreads what is left to ask for over so many times. */
-INLINE void winograd_spread(winograd_next *next, int64_t times)
-{
-    next->first.each = (next->first.runs * next->first.lines + times - 1) / times;
-    next->second.each = (next->second.runs * next->second.lines + times - 1) / times;
+    soon_add(s, array + (image * all + block) * height * pitch + from * pitch, height * pitch, images * blocks,
+             (to - from) * pitch / SOON_LINE);
 }
 
 /* Tiles beside the weights of V channels in registers: a divisor of WINOGRAD_TILES. */
@@ -116,14 +94,14 @@ INLINE void winograd_spread(winograd_next *next, int64_t times)
  * a block of input channels stay in registers while all tiles pass, in as many whole register tiles as they fill. x and
  * out are `in_group` and `out_group` floats apart from one group of tiles to the next. */
 INLINE void winograd_single(int64_t count, int64_t in_blocks, int64_t block, const float *x, int64_t in_group,
-                            const float *w, float *out, int64_t out_group, winograd_next *next)
+                            const float *w, float *out, int64_t out_group, soon *next)
 {
     for (int64_t b = 0; b < in_blocks; b++, x += block, w += SIMD_WIDTH * SIMD_WIDTH) {
         vec held[SIMD_WIDTH];
         UNROLL for (int c = 0; c < SIMD_WIDTH; c++) held[c] = load(w + c * SIMD_WIDTH);
         for (int64_t t = 0; t < count; t += WINOGRAD_BESIDE) {
             const int64_t group = t / WINOGRAD_TILES, first = t % WINOGRAD_TILES * SIMD_WIDTH;
-            if (next && first == 0) winograd_ask(next);
+            soon_ask(next, WINOGRAD_BESIDE * SIMD_WIDTH);
             const float *from = x + group * in_group + first;
             float *to = out + group * out_group + first;
             vec sum[WINOGRAD_BESIDE];
@@ -140,9 +118,9 @@ INLINE void winograd_single(int64_t count, int64_t in_blocks, int64_t block, con
 
 /* Multiplies the points of `count` tiles by those of the kernels of some vectors of output channels: to is
  * [group][vector][point][tile][V]; kernels are [point, kernel_step apart][two vectors][input channel][V of both].
- * `next` is asked for on the way if it is not NULL. */
+ * What is needed `next` is asked for on the way. */
 INLINE void winograd_products(const int m, int64_t count, int64_t in_blocks, int64_t vectors, const float *points,
-                              const float *kernels, int64_t kernel_step, float *to, winograd_next *next)
+                              const float *kernels, int64_t kernel_step, float *to, soon *next)
 {
     const int64_t taps[1] = {0}, source[1] = {0}, block = WINOGRAD_POINTS(m) * WINOGRAD_STEP;
     int64_t target[WINOGRAD_TILES];
@@ -157,7 +135,7 @@ INLINE void winograd_products(const int m, int64_t count, int64_t in_blocks, int
                     const float *x = points + (t / WINOGRAD_TILES * in_blocks + b) * block;
                     float *out = to + (t / WINOGRAD_TILES * vectors + v) * block;
                     const int64_t rest = count - t;
-                    if (next) winograd_ask(next);
+                    soon_ask(next, 2 * WINOGRAD_TILES * SIMD_WIDTH * depth.blocks);
                     if (rest >= WINOGRAD_TILES)
                         tile_product(1, WINOGRAD_TILES, 2, &depth, x, source, w, out, target, block, b > 0, 0);
                     else
@@ -226,24 +204,28 @@ INLINE void winograd_outputs(const int m, const winograd_map *map, const winogra
 }
 
 /* The outputs of the tiles first..end, of the blocks of channels first_block..end_block, `chunk` (an even number) of them
- * at a time. `memory` takes the points of the tiles and after them the products of a chunk. Memory is asked for ahead,
- * for the tiles up to next_end that follow, if that is beyond `end`. */
+ * at a time. `memory` takes the points of the tiles and after them the products of a chunk. Memory is asked for ahead: for
+ * these outputs and the tiles up to next_end that follow, if that is beyond `end`, else what the thread needs next. */
 INLINE void winograd_tiles(const int m, const winograd_map *map, const winograd_epilogue *epilogue, const float *x,
                            const float *kernels, int64_t kernel_step, int64_t first, int64_t end, int64_t next_end,
                            int64_t first_block, int64_t end_block, int64_t chunk, float *y, float *memory)
 {
     const int64_t groups = (end - first + WINOGRAD_TILES - 1) / WINOGRAD_TILES;
     float *products = memory + groups * map->in_blocks * WINOGRAD_POINTS(m) * WINOGRAD_STEP;
-    winograd_next next = {.first = winograd_soon(m, map, end, next_end, x, map->in_h, map->in_w, map->top,
-                                                 map->in_blocks, 0, map->in_blocks)};
     winograd_inputs(m, map, x, first, end, memory);
     for (int64_t b = first_block; b < end_block; b += chunk) {
         const int64_t blocks = end_block - b < chunk ? end_block - b : chunk;
-        next.second = winograd_soon(m, map, first, end, y, map->out_h, map->out_w, 0, map->out_blocks, b, blocks);
-        winograd_spread(&next, WINOGRAD_POINTS(m) * groups * ((blocks + 1) / 2));
+        soon next = {.count = 0};
+        if (next_end > end) {
+            winograd_soon(m, map, &next, first, end, y, map->out_h, map->out_w, 0, map->out_blocks, b, blocks);
+            if (b + blocks == end_block)
+                winograd_soon(m, map, &next, end, next_end, x, map->in_h, map->in_w, map->top, map->in_blocks, 0,
+                              map->in_blocks);
+            soon_spread(&next, WINOGRAD_POINTS(m) * groups * ((blocks + 1) / 2));
+        }
         winograd_products(m, end - first, map->in_blocks, blocks, memory,
                           kernels + b * map->in_blocks * SIMD_WIDTH * SIMD_WIDTH, kernel_step, products,
-                          next_end > end ? &next : 0);
+                          next_end > end ? &next : &soon_of_thread);
         winograd_outputs(m, map, epilogue, products, first, end, b, blocks, y);
     }
 }

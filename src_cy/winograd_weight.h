@@ -124,13 +124,12 @@ INLINE void winograd_outer(const int columns, int64_t count, const float *x, int
 }
 
 /* Sums of products over `count` tiles: sums are [point, sums_step apart][block of x][row tile][block of dy][row][V].
- * `next` is asked for on the way if it is not NULL. */
+ * What is needed `next` is asked for on the way. */
 static void winograd_outers(int64_t count, int64_t in_blocks, int64_t out_blocks, const float *x, const float *dy,
-                            float *sums, int64_t sums_step, int64_t accumulate, winograd_next *next)
+                            float *sums, int64_t sums_step, int64_t accumulate, soon *next)
 {
     const int64_t block = WINOGRAD_HALF * WINOGRAD_GROUP_STEP, x_group = in_blocks * block, dy_group = out_blocks * block;
     const int64_t rows = in_blocks * (SIMD_WIDTH / WINOGRAD_ROWS);
-    if (next) winograd_spread(next, WINOGRAD_HALF * rows * ((out_blocks + 1) / 2));
     for (int64_t p = 0; p < WINOGRAD_HALF; p++)
         for (int64_t o = 0, columns; o < out_blocks; o += columns) {
             const int64_t left = out_blocks - o;
@@ -140,7 +139,7 @@ static void winograd_outers(int64_t count, int64_t in_blocks, int64_t out_blocks
                 const int64_t channel = r * WINOGRAD_ROWS;
                 const float *a = x + channel / SIMD_WIDTH * block + p * WINOGRAD_GROUP_STEP + channel % SIMD_WIDTH;
                 float *to = sums + p * sums_step + (r * out_blocks + o) * WINOGRAD_ROWS * SIMD_WIDTH;
-                if (next) winograd_ask(next);
+                soon_ask(next, WINOGRAD_ROWS * columns * count);
                 switch (columns) {
 #if WINOGRAD_COLUMNS == 3
                 case 3: winograd_outer(3, count, a, x_group, b, dy_group, block, to, accumulate); break;
@@ -155,7 +154,7 @@ static void winograd_outers(int64_t count, int64_t in_blocks, int64_t out_blocks
 /* The sums of one pair of rows of points over the tiles first..end, `together` (a multiple of WINOGRAD_GROUP) of them at a
  * time, for the blocks first_block..end_block of dy, added to the sums that are there if they come `later`. `memory` takes
  * the points. Memory is asked for ahead, behind the last tiles for those from `next_first` on, but for no tiles from `all`
- * on; none is where `all` is 0. */
+ * on; where `all` is 0, what the thread needs next. */
 INLINE void winograd_sums(const int pair, const winograd_map *map, const float *x, const float *dy, int64_t first,
                           int64_t end, int64_t next_first, int64_t all, int64_t together, int64_t first_block,
                           int64_t end_block, int64_t later, float *sums, int64_t sums_step, float *memory)
@@ -165,15 +164,16 @@ INLINE void winograd_sums(const int pair, const winograd_map *map, const float *
     for (int64_t t = first; t < end; t += together) {
         const int64_t last = end - t < together ? end : t + together;
         const int64_t from = last < end ? last : next_first, to = all - from < together ? all : from + together;
-        winograd_next next = {
-            .first = winograd_soon(4, map, from, to, x, map->in_h, map->in_w, map->top, map->in_blocks, 0,
-                                   map->in_blocks),
-            .second = winograd_soon(4, map, from, to, dy, map->out_h, map->out_w, 0, map->out_blocks, first_block, blocks),
-        };
+        soon next = {.count = 0};
+        if (all) {
+            winograd_soon(4, map, &next, from, to, x, map->in_h, map->in_w, map->top, map->in_blocks, 0, map->in_blocks);
+            winograd_soon(4, map, &next, from, to, dy, map->out_h, map->out_w, 0, map->out_blocks, first_block, blocks);
+            soon_spread(&next, WINOGRAD_HALF * map->in_blocks * (SIMD_WIDTH / WINOGRAD_ROWS) * ((blocks + 1) / 2));
+        }
         winograd_halves(pair, 6, map, x, map->in_blocks, 0, map->in_blocks, t, last, memory);
         winograd_halves(pair, 4, map, dy, map->out_blocks, first_block, blocks, t, last, gradients);
         winograd_outers(last - t, map->in_blocks, blocks, memory, gradients, sums, sums_step, later || t > first,
-                        all ? &next : 0);
+                        all ? &next : &soon_of_thread);
     }
 }
 

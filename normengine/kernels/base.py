@@ -88,6 +88,10 @@ class Kernel:
     bytes of one chunk's sums, whole lines of a cache; the last of ``extra`` is 0 where those begin anew, 1 where the
     group's are added to them), and how the second stage runs after all groups, over the chunks' sums one after the
     other in the scratch memory. The cost of a problem that is ``alone`` is that of its first stage.
+
+    ``asks`` is there where the kernel asks for memory on behalf of what follows it, and returns the address of the
+    function that tells it for what. It does so with each of its multiply-adds, of which it has the share ``asking`` of
+    those of the direct way.
     """
 
     op: str
@@ -103,6 +107,8 @@ class Kernel:
     tolerance: float | None = None
     algorithm: str = ""
     partial: Callable[[Problem, int], tuple[Launch, Launch]] | None = None
+    asks: Callable[[], int] | None = None
+    asking: float = 0.0
 
 
 class Registry:

@@ -66,6 +66,7 @@ class Row:
     blocked: tuple[str, ...] = ()
     tolerance: float | None = None
     in_groups: bool = False
+    asking: float = 0.0
 
 
 def _pooling(op: str, launch: Callable[[Problem, Sizes], Launch], cost: Cost) -> Row:
@@ -82,7 +83,8 @@ def _winograd(op: str, side: int, blocked: tuple[str, ...]) -> Row:
     }[side]
     stages = (f"{op}_winograd_pack", f"{op}_winograd")
     name, tolerance = f"winograd{side}", launch_winograd.TOLERANCE
-    return Row(op, name, stages, launch, launch_winograd.supports, cost, ("weight",), blocked, tolerance)
+    asking = launch_winograd.share_of_products(side)
+    return Row(op, name, stages, launch, launch_winograd.supports, cost, ("weight",), blocked, tolerance, asking=asking)
 
 
 ROWS = (
@@ -95,6 +97,7 @@ ROWS = (
         launch_first.conv2d_first_cost,
         packs=("weight",),
         blocked=("residual", "y"),
+        asking=1.0,
     ),
     Row(
         "conv2d",
@@ -104,6 +107,7 @@ ROWS = (
         cost=launch_direct.direct_cost,
         packs=("weight",),
         blocked=("x", "residual", "y"),
+        asking=1.0,
     ),
     Row(
         "conv2d_input_grad",
@@ -113,6 +117,7 @@ ROWS = (
         cost=launch_direct.direct_cost,
         packs=("weight",),
         blocked=("dy", "dx"),
+        asking=1.0,
     ),
     Row(
         "conv2d",
@@ -152,6 +157,7 @@ ROWS = (
         cost=launch_direct_weight.direct_cost,
         blocked=("dy", "x"),
         in_groups=True,
+        asking=1.0,
     ),
     Row(
         "conv2d_weight_grad",
@@ -161,6 +167,7 @@ ROWS = (
         cost=launch_direct_weight.first_cost,
         blocked=("dy",),
         in_groups=True,
+        asking=1.0,
     ),
     Row(
         "conv2d_weight_grad",
@@ -171,6 +178,7 @@ ROWS = (
         launch_direct_weight.taps_cost,
         blocked=("dy", "x"),
         in_groups=True,
+        asking=1.0,
     ),
     _winograd("conv2d", 4, ("x", "residual", "y")),
     _winograd("conv2d", 2, ("x", "residual", "y")),
@@ -186,6 +194,7 @@ ROWS = (
         blocked=("dy", "x"),
         tolerance=launch_winograd.TOLERANCE,
         in_groups=True,
+        asking=launch_winograd.share_of_products(4),
     ),
     Row("linear", "panels", ("linear_panels",), launch_matrix.panels, cost=launch_matrix.panels_cost),
     Row(
@@ -290,6 +299,8 @@ def kernel(row: Row, isa: str, addresses: dict[str, int], sizes: Sizes) -> Kerne
         tolerance=row.tolerance,
         algorithm=row.algorithm,
         partial=partial_launches if row.in_groups else None,
+        asks=partial(addresses.__getitem__, "ask_ahead") if row.asking else None,
+        asking=row.asking,
     )
 
 

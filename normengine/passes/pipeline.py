@@ -22,6 +22,8 @@ BLOCKS = "blocks"
 """The name of the layout: activations in blocks of channels, which planning chooses."""
 DEPTH_FIRST = "depth_first"
 """The name of the order of calls that planning chooses: what treats images one by one for some of them at a time."""
+ASK_AHEAD = "ask_ahead"
+"""The name of what planning does for groups of images: while one is multiplied, the next is asked for."""
 TOGETHER = "together"
 """The name of what planning does to updates that do not depend on each other: it makes one call of them."""
 
@@ -38,7 +40,7 @@ PASSES: Mapping[str, tuple[Callable[[Graph], Graph], Callable[[Graph], Graph]]] 
     "recompute": (recompute, _nothing),
 }
 """By name, in order: the pass, and what takes its place when it is switched off."""
-NAMES = (*PASSES, BLOCKS, DEPTH_FIRST, TOGETHER)
+NAMES = (*PASSES, BLOCKS, DEPTH_FIRST, ASK_AHEAD, TOGETHER)
 
 
 def switched_off(without: Collection[str] = ()) -> frozenset[str]:

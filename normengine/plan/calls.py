@@ -133,6 +133,8 @@ class Calls(Storage):
             kind=kind(problem.op),
             flops=flops(problem),
             writes=frozenset(a.memory for n in signature.outputs if isinstance(a := pointers[n], Pointer)),
+            asks=kernel.asks,
+            products=kernel.asking * flops(problem) / (2 * kernel.width),
         )
 
     def _whole(self, problem: Problem, given: Given, outputs: Sequence[Value], group: Group | None) -> Problem:

@@ -12,7 +12,7 @@ from ..graph import Graph, Node, Value
 from ..kernels import Problem
 from ..kernels.blocks import blocked_shape
 from ..kernels.cpu import backend, isas
-from ..passes.pipeline import BLOCKS, DEPTH_FIRST, TOGETHER
+from ..passes.pipeline import ASK_AHEAD, BLOCKS, DEPTH_FIRST, TOGETHER
 from .access import Access, view_of
 from .arena import Lifetime, place
 from .blocked import fits_blocks
@@ -32,11 +32,13 @@ def make_plan(graph: Graph, off: Collection[str] = ()) -> Plan:
     """Lower a graph of kernel operators, chains and movements (see ``passes``) to a :class:`Plan`.
 
     ``off`` names what is left out (see ``passes/pipeline.py``): "blocks", and activations are never held in blocks of
-    channels; "depth_first", and every call is for all images of the batch; "together", and every update is a call of
-    its own. The last two need the compiled executor.
+    channels; "depth_first", and every call is for all images of the batch; "ask_ahead", and no memory is asked for in
+    one group of images for the next; "together", and every update is a call of its own. The last three need the
+    compiled executor.
     """
     compiled, width = backend() == "compiled", 0 if BLOCKS in off else block_width(isas())
-    lowering = _Lowering(graph, width, depth_first=compiled and width > 0 and DEPTH_FIRST not in off)
+    depth_first = compiled and width > 0 and DEPTH_FIRST not in off
+    lowering = _Lowering(graph, width, depth_first, asks_ahead=ASK_AHEAD not in off)
     lowering.lower()
     if compiled and TOGETHER not in off:
         lowering.join_updates()
@@ -44,11 +46,11 @@ def make_plan(graph: Graph, off: Collection[str] = ()) -> Plan:
 
 
 class _Lowering(Runs):
-    def __init__(self, graph: Graph, width: int, depth_first: bool) -> None:
+    def __init__(self, graph: Graph, width: int, depth_first: bool, asks_ahead: bool) -> None:
         runs = runs_of(graph, isas()) if depth_first else [Run((node,), False) for node in graph.nodes]
         nodes = tuple(node for run in runs for node in run.nodes)
         graph = Graph(graph.inputs, graph.outputs, nodes, graph.state, graph.constants, graph.updates)
-        super().__init__(graph, width, isas())
+        super().__init__(graph, width, isas(), asks_ahead)
         self.runs = runs
         self.guard = 0
         self.results = frozenset(graph.results())

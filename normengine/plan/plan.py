@@ -76,7 +76,8 @@ class Call:
     has ``local`` bytes for what is made and read within a group. Calls together have ``inner`` calls of one stage each
     and no groups: they do not depend on each other, and all their tasks are handed out at once.
 
-    ``writes`` is the memory of the results.
+    ``writes`` is the memory of the results. Where ``asks`` is there (see :class:`~normengine.kernels.base.Kernel`), it
+    asks for memory with each of ``products`` multiply-adds of vectors.
     """
 
     op: str
@@ -97,6 +98,8 @@ class Call:
     chunks: int = 0
     local: int = 0
     writes: frozenset[Memory] = frozenset()
+    asks: Callable[[], int] | None = None
+    products: float = 0.0
 
     def each(self) -> tuple[Call, ...]:
         """The calls whose kernels do the work, with their part of it for the whole batch: the inner ones, or this."""

@@ -1,0 +1,32 @@
+# What the calls on a thread ask memory for ahead, while they work on something else.
+
+cdef extern from "soon.h" nogil:
+    """
+    static soon *this_thread(void) { return &soon_of_thread; }
+    """
+    const int SOON_LINE
+    ctypedef struct soon:
+        int64_t now, count, line, each, rate, credit
+    soon* this_thread()
+    void soon_add(soon* s, const float* at, int64_t apart, int64_t runs, int64_t lines)
+    void soon_spread(soon* s, int64_t times)
+    void soon_ask(soon* s, int64_t products)
+
+
+cdef struct AskAhead:
+    # The number of a group and of all; lines for the multiply-adds that follow; how many arrays the next group has, each
+    # with where it is and its lines.
+    int64_t group, groups, rate, count
+
+
+cdef void ask_ahead(const int64_t* args, int64_t begin, int64_t end, int64_t thread) noexcept nogil:
+    # The calls that follow ask for the arrays, or for nothing behind the last group.
+    cdef const AskAhead* p = <const AskAhead*> args
+    cdef const int64_t* arrays = args + 4
+    cdef soon* s = this_thread()
+    cdef int64_t i
+    memset(s, 0, sizeof(s[0]))
+    s.rate = p.rate
+    if p.group + 1 < p.groups:
+        for i in range(p.count):
+            soon_add(s, array(arrays, 2 * i), 0, 1, arrays[2 * i + 1])

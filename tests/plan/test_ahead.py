@@ -1,0 +1,76 @@
+"""What a group of images asks for on behalf of the next one."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from normengine.graph import Graph, Spec
+from normengine.kernels.cpu import backend
+from normengine.ops import Builder
+from normengine.passes import prepare
+from normengine.plan import Call, Pointer, make_plan
+from normengine.plan.ahead import MOST_BYTES, ask_ahead
+
+WINDOW = {"stride": (1, 1), "padding": (1, 1, 1, 1), "dilation": (1, 1), "groups": 1}
+IMAGE = 16 * 24 * 24 * 4
+compiled = pytest.mark.skipif(backend() != "compiled", reason="only the compiled executor goes depth first")
+
+
+def network(batch: int = 32) -> Graph:
+    """A loop over two inputs before a convolution and a loop behind it."""
+    b = Builder()
+    x, other = (b.input(name, Spec((batch, 16, 24, 24))) for name in ("x", "other"))
+    y = b.add("conv2d", b.add("mul", b.add("sigmoid", x), other), b.input("w", Spec((16, 16, 3, 3))), **WINDOW)
+    return b.graph([b.add("tanh", y)])
+
+
+def run_of(off: tuple[str, ...] = ()) -> Call:
+    (run,) = [call for call in make_plan(prepare(network()), off).calls if call.groups]
+    return run
+
+
+@compiled
+def test_a_group_begins_with_what_the_next_one_reads() -> None:
+    run = run_of()
+    first, *others = run.inner
+    assert first.op == "ask_ahead" and not any(call.op == "ask_ahead" for call in others)
+    group, groups, rate, count, *arrays = first.arguments
+    assert (groups, count) == (run.groups, 2) and rate > 0
+    pointers, lines = arrays[::2], arrays[1::2]
+    size = IMAGE * 32 // run.groups
+    assert {(p.memory.name, p.offset, p.a_group) for p in pointers} == {("x", size, size), ("other", size, size)}
+    assert lines == [size // 64] * 2
+
+
+@compiled
+def test_calls_ask_by_their_multiply_adds() -> None:
+    run = run_of()
+    (convolution,) = [call for call in run.inner if call.op == "conv2d"]
+    assert convolution.asks is not None and 0 < convolution.products <= convolution.flops / 2
+    assert all(call.asks is None for call in run.inner if call.op != "conv2d")
+
+
+@compiled
+def test_nothing_is_asked_for_without_reason() -> None:
+    run = run_of(("ask_ahead",))
+    assert not any(call.op == "ask_ahead" for call in run.inner)
+    assert len(ask_ahead(run.inner, run.groups)) == 1
+    assert ask_ahead(run.inner, 1) == []
+    assert ask_ahead([call for call in run.inner if call.asks is None], run.groups) == []
+    assert ask_ahead([call for call in run.inner if call.asks is not None], run.groups) == []
+
+
+@compiled
+def test_no_more_than_a_share_of_the_cache_is_asked_for() -> None:
+    run = run_of()
+    large = [
+        replace(call, arguments=tuple(
+            replace(a, a_group=MOST_BYTES // 2 + 64) if isinstance(a, Pointer) and a.a_group else a
+            for a in call.arguments
+        ))
+        for call in run.inner
+    ]  # fmt: skip
+    (first,) = ask_ahead(large[1:], run.groups)
+    assert first.arguments[3] == 1 and len(first.arguments) == 6
