@@ -14,8 +14,8 @@ cdef extern from "soon.h" nogil:
 
 
 cdef struct AskAhead:
-    # The number of a group and of all; lines for the multiply-adds that follow; how many arrays the next group has, each
-    # with where it is and its lines.
+    # The number of a group and of all; lines for the multiply-adds that follow; how many arrays, each with where it is and
+    # its lines.
     int64_t group, groups, rate, count
 
 

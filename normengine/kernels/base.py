@@ -91,7 +91,7 @@ class Kernel:
 
     ``asks`` is there where the kernel asks for memory on behalf of what follows it, and returns the address of the
     function that tells it for what. It does so with each of its multiply-adds, of which it has the share ``asking`` of
-    those of the direct way.
+    those of the direct way. With ``writes_late`` it writes many results at once, and does not ask for where they go.
     """
 
     op: str
@@ -109,6 +109,7 @@ class Kernel:
     partial: Callable[[Problem, int], tuple[Launch, Launch]] | None = None
     asks: Callable[[], int] | None = None
     asking: float = 0.0
+    writes_late: bool = False
 
 
 class Registry:

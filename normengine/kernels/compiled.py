@@ -67,6 +67,7 @@ class Row:
     tolerance: float | None = None
     in_groups: bool = False
     asking: float = 0.0
+    writes_late: bool = False
 
 
 def _pooling(op: str, launch: Callable[[Problem, Sizes], Launch], cost: Cost) -> Row:
@@ -83,8 +84,19 @@ def _winograd(op: str, side: int, blocked: tuple[str, ...]) -> Row:
     }[side]
     stages = (f"{op}_winograd_pack", f"{op}_winograd")
     name, tolerance = f"winograd{side}", launch_winograd.TOLERANCE
-    asking = launch_winograd.share_of_products(side)
-    return Row(op, name, stages, launch, launch_winograd.supports, cost, ("weight",), blocked, tolerance, asking=asking)
+    return Row(
+        op,
+        name,
+        stages,
+        launch,
+        launch_winograd.supports,
+        cost,
+        packs=("weight",),
+        blocked=blocked,
+        tolerance=tolerance,
+        asking=launch_winograd.share_of_products(side),
+        writes_late=True,
+    )
 
 
 ROWS = (
@@ -301,6 +313,7 @@ def kernel(row: Row, isa: str, addresses: dict[str, int], sizes: Sizes) -> Kerne
         partial=partial_launches if row.in_groups else None,
         asks=partial(addresses.__getitem__, "ask_ahead") if row.asking else None,
         asking=row.asking,
+        writes_late=row.writes_late,
     )
 
 

@@ -1,16 +1,16 @@
-"""The first call of a depth-first group: it tells the calls behind it what the next group reads from memory, which they
-ask for while they multiply."""
+"""The first call of a depth-first group: it tells the others what to ask for while they multiply, which is where
+results go that are written late, and what the next group reads."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from .plan import Argument, Call, Moving, Pointer
 
 LINE_BYTES = 64
 MOST_ARRAYS = 4
-MOST_BYTES = 384 << 10
-"""Of the next group, at most: a share of the L2 cache, beside what the present one works on."""
+MOST_BYTES = 256 << 10
+"""What is asked for in a group, at most: a share of the L2 cache, beside what the group works on."""
 RATE = 1 << 20
 """Multiply-adds of vectors for which a call is told how many lines to ask for."""
 MARGIN = 1.1
@@ -21,14 +21,14 @@ def ask_ahead(calls: Sequence[Call], groups: int) -> list[Call]:
     """The call to be made before ``calls``, which are made for each of so many groups; none where nothing can ask, or
     where there is nothing to ask for."""
     asking = [call for call in calls if call.asks is not None]
-    arrays = _read(calls)
+    arrays = _affordable([*_written_late(calls), *_read_next(calls)])
     products = sum(call.products for call in asking)
     if groups < 2 or not arrays or not products:
         return []
     lines = [pointer.a_group // LINE_BYTES for pointer in arrays]
     arguments: list[Argument] = [Moving(0, 1), groups, int(MARGIN * RATE * sum(lines) / products), len(arrays)]
     for pointer, count in zip(arrays, lines, strict=True):
-        arguments += [Pointer(pointer.memory, pointer.offset + pointer.a_group, pointer.a_group), count]
+        arguments += [pointer, count]
     begin = asking[0].asks
     assert begin is not None
     return [
@@ -38,20 +38,35 @@ def ask_ahead(calls: Sequence[Call], groups: int) -> list[Call]:
             layer="",
             stages=((begin, 1),),
             arguments=tuple(arguments),
-            shapes=f"{LINE_BYTES * sum(lines)} bytes of the next group",
+            shapes=f"{LINE_BYTES * sum(lines)} bytes of a group",
             why=lambda: "memory is asked for while kernels multiply",
             kind="others",
         )
     ]
 
 
-def _read(calls: Sequence[Call]) -> list[Pointer]:
-    """Where calls read what there is of all groups, in the order in which they do, as much as is asked for."""
+def _written_late(calls: Sequence[Call]) -> list[Pointer]:
+    """Where results go in memory of all groups that no kernel asks for by itself."""
+    written = {memory for call in calls if call.writes_late for memory in call.writes}
+    return [p for p in _moving(calls) if p.memory in written]
+
+
+def _read_next(calls: Sequence[Call]) -> list[Pointer]:
+    """What there is of all groups and calls read, in the order in which they do, where the next group has its part."""
     written = {memory for call in calls for memory in call.writes}
+    return [Pointer(p.memory, p.offset + p.a_group, p.a_group) for p in _moving(calls) if p.memory not in written]
+
+
+def _moving(calls: Sequence[Call]) -> Iterator[Pointer]:
+    """Each place in memory of all groups once."""
     pointers = (a for call in calls for a in call.arguments if isinstance(a, Pointer) and a.a_group > 0)
-    arrays = {(p.memory, p.offset): p for p in pointers if p.memory not in written}
+    yield from {(p.memory, p.offset): p for p in pointers}.values()
+
+
+def _affordable(arrays: Sequence[Pointer]) -> list[Pointer]:
+    """As many of the arrays as are asked for."""
     taken: list[Pointer] = []
-    for pointer in list(arrays.values())[:MOST_ARRAYS]:
-        if pointer.a_group + sum(p.a_group for p in taken) <= MOST_BYTES:
+    for pointer in arrays:
+        if len(taken) < MOST_ARRAYS and pointer.a_group + sum(p.a_group for p in taken) <= MOST_BYTES:
             taken.append(pointer)
     return taken

@@ -135,6 +135,7 @@ class Calls(Storage):
             writes=frozenset(a.memory for n in signature.outputs if isinstance(a := pointers[n], Pointer)),
             asks=kernel.asks,
             products=kernel.asking * flops(problem) / (2 * kernel.width),
+            writes_late=kernel.writes_late,
         )
 
     def _whole(self, problem: Problem, given: Given, outputs: Sequence[Value], group: Group | None) -> Problem:

@@ -77,7 +77,7 @@ class Call:
     and no groups: they do not depend on each other, and all their tasks are handed out at once.
 
     ``writes`` is the memory of the results. Where ``asks`` is there (see :class:`~normengine.kernels.base.Kernel`), it
-    asks for memory with each of ``products`` multiply-adds of vectors.
+    asks for memory with each of ``products`` multiply-adds of vectors; ``writes_late`` is that of the kernel too.
     """
 
     op: str
@@ -100,6 +100,7 @@ class Call:
     writes: frozenset[Memory] = frozenset()
     asks: Callable[[], int] | None = None
     products: float = 0.0
+    writes_late: bool = False
 
     def each(self) -> tuple[Call, ...]:
         """The calls whose kernels do the work, with their part of it for the whole batch: the inner ones, or this."""

@@ -45,6 +45,18 @@ def test_a_group_begins_with_what_the_next_one_reads() -> None:
 
 
 @compiled
+def test_a_convolution_asks_for_where_it_writes() -> None:
+    b = Builder()
+    x = b.input("x", Spec((32, 16, 24, 24)))
+    y = b.add("conv2d", b.add("sigmoid", x), b.input("w", Spec((16, 16, 3, 3))), **WINDOW)
+    (run,) = [call for call in make_plan(prepare(b.graph([y]))).calls if call.groups]
+    first, size = run.inner[0], IMAGE * 32 // run.groups
+    outputs = {memory for call in run.inner if call.op == "conv2d" for memory in call.writes}
+    asked = [a for a in first.arguments if isinstance(a, Pointer)]
+    assert [(p.memory in outputs, p.offset, p.a_group) for p in asked] == [(True, 0, size), (False, size, size)]
+
+
+@compiled
 def test_calls_ask_by_their_multiply_adds() -> None:
     run = run_of()
     (convolution,) = [call for call in run.inner if call.op == "conv2d"]
