@@ -1,0 +1,48 @@
+"""What a step's plan takes: code for any batch size, and little memory."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+import normengine as ne
+from normengine import nn, optim
+
+
+def layers() -> list[nn.Module]:
+    return [
+        nn.Conv2d(3, 16, 3, padding=1, bias=False), nn.BatchNorm2d(16), nn.ReLU(), nn.Conv2d(16, 16, 3, padding=1),
+        nn.BatchNorm2d(16), nn.ReLU(), nn.MaxPool2d(2), nn.Dropout(0.2), nn.Conv2d(16, 24, 3, padding=1, stride=2),
+        nn.BatchNorm2d(24), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(24, 4)]  # fmt: skip
+
+
+def taken(batch: int, step: ne.TrainStep | None = None) -> ne.TrainStep:
+    """A step, taken with so many images."""
+    if step is None:
+        model = nn.Sequential(*layers())
+        step = ne.TrainStep(model, nn.CrossEntropyLoss(), optim.SGD(model.parameters(), lr=0.1, momentum=0.9))
+    rng = np.random.default_rng(0)
+    step(rng.standard_normal((batch, 3, 24, 24), dtype=np.float32), rng.integers(0, 4, batch))
+    return step
+
+
+def code_of_loops(step: ne.TrainStep) -> set[int]:
+    calls = [inner for call in step.program.plan.calls for inner in call.each()]
+    return {address() for call in calls if call.op == "chain" for address, _ in call.stages}
+
+
+@pytest.mark.parametrize("other", [128, 50, 17, 2])
+def test_another_batch_size_needs_no_other_code(other: int) -> None:
+    step = taken(32)
+    before = code_of_loops(step)
+    after = code_of_loops(taken(other, step))
+    assert before and after <= before
+
+
+def test_the_arena_is_smaller_than_activations_kept_twice() -> None:
+    x = np.random.default_rng(0).standard_normal((32, 3, 24, 24), dtype=np.float32)
+    nbytes = 0
+    for layer in layers():
+        x = np.asarray(layer(x))
+        nbytes += x.nbytes
+    assert taken(32).program.plan.arena_bytes < 0.6 * 2 * nbytes
