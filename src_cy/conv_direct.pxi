@@ -43,10 +43,10 @@ cdef struct Direct:
     # lie between the inputs of neighbouring pixels of a grid; row, block and image are distances in floats between
     # what is read, line is that between output rows, in pixels. The tables of pixels and taps begin `tables` bytes into
     # the scratch memory. `cleared` says that some pixels are reached by no tap. `merged` is the number of phases that
-    # lie side by side, or 0, and `made` where in the workspace, in floats, they are made. `asked` tiles of a task ask for
-    # what the next one copies, or none if it is 0.
+    # lie side by side, or 0, and `made` where in the workspace, in floats, they are made. `products` multiply-adds
+    # of vectors of a task ask for what the next one copies, or none if it is 0.
     int64_t images, rows, bands, parts, chunk, copied, height, width, top, left, step_h, step_w, row, block, image, line
-    int64_t tables, cleared, merged, made, asked, panels, phases
+    int64_t tables, cleared, merged, made, products, panels, phases
 
 
 cdef struct Panel:
@@ -251,17 +251,17 @@ cdef void direct_band(const Direct* d, const Convolved* c, const float* packed, 
 
 
 cdef soon next_band(const Direct* d, const Convolved* c, int64_t task) noexcept nogil:
-    # What a task copies, in parts for each tile of the task before it; nothing where that one has copied the same.
+    # What a task copies, for the one before it to ask for; nothing where that one has copied the same, or behind the last.
     cdef int64_t rest = task // d.parts, blocks = blocks_of(c.source.channels)
     cdef int64_t row = rest % d.bands * d.rows * d.step_h + d.top, image = rest // d.bands * d.images
     cdef int64_t first = most(row, 0), end = least(row + d.height, c.source.height)
     cdef int64_t line = c.source.width * SIMD_WIDTH, plane = c.source.height * line
     cdef soon band
     memset(&band, 0, sizeof(band))
-    if task % d.parts == 0:
+    if task % d.parts == 0 and image < c.n:
         soon_add(&band, c.source.data + image * blocks * plane + first * line, plane,
                  least(d.images, c.n - image) * blocks, (end - first) * line // SOON_LINE)
-        soon_spread(&band, d.asked)
+        soon_spread(&band, d.products)
     return band
 
 
@@ -274,10 +274,8 @@ cdef void direct(const Direct* d, const Convolved* c, const float* packed, float
         part, rest = task % d.parts, task // d.parts
         row, image = rest % d.bands * d.rows, rest // d.bands * d.images
         next = this_thread()
-        if d.asked:
-            memset(&band_after, 0, sizeof(band_after))
-            if task + 1 < end:
-                band_after = next_band(d, c, task + 1)
+        if d.products:
+            band_after = next_band(d, c, task + 1)
             next = &band_after
         direct_band(d, c, packed, image, least(d.images, c.n - image), row, share(d.panels, d.parts, part),
                     share(d.panels, d.parts, part + 1), band, next)

@@ -1,4 +1,4 @@
-/* Memory that is needed soon, asked for a little at a time while something else is computed. */
+/* Memory that is needed soon, asked for (prefetched) a little at a time while something else is computed. */
 #ifndef NORMENGINE_SOON_H
 #define NORMENGINE_SOON_H
 
@@ -7,7 +7,7 @@
 /* Floats of a cache line. */
 #define SOON_LINE 16
 #define SOON_PARTS 4
-/* Of a multiply-add of vectors, for which `rate` tells how many lines to ask for, as many as in SOON_RATE of them. */
+/* The multiply-adds of vectors for which a rate tells how many lines to ask for. */
 #define SOON_RATE ((int64_t)1 << 20)
 
 /* `runs` runs of `lines` lines, `apart` floats from the start of one to the next. */
@@ -16,11 +16,11 @@ typedef struct {
     int64_t apart, runs, lines;
 } soon_part;
 
-/* The parts from `now` on are still to be asked for, but for the first `line` lines of the first one's run: `each` lines
- * at a time, and more for the multiply-adds that go with it. */
+/* The parts from `now` on are still to be asked for, but for the first `line` lines of the first one's run: `rate` lines
+ * for SOON_RATE multiply-adds. */
 typedef struct {
     soon_part part[SOON_PARTS];
-    int64_t now, count, line, each, rate, credit;
+    int64_t now, count, line, rate, credit;
 } soon;
 
 static inline void soon_add(soon *s, const float *at, int64_t apart, int64_t runs, int64_t lines)
@@ -28,12 +28,12 @@ static inline void soon_add(soon *s, const float *at, int64_t apart, int64_t run
     if (runs > 0 && lines > 0 && s->count < SOON_PARTS) s->part[s->count++] = (soon_part){at, apart, runs, lines};
 }
 
-/* Spreads what there is to ask for over so many times. */
-static inline void soon_spread(soon *s, int64_t times)
+/* Spreads what there is to ask for over so many multiply-adds of vectors. */
+static inline void soon_spread(soon *s, int64_t products)
 {
     int64_t lines = 0;
     for (int64_t i = s->now; i < s->count; i++) lines += s->part[i].runs * s->part[i].lines;
-    s->each = (lines + times - 1) / times;
+    s->rate = (SOON_RATE * lines + products - 1) / products;
 }
 
 /* Asks for the next lines, `products` multiply-adds of vectors after the last time; s may be NULL. */
@@ -41,7 +41,7 @@ static inline __attribute__((always_inline)) void soon_ask(soon *s, int64_t prod
 {
     if (!s || s->now == s->count) return;
     s->credit += products * s->rate;
-    int64_t left = s->each + s->credit / SOON_RATE;
+    int64_t left = s->credit / SOON_RATE;
     s->credit %= SOON_RATE;
     while (left > 0 && s->now < s->count) {
         soon_part *p = &s->part[s->now];

@@ -6,27 +6,26 @@ cdef extern from "soon.h" nogil:
     """
     const int SOON_LINE
     ctypedef struct soon:
-        int64_t now, count, line, each, rate, credit
+        int64_t now, count, line, rate, credit
     soon* this_thread()
     void soon_add(soon* s, const float* at, int64_t apart, int64_t runs, int64_t lines)
-    void soon_spread(soon* s, int64_t times)
+    void soon_spread(soon* s, int64_t products)
     void soon_ask(soon* s, int64_t products)
 
 
 cdef struct AskAhead:
     # The number of a group and of all; lines for the multiply-adds that follow; how many arrays, each with where it is and
-    # its lines.
-    int64_t group, groups, rate, count
+    # its lines, of which the first `own` are this group's and the others the next one's.
+    int64_t group, groups, rate, own, count
 
 
 cdef void ask_ahead(const int64_t* args, int64_t begin, int64_t end, int64_t thread) noexcept nogil:
-    # The calls that follow ask for the arrays, or for nothing behind the last group.
+    # The calls that follow on this thread ask for the arrays. That the next group may be another thread's is of no harm.
     cdef const AskAhead* p = <const AskAhead*> args
-    cdef const int64_t* arrays = args + 4
+    cdef const int64_t* arrays = args + 5
     cdef soon* s = this_thread()
     cdef int64_t i
     memset(s, 0, sizeof(s[0]))
     s.rate = p.rate
-    if p.group + 1 < p.groups:
-        for i in range(p.count):
-            soon_add(s, array(arrays, 2 * i), 0, 1, arrays[2 * i + 1])
+    for i in range(p.count if p.group + 1 < p.groups else p.own):
+        soon_add(s, array(arrays, 2 * i), 0, 1, arrays[2 * i + 1])

@@ -56,9 +56,11 @@ cdef void winograd_convolve(const winograd_map* map, const winograd_epilogue* ep
         part = task // split.channel_parts
         first = share(groups, split.tile_parts, part) * WINOGRAD_TILES
         last = least(tiles, share(groups, split.tile_parts, part + 1) * WINOGRAD_TILES)
-        next_last = last
-        if split.far and part < (end - 1) // split.channel_parts:
-            next_last = least(tiles, share(groups, split.tile_parts, part + 2) * WINOGRAD_TILES)
+        next_last = 0
+        if split.far:
+            next_last = last
+            if task % split.channel_parts == split.channel_parts - 1 and part + 1 < split.tile_parts:
+                next_last = least(tiles, share(groups, split.tile_parts, part + 2) * WINOGRAD_TILES)
         part = task % split.channel_parts
         first_block = 2 * share(pairs, split.channel_parts, part)
         end_block = least(map.out_blocks, 2 * share(pairs, split.channel_parts, part + 1))

@@ -67,9 +67,10 @@ INLINE void winograd_inputs(const int m, const winograd_map *map, const float *x
 
 /* Adds what the tiles first..end read or make of some blocks of channels of an array, of `all` that it has: rows of an
  * image, or whole images where the tiles are of several; nothing where these have other blocks between them. `top` is how
- * far the tiles reach above their rows. */
+ * far the tiles reach above their rows, `more` how many rows they have beside m. */
 INLINE void winograd_soon(const int m, const winograd_map *map, soon *s, int64_t first, int64_t end, const float *array,
-                          int64_t height, int64_t width, int64_t top, int64_t all, int64_t block, int64_t blocks)
+                          int64_t height, int64_t width, int64_t top, int64_t more, int64_t all, int64_t block,
+                          int64_t blocks)
 {
     const int64_t row = first / map->tile_cols, last = (end - 1) / map->tile_cols, image = row / map->tile_rows;
     const int64_t images = last / map->tile_rows - image + 1, pitch = width * SIMD_WIDTH;
@@ -77,7 +78,8 @@ INLINE void winograd_soon(const int m, const winograd_map *map, soon *s, int64_t
     if (first >= end || (images > 1 && blocks < all)) return;
     if (images == 1) {
         from = row % map->tile_rows * m - top > 0 ? row % map->tile_rows * m - top : 0;
-        to = last % map->tile_rows * m - top + m < height ? last % map->tile_rows * m - top + m : height;
+        to = last % map->tile_rows * m - top + m + more;
+        if (to > height) to = height;
     }
     soon_add(s, array + (image * all + block) * height * pitch + from * pitch, height * pitch, images * blocks,
              (to - from) * pitch / SOON_LINE);
@@ -90,9 +92,10 @@ INLINE void winograd_soon(const int m, const winograd_map *map, soon *s, int64_t
 #define WINOGRAD_BESIDE WINOGRAD_TILES
 #endif
 
-/* The products of a point of `count` tiles for one vector of output channels, whose sums have few terms: the weights of
- * a block of input channels stay in registers while all tiles pass, in as many whole register tiles as they fill. x and
- * out are `in_group` and `out_group` floats apart from one group of tiles to the next. */
+/* The products of a point of `count` tiles for one vector of output channels: the weights of a block of input channels
+ * stay in registers while all tiles pass, with whatever is there behind the last one. Each sum is one run of terms: there
+ * are no more than WINOGRAD_RUN blocks. x and out are `in_group` and `out_group` floats apart from one group of tiles to
+ * the next. */
 INLINE void winograd_single(int64_t count, int64_t in_blocks, int64_t block, const float *x, int64_t in_group,
                             const float *w, float *out, int64_t out_group, soon *next)
 {
@@ -125,27 +128,32 @@ INLINE void winograd_products(const int m, int64_t count, int64_t in_blocks, int
     const int64_t taps[1] = {0}, source[1] = {0}, block = WINOGRAD_POINTS(m) * WINOGRAD_STEP;
     int64_t target[WINOGRAD_TILES];
     UNROLL for (int i = 0; i < WINOGRAD_TILES; i++) target[i] = i * SIMD_WIDTH;
-    for (int64_t p = 0; p < WINOGRAD_POINTS(m); p++, kernels += kernel_step, points += WINOGRAD_STEP, to += WINOGRAD_STEP) {
-        int64_t v = 0;
-        for (; v + 2 <= vectors; v += 2)
+    for (int64_t p = 0; p < WINOGRAD_POINTS(m); p++, kernels += kernel_step, points += WINOGRAD_STEP, to += WINOGRAD_STEP)
+        for (int64_t v = 0; v < vectors; v += 2) {
+            const int64_t both = vectors - v > 1 ? 2 : 1;
+            if (both == 1 && in_blocks <= WINOGRAD_RUN) {
+                winograd_single(count, in_blocks, block, points, in_blocks * block,
+                                kernels + v * in_blocks * SIMD_WIDTH * SIMD_WIDTH, to + v * block, vectors * block, next);
+                continue;
+            }
             for (int64_t b = 0; b < in_blocks; b += WINOGRAD_RUN) {
                 const tile_depth depth = {taps, 1, in_blocks - b < WINOGRAD_RUN ? in_blocks - b : WINOGRAD_RUN, block};
-                const float *w = kernels + (v * in_blocks + b * 2) * SIMD_WIDTH * SIMD_WIDTH;
+                const float *w = kernels + (v * in_blocks + b * both) * SIMD_WIDTH * SIMD_WIDTH;
                 for (int64_t t = 0; t < count; t += WINOGRAD_TILES) {
                     const float *x = points + (t / WINOGRAD_TILES * in_blocks + b) * block;
                     float *out = to + (t / WINOGRAD_TILES * vectors + v) * block;
-                    const int64_t rest = count - t;
-                    soon_ask(next, 2 * WINOGRAD_TILES * SIMD_WIDTH * depth.blocks);
-                    if (rest >= WINOGRAD_TILES)
+                    const int64_t rest = count - t < WINOGRAD_TILES ? count - t : WINOGRAD_TILES;
+                    soon_ask(next, both * rest * SIMD_WIDTH * depth.blocks);
+                    if (both == 2 && rest == WINOGRAD_TILES)
                         tile_product(1, WINOGRAD_TILES, 2, &depth, x, source, w, out, target, block, b > 0, 0);
-                    else
-                        tiles(rest, 1, 2, &depth, x, target, w, out, target, block, b > 0, 0);
+                    else {
+                        int64_t from[WINOGRAD_TILES];
+                        for (int64_t i = 0; i < rest; i++) from[i] = target[i];
+                        tiles(rest, 1, both, &depth, x, from, w, out, target, block, b > 0, 0);
+                    }
                 }
             }
-        if (v < vectors)
-            winograd_single(count, in_blocks, block, points, in_blocks * block,
-                            kernels + v * in_blocks * SIMD_WIDTH * SIMD_WIDTH, to + v * block, vectors * block, next);
-    }
+        }
 }
 /* What a convolution adds to its sums, and where it ends; the numbers of its signature's slots. */
 typedef struct {
@@ -205,7 +213,7 @@ INLINE void winograd_outputs(const int m, const winograd_map *map, const winogra
 
 /* The outputs of the tiles first..end, of the blocks of channels first_block..end_block, `chunk` (an even number) of them
  * at a time. `memory` takes the points of the tiles and after them the products of a chunk. Memory is asked for ahead: for
- * these outputs and the tiles up to next_end that follow, if that is beyond `end`, else what the thread needs next. */
+ * these outputs and for the tiles up to next_end that follow, or, where that is 0, what the thread needs next. */
 INLINE void winograd_tiles(const int m, const winograd_map *map, const winograd_epilogue *epilogue, const float *x,
                            const float *kernels, int64_t kernel_step, int64_t first, int64_t end, int64_t next_end,
                            int64_t first_block, int64_t end_block, int64_t chunk, float *y, float *memory)
@@ -216,16 +224,16 @@ INLINE void winograd_tiles(const int m, const winograd_map *map, const winograd_
     for (int64_t b = first_block; b < end_block; b += chunk) {
         const int64_t blocks = end_block - b < chunk ? end_block - b : chunk;
         soon next = {.count = 0};
-        if (next_end > end) {
-            winograd_soon(m, map, &next, first, end, y, map->out_h, map->out_w, 0, map->out_blocks, b, blocks);
+        if (next_end) {
+            winograd_soon(m, map, &next, first, end, y, map->out_h, map->out_w, 0, 0, map->out_blocks, b, blocks);
             if (b + blocks == end_block)
-                winograd_soon(m, map, &next, end, next_end, x, map->in_h, map->in_w, map->top, map->in_blocks, 0,
+                winograd_soon(m, map, &next, end, next_end, x, map->in_h, map->in_w, map->top, 2, map->in_blocks, 0,
                               map->in_blocks);
-            soon_spread(&next, WINOGRAD_POINTS(m) * groups * ((blocks + 1) / 2));
+            soon_spread(&next, WINOGRAD_POINTS(m) * (end - first) * map->in_blocks * SIMD_WIDTH * blocks);
         }
         winograd_products(m, end - first, map->in_blocks, blocks, memory,
                           kernels + b * map->in_blocks * SIMD_WIDTH * SIMD_WIDTH, kernel_step, products,
-                          next_end > end ? &next : &soon_of_thread);
+                          next_end ? &next : &soon_of_thread);
         winograd_outputs(m, map, epilogue, products, first, end, b, blocks, y);
     }
 }

@@ -153,8 +153,8 @@ static void winograd_outers(int64_t count, int64_t in_blocks, int64_t out_blocks
 
 /* The sums of one pair of rows of points over the tiles first..end, `together` (a multiple of WINOGRAD_GROUP) of them at a
  * time, for the blocks first_block..end_block of dy, added to the sums that are there if they come `later`. `memory` takes
- * the points. Memory is asked for ahead, behind the last tiles for those from `next_first` on, but for no tiles from `all`
- * on; where `all` is 0, what the thread needs next. */
+ * the points. Memory is asked for ahead, after the last tiles for those from `next_first` on, but for no tiles from `all` on;
+ * where `all` is 0, what the thread needs next. */
 INLINE void winograd_sums(const int pair, const winograd_map *map, const float *x, const float *dy, int64_t first,
                           int64_t end, int64_t next_first, int64_t all, int64_t together, int64_t first_block,
                           int64_t end_block, int64_t later, float *sums, int64_t sums_step, float *memory)
@@ -166,9 +166,9 @@ INLINE void winograd_sums(const int pair, const winograd_map *map, const float *
         const int64_t from = last < end ? last : next_first, to = all - from < together ? all : from + together;
         soon next = {.count = 0};
         if (all) {
-            winograd_soon(4, map, &next, from, to, x, map->in_h, map->in_w, map->top, map->in_blocks, 0, map->in_blocks);
-            winograd_soon(4, map, &next, from, to, dy, map->out_h, map->out_w, 0, map->out_blocks, first_block, blocks);
-            soon_spread(&next, WINOGRAD_HALF * map->in_blocks * (SIMD_WIDTH / WINOGRAD_ROWS) * ((blocks + 1) / 2));
+            winograd_soon(4, map, &next, from, to, x, map->in_h, map->in_w, map->top, 2, map->in_blocks, 0, map->in_blocks);
+            winograd_soon(4, map, &next, from, to, dy, map->out_h, map->out_w, 0, 0, map->out_blocks, first_block, blocks);
+            soon_spread(&next, WINOGRAD_HALF * (last - t) * map->in_blocks * SIMD_WIDTH * blocks);
         }
         winograd_halves(pair, 6, map, x, map->in_blocks, 0, map->in_blocks, t, last, memory);
         winograd_halves(pair, 4, map, dy, map->out_blocks, first_block, blocks, t, last, gradients);

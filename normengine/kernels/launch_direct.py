@@ -25,9 +25,8 @@ OUTPUT_BYTES = 196608
 """Output of a task, which stays in the L2 cache from one chunk of channels to the next."""
 PIXELS = 64
 """Pixels of a task that use weights often enough, where images are small."""
-FEW_PIXELS = 16
-FEW_TASKS = 4
-"""Where there would be fewer tasks than that for several threads, they have as few pixels."""
+LEAST_TASKS, FEW_PIXELS = 4, 16
+"""Where several threads would have fewer tasks than that, tasks may have as few pixels."""
 TASKS = 32
 """Problems are cut into that many tasks where they are large enough."""
 TASK_PRODUCTS = 60_000
@@ -243,9 +242,10 @@ def _cut(s: Stencil, width: int, counts: tuple[int, ...], tasks: int) -> Plan:
     rows = _equal(grid_h, rows)
     products = s.out_channels * (s.in_channels // s.groups) * sum(f.taps * f.width for f in s.phases)
     pixels, wanted = PIXELS, max(1, min(tasks, s.n * grid_h * products // TASK_PRODUCTS))
-    if ceil_div(s.n * grid_h * grid_w, PIXELS) * len(panels) < min(tasks, FEW_TASKS):
-        pixels, wanted = FEW_PIXELS, min(wanted, FEW_TASKS)
-    images = _equal(s.n, pixels // (grid_h * grid_w)) if rows == grid_h else 1
+    if wanted > 1 and ceil_div(s.n * grid_h * grid_w, PIXELS) * len(panels) < LEAST_TASKS:
+        pixels, wanted = FEW_PIXELS, min(wanted, LEAST_TASKS)
+    few_images = max(pixels // (grid_h * grid_w), min(s.n // wanted, PIXELS // (grid_h * grid_w)))
+    images = _equal(s.n, few_images) if rows == grid_h else 1
     groups = ceil_div(s.n, images)
     few = max(1, min(grid_h, ceil_div(pixels, grid_w)))
     bands = max(ceil_div(grid_h, rows), min(ceil_div(wanted, groups), ceil_div(grid_h, few)))
@@ -321,7 +321,7 @@ def direct(problem: Problem, sizes: Sizes) -> Launch:
         *(plan.images, plan.rows, plan.bands, plan.parts, plan.chunk, int(plan.copied), plan.height, plan.width),
         *(top, left, s.step_h, s.step_w, row, plan.block, image, s.out_width),
         *(weights * FLOAT, int(not all(f.taps for f in s.phases)), s.merged, band),
-        _asked(plan, sizes) if plan.copied and from_memory(problem) else 0,
+        _products(plan, width) if plan.copied and from_memory(problem) else 0,
         *(len(plan.panels), len(s.phases), *panels, *phases),
     )
     return Launch(
@@ -332,15 +332,13 @@ def direct(problem: Problem, sizes: Sizes) -> Launch:
     )
 
 
-def _asked(plan: Plan, sizes: Sizes) -> int:
-    """Tiles of a task, about: each asks for some of what the next task copies."""
-    panels = plan.panels[: ceil_div(len(plan.panels), plan.parts)]
-    tiles = 0
-    for panel in panels:
-        pixels = sizes[f"taps_pixels_{panel.vectors}"] or sizes[f"tile_pixels_{panel.vectors}"]
-        chunks = ceil_div(panel.in_end - panel.in_first, plan.chunk)
-        tiles += chunks * sum(min(plan.rows, f.height) * ceil_div(f.width, pixels) for f in plan.stencil.phases)
-    return max(1, plan.images * tiles)
+def _products(plan: Plan, width: int) -> int:
+    """Multiply-adds of vectors of the first task."""
+    s, products = plan.stencil, 0
+    for panel in plan.panels[: ceil_div(len(plan.panels), plan.parts)]:
+        channels = min(panel.in_end * width, s.in_channels) - panel.in_first * width
+        products += panel.vectors * channels * sum(f.taps * f.width * min(plan.rows, f.height) for f in s.phases)
+    return plan.images * products
 
 
 def _shares(s: Stencil, phase: Phase) -> bool:

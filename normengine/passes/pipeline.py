@@ -23,7 +23,7 @@ BLOCKS = "blocks"
 DEPTH_FIRST = "depth_first"
 """The name of the order of calls that planning chooses: what treats images one by one for some of them at a time."""
 ASK_AHEAD = "ask_ahead"
-"""The name of what planning does for groups of images: while one is multiplied, the next is asked for."""
+"""The name of what planning does for groups of images: while one is multiplied, memory is asked for ahead."""
 TOGETHER = "together"
 """The name of what planning does to updates that do not depend on each other: it makes one call of them."""
 

@@ -9,6 +9,7 @@ from .plan import Argument, Call, Moving, Pointer
 
 LINE_BYTES = 64
 MOST_ARRAYS = 4
+"""As many as the kernels' list of them has (SOON_PARTS)."""
 MOST_BYTES = 256 << 10
 """What is asked for in a group, at most: a share of the L2 cache, beside what the group works on."""
 RATE = 1 << 20
@@ -21,12 +22,14 @@ def ask_ahead(calls: Sequence[Call], groups: int) -> list[Call]:
     """The call to be made before ``calls``, which are made for each of so many groups; none where nothing can ask, or
     where there is nothing to ask for."""
     asking = [call for call in calls if call.asks is not None]
-    arrays = _affordable([*_written_late(calls), *_read_next(calls)])
+    own = _affordable(_written_late(calls), [])
+    arrays = _affordable(_read_next(calls), own)
     products = sum(call.products for call in asking)
     if groups < 2 or not arrays or not products:
         return []
     lines = [pointer.a_group // LINE_BYTES for pointer in arrays]
-    arguments: list[Argument] = [Moving(0, 1), groups, int(MARGIN * RATE * sum(lines) / products), len(arrays)]
+    rate = int(MARGIN * RATE * sum(lines) / products)
+    arguments: list[Argument] = [Moving(0, 1), groups, rate, len(own), len(arrays)]
     for pointer, count in zip(arrays, lines, strict=True):
         arguments += [pointer, count]
     begin = asking[0].asks
@@ -63,9 +66,9 @@ def _moving(calls: Sequence[Call]) -> Iterator[Pointer]:
     yield from {(p.memory, p.offset): p for p in pointers}.values()
 
 
-def _affordable(arrays: Sequence[Pointer]) -> list[Pointer]:
-    """As many of the arrays as are asked for."""
-    taken: list[Pointer] = []
+def _affordable(arrays: Sequence[Pointer], before: Sequence[Pointer]) -> list[Pointer]:
+    """Those ``before``, and behind them as many of the arrays as are asked for too."""
+    taken = [*before]
     for pointer in arrays:
         if len(taken) < MOST_ARRAYS and pointer.a_group + sum(p.a_group for p in taken) <= MOST_BYTES:
             taken.append(pointer)

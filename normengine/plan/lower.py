@@ -32,8 +32,8 @@ def make_plan(graph: Graph, off: Collection[str] = ()) -> Plan:
     """Lower a graph of kernel operators, chains and movements (see ``passes``) to a :class:`Plan`.
 
     ``off`` names what is left out (see ``passes/pipeline.py``): "blocks", and activations are never held in blocks of
-    channels; "depth_first", and every call is for all images of the batch; "ask_ahead", and no memory is asked for in
-    one group of images for the next; "together", and every update is a call of its own. The last three need the
+    channels; "depth_first", and every call is for all images of the batch; "ask_ahead", and no group of
+    images asks for memory ahead; "together", and every update is a call of its own. The last three need the
     compiled executor.
     """
     compiled, width = backend() == "compiled", 0 if BLOCKS in off else block_width(isas())

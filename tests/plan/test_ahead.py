@@ -36,8 +36,8 @@ def test_a_group_begins_with_what_the_next_one_reads() -> None:
     run = run_of()
     first, *others = run.inner
     assert first.op == "ask_ahead" and not any(call.op == "ask_ahead" for call in others)
-    group, groups, rate, count, *arrays = first.arguments
-    assert (groups, count) == (run.groups, 2) and rate > 0
+    group, groups, rate, own, count, *arrays = first.arguments
+    assert (groups, own, count) == (run.groups, 0, 2) and rate > 0
     pointers, lines = arrays[::2], arrays[1::2]
     size = IMAGE * 32 // run.groups
     assert {(p.memory.name, p.offset, p.a_group) for p in pointers} == {("x", size, size), ("other", size, size)}
@@ -53,6 +53,7 @@ def test_a_convolution_asks_for_where_it_writes() -> None:
     first, size = run.inner[0], IMAGE * 32 // run.groups
     outputs = {memory for call in run.inner if call.op == "conv2d" for memory in call.writes}
     asked = [a for a in first.arguments if isinstance(a, Pointer)]
+    assert first.arguments[3:5] == (1, 2)
     assert [(p.memory in outputs, p.offset, p.a_group) for p in asked] == [(True, 0, size), (False, size, size)]
 
 
@@ -85,4 +86,4 @@ def test_no_more_than_a_share_of_the_cache_is_asked_for() -> None:
         for call in run.inner
     ]  # fmt: skip
     (first,) = ask_ahead(large[1:], run.groups)
-    assert first.arguments[3] == 1 and len(first.arguments) == 6
+    assert first.arguments[4] == 1 and len(first.arguments) == 7
