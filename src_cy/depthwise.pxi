@@ -112,8 +112,9 @@ cdef void depthwise_blocked_input_grad_pack(const int64_t* args, int64_t begin, 
 
 
 cdef void depthwise_blocked_input_grad(const int64_t* args, int64_t begin, int64_t end, int64_t thread) noexcept nogil:
-    # A task makes some rows of one plane, a band after the other and in it the phases of the stride, in the same order as
-    # in the forward pass; extra = parts of a plane, rows of each phase in a band. Workspace: the phases, a pointer for each tap row, a row of zeros.
+    # A task makes some rows of one plane, a band after the other and in it the phases of the stride; tasks are in the
+    # order of the forward pass. extra = parts of a plane, rows of each phase in a band. Workspace: the phases, a pointer
+    # for each tap row, a row of zeros.
     cdef const Depthwise* p = <const Depthwise*> &args[6]
     cdef int64_t parts = args[22], band = args[23], task, plane, part, block
     cdef int64_t blocks = channel_blocks(p.c), top, left, row

@@ -77,6 +77,16 @@ def check(kernel: Kernel, x: Shape, oc: int, attrs: dict[str, Any], seed: int = 
     assert error <= bound(kernel, output_shape(x, oc, attrs)), f"{kernel.name} of {x} to {oc}, {attrs}: {error:.3g}"
 
 
+@pytest.mark.parametrize("kernel", [(isa, name) for isa in BUILT for name in ALGORITHMS[:4]], indirect=True)
+def test_long_sums_do_not_add_to_the_error(kernel: Kernel) -> None:
+    """Of one block of results, two, and three: sums over channels are taken in runs."""
+    for results in (kernel.width, 2 * kernel.width, 3 * kernel.width):
+        channels = (2048, results) if kernel.op == "conv2d" else (results, 2048)
+        arrays, attrs = arrays_of(kernel.op, (1, channels[0], 6, 5), channels[1], window(1, 1, 1, 1), seed=1)
+        error = relative_error(run_kernel(kernel, arrays, attrs)[0], OPS[kernel.op].reference(arrays, attrs)[0])
+        assert error < 2.5e-6, f"{kernel.name}, {results} channels of results: {error:.3g}"
+
+
 def test_random_shapes(kernel: Kernel) -> None:
     for seed, problem in enumerate(random_problems(60, 4)):
         check(kernel, *problem, seed)
