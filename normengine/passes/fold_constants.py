@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 
 import numpy as np
@@ -11,13 +12,14 @@ from ..ops import OPS
 
 
 @np.errstate(all="ignore")
-def fold_constants(graph: Graph) -> Graph:
-    """``graph`` with every node of constants alone replaced by its result."""
+def fold_constants(graph: Graph, most: float = math.inf) -> Graph:
+    """``graph`` with every node of constants alone replaced by its results, if none has more than ``most`` elements."""
     constants = dict(graph.constants)
     nodes: list[Node] = []
     exact: dict[Value, np.ndarray] = {}
     for node in graph.nodes:
-        if not node.inputs or any(v not in constants for v in node.inputs):
+        fits = all(v.spec.size <= most for v in node.outputs)
+        if not node.inputs or not fits or any(v not in constants for v in node.inputs):
             nodes.append(node)
             continue
         made = OPS[node.op].reference([exact.get(v, constants[v]) for v in node.inputs], node.attrs)

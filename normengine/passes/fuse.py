@@ -1,4 +1,5 @@
-"""Connected elementwise nodes of one shape become one ``chain`` node, which is one loop over memory.
+"""Connected elementwise nodes of one shape become one ``chain`` node, which is one loop over memory, and so do those
+that read an array in common and wait for the same others.
 
 A chain's attribute ``nodes`` holds the nodes it stands for, in order; its inputs are the values they read from
 outside, its outputs the values that are read outside. Sums over batch and image of what a chain makes are taken in the
@@ -64,6 +65,7 @@ class _Grouping:
         self.above: list[int] = []
         self.needed: set[int] = set()
         self.unit_of: dict[Value, int] = {}
+        self.readers: dict[Value, list[int]] = {}
         self.sums: set[Value] = set()
         self.order = {node: i for i, node in enumerate(graph.nodes)}
 
@@ -87,7 +89,19 @@ class _Grouping:
             for other in homes:
                 if other != home:
                     self._merge(other, home)
+            for other in self._beside(home, node):
+                self._merge(other, home)
+            for value in node.inputs:
+                self.readers.setdefault(value, []).append(home)
         return [m for m in self.members if m]
+
+    def _beside(self, home: int, node: Node) -> list[int]:
+        """Loops that read one of the node's arrays and wait for the same units as its loop, of which neither waits for
+        the other."""
+        arrays = [v for v in node.inputs if v.shape == node.outputs[0].shape and v.spec.size > 1]
+        found = dict.fromkeys(u for v in arrays for u in self.readers.get(v, ()))
+        alike = [u for u in found if u != home and self.members[u] and self._alike(u, node)]
+        return [u for u in alike if self.above[u] == self.above[home]]
 
     def _alike(self, unit: int, node: Node) -> bool:
         first = self.members[unit][0]
@@ -152,6 +166,8 @@ class _Grouping:
         self.members[unit] = []
         for node in joined:
             self.unit_of.update(dict.fromkeys(node.outputs, home))
+            for value in node.inputs:
+                self.readers.setdefault(value, []).append(home)
         inherited = self.above[unit]
         self.above[unit] = 0
         if unit in self.needed:

@@ -12,6 +12,7 @@ from collections.abc import Callable, Collection, Mapping
 from ..graph import Graph
 from .decompose import decompose
 from .extend_conv import extend_conv
+from .fold_constants import fold_constants
 from .fuse import fuse, separate
 from .join_loss_grad import join_loss_grad
 from .recompute import recompute
@@ -22,6 +23,8 @@ BLOCKS = "blocks"
 """The name of the layout: activations in blocks of channels, which planning chooses."""
 DEPTH_FIRST = "depth_first"
 """The name of the order of calls that planning chooses: what treats images one by one for some of them at a time."""
+IN_PLACE = "in_place"
+"""The name of what planning does with memory: groups of images write results over what they have read."""
 ASK_AHEAD = "ask_ahead"
 """The name of what planning does for groups of images: while one is multiplied, memory is asked for ahead."""
 TOGETHER = "together"
@@ -40,7 +43,7 @@ PASSES: Mapping[str, tuple[Callable[[Graph], Graph], Callable[[Graph], Graph]]] 
     "recompute": (recompute, _nothing),
 }
 """By name, in order: the pass, and what takes its place when it is switched off."""
-NAMES = (*PASSES, BLOCKS, DEPTH_FIRST, ASK_AHEAD, TOGETHER)
+NAMES = (*PASSES, BLOCKS, DEPTH_FIRST, IN_PLACE, ASK_AHEAD, TOGETHER)
 
 
 def switched_off(without: Collection[str] = ()) -> frozenset[str]:
@@ -59,8 +62,9 @@ def switched_off(without: Collection[str] = ()) -> frozenset[str]:
 
 
 def prepare(graph: Graph, off: Collection[str] = ()) -> Graph:
-    """``graph`` with composite operators written out and every pass run that is not ``off``."""
-    graph = decompose(graph)
+    """``graph`` with composite operators written out, numbers made of constants alone computed, and every pass run that
+    is not ``off``."""
+    graph = fold_constants(decompose(graph), most=1)
     for name, (run, instead) in PASSES.items():
         graph = (instead if name in off else run)(graph)
     return graph

@@ -3,9 +3,10 @@ results go that are written late, and what the next group reads."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Container, Iterator, Sequence
+from dataclasses import replace
 
-from .plan import Argument, Call, Moving, Pointer
+from .plan import Argument, Call, Memory, Moving, Pointer
 
 LINE_BYTES = 64
 MOST_ARRAYS = 4
@@ -18,11 +19,21 @@ MARGIN = 1.1
 """All lines are asked for a little before the multiply-adds end."""
 
 
-def ask_ahead(calls: Sequence[Call], groups: int) -> list[Call]:
+def asking_ahead(call: Call, near: Container[Memory]) -> Call:
+    """A depth-first call, as :func:`ask_ahead` begins each of its groups."""
+    return replace(call, inner=(*ask_ahead(call.inner, call.groups, near), *call.inner))
+
+
+def is_ask(call: Call) -> bool:
+    """Whether the call does nothing but ask."""
+    return call.op == "ask_ahead"
+
+
+def ask_ahead(calls: Sequence[Call], groups: int, near: Container[Memory] = ()) -> list[Call]:
     """The call to be made before ``calls``, which are made for each of so many groups; none where nothing can ask, or
-    where there is nothing to ask for."""
+    where there is nothing to ask for. A group's part of memory that is ``near`` is in the cache when it is written."""
     asking = [call for call in calls if call.asks is not None]
-    own = _affordable(_written_late(calls), [])
+    own = _affordable([p for p in _written_late(calls) if p.memory not in near], [])
     arrays = _affordable(_read_next(calls), own)
     products = sum(call.products for call in asking)
     if groups < 2 or not arrays or not products:

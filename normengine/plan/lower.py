@@ -12,12 +12,14 @@ from ..graph import Graph, Node, Value
 from ..kernels import Problem
 from ..kernels.blocks import blocked_shape
 from ..kernels.cpu import backend, isas
-from ..passes.pipeline import ASK_AHEAD, BLOCKS, DEPTH_FIRST, TOGETHER
+from ..passes.pipeline import ASK_AHEAD, BLOCKS, DEPTH_FIRST, IN_PLACE, TOGETHER
 from .access import Access, view_of
+from .ahead import asking_ahead
 from .arena import Lifetime, place
 from .blocked import fits_blocks
 from .calls import in_group
 from .depth_first import Run
+from .in_place import in_place
 from .loops import Loop, elementwise_call
 from .plan import Memory, Plan
 from .reductions import as_alternating
@@ -32,27 +34,32 @@ def make_plan(graph: Graph, off: Collection[str] = ()) -> Plan:
     """Lower a graph of kernel operators, chains and movements (see ``passes``) to a :class:`Plan`.
 
     ``off`` names what is left out (see ``passes/pipeline.py``): "blocks", and activations are never held in blocks of
-    channels; "depth_first", and every call is for all images of the batch; "ask_ahead", and no group of
-    images asks for memory ahead; "together", and every update is a call of its own. The last three need the
-    compiled executor.
+    channels; "depth_first", and every call is for all images of the batch; "in_place", and no group of images writes
+    over what it has read; "ask_ahead", and none asks for memory ahead; "together", and every update is a call of its
+    own. The last four need the compiled executor.
     """
     compiled, width = backend() == "compiled", 0 if BLOCKS in off else block_width(isas())
     depth_first = compiled and width > 0 and DEPTH_FIRST not in off
-    lowering = _Lowering(graph, width, depth_first, asks_ahead=ASK_AHEAD not in off)
+    lowering = _Lowering(graph, width, depth_first)
     lowering.lower()
+    if IN_PLACE not in off:
+        lowering.taken = in_place(lowering.calls)
+    if ASK_AHEAD not in off:
+        lowering.ask_ahead()
     if compiled and TOGETHER not in off:
         lowering.join_updates()
     return lowering.plan()
 
 
 class _Lowering(Runs):
-    def __init__(self, graph: Graph, width: int, depth_first: bool, asks_ahead: bool) -> None:
+    def __init__(self, graph: Graph, width: int, depth_first: bool) -> None:
         runs = runs_of(graph, isas()) if depth_first else [Run((node,), False) for node in graph.nodes]
         nodes = tuple(node for run in runs for node in run.nodes)
         graph = Graph(graph.inputs, graph.outputs, nodes, graph.state, graph.constants, graph.updates)
-        super().__init__(graph, width, isas(), asks_ahead)
+        super().__init__(graph, width, isas())
         self.runs = runs
         self.guard = 0
+        self.taken: dict[Memory, Memory] = {}
         self.results = frozenset(graph.results())
         self.read_by: dict[Value, set[Run]] = {}
         for run in runs:
@@ -269,13 +276,25 @@ class _Lowering(Runs):
         before, after = join_updates(self.calls[: self.guard]), join_updates(self.calls[self.guard :])
         self.calls, self.guard = before + after, len(before)
 
+    def ask_ahead(self) -> None:
+        self.calls = [asking_ahead(call, self.taken) if call.groups else call for call in self.calls]
+
     def plan(self) -> Plan:
         alive: dict[Memory, tuple[int, int]] = {}
+        homes: dict[Memory, Memory] = {}
         for i, call in enumerate(self.calls):
             for memory in call.memories():
                 if memory.kind in ("arena", "scratch"):
-                    first, _ = alive.get(memory, (i, i))
-                    alive[memory] = (first, i)
+                    home = homes[memory] = homes.get(memory) or self._home_of(memory)
+                    first, _ = alive.get(home, (i, i))
+                    alive[home] = (first, i)
         offsets, total = place([Lifetime(m.nbytes, first, last) for m, (first, last) in alive.items()])
-        where = {**dict(zip(alive, offsets, strict=True)), **self.places}
+        at = dict(zip(alive, offsets, strict=True))
+        where = {**{memory: at[home] for memory, home in homes.items()}, **self.places}
         return Plan(self.graph, tuple(self.calls), tuple(self.setup), total, where, self.guard)
+
+    def _home_of(self, memory: Memory) -> Memory:
+        """The memory that was there first where results take another's place."""
+        while memory in self.taken:
+            memory = self.taken[memory]
+        return memory

@@ -9,7 +9,6 @@ import numpy as np
 
 from ..graph import Graph, Node, Value
 from .access import Access
-from .ahead import ask_ahead
 from .calls import Calls
 from .depth_first import SUMMED, Run, image_inputs, image_outputs, image_positions, in_runs
 from .group_size import Joining, chunks_of, group_size, group_sizes
@@ -32,12 +31,10 @@ def runs_of(graph: Graph, isas: Sequence[str]) -> list[Run]:
 
 
 class Runs(Calls):
-    """Lowers the nodes of a run for one group, and gathers the calls; ``places`` are those of local memory.
-    ``asks_ahead`` says whether a group asks for the memory of the next one."""
+    """Lowers the nodes of a run for one group, and gathers the calls; ``places`` are those of local memory."""
 
-    def __init__(self, graph: Graph, width: int, isas: Sequence[str], asks_ahead: bool) -> None:
+    def __init__(self, graph: Graph, width: int, isas: Sequence[str]) -> None:
         super().__init__(graph, width, isas)
-        self.asks_ahead = asks_ahead
         self.places: dict[Memory, int] = {}
 
     @abstractmethod
@@ -108,8 +105,6 @@ class Runs(Calls):
 
     def _gathered(self, calls: Sequence[Call], group: Group) -> Call:
         """The depth-first call of ``calls``."""
-        if self.asks_ahead:
-            calls = [*ask_ahead(calls, group.groups), *calls]
         places, local = local_places(calls)
         self.places.update(places)
         layer = next((call.layer for call in calls if call.layer), "")

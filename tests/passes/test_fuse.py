@@ -7,6 +7,7 @@ from normengine.graph import Spec
 from normengine.ops import Builder, evaluate
 from normengine.passes import decompose, fuse
 from normengine.passes.fuse import update_only
+from normengine.runtime import compile_graph
 
 
 def ops(graph):
@@ -47,6 +48,37 @@ def test_no_cycle_is_made_around_another_operator():
     mean = b.add("reduce_sum", first, axes=(0, 1), keepdims=True)
     fused = fuse(b.graph([b.add("sub", first, mean)]))
     assert ops(fused) == ["chain", "reduce_sum", "chain"]
+
+
+def test_loops_over_one_array_are_one_where_they_wait_for_the_same():
+    b = Builder()
+    x, y = b.input("x", Spec((2, 3))), b.input("y", Spec((2, 3)))
+    loss, grad = b.add("bce_with_logits", x, y), b.add("bce_with_logits_grad", b.add("sigmoid", y), x, y)
+    graph = b.graph([b.add("reduce_sum", loss, axes=(0, 1), keepdims=False), grad])
+    fused = fuse(graph)
+    assert ops(fused) == ["chain", "reduce_sum"]
+    assert fused.nodes[0].outputs == (loss, grad)
+    feeds = {v: np.linspace(0, 1, 6, dtype=np.float32).reshape(2, 3) for v in (x, y)}
+    want = evaluate(graph, feeds)
+    for value, got in zip(graph.outputs, compile_graph(graph).run({v.name: a for v, a in feeds.items()}), strict=True):
+        np.testing.assert_allclose(got, want[value], rtol=1e-6)
+
+
+def test_loops_over_one_array_stay_apart_where_one_waits_longer():
+    b = Builder()
+    x, m = b.input("x", Spec((2, 3))), b.input("m", Spec((3, 3)))
+    other = b.add("matmul", x, m, transpose_a=False, transpose_b=False)
+    early, late = b.add("relu", x), b.add("mul", x, other)
+    assert sorted(ops(fuse(b.graph([early, late])))) == ["chain", "chain", "matmul"]
+    again = b.add("mul", early, b.add("reduce_sum", early, axes=(0, 1), keepdims=True))
+    assert ops(fuse(b.graph([again, b.add("tanh", x)]))) == ["chain", "reduce_sum", "chain"]
+
+
+def test_loops_over_other_arrays_stay_apart():
+    b = Builder()
+    x, z, c = b.input("x", Spec((2, 3))), b.input("z", Spec((2, 3))), b.input("c", Spec((1, 1)))
+    first, second = b.add("mul", x, c), b.add("mul", z, c)
+    assert ops(fuse(b.graph([first, second]))) == ["chain", "chain"]
 
 
 def test_shapes_that_differ_stay_apart():

@@ -46,3 +46,13 @@ def test_the_arena_is_smaller_than_activations_kept_twice() -> None:
         x = np.asarray(layer(x))
         nbytes += x.nbytes
     assert taken(32).program.plan.arena_bytes < 0.6 * 2 * nbytes
+
+
+@pytest.mark.parametrize("loss", [nn.MSELoss(), nn.BCEWithLogitsLoss(), nn.BCEWithLogitsLoss(reduction="sum")])
+def test_an_elementwise_loss_and_its_gradient_are_one_loop(loss: nn.Module) -> None:
+    model = nn.Sequential(nn.Flatten(), nn.Linear(48, 5))
+    step = ne.TrainStep(model, loss, optim.SGD(model.parameters(), lr=0.1))
+    rng = np.random.default_rng(0)
+    step(rng.standard_normal((8, 3, 4, 4), dtype=np.float32), rng.random((8, 5), dtype=np.float32))
+    loops = [call for call in step.program.plan.calls if call.op == "chain" and call.layer == "loss"]
+    assert [call.shapes for call in loops if call.shapes != "float32[]"] == ["float32[8, 5]"]

@@ -1,0 +1,58 @@
+"""Results of a depth-first call in the memory of what its groups have read for the last time: the lines that a group
+writes are then in the cache already, and need not be fetched only to be overwritten."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from .ahead import is_ask
+from .plan import Call, Memory, Pointer
+
+
+@dataclass
+class Span:
+    """The inner calls that use memory, from ``first`` to ``last``; ``parted`` says that each group uses its part alone,
+    which begins ``a_group`` bytes behind that of the group before."""
+
+    first: int
+    last: int
+    a_group: int
+    parted: bool
+
+
+def in_place(calls: Sequence[Call]) -> dict[Memory, Memory]:
+    """For results that may have it, the memory of something else that is of no use any more when they are written."""
+    used: dict[Memory, list[int]] = {}
+    for i, call in enumerate(calls):
+        for memory in call.memories():
+            used.setdefault(memory, []).append(i)
+    taken: dict[Memory, Memory] = {}
+    for i, call in enumerate(calls):
+        if not call.groups:
+            continue
+        spans = {memory: span for memory, span in spans_of(call).items() if span.parted and memory.kind == "arena"}
+        ending = [memory for memory in spans if used[memory][0] < i == used[memory][-1]]
+        for memory, span in spans.items():
+            if used[memory][0] < i or used[memory][-1] == i:
+                continue
+            free = [m for m in ending if m.nbytes == memory.nbytes and spans[m].last < span.first]
+            if free:
+                taken[memory] = max(free, key=lambda m: spans[m].last)
+                ending.remove(taken[memory])
+    return taken
+
+
+def spans_of(call: Call) -> dict[Memory, Span]:
+    """How the inner calls of a depth-first call use memory of all groups."""
+    spans: dict[Memory, Span] = {}
+    for i, inner in enumerate(call.inner):
+        if is_ask(inner):
+            continue
+        for a in inner.arguments:
+            if not isinstance(a, Pointer):
+                continue
+            span = spans.setdefault(a.memory, Span(i, i, a.a_group, True))
+            whole = a.a_group * call.groups == a.memory.nbytes and a.offset == 0 and a.a_chunk == 0
+            span.last, span.parted = i, span.parted and whole and a.a_group == span.a_group
+    return spans
