@@ -81,6 +81,21 @@ def test_the_benchmark_can_be_held_to_a_kernel(bench, tmp_path):
     assert bench.main([*arguments, "--only", "no such layer"]) == 1
 
 
+def test_the_benchmark_compares_numbers_of_threads(bench):
+    def row(direction, threads, milliseconds, share):
+        key = {"shape": "a", "batch": 8, "kernel": "k", "direction": direction, "threads": threads}
+        return {**key, "milliseconds": milliseconds, "share_of_peak": share, "share_of_memory_rate": 0.4}
+
+    bound = [row("forward", 1, 2.0, 0.9), row("forward", 2, 1.0, 0.8)]
+    bound += [row("input_grad", 1, 3.0, 0.7), row("input_grad", 2, 2.0, 0.5)]
+    rows = [*bound, row("weight_grad", 1, 1.0, 0.3), row("weight_grad", 2, 1.0, 0.2)]
+    assert bench.gain(rows, 1, 2) == (
+        "2 threads beside 1, 2 rows bound by arithmetic: median 1.75 times as fast, 1 rows 1.90 times or more, "
+        "least 1.50 (a input_grad, batch 8)"
+    )
+    assert bench.gain(rows[len(bound) :], 1, 2) == "2 threads beside 1: no row is bound by arithmetic"
+
+
 def test_the_benchmark_says_that_there_is_no_torch(bench, monkeypatch, capsys):
     monkeypatch.setitem(sys.modules, "torch", None)
     assert bench.main(["--against", "torch"]) == 1

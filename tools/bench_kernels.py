@@ -8,7 +8,8 @@ chooses: the median time, packing of the weights included; GFLOP/s, counted as t
 them, whatever the kernel does; the share of the peak (the median of ratios, for the peak is measured again around each
 sample); the share of the memory rate that reading each input and writing each output once takes; whether no other
 kernel of the instruction set is more than 3 % faster; and the relative norm of the error against the float64 reference,
-on a smaller batch where the reference would take long.
+on a smaller batch where the reference would take long. Numbers of threads are measured one after the other on each
+problem, and compared at the end.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ import json
 import sys
 from collections.abc import Callable, Iterator
 from functools import cache
+from itertools import product
 from pathlib import Path
 from statistics import median
 from typing import TypedDict
@@ -33,6 +35,8 @@ EQUAL = 1.03
 """How much slower than the fastest one a kernel may be to count as the fastest too."""
 TURNS = 3
 """How often kernels and PyTorch take turns."""
+BOUND = 0.5
+"""Arithmetic binds what reaches this share of the peak, and no larger one of the memory rate."""
 DIRECTIONS = ("forward", "input_grad", "weight_grad")
 
 
@@ -136,6 +140,28 @@ def line(row: Row) -> str:
     )
 
 
+def gain(rows: list[Row], few: int, many: int) -> str:
+    """How much faster the chosen kernels are on so many threads than on fewer, where arithmetic binds them on those."""
+    before: dict[tuple[str, str, int, str], Row] = {}
+    for row in rows:
+        if row["threads"] == few and row["share_of_peak"] >= max(BOUND, row["share_of_memory_rate"]):
+            before[row["shape"], row["direction"], row["batch"], row["kernel"]] = row
+    gains = {
+        key: before[key]["milliseconds"] / row["milliseconds"]
+        for row in rows
+        if row["threads"] == many and (key := (row["shape"], row["direction"], row["batch"], row["kernel"])) in before
+    }
+    if not gains:
+        return f"{many} threads beside {few}: no row is bound by arithmetic"
+    least, wanted = min(gains, key=gains.__getitem__), 0.95 * many / few
+    middle = median(gains.values())
+    return (
+        f"{many} threads beside {few}, {len(gains)} rows bound by arithmetic: median {middle:.2f} times as fast, "
+        f"{sum(g >= wanted for g in gains.values())} rows {wanted:.2f} times or more, "
+        f"least {gains[least]:.2f} ({least[0]} {least[1]}, batch {least[2]})"
+    )
+
+
 def fail(message: str) -> int:
     print(f"bench_kernels.py: {message}", file=sys.stderr)
     return 1
@@ -170,21 +196,22 @@ def main(arguments: list[str] | None = None) -> int:
             )
             return 1
     rows: list[Row] = []
-    for threads in options.threads:
-        machine = Machine(options.isa, threads)
+    machines = [Machine(options.isa, threads) for threads in options.threads]
+    for machine in machines:
         peak, memory = (median(measure() for _ in range(9)) for measure in (machine.peak, machine.memory))
-        with_torch = f", PyTorch {torch.version} in the last column (ms)" if torch else ""
-        print(f"{options.isa}, threads {threads}: peak {peak:.1f} GFLOP/s, memory {memory:.1f} GB/s{with_torch}")
-        print(HEADER)
-        for layer in LAYERS:
-            for direction in options.direction:
-                for batch in options.batch:
-                    if options.only in f"{layer.name} {direction}":
-                        for row in rows_of(layer, direction, batch, machine, torch, options):
-                            rows.append(row)
-                            print(line(row), flush=True)
+        print(f"{options.isa}, threads {machine.threads}: peak {peak:.1f} GFLOP/s, memory {memory:.1f} GB/s")
+    if torch:
+        print(f"PyTorch {torch.version} in the last column (ms)")
+    print(HEADER)
+    for layer, direction, batch, machine in product(LAYERS, options.direction, options.batch, machines):
+        if options.only in f"{layer.name} {direction}":
+            for row in rows_of(layer, direction, batch, machine, torch, options):
+                rows.append(row)
+                print(line(row), flush=True)
     if not rows:
         return fail("no layer and kernel are called so; see tools/shapes.py")
+    for threads in options.threads[1:]:
+        print(gain(rows, options.threads[0], threads))
     if options.json:
         options.json.write_text(json.dumps(rows, indent=1) + "\n")
     return 0

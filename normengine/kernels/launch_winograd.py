@@ -22,6 +22,9 @@ again for each chunk, cost little, and no more than that than fit the cache."""
 FEWEST_BLOCKS = 8
 """Blocks of output channels of a task, at least, so that transforming the same inputs in several tasks costs little;
 half as many where there are few tiles."""
+STREAMED_BYTES, STREAMED_GROUPS = 1 << 20, 2
+"""Points of kernels that do not stay in the L2 cache, and register tiles of tiles of a task, at least, for which they
+come by."""
 SCRATCH_BYTES = 32 << 20
 """Partial sums of the weight gradient, at most."""
 
@@ -71,13 +74,14 @@ def _tiles(problem: Problem, m: int, sizes: Sizes) -> Launch:
         most_parts = max(1, min(4, 2 * map.out_blocks // FEWEST_BLOCKS))
     group = together * map.points * width * FLOAT
     fitting = L2_BYTES // (group * (map.in_blocks + min(map.out_blocks, CHUNK[1])))
-    at_a_time = min(max(fitting, GROUPS_TOGETHER[0]), GROUPS_TOGETHER[1], max(1, groups * most_parts // tasks))
+    kernels = map.in_blocks * map.out_blocks * width * width + LINE
+    fewest = STREAMED_GROUPS if map.points * kernels * FLOAT > STREAMED_BYTES else 1
+    at_a_time = min(max(fitting, GROUPS_TOGETHER[0]), GROUPS_TOGETHER[1], max(fewest, groups * most_parts // tasks))
     tile_parts = ceil_div(groups, at_a_time)
     channel_parts = min(most_parts, ceil_div(tasks, tile_parts))
     block = ceil_div(groups, tile_parts) * group
     blocks = 2 * ceil_div(ceil_div(map.out_blocks, 2), channel_parts)
     chunk = min(blocks, max(CHUNK[0], (L2_BYTES // block - map.in_blocks) // 2 * 2))
-    kernels = map.in_blocks * map.out_blocks * width * width + LINE
     return Launch(
         tasks=(map.out_blocks, tile_parts * channel_parts),
         scratch=map.points * kernels * FLOAT,
