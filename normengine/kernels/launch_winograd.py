@@ -25,8 +25,11 @@ half as many where there are few tiles."""
 STREAMED_BYTES, STREAMED_GROUPS = 1 << 20, 2
 """Points of kernels that do not stay in the L2 cache, and register tiles of tiles of a task, at least, for which they
 come by."""
-SCRATCH_BYTES = 32 << 20
-"""Partial sums of the weight gradient, at most."""
+TOGETHER = 32
+"""Tiles of the weight gradient whose points are at hand at a time, beside the sums that they are added to."""
+SUMS_BYTES, SCRATCH_BYTES = 10 << 20, 32 << 20
+"""Partial sums of the weight gradient: so many that writing them and adding them up costs little, where there are tasks
+enough; and at most."""
 
 
 @dataclass(frozen=True)
@@ -102,12 +105,13 @@ def weight_grad(problem: Problem, sizes: Sizes) -> Launch:
     """Stages: sums over parts of the tiles, kernels from them. The extra parameters are those of ``WinogradSums``."""
     map, width, group = _map(problem, 4, sizes), sizes["width"], sizes["winograd_group"]
     channels = (map.in_blocks + map.out_blocks) * width
-    together = max(32, min(64, channels // 4 // group * group))
     sums = map.in_blocks * map.out_blocks * width * width + LINE
     wanted = ceil_div(tasks_wanted(problem), 3)
-    chunks = max(1, min(wanted, map.tiles // max(32, channels // 4), SCRATCH_BYTES // (map.points * sums * FLOAT)))
-    channel_parts = min(max(1, map.out_blocks // FEWEST_BLOCKS), ceil_div(min(4, wanted), chunks))
-    together = min(together, ceil_div(ceil_div(map.tiles, chunks), group) * group)
+    few, most_parts, nbytes = min(4, wanted), max(1, map.out_blocks // FEWEST_BLOCKS), map.points * sums * FLOAT
+    fitting = min(SCRATCH_BYTES // nbytes, max(ceil_div(few, most_parts), SUMS_BYTES // nbytes))
+    chunks = max(1, min(wanted, map.tiles // max(32, channels // 4), fitting))
+    channel_parts = min(most_parts, ceil_div(few, chunks))
+    together = min(TOGETHER, ceil_div(ceil_div(map.tiles, chunks), group) * group)
     blocks = map.in_blocks + ceil_div(map.out_blocks, channel_parts)
     floats = map.in_blocks * map.out_blocks * width * width + channel_parts * LINE
     return Launch(
