@@ -73,7 +73,9 @@ class InferenceSession:
         self._limit = programs
         self._programs: OrderedDict[Shapes, Program | ProgramOfParts] = OrderedDict()
         self._places = {port.name: i for i, port in enumerate(self._model.outputs)}
+        self._last: Program | ProgramOfParts | None = None
         self._narrow = [i for i, port in enumerate(self._model.outputs) if port.dtype == "int32"]
+        self._widened = any(port.dtype == "int32" for port in self._model.inputs)
         self.foldings: tuple[Folding, ...] = ()
         check_operators(self._model)
         for port in self._model.inputs:
@@ -99,8 +101,11 @@ class InferenceSession:
         if isinstance(output_names, str):
             raise ValueError(f"output_names must be a list of names or None, got {output_names!r}; put it into a list")
         places = [self._place(name) for name in output_names or ()]
-        feeds = self._feeds(input_feed)
-        results = self._program(tuple(array.shape for array in feeds.values())).run(feeds)
+        last = self._last
+        results = last.run_alike(input_feed) if last else None
+        if results is None:
+            feeds = self._feeds(input_feed)
+            results = self._program(tuple(array.shape for array in feeds.values())).run(feeds)
         for i in self._narrow:
             results[i] = results[i].astype(np.int32)
         return [results[i] for i in places] or results
@@ -150,6 +155,7 @@ class InferenceSession:
         with self._lock:
             program = self._programs.get(shapes) or self._make(shapes)
             self._programs.move_to_end(shapes)
+            self._last = None if self._widened else program
             return program
 
     def _make(self, shapes: Shapes) -> Program | ProgramOfParts:

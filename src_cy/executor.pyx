@@ -8,6 +8,7 @@ long for another. A call starts when the last thread has left the one before it.
 sleeps on a condition variable. Workers are never ended: asleep they cost nothing, and the process may exit over them.
 """
 
+from cpython.buffer cimport PyBUF_SIMPLE, PyBuffer_Release, PyObject_GetBuffer
 from libc.stdint cimport int64_t, uint64_t
 from libc.stdlib cimport calloc, free
 
@@ -299,6 +300,15 @@ cdef void run_team(
         gate_open(&team.worker[i].start)
     take_part(team, 0)
     ne_unlock(&team.turn)
+
+
+def data_address(array) -> int:
+    """The address of the first element of a C-contiguous array."""
+    cdef Py_buffer view
+    PyObject_GetBuffer(array, &view, PyBUF_SIMPLE)
+    address = <size_t>view.buf
+    PyBuffer_Release(&view)
+    return address
 
 
 cdef class CompiledExecutor:

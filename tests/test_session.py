@@ -163,6 +163,23 @@ def test_feeds_that_do_not_fit(feeds, text, session):
         session.run(None, feeds)
 
 
+def test_a_run_after_another_like_it_gives_what_the_first_did(session):
+    one, other, more = draw(3, 2, 5, 5), draw(3, 2, 5, 5), draw(2, 2, 5, 5)
+    for x in (one, one, other, more, other, one.astype(np.float64), one[::-1], one[:, ::-1], more.tolist(), more):
+        (got,) = session.run(None, {"x": x}) if not isinstance(x, list) else session.run(None, {"x": np.array(x)})
+        np.testing.assert_allclose(got, convolved(np.asarray(x)), rtol=1e-5, atol=1e-5)
+    first = session.run(["y"], {"x": one})[0]
+    kept = first.copy()
+    session.run(None, {"x": other})
+    assert np.array_equal(first, kept)
+    with pytest.raises(ValueError, match="unexpected 'z'"):
+        session.run(None, {"x": one, "z": one})
+    with pytest.raises(ValueError, match="missing 'x'"):
+        session.run(None, {})
+    with pytest.raises(ValueError, match="must be float32, got int64"):
+        session.run(None, {"x": np.zeros(one.shape, np.int64)})
+
+
 def test_outputs_that_do_not_exist(session):
     with pytest.raises(ValueError, match="output 'z' does not exist; the outputs are 'y'"):
         session.run(["y", "z"], {"x": draw(1, 2, 5, 5)})

@@ -20,6 +20,15 @@ def address_of(name: str) -> int:
     return int(ADDRESSES[name])
 
 
+try:
+    from ._executor import data_address
+except ImportError:  # no extension was built
+
+    def data_address(array: np.ndarray) -> int:
+        """The address of the first element of a C-contiguous array."""
+        return array.ctypes.data
+
+
 class Executor:
     """Runs ranges of a list of kernel calls, the tasks of each call shared by a team of threads.
 

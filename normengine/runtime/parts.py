@@ -56,6 +56,9 @@ class ProgramOfParts:
                 whole[first : first + size] = array
         return results
 
+    def run_alike(self, feeds: object) -> None:
+        """None: a batch of several parts takes long enough."""
+
     def profile(self, feeds: Mapping[str, np.ndarray]) -> list[tuple[Call, float]]:
         """Run once and return the calls of one part after the other, each with its time in seconds."""
         return [timed for _, size, part in self._parts(feeds) for timed in self._programs[size].profile(part)]

@@ -277,3 +277,36 @@ def test_the_cache_lets_go_of_programs_that_own_much_memory():
     assert cache.get(graph(100)) is first and cache.get(graph(101)) is not second
     large = cache.get(graph(1000))
     assert large.nbytes > cache.nbytes and cache.get(graph(1000)) is large
+
+
+def test_a_program_runs_on_arrays_like_those_it_takes():
+    b = Builder()
+    x, y = b.input("x", Spec((2, 3))), b.input("y", Spec((3,)))
+    program = compile_graph(b.graph([b.add("mul", x, y)]))
+    feeds = {"x": np.arange(6, dtype=np.float32).reshape(2, 3), "y": np.array([1, 2, 3], np.float32)}
+    (want,) = program.run(feeds)
+    (got,) = program.run_alike(feeds)
+    assert np.array_equal(got, want) and got is not want
+    locked = feeds["y"].copy()
+    locked.flags.writeable = False
+    others = {
+        "another shape": {**feeds, "x": np.zeros((3, 2), np.float32)},
+        "another dtype": {**feeds, "x": np.zeros((2, 3))},
+        "not contiguous": {**feeds, "x": np.zeros((2, 6), np.float32)[:, ::2]},
+        "read-only": {**feeds, "y": locked},
+        "a list": {**feeds, "y": [1.0, 2.0, 3.0]},
+        "missing": {"x": feeds["x"]},
+        "another name": {"x": feeds["x"], "z": feeds["y"]},
+        "one more": {**feeds, "z": feeds["y"]},
+        "no dict": [("x", feeds["x"])],
+    }
+    for why, given in others.items():
+        assert program.run_alike(given) is None, why
+
+
+def test_a_program_with_state_wants_all_that_it_takes():
+    b = Builder()
+    x, s = b.input("x", Spec((4,))), b.state_value("s", Spec((4,)))
+    b.update(s, b.add("add", s, x))
+    program = compile_graph(b.graph([b.add("mul", x, x)]))
+    assert program.run_alike({"x": np.ones(4, np.float32)}) is None
