@@ -100,8 +100,8 @@ class _Grouping:
         the other."""
         arrays = [v for v in node.inputs if v.shape == node.outputs[0].shape and v.spec.size > 1]
         found = dict.fromkeys(u for v in arrays for u in self.readers.get(v, ()))
-        alike = [u for u in found if u != home and self.members[u] and self._alike(u, node)]
-        return [u for u in alike if self.above[u] == self.above[home]]
+        waiting = [u for u in found if u != home and self.members[u] and self.above[u] == self.above[home]]
+        return [u for u in waiting if self._alike(u, node)]
 
     def _alike(self, unit: int, node: Node) -> bool:
         first = self.members[unit][0]
