@@ -102,7 +102,7 @@ class InferenceSession:
             raise ValueError(f"output_names must be a list of names or None, got {output_names!r}; put it into a list")
         places = [self._place(name) for name in output_names or ()]
         last = self._last
-        results = last.run_alike(input_feed) if last else None
+        results = None if last is None else last.run_alike(input_feed)
         if results is None:
             feeds = self._feeds(input_feed)
             results = self._program(tuple(array.shape for array in feeds.values())).run(feeds)

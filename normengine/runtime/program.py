@@ -98,10 +98,7 @@ class Program:
         with self._lock:
             for name in self._given:
                 array = feeds.get(name)
-                if type(array) is not np.ndarray:
-                    return None
-                _, shape, dtype = self._specs[name]
-                if array.shape != shape or array.dtype != dtype or not array.flags.carray:
+                if type(array) is not np.ndarray or not self._fits(name, array):
                     return None
                 self._point(self._tables.feeds[name], data_address(array))
             results = self._outputs()
@@ -153,18 +150,23 @@ class Program:
 
     def _checked(self, name: str, feeds: Mapping[str, np.ndarray]) -> np.ndarray:
         """The array given for an input or state value, if kernels can work on it."""
-        spec, shape, dtype = self._specs[name]
+        spec = self._specs[name][0]
         array = feeds.get(name)
         if array is None:
             raise ValueError(f"program: '{name}' ({spec}) was not given")
-        flags = array.flags
-        if array.dtype != dtype or array.shape != shape or not (flags.c_contiguous and flags.aligned):
+        if not self._fits(name, array):
             raise ValueError(
                 f"program: '{name}' must be a C-contiguous, aligned {spec}, got {Spec.of(array)}{_layout(array)}"
             )
-        if name in self._stored and not flags.writeable:
+        if name in self._stored and not array.flags.writeable:
             raise ValueError(f"program: '{name}' is updated, but its array is read-only")
         return array
+
+    def _fits(self, name: str, array: np.ndarray) -> bool:
+        """Whether the array is as declared, and lies in memory as kernels read it."""
+        _, shape, dtype = self._specs[name]
+        flags = array.flags
+        return array.shape == shape and array.dtype == dtype and flags.c_contiguous and flags.aligned
 
     def _point(self, slots: list[tuple[int, int]], address: int) -> None:
         for slot, offset in slots:
