@@ -19,6 +19,10 @@ SMALL_TASK = 250_000
 SUMS_BYTES = 160 * 1024
 """Sums of a task, which stay in the L2 cache."""
 SCRATCH_BYTES = 4 << 20
+"""Sums of all chunks, at most."""
+TAP_SCRATCH_BYTES = 1 << 20
+"""The same where a task has all output channels, if that makes tasks enough: few bytes pass quickly from the thread
+that sums to the one that adds up."""
 ROWS_TOGETHER = 24
 """Rows of the outer product that read a tile of dy while it is in the L1 cache, at least."""
 
@@ -270,7 +274,8 @@ def _taps_split(p: Convolution, sizes: Sizes) -> Split:
     image_bands, row_bands = ceil_div(p.n, bands.images), ceil_div(p.oh, bands.rows)
     col_bands = ceil_div(p.ow, bands.cols)
     sums = blocks * width * p.oc * p.taps * FLOAT
-    most_chunks = max(1, min(image_bands * row_bands * col_bands, SCRATCH_BYTES // sums))
+    few_chunks = max(TAP_SCRATCH_BYTES // sums, ceil_div(tasks, blocks))
+    most_chunks = max(1, min(image_bands * row_bands * col_bands, SCRATCH_BYTES // sums, few_chunks))
     parts = min(blocks, max(ceil_div(sums, SUMS_BYTES), ceil_div(tasks, most_chunks)))
     chunks = min(most_chunks, ceil_div(p.tasks, parts))
     return Split(width, 1, 1, 1, parts, image_bands, row_bands, col_bands, width, int(_copied(p)), p.oc, 0, chunks)
