@@ -13,7 +13,7 @@ cdef extern from "tile.h" nogil:
         const int64_t* taps
         int64_t tap_count, blocks, x_block
         const int64_t* rest
-        int64_t rest_count, far, across
+        int64_t rest_count, before, after, far, across, first, end
         soon* next
     ctypedef struct tile_finish:
         const float* bias
@@ -64,8 +64,11 @@ cdef struct Taps:
 cdef struct Phase:
     # A grid of height x width pixels; row i is row i * out_step_h + out_row of the output. weights counts floats in the
     # scratch memory; sources, targets, taps and rest are positions in the tables; pixels of a run of `run` are V floats
-    # apart. `across` neighbouring taps of a row share what they read, or none if it is 0.
+    # apart. `across` neighbouring taps of a row share what they read, or none if it is 0. Where `apart` is set, rows of
+    # which some taps lie above or below the image are made by themselves, without those taps, and the same rows of the
+    # images of a task are neighbours in the tables; else the rows of an image are.
     int64_t height, width, out_row, out_col, out_step_h, out_step_w, run, weights, sources, targets, taps, rest, across
+    int64_t apart
     Taps rows, cols
 
 
@@ -163,12 +166,12 @@ cdef void finish_channels(tile_finish* finish, const float* bias, int64_t channe
         finish.bias = padded
 
 
-cdef void panel_tiles(const Direct* d, const Phase* phase, const int64_t* tables, int64_t pixels, int64_t vectors,
-                      const tile_depth* depth, const float* x, const float* w, float* out, int64_t out_block,
-                      bint accumulate, const tile_finish* finish) noexcept nogil:
-    # The given pixels of a phase; rows by themselves where taps share inputs or a tile of such takes more pixels.
-    cdef const int64_t* source = tables + phase.sources
-    cdef const int64_t* target = tables + phase.targets
+cdef void pixel_tiles(const Direct* d, const Phase* phase, const int64_t* tables, int64_t pixel, int64_t pixels,
+                      int64_t vectors, const tile_depth* depth, const float* x, const float* w, float* out,
+                      int64_t out_block, bint accumulate, const tile_finish* finish) noexcept nogil:
+    # So many pixels of a phase; rows by themselves where taps share inputs or a tile of such takes more pixels.
+    cdef const int64_t* source = tables + phase.sources + pixel
+    cdef const int64_t* target = tables + phase.targets + pixel
     cdef int64_t first = 0
     if phase.across and TAPS_PIXELS(vectors) > 0:
         while first < pixels:
@@ -183,6 +186,48 @@ cdef void panel_tiles(const Direct* d, const Phase* phase, const int64_t* tables
         tiles(least(phase.run, pixels - first), 1, vectors, depth, x, source + first, w, out, target + first, out_block,
               accumulate, finish)
         first += phase.run
+
+
+cdef void row_taps(const Phase* phase, const int64_t* tables, int64_t first, int64_t end,
+                   int64_t rest, tile_depth* depth) noexcept nogil:
+    # The sums run over the taps of the kernel's rows first..end, and over `rest` channels of the last block.
+    cdef int64_t cols = phase.cols.count
+    depth.taps, depth.tap_count = tables + phase.taps + first * cols, (end - first) * cols
+    depth.rest, depth.rest_count = tables + phase.rest + first * cols * rest, (end - first) * cols * rest
+    depth.before, depth.after = first * cols, (phase.rows.count - end) * cols
+
+
+cdef void panel_tiles(const Direct* d, const Phase* phase, const int64_t* tables, int64_t images, int64_t row,
+                      int64_t rows, int64_t height, int64_t vectors, int64_t rest, tile_depth* depth, const float* x,
+                      const float* w, float* out, int64_t out_block, bint accumulate,
+                      const tile_finish* finish) noexcept nogil:
+    # So many rows from `row` on of some images of `height` rows.
+    cdef int64_t line = d.images * phase.width, step = phase.rows.shift_step, i = 0, end, top, bottom, tap
+    cdef int64_t inside, inside_end
+    if not phase.apart:
+        row_taps(phase, tables, 0, phase.rows.count, rest, depth)
+        pixel_tiles(d, phase, tables, 0, images * rows * phase.width, vectors, depth, x, w, out, out_block, accumulate,
+                    finish)
+        return
+    bottom = height - 1 - phase.rows.shift - (phase.rows.count - 1) * step
+    inside = ceil_div(-phase.rows.shift, d.step_h) - row
+    inside_end = least(rows, (bottom // d.step_h + 1 if bottom >= 0 else 0) - row)
+    while i < rows:
+        end = i + 1
+        if inside <= i < inside_end:
+            if images == d.images:
+                end = inside_end
+            row_taps(phase, tables, 0, phase.rows.count, rest, depth)
+        else:
+            # Where all taps lie outside, one reads zeros.
+            top = (row + i) * d.step_h + phase.rows.shift
+            bottom = height - 1 - top
+            tap = most(0, least(ceil_div(-top, step), phase.rows.count - 1))
+            row_taps(phase, tables, tap,
+                     most(tap + 1, least(bottom // step + 1 if bottom >= 0 else 0, phase.rows.count)), rest, depth)
+        pixel_tiles(d, phase, tables, i * line, (end - i - 1) * line + images * phase.width, vectors, depth, x, w, out,
+                    out_block, accumulate, finish)
+        i = end
 
 
 cdef void direct_band(const Direct* d, const Convolved* c, const float* packed, int64_t image, int64_t images,
@@ -234,14 +279,15 @@ cdef void direct_band(const Direct* d, const Convolved* c, const float* packed, 
                 taps = phase.rows.count * phase.cols.count
                 if rows <= 0 or taps == 0:
                     continue
-                depth.taps, depth.tap_count, depth.across = tables + phase.taps, taps, phase.across
-                depth.rest, depth.rest_count = tables + phase.rest, rest * taps if b == in_blocks else 0
+                depth.across = phase.across
+                depth.first, depth.end = -phase.cols.shift, c.source.width - phase.cols.shift
                 if d.merged:
                     out = panel.first * SIMD_WIDTH
                 else:
                     out = (image * out_blocks + panel.first) * out_block + row * phase.out_step_h * d.line * SIMD_WIDTH
                 finish.residual = c.residual + out if c.residual else NULL
-                panel_tiles(d, phase, tables, images * rows * phase.width, panel.vectors, &depth, x,
+                panel_tiles(d, phase, tables, images, row, rows, c.source.height, panel.vectors,
+                            rest if b == in_blocks else 0, &depth, x,
                             packed + phase.weights + (panel.weights + (a - panel.in_first) * SIMD_WIDTH * lanes) * taps,
                             target + out, out_block, a > panel.in_first,
                             &finish if b == panel.in_end else NULL)

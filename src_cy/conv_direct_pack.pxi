@@ -106,19 +106,19 @@ cdef void place_pixels(const Direct* d, const Phase* phase, int64_t* tables, con
     cdef int64_t* target = tables + phase.targets
     cdef int64_t* tap = tables + phase.taps
     cdef int64_t* rest = tables + phase.rest
-    cdef int64_t image, i, j, channel, offset
-    for image in range(d.images):
-        for i in range(least(d.rows, phase.height)):
-            for j in range(phase.width):
-                source[0] = image * d.image + i * d.step_h * d.row + j * d.step_w * SIMD_WIDTH
-                target[0] = (image * blocks_of(c.target.channels) * c.target.height * c.target.width
-                             + (i * phase.out_step_h + phase.out_row) * d.line
-                             + j * phase.out_step_w + phase.out_col) * SIMD_WIDTH
-                if d.merged:
-                    target[0] = (((image * d.rows + i) * phase.width + j)
-                                 * blocks_of(c.target.channels) * SIMD_WIDTH)
-                source += 1
-                target += 1
+    cdef int64_t rows = least(d.rows, phase.height), image, i, j, index, channel, offset
+    for index in range(d.images * rows):
+        image, i = (index % d.images, index // d.images) if phase.apart else (index // rows, index % rows)
+        for j in range(phase.width):
+            source[0] = image * d.image + i * d.step_h * d.row + j * d.step_w * SIMD_WIDTH
+            target[0] = (image * blocks_of(c.target.channels) * c.target.height * c.target.width
+                         + (i * phase.out_step_h + phase.out_row) * d.line
+                         + j * phase.out_step_w + phase.out_col) * SIMD_WIDTH
+            if d.merged:
+                target[0] = (((image * d.rows + i) * phase.width + j)
+                             * blocks_of(c.target.channels) * SIMD_WIDTH)
+            source += 1
+            target += 1
     for i in range(phase.rows.count):
         for j in range(phase.cols.count):
             offset = ((phase.rows.shift + i * phase.rows.shift_step - d.top) * d.row

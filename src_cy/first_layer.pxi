@@ -99,7 +99,8 @@ cdef void first_run(const FirstLayer* p, const FirstTables* t, int64_t rows, int
     cdef tile_depth depth
     depth.taps = depth.rest = t.taps + first
     depth.tap_count = depth.rest_count = end - first
-    depth.blocks = depth.x_block = depth.far = 0
+    depth.blocks = depth.x_block = depth.before = depth.after = depth.far = 0
+    depth.first, depth.end = p.pad_left, p.pad_left + p.w
     depth.next = this_thread()
     depth.across = p.kw if p.sharing and TAPS_PIXELS(vectors) > 0 else 0
     weights += first * vectors * SIMD_WIDTH

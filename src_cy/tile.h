@@ -51,16 +51,19 @@
 
 /* What a sum runs over: `blocks` blocks of V input channels, x_block floats apart; in each of them `tap_count` taps at
  * the given distances from a pixel, in floats; in each of them V channels. Behind those, `rest_count` single values at
- * the given distances from a pixel in the block that follows: the last channels, where they are not a multiple of V. With `far`, several blocks
- * of rows may come from outside the caches: a tile asks for what the next one reads. Where the taps are rows of
- * neighbours, as tile_taps.h takes them, which ignores `far`, `across` is how many each row has, else 0. Each tile asks
- * for some of what is needed `next`, if that is not NULL. */
+ * the given distances from a pixel in the block that follows: the last channels, where they are not a multiple of V. The
+ * weights of each block have those of `before` taps in front of these and of `after` behind, which are left out. With
+ * `far`, several blocks of rows may come from outside the caches: a tile asks for what the next one reads. Where the taps
+ * are rows of neighbours, as tile_taps.h takes them, which ignores `far`, `across` is how many each row has, else 0, and
+ * of the inputs of a row of pixels those from `first` to `end` may be other than zero. Each tile asks for some of what is
+ * needed `next`, if that is not NULL. */
 typedef struct {
     const int64_t *taps;
     int64_t tap_count, blocks, x_block;
     const int64_t *rest;
     int64_t rest_count;
-    int64_t far, across;
+    int64_t before, after;
+    int64_t far, across, first, end;
     soon *next;
 } tile_depth;
 
@@ -140,9 +143,12 @@ INLINE void tile_product(const int row, const int pixels, const int vectors, con
     const int64_t *const taps = depth->taps, *const taps_end = taps + depth->tap_count;
     const int64_t x_block = depth->x_block;
     const int64_t far = depth->far;
+    const int64_t before = depth->before * SIMD_WIDTH * vectors * SIMD_WIDTH;
+    const int64_t after = depth->after * SIMD_WIDTH * vectors * SIMD_WIDTH;
     int64_t block = 0;
-    for (int64_t n = depth->blocks; n > 0; n--, block += x_block) {
+    for (int64_t n = depth->blocks; n > 0; n--, block += x_block, w += after) {
         if (row && UNLIKELY(far)) tile_ahead(at[0] + block, pixels);
+        w += before;
         for (const int64_t *tap = taps; tap < taps_end; tap++, w += SIMD_WIDTH * vectors * SIMD_WIDTH) {
             const int64_t offset = block + *tap;
             const float *const first = at[0] + offset;
@@ -169,6 +175,8 @@ INLINE void tile_product(const int row, const int pixels, const int vectors, con
     }
     if (row && UNLIKELY(far && depth->rest_count)) tile_ahead(at[0] + block, pixels);
     const int64_t *const rest_end = depth->rest + depth->rest_count;
+    if (UNLIKELY(depth->before && depth->rest_count))
+        w += depth->before * (depth->rest_count / depth->tap_count) * vectors * SIMD_WIDTH;
     for (const int64_t *value = depth->rest; value < rest_end; value++, w += vectors * SIMD_WIDTH) {
         const int64_t offset = block + *value;
         const float *const first = at[0] + offset;

@@ -7,6 +7,7 @@ the layout of the parameters that are made here.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import astuple, dataclass, replace
 from functools import lru_cache
@@ -47,6 +48,11 @@ class Taps:
     def reach(self) -> tuple[int, int]:
         """Lowest and highest position that is read, from that of the pixel."""
         return self.shift, self.shift + (self.count - 1) * self.shift_step
+
+    def within(self, position: int, size: int) -> int:
+        """How many of them read one of ``size`` positions from a pixel at the given one, or one that reads a zero."""
+        reads = (position + self.shift + i * self.shift_step for i in range(self.count))
+        return max(1, sum(0 <= at < size for at in reads))
 
 
 @dataclass(frozen=True)
@@ -308,7 +314,7 @@ def direct(problem: Problem, sizes: Sizes) -> Launch:
         run = plan.rows * f.width if contiguous and plan.images == 1 else f.width if s.step_w == 1 else 1
         places = entries, entries + pixels, entries + 2 * pixels, entries + 2 * pixels + f.taps
         across = f.cols.count if _shares(s, f) else 0
-        phases += (f.height, f.width, *f.first, *f.step, run, weights, *places, across)
+        phases += (f.height, f.width, *f.first, *f.step, run, weights, *places, across, int(_apart(plan, f, sizes)))
         phases += (*astuple(f.rows), *astuple(f.cols))
         entries = places[-1] + rest * f.taps
         weights += a_tap * f.taps
@@ -345,27 +351,63 @@ def _shares(s: Stencil, phase: Phase) -> bool:
     return shares(phase.width, phase.cols.count, phase.cols.shift_step, s.step_w)
 
 
+Rows = Counter[tuple[int, int]]
+"""How often so many rows, which so many rows of taps reach, are made together."""
+
+
+def _apart(plan: Plan, phase: Phase, sizes: Sizes) -> bool:
+    """Whether rows of which some taps lie above or below the image are made by themselves: fewer products, in tiles
+    that may be smaller."""
+    border = _rows_apart(plan, phase)
+    return bool(border) and _tiles(plan, phase, border, sizes) < _tiles(plan, phase, _rows(plan, phase), sizes)
+
+
+def _rows(plan: Plan, phase: Phase) -> Rows:
+    return Counter({(min(plan.rows, phase.height), phase.rows.count): plan.bands})
+
+
+def _rows_apart(plan: Plan, phase: Phase) -> Rows:
+    """Those inside the image together, in each band, and those at the border alone; none if no row is at the border."""
+    s, most = plan.stencil, phase.rows.count
+    taps = [phase.rows.within(row * s.step_h, s.in_height) for row in range(phase.height if plan.copied else 0)]
+    if all(few >= most for few in taps):
+        return Counter()
+    inside = (taps[row : row + plan.rows].count(most) for row in range(0, phase.height, plan.rows))
+    return Counter([(rows, most) for rows in inside if rows]) + Counter([(1, few) for few in taps if few < most])
+
+
+def _tiles(plan: Plan, phase: Phase, rows: Rows, sizes: Sizes) -> float:
+    """The cost of the tiles of a phase."""
+    s, cost = plan.stencil, 0.0
+    for panel in plan.panels:
+        channels = min(panel.in_end * sizes["width"], s.in_channels) - panel.in_first * sizes["width"]
+        runs = ceil_div(panel.in_end - panel.in_first, plan.chunk)
+        sharing = _shares(s, phase) and sizes[f"taps_pixels_{panel.vectors}"] > 0
+        for (count, taps), times in rows.items():
+            if sharing:
+                depth, cols = channels * taps, phase.cols.count
+                a_row = sharing_cost(phase.width, cols, s.step_w, panel.vectors, depth, runs, sizes)
+                cost += times * plan.images * count * a_row
+            else:
+                row = (count if plan.flat else 1) * phase.width if s.step_w == 1 else 1
+                depth, pixels = channels * taps * phase.cols.count, plan.images * count * phase.width
+                cost += times * tiles_cost(pixels, row, panel.vectors, depth, runs, sizes)
+    return ceil_div(s.n, plan.images) * cost
+
+
 def direct_cost(problem: Problem, sizes: Sizes) -> float:
     """The tiles, what is copied, and the packing of the weights."""
     width = sizes["width"]
     plan = _plan(problem, sizes)
     s = plan.stencil
-    groups = ceil_div(s.n, plan.images)
     tiles = weights = 0.0
-    for panel in plan.panels:
-        channels = min(panel.in_end * width, s.in_channels) - panel.in_first * width
-        runs = ceil_div(panel.in_end - panel.in_first, plan.chunk)
-        for f in s.phases:
-            rows = min(plan.rows, f.height)
-            row = (rows if plan.flat else 1) * f.width if s.step_w == 1 else 1
-            pixels = plan.images * rows * f.width
-            if _shares(s, f) and sizes[f"taps_pixels_{panel.vectors}"] > 0:
-                depth = channels * f.rows.count
-                a_row = sharing_cost(f.width, f.cols.count, s.step_w, panel.vectors, depth, runs, sizes)
-                cost = plan.images * rows * a_row
-            else:
-                cost = tiles_cost(pixels, row, panel.vectors, channels * f.taps, runs, sizes)
-            tiles += plan.bands * groups * cost
+    for f in s.phases:
+        if f.taps == 0:
+            continue
+        choices = filter(None, (_rows(plan, f), _rows_apart(plan, f)))
+        tiles += min(_tiles(plan, f, rows, sizes) for rows in choices)
+        for panel in plan.panels:
+            channels = min(panel.in_end * width, s.in_channels) - panel.in_first * width
             weights += channels * f.taps * panel.vectors * width
     band = plan.height * plan.width * max(p.in_end for p in plan.panels) * plan.images
     moved = plan.tasks * band if plan.copied else s.n * s.in_height * s.in_width * ceil_div(s.in_channels, width)

@@ -140,6 +140,10 @@ LAYERS = {
     "wide kernels": Layer((2, 18, 5, 33), 9, (2, 11), padding=(0, 5, 1, 5)),
     "a row of eight taps": Layer((1, 33, 2, 24), 50, (1, 8), (1, 2), (0, 9, 0, 8)),
     "a stride as large as the dilation": Layer((2, 16, 11, 12), 20, (3, 3), (2, 2), (2, 2, 2, 2), (2, 2)),
+    "borders of images that share a task": Layer((11, 17, 4, 4), 33),
+    "borders of narrow images that share a task": Layer((29, 16, 5, 2), 48, (5, 3), padding=(2, 1, 2, 1)),
+    "rows of which all taps lie outside": Layer((2, 16, 3, 20), 16, padding=(5, 1, 6, 1)),
+    "borders of a dilated kernel": Layer((3, 5, 9, 24), 40, padding=(3, 2, 3, 2), dilation=(3, 2)),
     "everything at the end": Layer((2, 20, 7, 7), 43, bias=True, fused={"residual": True, "clamp": (0.25, 0.75)}),
 }
 
@@ -164,12 +168,32 @@ def test_edges(kernel: Kernel, layer: Layer) -> None:
 )
 @pytest.mark.parametrize("isa", BUILT)
 def test_which_taps_share_inputs(layer: Layer, kernel: str, across: list[int], isa: str) -> None:
-    """The taps of a row of each phase: the number that stands before the two axes at the end of a phase's numbers."""
+    """The taps of a row of each phase."""
+    assert [phase[-2] for phase in phases_of(layer, kernel, isa)] == across
+
+
+@pytest.mark.parametrize(
+    ("layer", "kernel", "apart"),
+    [
+        (Layer((1, 16, 12, 12), 16), "conv2d", [1]),
+        (Layer((5, 32, 4, 4), 32), "conv2d", [1]),
+        (Layer((1, 16, 12, 12), 16, stride=(2, 2)), "conv2d", [1]),
+        (Layer((3, 16, 1, 9), 16), "conv2d", [1]),
+        (Layer((1, 16, 12, 12), 16, padding=(0, 1, 0, 1)), "conv2d", [0]),
+        (Layer((1, 16, 12, 12), 16, (1, 1), padding=(0, 0, 0, 0)), "conv2d", [0]),
+        (Layer((1, 16, 12, 12), 16, stride=(2, 2)), "conv2d_input_grad", [0, 0, 1, 1]),
+    ],
+)
+def test_which_rows_are_made_without_the_taps_on_the_padding(layer: Layer, kernel: str, apart: list[int]) -> None:
+    assert [phase[-1] for phase in phases_of(layer, kernel, "avx2" if "avx2" in BUILT else BUILT[0])] == apart
+
+
+def phases_of(layer: Layer, kernel: str, isa: str) -> list[tuple[int, ...]]:
+    """The parameters of each phase, without those of its axes."""
     row = next(k for k in REGISTRY.kernels[kernel] if k.name == f"{kernel}_direct_f32_{isa}")
-    numbers = row.launch(problem_of(kernel, *layer.arrays(kernel))).extra
-    phase, axes = 23, 10
-    got = [numbers[len(numbers) - i * phase - axes - 1] for i in range(len(across))][::-1]
-    assert got == across
+    numbers, size, axes = row.launch(problem_of(kernel, *layer.arrays(kernel))).extra, 24, 10
+    count = 1 if kernel == "conv2d" or layer.x[1] * 4 <= 16 else math.prod(layer.stride)
+    return [numbers[len(numbers) - i * size :][: size - axes] for i in range(count, 0, -1)]
 
 
 def test_nothing_is_read_beyond_the_arrays(kernel: Kernel) -> None:
