@@ -18,11 +18,22 @@ cdef int64_t tap_sums_size(const WeightSums* p) noexcept nogil:
     return whole_lines(sums * <int64_t> sizeof(float)) // <int64_t> sizeof(float)
 
 
-cdef void tap_sums(const WeightSums* p, const Steps* s, const outer_walk* walk, const float* x, const float* dy,
-                   float* sums, bint accumulate) noexcept nogil:
+cdef outer_walk rows_within(const WeightSums* p, const Band* band, const outer_walk* walk, int64_t tap,
+                            int64_t* first) noexcept nogil:
+    # The walk from the `first` row of a band on that the given row of the kernel reads inside the image; where it reads
+    # none, a row of zeros.
+    cdef outer_walk within = walk[0]
+    cdef int64_t row = band.row * p.stride_h + tap * p.dilation_h - p.pad_top, last = p.h - 1 - row
+    first[0] = most(0, least(ceil_div(-row, p.stride_h), band.rows - 1))
+    within.count[1] = most(1, least(band.rows, last // p.stride_h + 1 if last >= 0 else 0) - first[0])
+    return outer_longest_inside(within)
+
+
+cdef void tap_sums(const WeightSums* p, const Band* band, const Steps* s, const outer_walk* walk, const float* x,
+                   const float* dy, float* sums, bint accumulate) noexcept nogil:
     # One band of a block of input channels: block by block of output channels, and for each row by row of the kernel.
-    cdef int64_t taps = p.kh * p.kw, block, i, j, together, channels, parts, part, first
-    cdef int64_t pixels = walk.count[0] * walk.count[1] * walk.count[2]
+    cdef int64_t taps = p.kh * p.kw, block, i, j, row, together, channels, parts, part, first, pixels
+    cdef outer_walk within
     cdef soon* next = this_thread()
     cdef outer_row rows[16]
     for i in range(SIMD_WIDTH):
@@ -30,6 +41,8 @@ cdef void tap_sums(const WeightSums* p, const Steps* s, const outer_walk* walk, 
     for block in range(ceil_div(p.oc, SIMD_WIDTH)):
         channels = least(SIMD_WIDTH, p.oc - block * SIMD_WIDTH)
         for i in range(p.kh):
+            within = rows_within(p, band, walk, i, &row)
+            pixels = within.count[0] * within.count[1] * within.count[2]
             j = 0
             while j < p.kw:
                 together = taps_next(p.kw - j)
@@ -37,9 +50,10 @@ cdef void tap_sums(const WeightSums* p, const Steps* s, const outer_walk* walk, 
                 for part in range(parts):
                     first = share(channels, parts, part)
                     soon_ask(next, (share(channels, parts, part + 1) - first) * together * pixels)
-                    outer_taps(share(channels, parts, part + 1) - first, together, rows + first, walk, dy,
-                               x + i * p.dilation_h * s.row + j * p.dilation_w * s.col, p.dilation_w * s.col,
-                               sums + (i * p.kw + j) * SIMD_WIDTH, accumulate)
+                    outer_taps(share(channels, parts, part + 1) - first, together, rows + first, &within,
+                               dy + row * walk.left[1],
+                               x + row * walk.right[1] + i * p.dilation_h * s.row + j * p.dilation_w * s.col,
+                               p.dilation_w * s.col, sums + (i * p.kw + j) * SIMD_WIDTH, accumulate)
                 j += together
         dy += p.oh * p.ow * SIMD_WIDTH
         sums += SIMD_WIDTH * taps * SIMD_WIDTH
@@ -69,7 +83,6 @@ cdef void conv2d_weight_grad_taps(const int64_t* args, int64_t begin, int64_t en
             walk.count[0], walk.count[1], walk.count[2] = now.images, now.rows, now.cols
             walk.left[0], walk.left[1], walk.left[2] = dy_image, p.ow * SIMD_WIDTH, SIMD_WIDTH
             walk.right[0], walk.right[1], walk.right[2] = s.image, p.stride_h * s.row, p.stride_w * s.col
-            walk = outer_longest_inside(walk)
             for block in range(share(blocks, p.channel_parts, part), share(blocks, p.channel_parts, part + 1)):
                 if p.copied:
                     weight_copy(p, &now, &s, block, 1, array(args, 1), copy)
@@ -77,7 +90,7 @@ cdef void conv2d_weight_grad_taps(const int64_t* args, int64_t begin, int64_t en
                 else:
                     plane = now.image * blocks + block
                     x = array(args, 1) + ((plane * p.h + now.row * p.stride_h) * p.w + now.col * p.stride_w) * SIMD_WIDTH
-                tap_sums(p, &s, &walk, x, dy, sums + block * p.oc * p.kh * p.kw * SIMD_WIDTH,
+                tap_sums(p, &now, &s, &walk, x, dy, sums + block * p.oc * p.kh * p.kw * SIMD_WIDTH,
                          p.later or band > first_band)
 
 
