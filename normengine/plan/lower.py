@@ -288,7 +288,7 @@ class _Lowering(Runs):
                     home = homes[memory] = homes.get(memory) or self._home_of(memory)
                     first, _ = alive.get(home, (i, i))
                     alive[home] = (first, i)
-        offsets, total = place([Lifetime(m.nbytes, first, last) for m, (first, last) in alive.items()])
+        offsets, total = place([Lifetime(m.nbytes, *span) for m, span in alive.items()], shared=True)
         at = dict(zip(alive, offsets, strict=True))
         where = {**{memory: at[home] for memory, home in homes.items()}, **self.places}
         return Plan(self.graph, tuple(self.calls), tuple(self.setup), total, where, self.guard)
