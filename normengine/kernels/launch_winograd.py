@@ -27,9 +27,11 @@ STREAMED_BYTES, STREAMED_GROUPS = 1 << 20, 2
 come by."""
 TOGETHER = 32
 """Tiles of the weight gradient whose points are at hand at a time, beside the sums that they are added to."""
-SUMS_BYTES, SCRATCH_BYTES = 10 << 20, 32 << 20
-"""Partial sums of the weight gradient: so many that writing them and adding them up costs little, where there are tasks
-enough; and at most."""
+FEWEST_GRADIENT_BLOCKS = 4
+"""Blocks of output channels of a task of the weight gradient, at least."""
+FEWEST_SUMS, SUMS_BYTES, SCRATCH_BYTES = 4, 5 << 17, 32 << 20
+"""Partial sums of the weight gradient: so many that there are tasks enough, more where they are small, and at most.
+What one thread sums another adds up; where their cores have no cache in common, that takes longer than the sums."""
 
 
 @dataclass(frozen=True)
@@ -107,7 +109,8 @@ def weight_grad(problem: Problem, sizes: Sizes) -> Launch:
     channels = (map.in_blocks + map.out_blocks) * width
     sums = map.in_blocks * map.out_blocks * width * width + LINE
     wanted = ceil_div(tasks_wanted(problem), 3)
-    few, most_parts, nbytes = min(4, wanted), max(1, map.out_blocks // FEWEST_BLOCKS), map.points * sums * FLOAT
+    few, nbytes = min(FEWEST_SUMS, wanted), map.points * sums * FLOAT
+    most_parts = max(1, map.out_blocks // FEWEST_GRADIENT_BLOCKS)
     fitting = min(SCRATCH_BYTES // nbytes, max(ceil_div(few, most_parts), SUMS_BYTES // nbytes))
     chunks = max(1, min(wanted, map.tiles // max(32, channels // 4), fitting))
     channel_parts = min(most_parts, ceil_div(few, chunks))
