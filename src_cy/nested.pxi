@@ -13,6 +13,7 @@ cdef enum:
     MOVING = 0  # the address in the template, and as many bytes further as it moves
     OWN = 1     # the offset in the template, in the thread's memory
     LATER = 2   # 0 for the first group of a chunk, 1 for the others
+    SHARE = 3   # the end of the groups that are this thread's
 
 
 cdef struct Patch:
@@ -44,24 +45,27 @@ cdef void depth_first(const int64_t *args, int64_t begin, int64_t end, int64_t t
     cdef const DepthFirst *call = <const DepthFirst *>args
     cdef int64_t *slots = <int64_t *>(call.memory + thread * call.stride)
     cdef double *seconds = NULL if call.seconds == NULL else call.seconds + thread * call.stage_count
-    cdef int64_t chunk, group, first, i
+    cdef int64_t chunk, group, first, i, share_end = call.groups * ne_share_end // call.chunks
     memcpy(slots, call.template, call.slots * sizeof(int64_t))
     for chunk in range(begin, end):
         first = call.groups * chunk // call.chunks
         for group in range(first, call.groups * (chunk + 1) // call.chunks):
             for i in range(call.patch_count):
-                apply(&call.patches[i], call.template, slots, chunk, group, group > first)
+                apply(&call.patches[i], call.template, slots, chunk, group, group > first, share_end)
             run_stages(call, slots, seconds, thread)
 
 
 cdef inline void apply(
-    const Patch *patch, const int64_t *template, int64_t *slots, int64_t chunk, int64_t group, bint later
+    const Patch *patch, const int64_t *template, int64_t *slots, int64_t chunk, int64_t group, bint later,
+    int64_t share_end
 ) noexcept nogil:
     cdef int64_t value = template[patch.slot]
     if patch.kind == OWN:
         value += <int64_t>slots
     elif patch.kind == LATER:
         value = later
+    elif patch.kind == SHARE:
+        value = share_end
     else:
         value += group * patch.a_group + chunk * patch.a_chunk
     slots[patch.slot] = value

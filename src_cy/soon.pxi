@@ -14,18 +14,18 @@ cdef extern from "soon.h" nogil:
 
 
 cdef struct AskAhead:
-    # The number of a group and of all; lines for the multiply-adds that follow; how many arrays, each with where it is and
+    # The number of a group and where those of the thread end; lines for the multiply-adds that follow; how many arrays, each with where it is and
     # its lines, of which the first `own` are this group's and the others the next one's.
-    int64_t group, groups, rate, own, count
+    int64_t group, end, rate, own, count
 
 
 cdef void ask_ahead(const int64_t* args, int64_t begin, int64_t end, int64_t thread) noexcept nogil:
-    # The calls that follow on this thread ask for the arrays. That the next group may be another thread's is of no harm.
+    # The calls that follow on this thread ask for the arrays, for those of the next group only if that is the thread's.
     cdef const AskAhead* p = <const AskAhead*> args
     cdef const int64_t* arrays = args + 5
     cdef soon* s = this_thread()
     cdef int64_t i
     memset(s, 0, sizeof(s[0]))
     s.rate = p.rate
-    for i in range(p.count if p.group + 1 < p.groups else p.own):
+    for i in range(p.count if p.group + 1 < p.end else p.own):
         soon_add(s, array(arrays, 2 * i), 0, 1, arrays[2 * i + 1])

@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Container, Iterator, Sequence
 from dataclasses import replace
 
-from .plan import Argument, Call, Memory, Moving, Pointer
+from .plan import Argument, Call, Memory, Moving, Pointer, ShareEnd
 
 LINE_BYTES = 64
 MOST_ARRAYS = 4
@@ -40,7 +40,7 @@ def ask_ahead(calls: Sequence[Call], groups: int, near: Container[Memory] = ()) 
         return []
     lines = [pointer.a_group // LINE_BYTES for pointer in arrays]
     rate = int(MARGIN * RATE * sum(lines) / products)
-    arguments: list[Argument] = [Moving(0, 1), groups, rate, len(own), len(arrays)]
+    arguments: list[Argument] = [Moving(0, 1), ShareEnd(), rate, len(own), len(arrays)]
     for pointer, count in zip(arrays, lines, strict=True):
         arguments += [pointer, count]
     begin = asking[0].asks

@@ -56,7 +56,12 @@ class Later:
     """An argument slot of a depth-first call: 0 for the first group of a chunk, 1 for the others."""
 
 
-Argument = Pointer | Moving | Later | int | float | None
+@dataclass(frozen=True)
+class ShareEnd:
+    """An argument slot of a depth-first call: where the groups end that are the thread's share."""
+
+
+Argument = Pointer | Moving | Later | ShareEnd | int | float | None
 
 
 @dataclass(frozen=True)

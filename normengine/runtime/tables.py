@@ -9,11 +9,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..plan import Call, Later, Memory, Moving, Plan, Pointer
+from ..plan import Call, Later, Memory, Moving, Plan, Pointer, ShareEnd
 from .executor import address_of
 
 _ALIGNMENT = 64
-_MOVING, _OWN, _LATER = 0, 1, 2
+_MOVING, _OWN, _LATER, _SHARE = 0, 1, 2, 3
 _DEPTH_FIRST_SLOTS, _TOGETHER_SLOTS = 11, 3
 _WORKSPACE, _DEPTH_FIRST_SECONDS, _TOGETHER_SECONDS = 8, 10, 2
 
@@ -165,7 +165,7 @@ class Tables:
                 self.slots[slot : slot + 1].view(np.float64)[0] = argument
             elif isinstance(argument, Moving):
                 self.slots[slot] = argument.number
-            elif argument is not None and not isinstance(argument, Later):
+            elif argument is not None and not isinstance(argument, (Later, ShareEnd)):
                 self.slots[slot] = argument
         if call.workspace and call.arguments[call.workspace_slot] is None:
             self.workspaces.append(start + call.workspace_slot)
@@ -204,6 +204,8 @@ def _patch(argument: object) -> tuple[int, int, int] | None:
     """Kind and bytes of an argument that is another for each group of images or each thread."""
     if isinstance(argument, Later):
         return _LATER, 0, 0
+    if isinstance(argument, ShareEnd):
+        return _SHARE, 0, 0
     if isinstance(argument, Moving):
         return _MOVING, argument.a_group, 0
     if isinstance(argument, Pointer) and argument.memory.kind == "local":

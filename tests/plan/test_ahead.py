@@ -10,7 +10,7 @@ from normengine.graph import Graph, Spec
 from normengine.kernels.cpu import backend
 from normengine.ops import Builder
 from normengine.passes import prepare
-from normengine.plan import Call, Pointer, make_plan
+from normengine.plan import Call, Moving, Pointer, ShareEnd, make_plan
 from normengine.plan.ahead import MOST_BYTES, ask_ahead
 
 WINDOW = {"stride": (1, 1), "padding": (1, 1, 1, 1), "dilation": (1, 1), "groups": 1}
@@ -36,8 +36,8 @@ def test_a_group_begins_with_what_the_next_one_reads() -> None:
     run = run_of()
     first, *others = run.inner
     assert first.op == "ask_ahead" and not any(call.op == "ask_ahead" for call in others)
-    group, groups, rate, own, count, *arrays = first.arguments
-    assert (groups, own, count) == (run.groups, 0, 2) and rate > 0
+    group, end, rate, own, count, *arrays = first.arguments
+    assert (group, end, own, count) == (Moving(0, 1), ShareEnd(), 0, 2) and rate > 0
     pointers, lines = arrays[::2], arrays[1::2]
     size = IMAGE * 32 // run.groups
     assert {(p.memory.name, p.offset, p.a_group) for p in pointers} == {("x", size, size), ("other", size, size)}

@@ -15,7 +15,7 @@ from normengine.kernels.abi import SIGNATURE, double_of, float32_at, int64_at
 from normengine.kernels.blocks import blocked_shape
 from normengine.kernels.cpu import backend, isas
 from normengine.ops import Builder
-from normengine.plan import Call, Later, Memory, Plan, Pointer
+from normengine.plan import Call, Later, Memory, Moving, Plan, Pointer, ShareEnd
 from normengine.plan.access import Access
 from normengine.plan.loops import Loop, elementwise_call
 from normengine.plan.plan import depth_first_call
@@ -66,6 +66,12 @@ def count_tasks(args: Any, begin: int, end: int, thread: int) -> None:
     counts = int64_at(args[0])
     for task in range(begin, end):
         counts[task] += 1
+
+
+@cfunc(SIGNATURE)
+def note_share(args: Any, begin: int, end: int, thread: int) -> None:
+    """args: target, the number of the group, where the thread's end."""
+    float32_at(args[0])[args[1]] = args[2]
 
 
 def kernel_call(function: Any, tasks: int, *arguments: Any, **settings: Any) -> Call:
@@ -187,6 +193,20 @@ def test_every_run_has_its_own_arrays() -> None:
     assert not np.shares_memory(y, other)
     np.testing.assert_array_equal(y, sums.expected(first))
     np.testing.assert_array_equal(other, sums.expected(second))
+
+
+@pytest.mark.parametrize("threads", [1, 2, 3])
+@pytest.mark.parametrize(("groups", "chunks"), CUTS)
+def test_a_group_knows_where_those_of_its_thread_end(groups: int, chunks: int, threads: int) -> None:
+    set_num_threads(threads)
+    b = Builder()
+    y = b.add("relu", b.input("x", Spec((groups,))))
+    inner = kernel_call(note_share, 1, Pointer(Memory("output", F * groups, index=0)), Moving(0, 1), ShareEnd())
+    program = program_of(b.graph([y]), [depth_first_call((inner,), 1, groups, chunks, local=0)])
+    (ends,) = program.run({"x": np.zeros(groups, np.float32)})
+    team = 1 if chunks == 1 else threads
+    bounds = [groups * (chunks * (thread + 1) // team) // chunks for thread in range(team)]
+    assert ends.tolist() == [min(end for end in bounds if end > group) for group in range(groups)]
 
 
 def test_every_chunk_has_a_group() -> None:
