@@ -14,7 +14,7 @@ import tempfile
 import warnings
 from collections.abc import Callable, Collection
 from functools import cache
-from importlib.metadata import version
+from importlib.util import find_spec
 from pathlib import Path
 
 from .code import Code, load, object_code
@@ -50,10 +50,24 @@ def digest(*parts: str) -> str:
 
 @cache
 def _machine() -> tuple[str, ...]:
+    import llvmlite
     from llvmlite import binding
 
-    made_by = (Path(__file__).with_name("code.py").read_text(encoding="utf-8"), version("numba"), version("llvmlite"))
+    made_by = (Path(__file__).with_name("code.py").read_text(encoding="utf-8"), _numba_version(), llvmlite.__version__)
     return (sys.version, *made_by, binding.get_host_cpu_name(), binding.get_host_cpu_features().flatten())
+
+
+def _numba_version() -> str:
+    """What tells one version of Numba from another: the file in which it keeps it. That is read in a moment; importing
+    Numba, or ``importlib.metadata``, would be a good part of a process's start."""
+    spec = find_spec("numba")
+    if spec is not None and spec.origin is not None:
+        kept = Path(spec.origin).with_name("_version.py")
+        if kept.is_file():
+            return kept.read_text(encoding="utf-8")
+    from importlib.metadata import version
+
+    return version("numba")
 
 
 def write_atomically(path: Path, data: bytes) -> bool:

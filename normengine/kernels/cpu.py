@@ -7,7 +7,7 @@ import platform
 from dataclasses import dataclass
 from functools import cache
 from importlib.machinery import PathFinder
-from importlib.metadata import version
+from importlib.util import find_spec
 from pathlib import Path
 
 NEEDS = {
@@ -119,7 +119,8 @@ def _features() -> dict[str, bool]:
     try:
         from llvmlite import binding
 
-        version("numba")
+        if find_spec("numba") is None:
+            raise ImportError("no module named 'numba'")
     except ImportError as error:
         raise ImportError(
             f"normengine compiles its elementwise kernels with Numba, which is not installed here ({error}): "

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 import inspect
 import os
 import subprocess
 import sys
 import tempfile
 import warnings
+from importlib.machinery import ModuleSpec
 from pathlib import Path
 
 import numpy as np
@@ -171,12 +173,20 @@ def test_the_name_depends_on_source_and_compiler(monkeypatch: pytest.MonkeyPatch
     name = cache.digest("a", "b")
     assert name == cache.digest("a", "b") != cache.digest("ab")
     with monkeypatch.context() as patch:
-        patch.setattr(cache, "version", lambda package: "0.0")
+        patch.setattr(cache, "_numba_version", lambda: "0.0")
         cache._machine.cache_clear()
         assert cache.digest("a", "b") != name
     cache._machine.cache_clear()
     monkeypatch.setenv("NUMBA_OPT", "1")
     assert cache.digest("a", "b") != name
+
+
+def test_numba_is_told_from_its_other_versions(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    version = importlib.metadata.version("numba")
+    assert version in cache._numba_version()
+    spec = ModuleSpec("numba", None, origin=str(tmp_path / "__init__.py"))
+    monkeypatch.setattr(cache, "find_spec", lambda name: spec)
+    assert cache._numba_version() == version
 
 
 def test_a_user_without_a_home_keeps_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
