@@ -202,29 +202,24 @@ cdef void panel_tiles(const Direct* d, const Phase* phase, const int64_t* tables
                       const float* w, float* out, int64_t out_block, bint accumulate,
                       const tile_finish* finish) noexcept nogil:
     # So many rows from `row` on of some images of `height` rows.
-    cdef int64_t line = d.images * phase.width, step = phase.rows.shift_step, i = 0, end, top, bottom, tap
-    cdef int64_t inside, inside_end
+    cdef int64_t line = d.images * phase.width, i = 0, end
+    cdef window_axis axis
+    cdef window_span within
     if not phase.apart:
         row_taps(phase, tables, 0, phase.rows.count, rest, depth)
         pixel_tiles(d, phase, tables, 0, images * rows * phase.width, vectors, depth, x, w, out, out_block, accumulate,
                     finish)
         return
-    bottom = height - 1 - phase.rows.shift - (phase.rows.count - 1) * step
-    inside = ceil_div(-phase.rows.shift, d.step_h) - row
-    inside_end = least(rows, (bottom // d.step_h + 1 if bottom >= 0 else 0) - row)
+    axis = window_axis_of(phase.rows.count, phase.rows.shift_step, phase.rows.shift, d.step_h, height, phase.height)
     while i < rows:
+        within = window_within(&axis, row + i)
         end = i + 1
-        if inside <= i < inside_end:
-            if images == d.images:
-                end = inside_end
-            row_taps(phase, tables, 0, phase.rows.count, rest, depth)
-        else:
-            # Where all taps lie outside, one reads zeros.
-            top = (row + i) * d.step_h + phase.rows.shift
-            bottom = height - 1 - top
-            tap = most(0, least(ceil_div(-top, step), phase.rows.count - 1))
-            row_taps(phase, tables, tap,
-                     most(tap + 1, least(bottom // step + 1 if bottom >= 0 else 0, phase.rows.count)), rest, depth)
+        if within.end - within.first == axis.taps and images == d.images:
+            end = least(rows, axis.inside_end - row)
+        if within.first == within.end:  # all taps read zeros, one of them is enough
+            within.first = least(within.first, axis.taps - 1)
+            within.end = within.first + 1
+        row_taps(phase, tables, within.first, within.end, rest, depth)
         pixel_tiles(d, phase, tables, i * line, (end - i - 1) * line + images * phase.width, vectors, depth, x, w, out,
                     out_block, accumulate, finish)
         i = end

@@ -23,9 +23,9 @@ cdef outer_walk rows_within(const WeightSums* p, const Band* band, const outer_w
     # The walk from the `first` row of a band on that the given row of the kernel reads inside the image; where it reads
     # none, a row of zeros.
     cdef outer_walk within = walk[0]
-    cdef int64_t row = band.row * p.stride_h + tap * p.dilation_h - p.pad_top, last = p.h - 1 - row
-    first[0] = most(0, least(ceil_div(-row, p.stride_h), band.rows - 1))
-    within.count[1] = most(1, least(band.rows, last // p.stride_h + 1 if last >= 0 else 0) - first[0])
+    cdef window_axis axis = window_axis_of(1, 1, tap * p.dilation_h - p.pad_top, p.stride_h, p.h, p.oh)
+    first[0] = most(0, least(axis.inside - band.row, band.rows - 1))
+    within.count[1] = most(1, least(band.rows, axis.inside_end - band.row) - first[0])
     return outer_longest_inside(within)
 
 

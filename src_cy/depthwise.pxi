@@ -3,17 +3,11 @@
 cdef extern from "depthwise_weight.h" nogil:
     const int DEPTHWISE_BAND
     const int DEPTHWISE_RUN
-    ctypedef struct window_axis:
-        int64_t taps, count
     ctypedef struct depthwise_finish:
         const float* residual
     ctypedef void (*depthwise_maker)(const window_axis* h, const window_axis* v, const float* x, const float* w,
                                     float* out, int64_t out_width, const depthwise_finish* f, int64_t row,
                                     int64_t row_end, const float** taps, const float* zeros) noexcept nogil
-    window_axis window_forward_axis(int64_t taps, int64_t stride, int64_t pad, int64_t dilation, int64_t in_size,
-                                          int64_t count)
-    window_axis window_grad_axis(int64_t taps, int64_t stride, int64_t pad, int64_t dilation, int64_t in_size,
-                                       int64_t size, int64_t phase, int64_t* last_tap, int64_t* back)
     void depthwise_finish_channels(depthwise_finish* f, const float* bias, const float* residual, double low,
                                    double high, int64_t channels)
     depthwise_maker depthwise_choose(const window_axis* h, const window_axis* v)

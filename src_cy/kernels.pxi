@@ -2,6 +2,7 @@
 
 include "arguments.pxi"
 include "soon.pxi"
+include "window.pxi"
 include "conv_direct_weight.pxi"
 include "conv_taps_weight.pxi"
 include "conv_direct.pxi"

@@ -10,23 +10,6 @@
 /* Loops that have constant ends for the windows that are common, and any end for the others. */
 #define POOL_UNROLL _Pragma("GCC unroll 3")
 
-/* Taps of a window that lie inside the image: first..end, and where the first of them is. */
-typedef struct {
-    int64_t first, end, at;
-} pool_span;
-
-INLINE pool_span pool_inside(const window_axis *a, int64_t i)
-{
-    const int64_t from = a->in_first + i * a->in_step;
-    pool_span s = {0, a->taps, 0};
-    if (i < a->inside || i >= a->inside_end) {
-        while (s.first < s.end && from + s.first * a->tap_step < 0) s.first++;
-        while (s.first < s.end && from + (s.end - 1) * a->tap_step >= a->in_size) s.end--;
-    }
-    s.at = from + s.first * a->tap_step;
-    return s;
-}
-
 /* Does WINDOW(whole, rows, cols, from) for each output j of a row, its first tap inside the image at column `from`.
  * whole is 1, and rows and cols are constants, where all of the window lies inside and its size is common. */
 #define POOL_WINDOWS(WINDOW)                                                                                          \
@@ -37,7 +20,7 @@ INLINE pool_span pool_inside(const window_axis *a, int64_t i)
         } else if (whole && h->taps == 3 && v->taps == 3) {                                                           \
             for (; j < v->inside_end; j++) WINDOW(1, 3, 3, v->in_first + j * v->in_step)                              \
         } else {                                                                                                      \
-            const pool_span col = pool_inside(v, j);                                                                  \
+            const window_span col = window_within(v, j);                                                                  \
             WINDOW(0, row.end - row.first, col.end - col.first, col.at)                                               \
             j++;                                                                                                      \
         }                                                                                                             \
@@ -62,7 +45,7 @@ static void pool_max_rows(const window_axis *h, const window_axis *v, const floa
     const vec nothing = keep(splat(-INFINITY), lanes_between(0, channels < SIMD_WIDTH ? channels : SIMD_WIDTH));
     const int64_t row_step = h->tap_step * v->in_size * SIMD_WIDTH, tap_step = v->tap_step * SIMD_WIDTH;
     for (int64_t i = i_first; i < i_end; i++) {
-        const pool_span row = pool_inside(h, i);
+        const window_span row = window_within(h, i);
         const float *line = x + row.at * v->in_size * SIMD_WIDTH;
         float *to = y + i * v->count * SIMD_WIDTH;
 #define WINDOW(WHOLE, ROWS, COLS, FROM)                                                                               \
@@ -126,7 +109,7 @@ INLINE int64_t pool_reach(const window_axis *a, int64_t i)
     int64_t done = 0;                                                                                                 \
     const int64_t pitch = v->in_size * SIMD_WIDTH, reach = pool_reach(v, v->count - 1);                               \
     for (int64_t i = 0; i < h->count; i++) {                                                                          \
-        const pool_span row = pool_inside(h, i);                                                                      \
+        const window_span row = window_within(h, i);                                                                      \
         const int64_t row_end = pool_reach(h, i);                                                                     \
         if (!DISJOINT) pool_clear(dx, &done, row_end, h, v);                                                          \
         if (DISJOINT && reach < v->in_size)                                                                           \
@@ -209,7 +192,7 @@ static void pool_avg_rows(const window_axis *h, const window_axis *v, int64_t pa
     const int64_t row_step = v->in_size * SIMD_WIDTH;
     const float scale = 1.0f / (float)(h->taps * v->taps);
     for (int64_t i = i_first; i < i_end; i++) {
-        const pool_span row = pool_inside(h, i);
+        const window_span row = window_within(h, i);
         const float *line = x + row.at * row_step;
         float *to = y + i * v->count * SIMD_WIDTH;
 #define WINDOW(WHOLE, ROWS, COLS, FROM)                                                                               \
@@ -249,9 +232,9 @@ static void pool_avg_grad_plane(const window_axis *h, const window_axis *v, int6
 }
 
 /* Region i of an axis of `size` positions in `count` regions, which overlap where they are not equal. */
-INLINE pool_span pool_region(int64_t size, int64_t count, int64_t i)
+INLINE window_span pool_region(int64_t size, int64_t count, int64_t i)
 {
-    const pool_span s = {i * size / count, ((i + 1) * size + count - 1) / count, i * size / count};
+    const window_span s = {i * size / count, ((i + 1) * size + count - 1) / count, i * size / count};
     return s;
 }
 
@@ -260,9 +243,9 @@ static void pool_adaptive_plane(int64_t height, int64_t width, int64_t out_heigh
 {
     const int64_t pitch = width * SIMD_WIDTH;
     for (int64_t i = 0; i < out_height; i++) {
-        const pool_span rows = pool_region(height, out_height, i);
+        const window_span rows = pool_region(height, out_height, i);
         for (int64_t j = 0; j < out_width; j++, y += SIMD_WIDTH) {
-            const pool_span cols = pool_region(width, out_width, j);
+            const window_span cols = pool_region(width, out_width, j);
             const int64_t down = rows.end - rows.first, across = cols.end - cols.first;
             const float *from = x + rows.first * pitch + cols.first * SIMD_WIDTH;
             const vec sum = across == width ? pool_sum(1, down * width, from, 0) : pool_sum(down, across, from, pitch);
@@ -278,9 +261,9 @@ static void pool_adaptive_grad_plane(int64_t height, int64_t width, int64_t out_
     const int disjoint = height % out_height == 0 && width % out_width == 0;
     if (!disjoint) memset(dx, 0, height * pitch * sizeof(float));
     for (int64_t i = 0; i < out_height; i++) {
-        const pool_span rows = pool_region(height, out_height, i);
+        const window_span rows = pool_region(height, out_height, i);
         for (int64_t j = 0; j < out_width; j++, dy += SIMD_WIDTH) {
-            const pool_span cols = pool_region(width, out_width, j);
+            const window_span cols = pool_region(width, out_width, j);
             const int64_t down = rows.end - rows.first, across = cols.end - cols.first;
             const vec share = load(dy) * (1.0f / (float)(down * across));
             float *to = dx + rows.first * pitch + cols.first * SIMD_WIDTH;

@@ -14,8 +14,8 @@ cdef extern from "soon.h" nogil:
 
 
 cdef struct AskAhead:
-    # The number of a group and where those of the thread end; lines for the multiply-adds that follow; how many arrays, each with where it is and
-    # its lines, of which the first `own` are this group's and the others the next one's.
+    # The number of a group and where those of the thread end; lines for the multiply-adds that follow; how many arrays,
+    # each with where it is and its lines, of which the first `own` are this group's and the others the next one's.
     int64_t group, end, rate, own, count
 
 

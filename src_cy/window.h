@@ -21,13 +21,20 @@ static void window_inside(window_axis *a)
     a->inside_end = end > a->count ? a->count : end > a->inside ? end : a->inside;
 }
 
+/* An axis whose outputs lie side by side. */
+static window_axis window_axis_of(int64_t taps, int64_t tap_step, int64_t in_first, int64_t in_step, int64_t in_size,
+                                  int64_t count)
+{
+    window_axis a = {taps, tap_step, in_first, in_step, in_size, 0, 1, count, 0, 0};
+    window_inside(&a);
+    return a;
+}
+
 /* The axis of the forward pass, from `in_size` to `count` positions. */
 static window_axis window_forward_axis(int64_t taps, int64_t stride, int64_t pad, int64_t dilation,
                                        int64_t in_size, int64_t count)
 {
-    window_axis a = {taps, dilation, -pad, stride, in_size, 0, 1, count, 0, 0};
-    window_inside(&a);
-    return a;
+    return window_axis_of(taps, dilation, -pad, stride, in_size, count);
 }
 
 /* The axis of the input gradient for the positions phase, phase + stride, ... of `size`, from `in_size` positions of
@@ -50,6 +57,23 @@ static window_axis window_grad_axis(int64_t taps, int64_t stride, int64_t pad, i
     if (a.taps) window_inside(&a);
     else a.inside_end = a.count;
     return a;
+}
+
+/* Taps of a window that lie inside the image: first..end, and where the first of them is. */
+typedef struct {
+    int64_t first, end, at;
+} window_span;
+
+static inline window_span window_within(const window_axis *a, int64_t i)
+{
+    const int64_t from = a->in_first + i * a->in_step;
+    window_span s = {0, a->taps, 0};
+    if (i < a->inside || i >= a->inside_end) {
+        while (s.first < s.end && from + s.first * a->tap_step < 0) s.first++;
+        while (s.first < s.end && from + (s.end - 1) * a->tap_step >= a->in_size) s.end--;
+    }
+    s.at = from + s.first * a->tap_step;
+    return s;
 }
 
 #endif
