@@ -10,6 +10,7 @@ import numpy as np
 from ..shapes import numbers
 from .array import Array
 from .context import current
+from .memory import side_by_side
 from .operators import Operators
 from .tensor import Tensor
 
@@ -39,7 +40,8 @@ class Parameter(_Base):
     """A float32 array that training changes, in place: ``data`` stays the same object.
 
     Inside ``forward`` it behaves as a tensor, elsewhere its methods and operators are those of its NumPy array. Two
-    parameters are equal only if they are one; a parameter that two modules hold is trained once.
+    parameters are equal only if they are one; a parameter that two modules hold is trained once. Those that are made
+    one after the other lie side by side in memory, at multiples of 64 bytes.
     """
 
     __array_priority__ = 1000
@@ -50,7 +52,7 @@ class Parameter(_Base):
         array = np.asarray(data)
         if array.dtype.kind not in "fiub":
             raise TypeError(f"Parameter: data must be numbers, got an array of {array.dtype}")
-        self._data = np.array(array, np.float32, order="C").view(Array)
+        self._data = side_by_side(array).view(Array)
         self.requires_grad = bool(requires_grad)
 
     @property
@@ -64,7 +66,7 @@ class Parameter(_Base):
         if array.shape == self._data.shape:
             self._data[...] = array
         else:
-            self._data = np.array(array, np.float32, order="C").view(Array)
+            self._data = side_by_side(array).view(Array)
 
     def __repr__(self) -> str:
         frozen = "" if self.requires_grad else ", requires_grad=False"

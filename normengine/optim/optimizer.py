@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from ..graph import Spec, Value
+from ..nn.memory import side_by_side
 from ..nn.parameter import Parameter
 from ..ops import Builder
 
@@ -64,7 +65,7 @@ class Rule:
         """An array like the parameter that the optimizer keeps, zeros at first."""
         arrays = self._state.setdefault(parameter, {})
         if what not in arrays:
-            arrays[what] = np.zeros(parameter.shape, np.float32)
+            arrays[what] = side_by_side(np.zeros(parameter.shape, np.float32))
         key = f"optimizer.{what}.{name}"
         self._update.state[key] = arrays[what]
         return self._builder.state_value(key, Spec.of(arrays[what]))
@@ -265,7 +266,7 @@ class Optimizer:
                     f"the parameter has shape {parameter.shape}"
                 )
             else:
-                checked[what] = np.array(array, np.float32)
+                checked[what] = side_by_side(array)
         return checked
 
     def _overwrite(self, parameter: Parameter, entries: dict[str, Any]) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from bisect import insort
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 
 import numpy as np
 
@@ -26,6 +27,13 @@ class Lifetime:
     size: int
     first: int
     last: int
+
+
+def side_by_side(lifetimes: Sequence[Lifetime]) -> tuple[Lifetime, list[int]]:
+    """The lifetime of one stretch of memory for all of them, and where in it each begins, aligned to 64 bytes."""
+    begins = list(accumulate((_aligned(item.size) for item in lifetimes), initial=0))
+    whole = Lifetime(begins.pop(), min(item.first for item in lifetimes), max(item.last for item in lifetimes))
+    return whole, begins
 
 
 def place(lifetimes: Sequence[Lifetime], shared: bool = False) -> tuple[list[int], int]:

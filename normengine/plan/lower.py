@@ -15,7 +15,7 @@ from ..kernels.cpu import backend, isas
 from ..passes.pipeline import ASK_AHEAD, BLOCKS, DEPTH_FIRST, IN_PLACE, TOGETHER
 from .access import Access, view_of
 from .ahead import asking_ahead
-from .arena import Lifetime, place
+from .arena import Lifetime, place, side_by_side
 from .blocked import fits_blocks
 from .calls import in_group
 from .depth_first import Run
@@ -280,18 +280,32 @@ class _Lowering(Runs):
         self.calls = [asking_ahead(call, self.taken) if call.groups else call for call in self.calls]
 
     def plan(self) -> Plan:
-        alive: dict[Memory, tuple[int, int]] = {}
+        alive: dict[Memory, Lifetime] = {}
         homes: dict[Memory, Memory] = {}
         for i, call in enumerate(self.calls):
             for memory in call.memories():
                 if memory.kind in ("arena", "scratch"):
                     home = homes[memory] = homes.get(memory) or self._home_of(memory)
-                    first, _ = alive.get(home, (i, i))
-                    alive[home] = (first, i)
-        offsets, total = place([Lifetime(m.nbytes, *span) for m, span in alive.items()], shared=True)
-        at = dict(zip(alive, offsets, strict=True))
+                    alive[home] = Lifetime(home.nbytes, alive[home].first if home in alive else i, i)
+        at, total = self._place(alive)
         where = {**{memory: at[home] for memory, home in homes.items()}, **self.places}
         return Plan(self.graph, tuple(self.calls), tuple(self.setup), total, where, self.guard)
+
+    def _place(self, alive: dict[Memory, Lifetime]) -> tuple[dict[Memory, int], int]:
+        """Where everything lies in the arena, and its size. Gradients, which are what updates read of all that is made
+        after the loss, lie side by side in the order of the updates."""
+        updates = (call for outer in self.calls for call in outer.inner or (outer,) if call.kind == "update")
+        read = dict.fromkeys(m for call in updates for m in call.memories() if m not in call.writes)
+        gradients = [m for m in read if m in alive and alive[m].first >= self.guard]
+        others = {m: lifetime for m, lifetime in alive.items() if m not in gradients}
+        if not gradients:
+            offsets, total = place(list(others.values()), shared=True)
+            return dict(zip(others, offsets, strict=True)), total
+        block, begins = side_by_side([alive[m] for m in gradients])
+        offsets, total = place([*others.values(), block], shared=True)
+        start = offsets.pop()
+        at = dict(zip(others, offsets, strict=True))
+        return at | {m: start + begin for m, begin in zip(gradients, begins, strict=True)}, total
 
     def _home_of(self, memory: Memory) -> Memory:
         """The memory that was there first where results take another's place."""

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from normengine.plan.arena import ALIGNMENT, LARGE_BYTES, Lifetime, place
+from normengine.plan.arena import ALIGNMENT, LARGE_BYTES, Lifetime, place, side_by_side
 
 
 @pytest.mark.parametrize("shared", [False, True])
@@ -52,3 +52,9 @@ def test_what_threads_share_does_not_grow_the_arena_where_it_fits():
 @pytest.mark.parametrize("shared", [False, True])
 def test_nothing_needs_nothing(shared):
     assert place([], shared) == ([], 0)
+
+
+def test_side_by_side_is_one_stretch_for_as_long_as_any_is_needed():
+    whole, begins = side_by_side([Lifetime(100, 5, 9), Lifetime(64, 3, 4), Lifetime(1, 7, 12)])
+    assert whole == Lifetime(128 + 64 + 64, 3, 12)
+    assert begins == [0, 128, 192]

@@ -56,3 +56,25 @@ def test_an_elementwise_loss_and_its_gradient_are_one_loop(loss: nn.Module) -> N
     step(rng.standard_normal((8, 3, 4, 4), dtype=np.float32), rng.random((8, 5), dtype=np.float32))
     loops = [call for call in step.program.plan.calls if call.op == "chain" and call.layer == "loss"]
     assert [call.shapes for call in loops if call.shapes != "float32[]"] == ["float32[8, 5]"]
+
+
+@pytest.mark.parametrize("without", [(), ("together",), ("depth_first", "in_place")])
+def test_gradients_lie_side_by_side(without: tuple[str, ...]) -> None:
+    model = nn.Sequential(*layers())
+    optimizer = optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
+    plan = taken(8, ne.TrainStep(model, nn.CrossEntropyLoss(), optimizer, without_passes=without)).program.plan
+    written = {m for call in plan.calls[: plan.guard] for m in call.memories()}
+    updates = [inner for call in plan.calls[plan.guard :] for inner in call.each() if inner.kind == "update"]
+    read = [m for call in updates for m in call.memories() if m in plan.offsets and m not in written]
+    assert len(read) == len(list(model.parameters()))
+    offsets = [plan.offsets[m] for m in read]
+    assert np.diff(offsets).tolist() == [-(-m.nbytes // 64) * 64 for m in read[:-1]]
+
+
+def test_what_an_optimizer_keeps_lies_side_by_side() -> None:
+    model = nn.Sequential(*layers())
+    optimizer = optim.Adam(model.parameters())
+    taken(8, ne.TrainStep(model, nn.CrossEntropyLoss(), optimizer))
+    arrays = [state[what] for state in optimizer.state.values() for what in ("exp_avg", "exp_avg_sq")]
+    addresses = [array.__array_interface__["data"][0] for array in arrays]
+    assert np.diff(addresses).tolist() == [-(-array.nbytes // 64) * 64 for array in arrays[:-1]]
