@@ -35,24 +35,24 @@ def test_copies_follow_each_other_at_multiples_of_64_bytes() -> None:
 
 
 def test_what_does_not_fit_begins_another_block(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Blocks have room for 256 bytes and what it takes to begin at a multiple of 64."""
-    monkeypatch.setattr(memory, "_BLOCK_BYTES", 256)
-    first, second = side_by_side(np.zeros(32)), side_by_side(np.ones(56))
-    large = side_by_side(np.full(100, 2.0))
+    """A block of 512 bytes has up to 63 more, of which it begins at a multiple of 64."""
+    monkeypatch.setattr(memory, "_BLOCK_BYTES", 512)
+    first, second = side_by_side(np.zeros(64)), side_by_side(np.ones(88))
+    large = side_by_side(np.full(200, 2.0))
     third = side_by_side(np.full(8, 3.0))
-    assert address(second) != address(first) + first.nbytes
-    assert address(third) == address(second) + 256
+    assert address(second) != address(first) + 256
+    assert address(third) == address(second) + 384
     assert [set(a.tolist()) for a in (first, second, large, third)] == [{0.0}, {1.0}, {2.0}, {3.0}]
 
 
 def test_a_block_goes_with_its_last_array(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(memory, "_BLOCK_BYTES", 256)
+    monkeypatch.setattr(memory, "_BLOCK_BYTES", 512)
     kept, other = side_by_side(np.zeros(32)), side_by_side(np.zeros(32))
     block = kept.base
     while block.base is not None:
         block = block.base
     gone = weakref.ref(block)
-    side_by_side(np.zeros(64))
+    side_by_side(np.zeros(128))
     del block, other
     assert gone() is not None
     del kept
