@@ -20,7 +20,7 @@ cdef extern from "tile.h" nogil:
         const float* residual
         float low, high
         int64_t lanes
-    void tiles(int64_t count, int in_row, int64_t vectors, const tile_depth* depth, const float* x,
+    void tiles(int64_t count, int in_row, int64_t span, int64_t vectors, const tile_depth* depth, const float* x,
                const int64_t* source, const float* w, float* out, const int64_t* target, int64_t out_block,
                int accumulate, const tile_finish* finish)
 
@@ -50,9 +50,9 @@ cdef struct Direct:
 
 
 cdef struct Panel:
-    # `vectors` output blocks from the given one, which depend on the input blocks in_first..in_end; a tap has weights
-    # from `weights` on.
-    int64_t first, vectors, in_first, in_end, weights
+    # `blocks` output blocks from the given one, which depend on the input blocks in_first..in_end: `vectors` of sums,
+    # whose lanes span so many input channels (span.h). A tap has weights from `weights` on.
+    int64_t first, blocks, in_first, in_end, span, vectors, weights
 
 
 cdef struct Taps:
@@ -130,7 +130,7 @@ cdef void clear_band(const Direct* d, const Convolved* c, const Panel* panel, in
     cdef int64_t step = phases_of(d).out_step_h, first = row * step, end = least((row + d.rows) * step, c.target.height)
     cdef int64_t i, b
     for i in range(image, image + images):
-        for b in range(panel.first, panel.first + panel.vectors):
+        for b in range(panel.first, panel.first + panel.blocks):
             memset(c.target.data
                    + ((i * blocks_of(c.target.channels) + b) * c.target.height + first) * d.line * SIMD_WIDTH,
                    0, (end - first) * d.line * SIMD_WIDTH * sizeof(float))
@@ -167,24 +167,25 @@ cdef void finish_channels(tile_finish* finish, const float* bias, int64_t channe
 
 
 cdef void pixel_tiles(const Direct* d, const Phase* phase, const int64_t* tables, int64_t pixel, int64_t pixels,
-                      int64_t vectors, const tile_depth* depth, const float* x, const float* w, float* out,
+                      const Panel* panel, const tile_depth* depth, const float* x, const float* w, float* out,
                       int64_t out_block, bint accumulate, const tile_finish* finish) noexcept nogil:
     # So many pixels of a phase; rows by themselves where taps share inputs or a tile of such takes more pixels.
+    cdef int64_t span = panel.span, vectors = panel.vectors
     cdef const int64_t* source = tables + phase.sources + pixel
     cdef const int64_t* target = tables + phase.targets + pixel
     cdef int64_t first = 0
-    if phase.across and TAPS_PIXELS(vectors) > 0:
+    if phase.across and span == 1 and TAPS_PIXELS(vectors) > 0:
         while first < pixels:
             taps_tiles(phase.width, SIMD_WIDTH, d.step_w, vectors, depth, x + source[first], w, out, target + first,
                        out_block, accumulate, finish)
             first += phase.width
         return
     if phase.run < TILE_LEAST_ROW(vectors) or TILE_ROW_PIXELS(vectors) <= TILE_PIXELS(vectors):
-        tiles(pixels, 0, vectors, depth, x, source, w, out, target, out_block, accumulate, finish)
+        tiles(pixels, 0, span, vectors, depth, x, source, w, out, target, out_block, accumulate, finish)
         return
     while first < pixels:
-        tiles(least(phase.run, pixels - first), 1, vectors, depth, x, source + first, w, out, target + first, out_block,
-              accumulate, finish)
+        tiles(least(phase.run, pixels - first), 1, span, vectors, depth, x, source + first, w, out, target + first,
+              out_block, accumulate, finish)
         first += phase.run
 
 
@@ -198,7 +199,7 @@ cdef void row_taps(const Phase* phase, const int64_t* tables, int64_t first, int
 
 
 cdef void panel_tiles(const Direct* d, const Phase* phase, const int64_t* tables, int64_t images, int64_t row,
-                      int64_t rows, int64_t height, int64_t vectors, int64_t rest, tile_depth* depth, const float* x,
+                      int64_t rows, int64_t height, const Panel* panel, int64_t rest, tile_depth* depth, const float* x,
                       const float* w, float* out, int64_t out_block, bint accumulate,
                       const tile_finish* finish) noexcept nogil:
     # So many rows from `row` on of some images of `height` rows.
@@ -207,7 +208,7 @@ cdef void panel_tiles(const Direct* d, const Phase* phase, const int64_t* tables
     cdef window_span within
     if not phase.apart:
         row_taps(phase, tables, 0, phase.rows.count, rest, depth)
-        pixel_tiles(d, phase, tables, 0, images * rows * phase.width, vectors, depth, x, w, out, out_block, accumulate,
+        pixel_tiles(d, phase, tables, 0, images * rows * phase.width, panel, depth, x, w, out, out_block, accumulate,
                     finish)
         return
     axis = window_axis_of(phase.rows.count, phase.rows.shift_step, phase.rows.shift, d.step_h, height, phase.height)
@@ -220,7 +221,7 @@ cdef void panel_tiles(const Direct* d, const Phase* phase, const int64_t* tables
             within.first = least(within.first, axis.taps - 1)
             within.end = within.first + 1
         row_taps(phase, tables, within.first, within.end, rest, depth)
-        pixel_tiles(d, phase, tables, i * line, (end - i - 1) * line + images * phase.width, vectors, depth, x, w, out,
+        pixel_tiles(d, phase, tables, i * line, (end - i - 1) * line + images * phase.width, panel, depth, x, w, out,
                     out_block, accumulate, finish)
         i = end
 
@@ -258,14 +259,14 @@ cdef void direct_band(const Direct* d, const Convolved* c, const float* packed, 
             a, b = most(chunk, panel.in_first), least(chunk_end, panel.in_end)
             if a >= b:
                 continue
-            lanes = panel.vectors * SIMD_WIDTH
+            lanes = panel.vectors * SIMD_WIDTH // panel.span
             depth.x_block, depth.far = d.block, p == first and not d.copied and b - a > 1
             depth.blocks = b - a - (b == in_blocks and rest > 0)
             if d.copied:
                 x = band + (a - chunk) * d.block
             else:
                 x = c.source.data + image * d.image + a * d.block + row * d.step_h * d.row
-            finish_channels(&finish, c.bias, c.target.channels, panel.first, panel.vectors, padded)
+            finish_channels(&finish, c.bias, c.target.channels, panel.first, panel.blocks, padded)
             if d.cleared and a == panel.in_first:
                 clear_band(d, c, panel, image, images, row)
             for f in range(d.phases):
@@ -281,7 +282,7 @@ cdef void direct_band(const Direct* d, const Convolved* c, const float* packed, 
                 else:
                     out = (image * out_blocks + panel.first) * out_block + row * phase.out_step_h * d.line * SIMD_WIDTH
                 finish.residual = c.residual + out if c.residual else NULL
-                panel_tiles(d, phase, tables, images, row, rows, c.source.height, panel.vectors,
+                panel_tiles(d, phase, tables, images, row, rows, c.source.height, panel,
                             rest if b == in_blocks else 0, &depth, x,
                             packed + phase.weights + (panel.weights + (a - panel.in_first) * SIMD_WIDTH * lanes) * taps,
                             target + out, out_block, a > panel.in_first,

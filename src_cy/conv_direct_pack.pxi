@@ -4,6 +4,7 @@ cdef extern from "pack.h" nogil:
     void pack_square(float* to, const float* weights, int64_t output_step, int64_t input_step, int64_t inputs,
                      int64_t taps)
     void pack_vectors(float* to, int64_t to_step, const float* vectors, int64_t count)
+    void pack_spanned(float* to, int64_t span, int64_t vectors, const float* square, int64_t inputs)
 
 
 cdef struct Kernels:
@@ -74,11 +75,12 @@ cdef void merged_square(const Kernels* k, const Phase* phase, int64_t out, int64
 
 cdef void pack_panel(const Kernels* k, const Direct* d, const Panel* panel, float* packed, float* square,
                      const Convolved* c) noexcept nogil:
-    # For each phase [input block][tap][V][vectors * V], then [tap][channels of the last block].
-    cdef int64_t lanes = panel.vectors * SIMD_WIDTH, vector, out, outs, b, channels, f, i, j, taps
+    # For each phase [input block][tap][V / span][vectors * V], then [tap][channels of the last block / span].
+    cdef int64_t lanes = panel.vectors * SIMD_WIDTH // panel.span, vector, out, outs, b, channels, f, i, j, taps
     cdef const Phase* phase
+    cdef const float* tap
     cdef float* to
-    for vector in range(panel.vectors):
+    for vector in range(panel.blocks):
         out = (panel.first + vector) * SIMD_WIDTH
         for b in range(panel.in_first, panel.in_end):
             channels = least(SIMD_WIDTH, c.source.channels - b * SIMD_WIDTH)
@@ -94,10 +96,13 @@ cdef void pack_panel(const Kernels* k, const Direct* d, const Panel* panel, floa
                       + (panel.weights + (b - panel.in_first) * SIMD_WIDTH * lanes) * taps)
                 for i in range(phase.rows.count):
                     for j in range(phase.cols.count):
-                        pack_vectors(to, lanes, square + ((phase.rows.first + i * phase.rows.step) * k.kernel_width
-                                                          + phase.cols.first + j * phase.cols.step)
-                                     * SIMD_WIDTH * SIMD_WIDTH, channels)
-                        to += channels * lanes
+                        tap = square + ((phase.rows.first + i * phase.rows.step) * k.kernel_width
+                                        + phase.cols.first + j * phase.cols.step) * SIMD_WIDTH * SIMD_WIDTH
+                        if panel.span == 1:
+                            pack_vectors(to, lanes, tap, channels)
+                        else:
+                            pack_spanned(to, panel.span, panel.vectors, tap, channels)
+                        to += ceil_div(channels, panel.span) * panel.vectors * SIMD_WIDTH
 
 
 cdef void place_pixels(const Direct* d, const Phase* phase, int64_t* tables, const Convolved* c) noexcept nogil:

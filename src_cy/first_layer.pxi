@@ -105,7 +105,7 @@ cdef void first_run(const FirstLayer* p, const FirstTables* t, int64_t rows, int
     depth.across = p.kw if p.sharing and TAPS_PIXELS(vectors) > 0 else 0
     weights += first * vectors * SIMD_WIDTH
     if not depth.across:
-        tiles(rows * p.ow, 0, vectors, &depth, band, t.sources, weights, out, t.targets, plane, first > 0, finish)
+        tiles(rows * p.ow, 0, 1, vectors, &depth, band, t.sources, weights, out, t.targets, plane, first > 0, finish)
         return
     for row in range(rows):
         taps_tiles(p.ow, 1, p.stride_w, vectors, &depth, band + t.sources[row * p.ow], weights, out,

@@ -2,6 +2,7 @@
 #ifndef NORMENGINE_MATMUL_H
 #define NORMENGINE_MATMUL_H
 
+#include "across.h"
 #include "simd.h"
 
 /* A tile of sums is MATRIX_ROWS rows at most beside MATRIX_VECTORS(rows) vectors: enough independent sums to hide the
@@ -185,32 +186,12 @@ typedef float vec4_memory __attribute__((vector_size(16), aligned(4), may_alias)
 
 INLINE vec4 choose4(ivec4 mask, vec4 yes, vec4 no) { return (vec4)(((ivec4)yes & mask) | ((ivec4)no & ~mask)); }
 
-#if SIMD_WIDTH == 16
-#define DOT_LOW(a, b) SHUFFLE(a, b, 0, 16, 1, 17, 4, 20, 5, 21, 8, 24, 9, 25, 12, 28, 13, 29)
-#define DOT_HIGH(a, b) SHUFFLE(a, b, 2, 18, 3, 19, 6, 22, 7, 23, 10, 26, 11, 27, 14, 30, 15, 31)
-#define DOT_EVEN(a, b) SHUFFLE(a, b, 0, 1, 16, 17, 4, 5, 20, 21, 8, 9, 24, 25, 12, 13, 28, 29)
-#define DOT_ODD(a, b) SHUFFLE(a, b, 2, 3, 18, 19, 6, 7, 22, 23, 10, 11, 26, 27, 14, 15, 30, 31)
-#elif SIMD_WIDTH == 8
-#define DOT_LOW(a, b) SHUFFLE(a, b, 0, 8, 1, 9, 4, 12, 5, 13)
-#define DOT_HIGH(a, b) SHUFFLE(a, b, 2, 10, 3, 11, 6, 14, 7, 15)
-#define DOT_EVEN(a, b) SHUFFLE(a, b, 0, 1, 8, 9, 4, 5, 12, 13)
-#define DOT_ODD(a, b) SHUFFLE(a, b, 2, 3, 10, 11, 6, 7, 14, 15)
-#else
-#define DOT_LOW(a, b) SHUFFLE(a, b, 0, 4, 1, 5)
-#define DOT_HIGH(a, b) SHUFFLE(a, b, 2, 6, 3, 7)
-#define DOT_EVEN(a, b) SHUFFLE(a, b, 0, 1, 4, 5)
-#define DOT_ODD(a, b) SHUFFLE(a, b, 2, 3, 6, 7)
-#endif
-
 INLINE vec4 sums_of_lanes(vec a, vec b, vec c, vec d)
 {
-    const vec ab = DOT_LOW(a, b) + DOT_HIGH(a, b), cd = DOT_LOW(c, d) + DOT_HIGH(c, d);
-    union {
+    const union {
         vec whole;
         vec4 part[SIMD_WIDTH / 4];
-    } sum = {DOT_EVEN(ab, cd) + DOT_ODD(ab, cd)};
-    UNROLL for (int width = SIMD_WIDTH / 8; width > 0; width /= 2)
-        UNROLL for (int i = 0; i < width; i++) sum.part[i] += sum.part[i + width];
+    } sum = {across(a, b, c, d)};
     return sum.part[0];
 }
 

@@ -40,6 +40,16 @@ INLINE void pack_vectors(float *to, int64_t to_step, const float *from, int64_t 
     for (int64_t i = 0; i < count; i++) store(to + i * to_step, load(from + i * SIMD_WIDTH));
 }
 
+/* A square [V inputs][V outputs] as vectors that span `span` inputs (span.h), [inputs / span][vectors][V / span][span], zeros
+ * behind the last input. */
+static void pack_spanned(float *to, int64_t span, int64_t vectors, const float *square, int64_t inputs)
+{
+    const int64_t outputs = vectors * (SIMD_WIDTH / span);
+    for (int64_t first = 0; first < inputs; first += span)
+        for (int64_t o = 0; o < outputs; o++)
+            for (int64_t c = first; c < first + span; c++) *to++ = c < inputs ? square[c * SIMD_WIDTH + o] : 0.0f;
+}
+
 /* Vectors of `lanes` values and zeros behind them, to_step floats apart; the values begin `step` floats apart, and V of
  * them can be read. */
 static void spread_lanes(float *to, int64_t to_step, const float *lines, int64_t step, int64_t lanes, int64_t count)

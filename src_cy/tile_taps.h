@@ -68,7 +68,7 @@ INLINE void taps_product(const int unit, const int step, const int pixels, const
     const int64_t across = depth->across, blocks = unit == 1 ? 1 : depth->blocks + (depth->rest_count > 0);
     const int64_t *const taps_end = depth->taps + depth->tap_count;
     const int64_t first = depth->first - place, end = depth->end - place;
-    tile_ask(pixels, vectors, depth, out, target, out_block);
+    tile_ask(1, pixels, vectors, depth, out, target, out_block);
     UNROLL for (int p = 0; p < pixels; p++)
         UNROLL for (int b = 0; b < vectors; b++) sum[p][b] = splat(0.0f);
     for (int64_t n = blocks; n > 0; n--, x += depth->x_block) {

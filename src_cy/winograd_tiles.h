@@ -145,11 +145,11 @@ INLINE void winograd_products(const int m, int64_t count, int64_t in_blocks, int
                     const int64_t rest = count - t < WINOGRAD_TILES ? count - t : WINOGRAD_TILES;
                     soon_ask(next, both * rest * SIMD_WIDTH * depth.blocks);
                     if (both == 2 && rest == WINOGRAD_TILES)
-                        tile_product(1, WINOGRAD_TILES, 2, &depth, x, source, w, out, target, block, b > 0, 0);
+                        tile_product(1, 1, WINOGRAD_TILES, 2, &depth, x, source, w, out, target, block, b > 0, 0);
                     else {
                         int64_t from[WINOGRAD_TILES];
                         for (int64_t i = 0; i < rest; i++) from[i] = target[i];
-                        tiles(rest, 1, both, &depth, x, from, w, out, target, block, b > 0, 0);
+                        tiles(rest, 1, 1, both, &depth, x, from, w, out, target, block, b > 0, 0);
                     }
                 }
             }

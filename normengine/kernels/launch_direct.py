@@ -8,13 +8,12 @@ the layout of the parameters that are made here.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
 from dataclasses import astuple, dataclass, replace
 from functools import lru_cache
 from math import gcd
 
 from .base import Launch, Problem
-from .launch_tiles import panel_count, shares, sharing_cost, tiles_cost
+from .launch_tiles import panel_count, shares, sharing_cost, span_and_vectors, tiles_cost
 from .launches import FLOAT, INT64, Convolution, Sizes, ceil_div, from_memory, tasks_wanted
 
 WEIGHT_BYTES = 20480
@@ -73,12 +72,19 @@ class Phase:
 
 @dataclass(frozen=True)
 class Panel:
-    """Some blocks of output channels and the blocks of input channels on which they depend."""
+    """Some blocks of output channels and the blocks of input channels on which they depend: a pixel has ``vectors`` of
+    sums, whose lanes span so many input channels (see ``span.h``)."""
 
     first: int
-    vectors: int
+    blocks: int
     in_first: int
     in_end: int
+    span: int
+    vectors: int
+
+    def depth(self, s: Stencil, width: int) -> int:
+        """Products of vectors for a vector of sums and a tap."""
+        return ceil_div(min(self.in_end * width, s.in_channels) - self.in_first * width, self.span)
 
 
 @dataclass(frozen=True)
@@ -134,9 +140,13 @@ class Stencil:
         merged = first.step[0] * first.step[1]
         return replace(self, out_channels=merged * self.out_channels, phases=(phase,), merged=merged)
 
-    def products(self, width: int) -> int:
-        """Multiplications of vectors for an image and a block of input channels."""
-        return ceil_div(self.out_channels, width) * sum(f.taps * f.height * f.width for f in self.phases)
+    def blocks(self, sizes: Sizes) -> tuple[int, int, int]:
+        """Blocks whose lanes are output channels, then of a last one whose vectors of sums span several input channels
+        how many they span and how many vectors there are; 1 and 0 without such a one."""
+        full, rest = divmod(self.out_channels, sizes["width"])
+        few = self.groups == 1 and not self.merged
+        span, vectors = span_and_vectors(rest, self.in_channels, sizes) if few else (1, 1)
+        return (full, span, vectors) if span > 1 else (full + (rest > 0), 1, 0)
 
     def reach(self) -> tuple[int, int, int, int]:
         """Top, left, bottom and right of what the taps of all phases read, from the position of a pixel."""
@@ -191,24 +201,43 @@ class Plan:
         return ceil_div(self.stencil.n, self.images) * self.bands * self.parts
 
 
-def _panels(s: Stencil, width: int, counts: Sequence[int]) -> tuple[Panel, ...]:
-    """Output blocks that depend on the same input blocks, ``counts[n]`` panels of n of them."""
+@dataclass(frozen=True)
+class Blocks:
+    """How output blocks become panels: see :meth:`Stencil.blocks`; of the ``full`` ones n neighbours become
+    ``counts[n]``."""
+
+    counts: tuple[int, ...]
+    full: int
+    span: int
+    vectors: int
+
+
+def _blocks(s: Stencil, sizes: Sizes) -> Blocks:
+    full, span, vectors = s.blocks(sizes)
+    sharing = any(_shares(s, f) for f in s.phases)
+    return Blocks(tuple(panel_count(n, sharing, sizes) for n in range(full + 1)), full, span, vectors)
+
+
+def _panels(s: Stencil, width: int, blocks: Blocks) -> tuple[Panel, ...]:
+    """Output blocks that depend on the same input blocks."""
     outs, ins = s.out_channels // s.groups, s.in_channels // s.groups
-    runs: list[Panel] = []
-    for block in range(ceil_div(s.out_channels, width)):
+    runs: list[tuple[int, int, int, int]] = []
+    for block in range(blocks.full):
         last = min((block + 1) * width, s.out_channels) - 1
         first_in, end_in = block * width // outs * ins // width, ceil_div((last // outs + 1) * ins, width)
-        if runs and (runs[-1].in_first, runs[-1].in_end) == (first_in, end_in):
-            run = runs.pop()
-            runs.append(Panel(run.first, run.vectors + 1, first_in, end_in))
+        if runs and runs[-1][2:] == (first_in, end_in):
+            first, size, *_ = runs.pop()
+            runs.append((first, size + 1, first_in, end_in))
         else:
-            runs.append(Panel(block, 1, first_in, end_in))
+            runs.append((block, 1, first_in, end_in))
     panels = []
-    for run in runs:
-        count = counts[run.vectors]
+    for first, size, first_in, end_in in runs:
+        count = blocks.counts[size]
         for i in range(count):
-            first, end = run.vectors * i // count, run.vectors * (i + 1) // count
-            panels.append(Panel(run.first + first, end - first, run.in_first, run.in_end))
+            begin, end = size * i // count, size * (i + 1) // count
+            panels.append(Panel(first + begin, end - begin, first_in, end_in, 1, end - begin))
+    if blocks.vectors:
+        panels.append(Panel(blocks.full, 1, 0, ceil_div(s.in_channels, width), blocks.span, blocks.vectors))
     return tuple(panels)
 
 
@@ -218,7 +247,7 @@ def _equal(total: int, most: int) -> int:
 
 
 @lru_cache(maxsize=1024)
-def _cut(s: Stencil, width: int, counts: tuple[int, ...], tasks: int) -> Plan:
+def _cut(s: Stencil, width: int, blocks: Blocks, tasks: int) -> Plan:
     flat = (
         len(s.phases) == 1
         and not s.merged
@@ -231,10 +260,11 @@ def _cut(s: Stencil, width: int, counts: tuple[int, ...], tasks: int) -> Plan:
         pixels = s.out_height * s.out_width
         phase = replace(s.phases[0], height=pixels, width=1, step=(1, 1))
         s = Stencil(s.n, s.in_channels, pixels, 1, s.out_channels, pixels, 1, s.groups, 1, 1, (phase,))
-    panels = _panels(s, width, counts)
+    panels = _panels(s, width, blocks)
     taps = max(f.taps for f in s.phases)
     in_blocks = max(p.in_end - p.in_first for p in panels)
-    chunk = _equal(in_blocks, WEIGHT_BYTES // (2 * width * width * FLOAT * max(taps, 1)))
+    lanes = max(2 * width if p.span == 1 else p.vectors * width // p.span for p in panels)
+    chunk = _equal(in_blocks, WEIGHT_BYTES // (lanes * width * FLOAT * max(taps, 1)))
     copied = not s.inside()
     top, left, bottom, right = s.reach()
     grid_h, grid_w = max(f.height for f in s.phases), max(f.width for f in s.phases)
@@ -268,24 +298,22 @@ def _cut(s: Stencil, width: int, counts: tuple[int, ...], tasks: int) -> Plan:
     return Plan(s, panels, images, rows, bands, parts, chunk, copied, height, cols, block, flat)
 
 
-def _of(problem: Problem, width: int) -> Stencil:
+def _stencils(problem: Problem, width: int) -> list[Stencil]:
+    """What can be made of a problem: of the gradient of few channels, the phases of a pixel side by side too."""
     p = Convolution.of(problem)
     if problem.op == "conv2d":
-        return Stencil.forward(p)
+        return [Stencil.forward(p)]
     apart = Stencil.input_grad(p)
     if p.groups > 1 or 2 * p.c > width or (p.dilation_h, p.dilation_w) != (1, 1):
-        return apart
+        return [apart]
     most = max(1, width // (p.c * p.stride_h * p.stride_w))
-    merged = (Stencil.input_grad(p, rows).side_by_side() for rows in range(1, most + 1))
-    return min(apart, *merged, key=lambda s: s.products(width))
+    return [apart, *(Stencil.input_grad(p, rows).side_by_side() for rows in range(1, most + 1))]
 
 
 def _plan(problem: Problem, sizes: Sizes) -> Plan:
-    width = sizes["width"]
-    s = _of(problem, width)
-    sharing = any(_shares(s, f) for f in s.phases)
-    counts = tuple(panel_count(n, sharing, sizes) for n in range(ceil_div(s.out_channels, width) + 1))
-    return _cut(s, width, counts, tasks_wanted(problem, TASKS))
+    tasks = tasks_wanted(problem, TASKS)
+    plans = [_cut(s, sizes["width"], _blocks(s, sizes), tasks) for s in _stencils(problem, sizes["width"])]
+    return min(plans, key=lambda plan: _cost(plan, sizes)) if len(plans) > 1 else plans[0]
 
 
 def direct(problem: Problem, sizes: Sizes) -> Launch:
@@ -304,8 +332,7 @@ def direct(problem: Problem, sizes: Sizes) -> Launch:
     a_tap = 0
     for panel in plan.panels:
         panels += (*astuple(panel), a_tap)
-        channels = min(panel.in_end * width, s.in_channels) - panel.in_first * width
-        a_tap += channels * panel.vectors * width
+        a_tap += panel.depth(s, width) * panel.vectors * width
     phases: list[int] = []
     weights = entries = 0
     for f in s.phases:
@@ -342,8 +369,8 @@ def _products(plan: Plan, width: int) -> int:
     """Multiply-adds of vectors of the first task."""
     s, products = plan.stencil, 0
     for panel in plan.panels[: ceil_div(len(plan.panels), plan.parts)]:
-        channels = min(panel.in_end * width, s.in_channels) - panel.in_first * width
-        products += panel.vectors * channels * sum(f.taps * f.width * min(plan.rows, f.height) for f in s.phases)
+        pixels = sum(f.taps * f.width * min(plan.rows, f.height) for f in s.phases)
+        products += panel.vectors * panel.depth(s, width) * pixels
     return plan.images * products
 
 
@@ -380,9 +407,9 @@ def _tiles(plan: Plan, phase: Phase, rows: Rows, sizes: Sizes) -> float:
     """The cost of the tiles of a phase."""
     s, cost = plan.stencil, 0.0
     for panel in plan.panels:
-        channels = min(panel.in_end * sizes["width"], s.in_channels) - panel.in_first * sizes["width"]
+        channels = panel.depth(s, sizes["width"])
         runs = ceil_div(panel.in_end - panel.in_first, plan.chunk)
-        sharing = _shares(s, phase) and sizes[f"taps_pixels_{panel.vectors}"] > 0
+        sharing = _shares(s, phase) and panel.span == 1 and sizes[f"taps_pixels_{panel.vectors}"] > 0
         for (count, taps), times in rows.items():
             if sharing:
                 depth, cols = channels * taps, phase.cols.count
@@ -396,10 +423,12 @@ def _tiles(plan: Plan, phase: Phase, rows: Rows, sizes: Sizes) -> float:
 
 
 def direct_cost(problem: Problem, sizes: Sizes) -> float:
+    return _cost(_plan(problem, sizes), sizes)
+
+
+def _cost(plan: Plan, sizes: Sizes) -> float:
     """The tiles, what is copied, and the packing of the weights."""
-    width = sizes["width"]
-    plan = _plan(problem, sizes)
-    s = plan.stencil
+    s, width = plan.stencil, sizes["width"]
     tiles = weights = 0.0
     for f in s.phases:
         if f.taps == 0:
@@ -407,8 +436,7 @@ def direct_cost(problem: Problem, sizes: Sizes) -> float:
         choices = filter(None, (_rows(plan, f), _rows_apart(plan, f)))
         tiles += min(_tiles(plan, f, rows, sizes) for rows in choices)
         for panel in plan.panels:
-            channels = min(panel.in_end * width, s.in_channels) - panel.in_first * width
-            weights += channels * f.taps * panel.vectors * width
+            weights += panel.depth(s, width) * f.taps * panel.vectors * width
     band = plan.height * plan.width * max(p.in_end for p in plan.panels) * plan.images
     moved = plan.tasks * band if plan.copied else s.n * s.in_height * s.in_width * ceil_div(s.in_channels, width)
     made = s.n * s.out_height * s.out_width * ceil_div(s.out_channels, width)

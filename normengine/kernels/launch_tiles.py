@@ -15,6 +15,8 @@ A_LOAD = 1.1
 """The cost of a value that is loaded, where there are more of them than multiply-adds."""
 A_CHANNEL = 3
 """What a channel costs for some taps beside what is loaded and multiplied."""
+SPANNED = 0.6
+"""Products of vectors that span several input channels, at most, for each of those that span one."""
 A_STEP = 1.03
 """The cost of a multiply-add, with what cannot be hidden behind it."""
 
@@ -41,6 +43,17 @@ def panel_count(vectors: int, sharing: bool, sizes: Sizes) -> int:
     if widest > 2 and (sizes["tile_held"] < widest or (sharing and sizes["taps_pixels_2"] > 0)):
         return max(1, vectors // 2)
     return ceil_div(vectors, widest)
+
+
+def span_and_vectors(channels: int, depth: int, sizes: Sizes) -> tuple[int, int]:
+    """For some output channels, fewer than a vector has lanes, how many of ``depth`` input channels a vector of sums
+    spans (see ``span.h``), and how many vectors there are: 1 and 1 if more do not take far fewer products."""
+    width = sizes["width"]
+    choices = [(width, channels)] if channels <= sizes["tile_vectors"] else []
+    choices += [(2, 1)] if 2 * channels <= width else []
+    products = {choice: choice[1] * ceil_div(depth, choice[0]) for choice in choices if channels}
+    best = min(products, key=products.__getitem__, default=(1, 1))
+    return best if best in products and products[best] <= SPANNED * depth else (1, 1)
 
 
 def tiles_cost(pixels: int, row: int, vectors: int, depth: int, runs: int, sizes: Sizes) -> float:

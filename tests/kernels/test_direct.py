@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -151,6 +151,60 @@ LAYERS = {
 @pytest.mark.parametrize("layer", LAYERS.values(), ids=LAYERS.keys())
 def test_edges(kernel: Kernel, layer: Layer) -> None:
     check(kernel, layer)
+
+
+@pytest.mark.parametrize("outputs", [1, 2, 3, 4, 5, 8, 9, 17, 20, 24])
+@pytest.mark.parametrize(
+    "layer",
+    [
+        Layer((2, 37, 6, 31), 0),
+        Layer((3, 16, 5, 3), 0, bias=True, fused={"residual": True, "clamp": (-0.5, 0.75)}),
+        Layer((1, 200, 4, 18), 0, bias=True),
+        Layer((2, 9, 7, 9), 0, (1, 1), padding=(0, 0, 0, 0)),
+        Layer((2, 18, 9, 8), 0, (3, 5), (2, 2), (2, 3, 0, 4), bias=True),
+    ],
+    ids=lambda layer: str(layer.x),
+)
+def test_few_outputs(kernel: Kernel, layer: Layer, outputs: int) -> None:
+    """In both directions: the input gradient has as few channels as the convolution has outputs."""
+    if kernel.op == "conv2d":
+        check(kernel, replace(layer, outputs=outputs))
+    else:
+        n, c, h, w = layer.x
+        check(kernel, replace(layer, x=(n, outputs, h, w), outputs=c))
+
+
+@pytest.mark.parametrize(
+    ("isa", "channels", "outputs", "spans"),
+    [
+        ("avx512", 16, 32, [(1, 2)]),
+        ("avx512", 16, 24, [(1, 1), (2, 1)]),
+        ("avx512", 16, 25, [(1, 2)]),
+        ("avx512", 16, 20, [(1, 1), (16, 4)]),
+        ("avx512", 6, 20, [(1, 1), (2, 1)]),
+        ("avx512", 3, 20, [(1, 2)]),
+        ("avx512", 64, 3, [(16, 3)]),
+        ("avx512", 64, 5, [(2, 1)]),
+        ("avx2", 64, 3, [(8, 3)]),
+        ("avx2", 64, 12, [(1, 1), (2, 1)]),
+        ("avx2", 64, 13, [(1, 2)]),
+    ],
+)
+def test_which_channels_vectors_span(isa: str, channels: int, outputs: int, spans: list[tuple[int, int]]) -> None:
+    if isa not in BUILT:
+        pytest.skip(f"{isa} kernels were not built")
+    layer = Layer((2, channels, 12, 12), outputs)
+    row = next(k for k in REGISTRY.kernels["conv2d"] if k.name == f"conv2d_direct_f32_{isa}")
+    numbers = row.launch(problem_of("conv2d", *layer.arrays("conv2d"))).extra
+    panels = [numbers[i : i + 7] for i in range(23, 23 + 7 * numbers[21], 7)]
+    assert [(span, vectors) for *_, span, vectors, _ in panels] == spans
+
+
+def test_groups_have_lanes_of_their_own() -> None:
+    kernel = next(k for k in REGISTRY.kernels["conv2d"] if k.name == f"conv2d_direct_f32_{BUILT[0]}")
+    layer = Layer((2, 32, 12, 12), 4, groups=2)
+    numbers = kernel.launch(problem_of("conv2d", *layer.arrays("conv2d"))).extra
+    assert {numbers[23 + 7 * i + 4] for i in range(numbers[21])} == {1}
 
 
 @pytest.mark.parametrize(
