@@ -5,6 +5,7 @@ include "soon.pxi"
 include "window.pxi"
 include "conv_direct_weight.pxi"
 include "conv_taps_weight.pxi"
+include "conv_packed_weight.pxi"
 include "conv_direct.pxi"
 include "conv_direct_pack.pxi"
 include "depthwise.pxi"
@@ -65,6 +66,8 @@ ADDRESSES = {
     "conv2d_weight_grad_merge_direct": address(conv2d_weight_grad_merge_direct),
     "conv2d_weight_grad_taps": address(conv2d_weight_grad_taps),
     "conv2d_weight_grad_merge_taps": address(conv2d_weight_grad_merge_taps),
+    "conv2d_weight_grad_packed": address(conv2d_weight_grad_packed),
+    "conv2d_weight_grad_merge_packed": address(conv2d_weight_grad_merge_packed),
     "linear_panels": address(linear_panels),
     "linear_dots": address(linear_dots),
     "matmul_panels": address(matmul_panels),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from .base import Launch, Problem
+from .launch_matrix import WIDEST
 from .launch_tiles import taps_at_a_time
 from .launches import FLOAT, Convolution, Sizes, ceil_div, whole_lines
 
@@ -23,6 +24,8 @@ SCRATCH_BYTES = 4 << 20
 TAP_SCRATCH_BYTES = 1 << 20
 """The same where a task has all output channels, if that makes tasks enough: few bytes pass quickly from the thread
 that sums to the one that adds up."""
+MOST_PACKED = 64
+"""Channels of x, at most, that are copied without the lanes that hold none: of more channels few lanes are empty."""
 ROWS_TOGETHER = 24
 """Rows of the outer product that read a tile of dy while it is in the L1 cache, at least."""
 
@@ -308,3 +311,60 @@ def taps_cost(problem: Problem, sizes: Sizes) -> float:
     merge = 2 * (1 + s.chunks) * p.oc * p.taps
     blocks = ceil_div(p.c, width) * ((tile + _copy_cost(p, s, 1)) * bands + merge)
     return max(_memory_cost(p, width, width), blocks)
+
+
+def neighbouring_taps(problem: Problem) -> bool:
+    """Whether rows of a kernel have several taps, in one group, that lie side by side, with channels that fill some of
+    the widest vectors but no blocks of them, of which there are few."""
+    p = Convolution.of(problem)
+    few = p.kw * p.c > WIDEST and p.c % WIDEST != 0 and p.c <= MOST_PACKED
+    return several_taps(problem) and p.dilation_w == 1 and few
+
+
+def _packed_split(p: Convolution, sizes: Sizes) -> Split:
+    width = sizes["width"]
+    tasks = max(1, min(p.tasks, p.n * p.oh * p.ow * p.oc * p.c * p.taps // SMALL_TASK))
+    bands = _bands(p, p.c, width, tasks)
+    image_bands, row_bands = ceil_div(p.n, bands.images), ceil_div(p.oh, bands.rows)
+    col_bands = ceil_div(p.ow, bands.cols)
+    sums = _packed_vectors(p, width) * width * FLOAT
+    few_chunks = max(TAP_SCRATCH_BYTES // sums, tasks)
+    most_chunks = max(1, min(image_bands * row_bands * col_bands, SCRATCH_BYTES // sums, few_chunks))
+    parts = min(ceil_div(p.oc, width), max(ceil_div(sums, SUMS_BYTES), ceil_div(tasks, most_chunks)))
+    chunks = min(most_chunks, ceil_div(p.tasks, parts))
+    return Split(width, 1, 1, 1, parts, image_bands, row_bands, col_bands, p.c, 1, p.oc, 0, chunks)
+
+
+def _packed_vectors(p: Convolution, width: int) -> int:
+    """Vectors of sums."""
+    return p.oc * p.kh * ceil_div(p.kw * p.c, width)
+
+
+def conv2d_weight_grad_packed(problem: Problem, sizes: Sizes) -> Launch:
+    """Stages: sum over the bands of each chunk, add up the chunks; all taps of a row of x, copied without the lanes
+    that hold no channel."""
+    p = Convolution.of(problem)
+    s, width = _packed_split(p, sizes), sizes["width"]
+    images, rows, cols = ceil_div(p.n, s.image_bands), ceil_div(p.oh, s.row_bands), ceil_div(p.ow, s.col_bands)
+    copy = images * _copied_pixels(p, rows, cols) * p.c + width
+    vectors = _packed_vectors(p, width)
+    return Launch(
+        tasks=(s.chunks * s.channel_parts, p.oc),
+        scratch=s.chunks * whole_lines(vectors * width * FLOAT),
+        workspace=max(copy, vectors // p.oc * width) * FLOAT,
+        extra=tuple(vars(s).values()),
+    )
+
+
+def packed_cost(problem: Problem, sizes: Sizes) -> float:
+    p = Convolution.of(problem)
+    s, width = _packed_split(p, sizes), sizes["width"]
+    bands = s.image_bands * s.row_bands * s.col_bands
+    pixels = p.n * p.oh * p.ow / bands
+    lines = int(max(1.0, min(pixels / p.ow, pixels / 8)))
+    channels = [min(width, p.oc - first) for first in range(0, p.oc, width)]
+    parts = [(rows, n) for rows in channels for n in taps_at_a_time(ceil_div(p.kw * p.c, width), sizes)]
+    tile = p.kh * sum(_tile_cost(rows, n, int(pixels), lines, sizes) for rows, n in parts)
+    copies = s.channel_parts * _copy_cost(p, s, ceil_div(p.c, width))
+    merge = 2 * (1 + s.chunks) * _packed_vectors(p, width)
+    return max(_memory_cost(p, width, width), (tile + copies) * bands + merge)

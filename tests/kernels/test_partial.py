@@ -21,7 +21,7 @@ pytestmark = pytest.mark.skipif(not BUILT, reason="no extension with kernels was
 ROUNDS = 60
 WINDOW = {"stride": (1, 1), "padding": (1, 1, 1, 1), "dilation": (1, 1), "groups": 1, "kernel_size": (3, 3)}
 NAMES = {
-    "conv2d_weight_grad": ("direct", "first", "taps", "winograd4", "depthwise"),
+    "conv2d_weight_grad": ("direct", "first", "taps", "packed", "winograd4", "depthwise"),
     "batch_stats": ("blocked",),
 }
 Trial = fuzz_kernels.Trial
@@ -83,8 +83,10 @@ def random_weight_grad(algorithm: str, rng: np.random.Generator) -> Trial:
     size = fuzz_kernels.pair(rng, 4)
     if algorithm == "winograd4":
         groups, size, window = 1, (3, 3), {"stride": (1, 1), "dilation": (1, 1)}
-    if algorithm == "taps":
+    if algorithm in ("taps", "packed"):
         groups, size = 1, (size[0], size[1] + 1)
+    if algorithm == "packed":
+        inside, window = inside + 8, {**window, "dilation": (window["dilation"][0], 1)}
     if algorithm == "depthwise":
         groups, inside, outside = inside * groups, 1, 1
     window |= {"padding": tuple(int(v) for v in rng.choice([0, 1, 2, 4], 4)), "groups": groups}

@@ -20,7 +20,7 @@ OP = "conv2d_weight_grad"
 ROUNDS = 60
 
 
-KERNELS = [k for k in REGISTRY.kernels[OP] if k.isa in BUILT and k.algorithm in ("direct", "first", "taps")]
+KERNELS = [k for k in REGISTRY.kernels[OP] if k.isa in BUILT and k.algorithm in ("direct", "first", "taps", "packed")]
 Fixed = tuple[tuple[int, ...], int, dict[str, Any]]
 
 
@@ -108,6 +108,10 @@ def test_random_problems(kernel: Kernel) -> None:
     ((2, 24, 11, 9), 12, {"kernel_size": (1, 1), "stride": (2, 3), "padding": (0, 1, 0, 0)}),
     ((3, 33, 9, 7), 21, {"kernel_size": (2, 7), "padding": (0, 5, 1, 5), "stride": (1, 2), "dilation": (2, 1)}),
     ((2, 5, 1, 40), 1, {"kernel_size": (1, 4), "dilation": (1, 3)}),
+    ((2, 24, 13, 30), 24, {"kernel_size": (3, 3), "padding": (1, 1, 1, 1)}),
+    ((3, 6, 14, 14), 20, {"kernel_size": (5, 5), "padding": (2, 2, 2, 2)}),
+    ((2, 9, 7, 2), 17, {"kernel_size": (2, 2), "padding": (3, 3, 2, 4), "stride": (2, 3), "dilation": (3, 1)}),
+    ((1, 40, 5, 301), 3, {"kernel_size": (3, 5), "padding": (1, 0, 1, 2)}),
 )
 def test_edges_of_the_split(kernel: Kernel, x: tuple[int, ...], outputs: int, attrs: dict[str, Any]) -> None:
     arrays, attrs = arrays_of(x, outputs, np.random.default_rng(1), **attrs)
@@ -117,7 +121,7 @@ def test_edges_of_the_split(kernel: Kernel, x: tuple[int, ...], outputs: int, at
 
 
 def test_long_sums_of_values_of_one_sign(kernel: Kernel) -> None:
-    arrays, attrs = arrays_of((128, 3, 32, 32), 4, np.random.default_rng(2), kernel_size=(3, 3), padding=(1, 1, 1, 1))
+    arrays, attrs = arrays_of((64, 6, 32, 32), 4, np.random.default_rng(2), kernel_size=(3, 3), padding=(1, 1, 1, 1))
     check(kernel, [np.abs(a) for a in arrays], attrs)
 
 
@@ -137,6 +141,8 @@ def test_what_is_not_finite_reaches_its_channels_alone(kernel: Kernel) -> None:
     ((8, 256, 8, 8), 256, {"kernel_size": (3, 3), "padding": (1, 1, 1, 1)}),
     ((32, 144, 16, 16), 24, {"kernel_size": (1, 1)}),
     ((4, 64, 16, 16), 64, {"kernel_size": (3, 3), "padding": (1, 1, 1, 1), "groups": 8}),
+    ((16, 24, 16, 16), 24, {"kernel_size": (3, 3), "padding": (1, 1, 1, 1)}),
+    ((16, 60, 16, 16), 200, {"kernel_size": (3, 3), "padding": (1, 1, 1, 1)}),
 )
 def test_enough_tasks_in_bounded_memory(
     kernel: Kernel, x: tuple[int, ...], outputs: int, attrs: dict[str, Any]

@@ -1,0 +1,113 @@
+# The weight gradient of kernels with several taps in a row, for channels that do not fill blocks: as in
+# conv_taps_weight.pxi, but bands of x are copied so that the channels of a pixel lie right behind those of the one before.
+# The columns are then all channels of all taps of a row, in as few vectors as that takes.
+
+cdef extern from "packed.h" nogil:
+    void packed_pixels(float* to, int64_t channels, const float* blocks, int64_t block, int64_t pixels)
+
+
+cdef inline int64_t packed_vectors(const WeightSums* p) noexcept nogil:
+    # Of the columns for a row of the kernel.
+    return ceil_div(p.kw * p.c, SIMD_WIDTH)
+
+
+cdef int64_t packed_sums_size(const WeightSums* p) noexcept nogil:
+    # Floats of the sums of a chunk, [output channel][row of the kernel][vector][SIMD_WIDTH].
+    cdef int64_t sums = p.oc * p.kh * packed_vectors(p) * SIMD_WIDTH
+    return whole_lines(sums * <int64_t> sizeof(float)) // <int64_t> sizeof(float)
+
+
+cdef void packed_copy(const WeightSums* p, const Band* band, const Steps* s, const float* x, float* to) noexcept nogil:
+    # The band, zeros where it reaches beyond the image; a vector behind it is written too.
+    cdef int64_t width = s.row // p.c, height = s.image // s.row, plane = p.h * p.w * SIMD_WIDTH
+    cdef int64_t top = band.row * p.stride_h - p.pad_top, left = band.col * p.stride_w - p.pad_left
+    cdef int64_t first = most(0, least(width, -left)), end = most(first, least(width, p.w - left))
+    cdef int64_t blocks = ceil_div(p.c, SIMD_WIDTH), image, line
+    cdef float* row = to
+    for image in range(band.images):
+        for line in range(top, top + height):
+            if line < 0 or line >= p.h:
+                memset(row, 0, s.row * sizeof(float))
+            else:
+                memset(row, 0, first * p.c * sizeof(float))
+                packed_pixels(row + first * p.c, p.c,
+                              x + (band.image + image) * blocks * plane + (line * p.w + left + first) * SIMD_WIDTH,
+                              plane, end - first)
+                memset(row + end * p.c, 0, (width - end) * p.c * sizeof(float))
+            row += s.row
+    memset(row, 0, SIMD_WIDTH * sizeof(float))
+
+
+cdef void packed_sums(const WeightSums* p, const Band* band, const Steps* s, const outer_walk* walk, int64_t first_block,
+                      int64_t end_block, const float* x, const float* dy, float* sums, bint accumulate) noexcept nogil:
+    # One band: block by block of output channels, and for each row by row of the kernel.
+    cdef int64_t vectors = packed_vectors(p), block, i, j, row, together, channels, parts, part, first, pixels
+    cdef outer_walk within
+    cdef soon* next = this_thread()
+    cdef outer_row rows[16]
+    for i in range(SIMD_WIDTH):
+        rows[i].start, rows[i].to = i, i * p.kh * vectors * SIMD_WIDTH
+    dy += first_block * p.oh * p.ow * SIMD_WIDTH
+    sums += first_block * SIMD_WIDTH * p.kh * vectors * SIMD_WIDTH
+    for block in range(first_block, end_block):
+        channels = least(SIMD_WIDTH, p.oc - block * SIMD_WIDTH)
+        for i in range(p.kh):
+            within = rows_within(p, band, walk, i, &row)
+            pixels = within.count[0] * within.count[1] * within.count[2]
+            j = 0
+            while j < vectors:
+                together = taps_next(vectors - j)
+                parts = ceil_div(channels, OUTER_ROWS(together))
+                for part in range(parts):
+                    first = share(channels, parts, part)
+                    soon_ask(next, (share(channels, parts, part + 1) - first) * together * pixels)
+                    outer_taps(share(channels, parts, part + 1) - first, together, rows + first, &within,
+                               dy + row * walk.left[1],
+                               x + row * walk.right[1] + i * p.dilation_h * s.row + j * SIMD_WIDTH, SIMD_WIDTH,
+                               sums + (i * vectors + j) * SIMD_WIDTH, accumulate)
+                j += together
+        dy += p.oh * p.ow * SIMD_WIDTH
+        sums += SIMD_WIDTH * p.kh * vectors * SIMD_WIDTH
+
+
+cdef void conv2d_weight_grad_packed(const int64_t* args, int64_t begin, int64_t end, int64_t thread) noexcept nogil:
+    # A task is a chunk of the bands for a part of the blocks of output channels.
+    cdef WeightSums sizes = weight_sums(args)
+    cdef const WeightSums* p = &sizes
+    cdef int64_t bands = p.image_bands * p.row_bands * p.col_bands, index, part, chunk, band, first_band
+    cdef int64_t blocks = ceil_div(p.oc, SIMD_WIDTH), dy_image = blocks * p.oh * p.ow * SIMD_WIDTH
+    cdef float* copy = workspace(args, 4, thread)
+    cdef const float* dy
+    cdef Steps s
+    cdef Band now
+    cdef outer_walk walk
+    s.col = s.block = p.c
+    for index in range(begin, end):
+        part, chunk = index % p.channel_parts, index // p.channel_parts
+        first_band = share(bands, p.chunks, chunk)
+        for band in range(first_band, share(bands, p.chunks, chunk + 1)):
+            now = weight_band(p, band)
+            s.row = ((now.cols - 1) * p.stride_w + p.kw) * p.c
+            s.image = ((now.rows - 1) * p.stride_h + (p.kh - 1) * p.dilation_h + 1) * s.row
+            dy = array(args, 0) + now.image * dy_image + (now.row * p.ow + now.col) * SIMD_WIDTH
+            walk.count[0], walk.count[1], walk.count[2] = now.images, now.rows, now.cols
+            walk.left[0], walk.left[1], walk.left[2] = dy_image, p.ow * SIMD_WIDTH, SIMD_WIDTH
+            walk.right[0], walk.right[1], walk.right[2] = s.image, p.stride_h * s.row, p.stride_w * p.c
+            packed_copy(p, &now, &s, array(args, 1), copy)
+            packed_sums(p, &now, &s, &walk, share(blocks, p.channel_parts, part),
+                        share(blocks, p.channel_parts, part + 1), copy, dy,
+                        array(args, 3) + chunk * packed_sums_size(p), p.later or band > first_band)
+
+
+cdef void conv2d_weight_grad_merge_packed(const int64_t* args, int64_t begin, int64_t end,
+                                          int64_t thread) noexcept nogil:
+    # A task adds up the chunks for an output channel.
+    cdef WeightSums sizes = weight_sums(args)
+    cdef const WeightSums* p = &sizes
+    cdef int64_t size = packed_vectors(p) * SIMD_WIDTH, channel, i
+    cdef float* total = workspace(args, 4, thread)
+    for channel in range(begin, end):
+        outer_merge(total, array(args, 3) + channel * p.kh * size, p.kh * size, p.chunks, packed_sums_size(p))
+        for i in range(p.kh):
+            transpose(array(args, 2) + (channel * p.c * p.kh + i) * p.kw, p.kh * p.kw, p.kw, total + i * size, p.c,
+                      p.kw, p.c)
