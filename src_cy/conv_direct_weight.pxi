@@ -41,6 +41,8 @@ cdef struct WeightSums:
     int64_t depth
     # Whether x and dy change places; the channels of both do in ``weight_sums``.
     int64_t swapped
+    # Whether the kernels of several taps ask for the memory of the next band.
+    int64_t ahead
     # The bands are split into ``chunks``; the sums are added to what is there if they come ``later``.
     int64_t chunks, later
 

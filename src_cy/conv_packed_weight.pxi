@@ -39,11 +39,11 @@ cdef void packed_copy(const WeightSums* p, const Band* band, const Steps* s, con
 
 
 cdef void packed_sums(const WeightSums* p, const Band* band, const Steps* s, const outer_walk* walk, int64_t first_block,
-                      int64_t end_block, const float* x, const float* dy, float* sums, bint accumulate) noexcept nogil:
+                      int64_t end_block, const float* x, const float* dy, float* sums, bint accumulate,
+                      soon* next) noexcept nogil:
     # One band: block by block of output channels, and for each row by row of the kernel.
     cdef int64_t vectors = packed_vectors(p), block, i, j, row, together, channels, parts, part, first, pixels
     cdef outer_walk within
-    cdef soon* next = this_thread()
     cdef outer_row rows[16]
     for i in range(SIMD_WIDTH):
         rows[i].start, rows[i].to = i, i * p.kh * vectors * SIMD_WIDTH
@@ -74,18 +74,20 @@ cdef void conv2d_weight_grad_packed(const int64_t* args, int64_t begin, int64_t 
     # A task is a chunk of the bands for a part of the blocks of output channels.
     cdef WeightSums sizes = weight_sums(args)
     cdef const WeightSums* p = &sizes
-    cdef int64_t bands = p.image_bands * p.row_bands * p.col_bands, index, part, chunk, band, first_band
+    cdef int64_t bands = p.image_bands * p.row_bands * p.col_bands, index, part, chunk, band, first_band, end_band
     cdef int64_t blocks = ceil_div(p.oc, SIMD_WIDTH), dy_image = blocks * p.oh * p.ow * SIMD_WIDTH
     cdef float* copy = workspace(args, 4, thread)
     cdef const float* dy
     cdef Steps s
     cdef Band now
     cdef outer_walk walk
+    cdef soon after
+    cdef soon* next = this_thread()
     s.col = s.block = p.c
     for index in range(begin, end):
         part, chunk = index % p.channel_parts, index // p.channel_parts
-        first_band = share(bands, p.chunks, chunk)
-        for band in range(first_band, share(bands, p.chunks, chunk + 1)):
+        first_band, end_band = share(bands, p.chunks, chunk), share(bands, p.chunks, chunk + 1)
+        for band in range(first_band, end_band):
             now = weight_band(p, band)
             s.row = ((now.cols - 1) * p.stride_w + p.kw) * p.c
             s.image = ((now.rows - 1) * p.stride_h + (p.kh - 1) * p.dilation_h + 1) * s.row
@@ -93,10 +95,14 @@ cdef void conv2d_weight_grad_packed(const int64_t* args, int64_t begin, int64_t 
             walk.count[0], walk.count[1], walk.count[2] = now.images, now.rows, now.cols
             walk.left[0], walk.left[1], walk.left[2] = dy_image, p.ow * SIMD_WIDTH, SIMD_WIDTH
             walk.right[0], walk.right[1], walk.right[2] = s.image, p.stride_h * s.row, p.stride_w * p.c
+            if p.ahead and band + 1 < end_band:
+                after = band_soon(p, band + 1, 0, ceil_div(p.c, SIMD_WIDTH), True, array(args, 1), array(args, 0),
+                                  now.images * now.rows * now.cols * p.oc * p.kh * packed_vectors(p))
+                next = &after
             packed_copy(p, &now, &s, array(args, 1), copy)
             packed_sums(p, &now, &s, &walk, share(blocks, p.channel_parts, part),
                         share(blocks, p.channel_parts, part + 1), copy, dy,
-                        array(args, 3) + chunk * packed_sums_size(p), p.later or band > first_band)
+                        array(args, 3) + chunk * packed_sums_size(p), p.later or band > first_band, next)
 
 
 cdef void conv2d_weight_grad_merge_packed(const int64_t* args, int64_t begin, int64_t end,

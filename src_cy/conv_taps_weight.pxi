@@ -29,12 +29,31 @@ cdef outer_walk rows_within(const WeightSums* p, const Band* band, const outer_w
     return outer_longest_inside(within)
 
 
+cdef soon band_soon(const WeightSums* p, int64_t index, int64_t block, int64_t blocks, bint with_dy, const float* x,
+                    const float* dy, int64_t products) noexcept nogil:
+    # To ask, for each of so many multiply-adds, for a band of one block of x or of all, and of dy; whole rows alone.
+    cdef Band band = weight_band(p, index)
+    cdef int64_t first = most(band.row * p.stride_h - p.pad_top, 0), x_blocks = ceil_div(p.c, SIMD_WIDTH)
+    cdef int64_t end = least((band.row + band.rows - 1) * p.stride_h - p.pad_top + (p.kh - 1) * p.dilation_h + 1, p.h)
+    cdef int64_t line = p.w * SIMD_WIDTH, plane = p.h * line, dy_line = p.ow * SIMD_WIDTH, dy_plane = p.oh * dy_line
+    cdef int64_t dy_blocks = ceil_div(p.oc, SIMD_WIDTH)
+    cdef soon next
+    memset(&next, 0, sizeof(next))
+    if p.col_bands == 1:
+        soon_add(&next, x + (band.image * x_blocks + block) * plane + first * line,
+                 plane if blocks > 1 else x_blocks * plane, band.images * blocks, (end - first) * line // SOON_LINE)
+        if with_dy:
+            soon_add(&next, dy + band.image * dy_blocks * dy_plane + band.row * dy_line, dy_plane,
+                     band.images * dy_blocks, band.rows * dy_line // SOON_LINE)
+        soon_spread(&next, products)
+    return next
+
+
 cdef void tap_sums(const WeightSums* p, const Band* band, const Steps* s, const outer_walk* walk, const float* x,
-                   const float* dy, float* sums, bint accumulate) noexcept nogil:
+                   const float* dy, float* sums, bint accumulate, soon* next) noexcept nogil:
     # One band of a block of input channels: block by block of output channels, and for each row by row of the kernel.
     cdef int64_t taps = p.kh * p.kw, block, i, j, row, together, channels, parts, part, first, pixels
     cdef outer_walk within
-    cdef soon* next = this_thread()
     cdef outer_row rows[16]
     for i in range(SIMD_WIDTH):
         rows[i].start, rows[i].to = i, i * taps * SIMD_WIDTH
@@ -65,7 +84,7 @@ cdef void conv2d_weight_grad_taps(const int64_t* args, int64_t begin, int64_t en
     cdef const WeightSums* p = &sizes
     cdef int64_t blocks = ceil_div(p.c, SIMD_WIDTH), bands = p.image_bands * p.row_bands * p.col_bands
     cdef int64_t dy_image = ceil_div(p.oc, SIMD_WIDTH) * p.oh * p.ow * SIMD_WIDTH
-    cdef int64_t index, part, chunk, band, first_band, block, plane
+    cdef int64_t index, part, chunk, band, first_band, end_band, block, first_block, end_block, plane
     cdef float* copy = workspace(args, 4, thread)
     cdef const float* x
     cdef const float* dy
@@ -73,17 +92,26 @@ cdef void conv2d_weight_grad_taps(const int64_t* args, int64_t begin, int64_t en
     cdef Steps s = weight_steps(p)
     cdef Band now
     cdef outer_walk walk
+    cdef soon after
+    cdef soon* next = this_thread()
     for index in range(begin, end):
         part, chunk = index % p.channel_parts, index // p.channel_parts
         sums = array(args, 3) + chunk * tap_sums_size(p)
-        first_band = share(bands, p.chunks, chunk)
-        for band in range(first_band, share(bands, p.chunks, chunk + 1)):
+        first_band, end_band = share(bands, p.chunks, chunk), share(bands, p.chunks, chunk + 1)
+        first_block, end_block = share(blocks, p.channel_parts, part), share(blocks, p.channel_parts, part + 1)
+        for band in range(first_band, end_band):
             now = weight_band(p, band)
             dy = array(args, 0) + now.image * dy_image + (now.row * p.ow + now.col) * SIMD_WIDTH
             walk.count[0], walk.count[1], walk.count[2] = now.images, now.rows, now.cols
             walk.left[0], walk.left[1], walk.left[2] = dy_image, p.ow * SIMD_WIDTH, SIMD_WIDTH
             walk.right[0], walk.right[1], walk.right[2] = s.image, p.stride_h * s.row, p.stride_w * s.col
-            for block in range(share(blocks, p.channel_parts, part), share(blocks, p.channel_parts, part + 1)):
+            for block in range(first_block, end_block):
+                if p.ahead and (block + 1 < end_block or band + 1 < end_band):
+                    after = band_soon(p, band + (block + 1 == end_block),
+                                      block + 1 if block + 1 < end_block else first_block, 1, block + 1 == end_block,
+                                      array(args, 1), array(args, 0),
+                                      now.images * now.rows * now.cols * p.oc * p.kh * p.kw)
+                    next = &after
                 if p.copied:
                     weight_copy(p, &now, &s, block, 1, array(args, 1), copy)
                     x = copy
@@ -91,7 +119,7 @@ cdef void conv2d_weight_grad_taps(const int64_t* args, int64_t begin, int64_t en
                     plane = now.image * blocks + block
                     x = array(args, 1) + ((plane * p.h + now.row * p.stride_h) * p.w + now.col * p.stride_w) * SIMD_WIDTH
                 tap_sums(p, &now, &s, &walk, x, dy, sums + block * p.oc * p.kh * p.kw * SIMD_WIDTH,
-                         p.later or band > first_band)
+                         p.later or band > first_band, next)
 
 
 cdef void conv2d_weight_grad_merge_taps(const int64_t* args, int64_t begin, int64_t end, int64_t thread) noexcept nogil:

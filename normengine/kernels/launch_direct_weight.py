@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from .base import Launch, Problem
 from .launch_matrix import WIDEST
 from .launch_tiles import taps_at_a_time
-from .launches import FLOAT, Convolution, Sizes, ceil_div, whole_lines
+from .launches import FLOAT, Convolution, Sizes, ceil_div, from_memory, whole_lines
 
 BAND_BYTES = 32 * 1024
 """The part of a tile of dy and of the input channels that pass with it, which stays in the L1 cache."""
@@ -46,6 +46,7 @@ class Split:
     copied: int
     depth: int
     swapped: int
+    ahead: int
     chunks: int
     later: int = 0
 
@@ -167,7 +168,7 @@ def _split(p: Convolution, sizes: Sizes, lanes: int) -> Split:
     chunks = min(most_chunks, ceil_div(p.tasks, sets * tile_parts * channel_parts))
     return Split(
         lanes, sets, tiles, tile_parts, channel_parts,
-        image_bands, row_bands, col_bands, together, int(_copied(p)), depth, int(swapped), chunks,
+        image_bands, row_bands, col_bands, together, int(_copied(p)), depth, int(swapped), 0, chunks,
     )  # fmt: skip
 
 
@@ -268,8 +269,8 @@ def several_taps(problem: Problem) -> bool:
     return p.groups == 1 and p.kw > 1
 
 
-def _taps_split(p: Convolution, sizes: Sizes) -> Split:
-    width = sizes["width"]
+def _taps_split(problem: Problem, sizes: Sizes) -> Split:
+    p, width = Convolution.of(problem), sizes["width"]
     blocks = ceil_div(p.c, width)
     products = p.n * p.oh * p.ow * p.oc * p.c * p.taps
     tasks = max(1, min(p.tasks, products // SMALL_TASK))
@@ -281,13 +282,16 @@ def _taps_split(p: Convolution, sizes: Sizes) -> Split:
     most_chunks = max(1, min(image_bands * row_bands * col_bands, SCRATCH_BYTES // sums, few_chunks))
     parts = min(blocks, max(ceil_div(sums, SUMS_BYTES), ceil_div(tasks, most_chunks)))
     chunks = min(most_chunks, ceil_div(p.tasks, parts))
-    return Split(width, 1, 1, 1, parts, image_bands, row_bands, col_bands, width, int(_copied(p)), p.oc, 0, chunks)
+    return Split(
+        width, 1, 1, 1, parts,
+        image_bands, row_bands, col_bands, width, int(_copied(p)), p.oc, 0, int(from_memory(problem)), chunks,
+    )  # fmt: skip
 
 
 def conv2d_weight_grad_taps(problem: Problem, sizes: Sizes) -> Launch:
     """Stages: sum over the bands of each chunk, add up the chunks; several taps of a row of x in blocks at a time."""
     p = Convolution.of(problem)
-    s, width = _taps_split(p, sizes), sizes["width"]
+    s, width = _taps_split(problem, sizes), sizes["width"]
     images, rows, cols = ceil_div(p.n, s.image_bands), ceil_div(p.oh, s.row_bands), ceil_div(p.ow, s.col_bands)
     copy = images * _copied_pixels(p, rows, cols) * width if s.copied else 0
     blocks = ceil_div(p.c, width)
@@ -301,7 +305,7 @@ def conv2d_weight_grad_taps(problem: Problem, sizes: Sizes) -> Launch:
 
 def taps_cost(problem: Problem, sizes: Sizes) -> float:
     p = Convolution.of(problem)
-    s, width = _taps_split(p, sizes), sizes["width"]
+    s, width = _taps_split(problem, sizes), sizes["width"]
     bands = s.image_bands * s.row_bands * s.col_bands
     pixels = p.n * p.oh * p.ow / bands
     lines = int(max(1.0, min(pixels / p.ow, pixels / 8)))
@@ -321,8 +325,8 @@ def neighbouring_taps(problem: Problem) -> bool:
     return several_taps(problem) and p.dilation_w == 1 and few
 
 
-def _packed_split(p: Convolution, sizes: Sizes) -> Split:
-    width = sizes["width"]
+def _packed_split(problem: Problem, sizes: Sizes) -> Split:
+    p, width = Convolution.of(problem), sizes["width"]
     tasks = max(1, min(p.tasks, p.n * p.oh * p.ow * p.oc * p.c * p.taps // SMALL_TASK))
     bands = _bands(p, p.c, width, tasks)
     image_bands, row_bands = ceil_div(p.n, bands.images), ceil_div(p.oh, bands.rows)
@@ -332,7 +336,9 @@ def _packed_split(p: Convolution, sizes: Sizes) -> Split:
     most_chunks = max(1, min(image_bands * row_bands * col_bands, SCRATCH_BYTES // sums, few_chunks))
     parts = min(ceil_div(p.oc, width), max(ceil_div(sums, SUMS_BYTES), ceil_div(tasks, most_chunks)))
     chunks = min(most_chunks, ceil_div(p.tasks, parts))
-    return Split(width, 1, 1, 1, parts, image_bands, row_bands, col_bands, p.c, 1, p.oc, 0, chunks)
+    return Split(
+        width, 1, 1, 1, parts, image_bands, row_bands, col_bands, p.c, 1, p.oc, 0, int(from_memory(problem)), chunks
+    )
 
 
 def _packed_vectors(p: Convolution, width: int) -> int:
@@ -344,7 +350,7 @@ def conv2d_weight_grad_packed(problem: Problem, sizes: Sizes) -> Launch:
     """Stages: sum over the bands of each chunk, add up the chunks; all taps of a row of x, copied without the lanes
     that hold no channel."""
     p = Convolution.of(problem)
-    s, width = _packed_split(p, sizes), sizes["width"]
+    s, width = _packed_split(problem, sizes), sizes["width"]
     images, rows, cols = ceil_div(p.n, s.image_bands), ceil_div(p.oh, s.row_bands), ceil_div(p.ow, s.col_bands)
     copy = images * _copied_pixels(p, rows, cols) * p.c + width
     vectors = _packed_vectors(p, width)
@@ -358,7 +364,7 @@ def conv2d_weight_grad_packed(problem: Problem, sizes: Sizes) -> Launch:
 
 def packed_cost(problem: Problem, sizes: Sizes) -> float:
     p = Convolution.of(problem)
-    s, width = _packed_split(p, sizes), sizes["width"]
+    s, width = _packed_split(problem, sizes), sizes["width"]
     bands = s.image_bands * s.row_bands * s.col_bands
     pixels = p.n * p.oh * p.ow / bands
     lines = int(max(1.0, min(pixels / p.ow, pixels / 8)))
