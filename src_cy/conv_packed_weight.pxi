@@ -38,38 +38,6 @@ cdef void packed_copy(const WeightSums* p, const Band* band, const Steps* s, con
     memset(row, 0, SIMD_WIDTH * sizeof(float))
 
 
-cdef void packed_sums(const WeightSums* p, const Band* band, const Steps* s, const outer_walk* walk, int64_t first_block,
-                      int64_t end_block, const float* x, const float* dy, float* sums, bint accumulate,
-                      soon* next) noexcept nogil:
-    # One band: block by block of output channels, and for each row by row of the kernel.
-    cdef int64_t vectors = packed_vectors(p), block, i, j, row, together, channels, parts, part, first, pixels
-    cdef outer_walk within
-    cdef outer_row rows[16]
-    for i in range(SIMD_WIDTH):
-        rows[i].start, rows[i].to = i, i * p.kh * vectors * SIMD_WIDTH
-    dy += first_block * p.oh * p.ow * SIMD_WIDTH
-    sums += first_block * SIMD_WIDTH * p.kh * vectors * SIMD_WIDTH
-    for block in range(first_block, end_block):
-        channels = least(SIMD_WIDTH, p.oc - block * SIMD_WIDTH)
-        for i in range(p.kh):
-            within = rows_within(p, band, walk, i, &row)
-            pixels = within.count[0] * within.count[1] * within.count[2]
-            j = 0
-            while j < vectors:
-                together = taps_next(vectors - j)
-                parts = ceil_div(channels, OUTER_ROWS(together))
-                for part in range(parts):
-                    first = share(channels, parts, part)
-                    soon_ask(next, (share(channels, parts, part + 1) - first) * together * pixels)
-                    outer_taps(share(channels, parts, part + 1) - first, together, rows + first, &within,
-                               dy + row * walk.left[1],
-                               x + row * walk.right[1] + i * p.dilation_h * s.row + j * SIMD_WIDTH, SIMD_WIDTH,
-                               sums + (i * vectors + j) * SIMD_WIDTH, accumulate)
-                j += together
-        dy += p.oh * p.ow * SIMD_WIDTH
-        sums += SIMD_WIDTH * p.kh * vectors * SIMD_WIDTH
-
-
 cdef void conv2d_weight_grad_packed(const int64_t* args, int64_t begin, int64_t end, int64_t thread) noexcept nogil:
     # A task is a chunk of the bands for a part of the blocks of output channels.
     cdef WeightSums sizes = weight_sums(args)
@@ -100,9 +68,9 @@ cdef void conv2d_weight_grad_packed(const int64_t* args, int64_t begin, int64_t 
                                   now.images * now.rows * now.cols * p.oc * p.kh * packed_vectors(p))
                 next = &after
             packed_copy(p, &now, &s, array(args, 1), copy)
-            packed_sums(p, &now, &s, &walk, share(blocks, p.channel_parts, part),
-                        share(blocks, p.channel_parts, part + 1), copy, dy,
-                        array(args, 3) + chunk * packed_sums_size(p), p.later or band > first_band, next)
+            tap_sums(p, &now, &s, &walk, packed_vectors(p), SIMD_WIDTH, share(blocks, p.channel_parts, part),
+                     share(blocks, p.channel_parts, part + 1), copy, dy, array(args, 3) + chunk * packed_sums_size(p),
+                     p.later or band > first_band, next)
 
 
 cdef void conv2d_weight_grad_merge_packed(const int64_t* args, int64_t begin, int64_t end,

@@ -49,33 +49,37 @@ cdef soon band_soon(const WeightSums* p, int64_t index, int64_t block, int64_t b
     return next
 
 
-cdef void tap_sums(const WeightSums* p, const Band* band, const Steps* s, const outer_walk* walk, const float* x,
-                   const float* dy, float* sums, bint accumulate, soon* next) noexcept nogil:
-    # One band of a block of input channels: block by block of output channels, and for each row by row of the kernel.
-    cdef int64_t taps = p.kh * p.kw, block, i, j, row, together, channels, parts, part, first, pixels
+cdef void tap_sums(const WeightSums* p, const Band* band, const Steps* s, const outer_walk* walk, int64_t columns,
+                   int64_t column, int64_t first_block, int64_t end_block, const float* x, const float* dy, float* sums,
+                   bint accumulate, soon* next) noexcept nogil:
+    # One band: block by block of output channels, and for each row by row of the kernel, which has so many vectors of
+    # columns, `column` floats apart in x. Sums go to [output channel][row of the kernel][column][SIMD_WIDTH].
+    cdef int64_t channel_sums = p.kh * columns * SIMD_WIDTH, block, i, j, row, together, channels, parts, part
+    cdef int64_t first, end, pixels
     cdef outer_walk within
     cdef outer_row rows[16]
     for i in range(SIMD_WIDTH):
-        rows[i].start, rows[i].to = i, i * taps * SIMD_WIDTH
-    for block in range(ceil_div(p.oc, SIMD_WIDTH)):
+        rows[i].start, rows[i].to = i, i * channel_sums
+    dy += first_block * p.oh * p.ow * SIMD_WIDTH
+    sums += first_block * SIMD_WIDTH * channel_sums
+    for block in range(first_block, end_block):
         channels = least(SIMD_WIDTH, p.oc - block * SIMD_WIDTH)
         for i in range(p.kh):
             within = rows_within(p, band, walk, i, &row)
             pixels = within.count[0] * within.count[1] * within.count[2]
             j = 0
-            while j < p.kw:
-                together = taps_next(p.kw - j)
+            while j < columns:
+                together = taps_next(columns - j)
                 parts = ceil_div(channels, OUTER_ROWS(together))
                 for part in range(parts):
-                    first = share(channels, parts, part)
-                    soon_ask(next, (share(channels, parts, part + 1) - first) * together * pixels)
-                    outer_taps(share(channels, parts, part + 1) - first, together, rows + first, &within,
-                               dy + row * walk.left[1],
-                               x + row * walk.right[1] + i * p.dilation_h * s.row + j * p.dilation_w * s.col,
-                               p.dilation_w * s.col, sums + (i * p.kw + j) * SIMD_WIDTH, accumulate)
+                    first, end = share(channels, parts, part), share(channels, parts, part + 1)
+                    soon_ask(next, (end - first) * together * pixels)
+                    outer_taps(end - first, together, rows + first, &within, dy + row * walk.left[1],
+                               x + row * walk.right[1] + i * p.dilation_h * s.row + j * column, column,
+                               sums + (i * columns + j) * SIMD_WIDTH, accumulate)
                 j += together
         dy += p.oh * p.ow * SIMD_WIDTH
-        sums += SIMD_WIDTH * taps * SIMD_WIDTH
+        sums += SIMD_WIDTH * channel_sums
 
 
 cdef void conv2d_weight_grad_taps(const int64_t* args, int64_t begin, int64_t end, int64_t thread) noexcept nogil:
@@ -83,7 +87,7 @@ cdef void conv2d_weight_grad_taps(const int64_t* args, int64_t begin, int64_t en
     cdef WeightSums sizes = weight_sums(args)
     cdef const WeightSums* p = &sizes
     cdef int64_t blocks = ceil_div(p.c, SIMD_WIDTH), bands = p.image_bands * p.row_bands * p.col_bands
-    cdef int64_t dy_image = ceil_div(p.oc, SIMD_WIDTH) * p.oh * p.ow * SIMD_WIDTH
+    cdef int64_t dy_blocks = ceil_div(p.oc, SIMD_WIDTH), dy_image = dy_blocks * p.oh * p.ow * SIMD_WIDTH
     cdef int64_t index, part, chunk, band, first_band, end_band, block, first_block, end_block, plane
     cdef float* copy = workspace(args, 4, thread)
     cdef const float* x
@@ -118,8 +122,8 @@ cdef void conv2d_weight_grad_taps(const int64_t* args, int64_t begin, int64_t en
                 else:
                     plane = now.image * blocks + block
                     x = array(args, 1) + ((plane * p.h + now.row * p.stride_h) * p.w + now.col * p.stride_w) * SIMD_WIDTH
-                tap_sums(p, &now, &s, &walk, x, dy, sums + block * p.oc * p.kh * p.kw * SIMD_WIDTH,
-                         p.later or band > first_band, next)
+                tap_sums(p, &now, &s, &walk, p.kw, p.dilation_w * s.col, 0, dy_blocks, x, dy,
+                         sums + block * p.oc * p.kh * p.kw * SIMD_WIDTH, p.later or band > first_band, next)
 
 
 cdef void conv2d_weight_grad_merge_taps(const int64_t* args, int64_t begin, int64_t end, int64_t thread) noexcept nogil:

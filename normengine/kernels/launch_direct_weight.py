@@ -5,9 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from .base import Launch, Problem
-from .launch_matrix import WIDEST
-from .launch_tiles import taps_at_a_time
-from .launches import FLOAT, Convolution, Sizes, ceil_div, from_memory, whole_lines
+from .launches import FLOAT, Convolution, Sizes, ceil_div, whole_lines
 
 BAND_BYTES = 32 * 1024
 """The part of a tile of dy and of the input channels that pass with it, which stays in the L1 cache."""
@@ -21,11 +19,6 @@ SUMS_BYTES = 160 * 1024
 """Sums of a task, which stay in the L2 cache."""
 SCRATCH_BYTES = 4 << 20
 """Sums of all chunks, at most."""
-TAP_SCRATCH_BYTES = 1 << 20
-"""The same where a task has all output channels, if that makes tasks enough: few bytes pass quickly from the thread
-that sums to the one that adds up."""
-MOST_PACKED = 64
-"""Channels of x, at most, that are copied without the lanes that hold none: of more channels few lanes are empty."""
 ROWS_TOGETHER = 24
 """Rows of the outer product that read a tile of dy while it is in the L1 cache, at least."""
 
@@ -87,14 +80,14 @@ def _tiles(p: Convolution, sets: int, sizes: Sizes) -> tuple[int, int]:
     return best, depths[best]
 
 
-def _copied(p: Convolution) -> bool:
+def is_copied(p: Convolution) -> bool:
     """Whether windows reach beyond the image."""
     down = (p.oh - 1) * p.stride_h + (p.kh - 1) * p.dilation_h - p.pad_top
     right = (p.ow - 1) * p.stride_w + (p.kw - 1) * p.dilation_w - p.pad_left
     return p.pad_top > 0 or p.pad_left > 0 or down >= p.h or right >= p.w
 
 
-def _copied_pixels(p: Convolution, rows: int, cols: int) -> int:
+def copied_pixels(p: Convolution, rows: int, cols: int) -> int:
     """Pixels of x under the windows of a band of one image, those between windows included."""
     height = (rows - 1) * p.stride_h + (p.kh - 1) * p.dilation_h + 1
     return height * ((cols - 1) * p.stride_w + (p.kw - 1) * p.dilation_w + 1)
@@ -102,13 +95,13 @@ def _copied_pixels(p: Convolution, rows: int, cols: int) -> int:
 
 def _band_bytes(p: Convolution, rows: int, cols: int, together: int, columns: int) -> int:
     """Bytes of x and dy that a band of one image reads; lines between windows stay where they are."""
-    pixels = _copied_pixels(p, rows, cols)
+    pixels = copied_pixels(p, rows, cols)
     if p.kh == 1:
         pixels = pixels * rows // ((rows - 1) * p.stride_h + 1)
     return (pixels * together + rows * cols * columns) * FLOAT
 
 
-def _bands(p: Convolution, together: int, columns: int, tasks: int) -> Bands:
+def bands_of(p: Convolution, together: int, columns: int, tasks: int) -> Bands:
     few, many = BAND_PIXELS
     limit = max(few, min(many, p.n * p.oh * p.ow // tasks))
 
@@ -129,7 +122,7 @@ def _bands(p: Convolution, together: int, columns: int, tasks: int) -> Bands:
 def _swapped(p: Convolution, sizes: Sizes, lanes: int) -> bool:
     """Whether x and dy change places, which they may where windows are pixels: it takes fewer multiply-adds."""
     width = sizes["width"]
-    pixels = p.taps == p.stride_h == p.stride_w == p.groups == 1 and not _copied(p)
+    pixels = p.taps == p.stride_h == p.stride_w == p.groups == 1 and not is_copied(p)
     return pixels and lanes == width and p.oc * ceil_div(p.c, width) < p.c * ceil_div(p.oc, width)
 
 
@@ -147,7 +140,7 @@ def _split(p: Convolution, sizes: Sizes, lanes: int) -> Split:
     together = min(ceil_div(depth, lanes), max(1, ceil_div(ROWS_TOGETHER, lanes * p.taps))) * lanes
     products = p.n * p.oh * p.ow * p.oc * (p.c // p.groups) * p.taps
     tasks = max(1, min(p.tasks, products // SMALL_TASK))
-    bands = _bands(p, together, tile_blocks * width, tasks)
+    bands = bands_of(p, together, tile_blocks * width, tasks)
     image_bands, row_bands = ceil_div(p.n, bands.images), ceil_div(p.oh, bands.rows)
     col_bands = ceil_div(p.ow, bands.cols)
     count = image_bands * row_bands * col_bands
@@ -168,7 +161,7 @@ def _split(p: Convolution, sizes: Sizes, lanes: int) -> Split:
     chunks = min(most_chunks, ceil_div(p.tasks, sets * tile_parts * channel_parts))
     return Split(
         lanes, sets, tiles, tile_parts, channel_parts,
-        image_bands, row_bands, col_bands, together, int(_copied(p)), depth, int(swapped), 0, chunks,
+        image_bands, row_bands, col_bands, together, int(is_copied(p)), depth, int(swapped), 0, chunks,
     )  # fmt: skip
 
 
@@ -178,7 +171,7 @@ def _launch(p: Convolution, sizes: Sizes, lanes: int) -> Launch:
     blocks = ceil_div(p.oc // s.sets, width)
     channels = ceil_div(ceil_div(s.depth, lanes), s.channel_parts) * lanes
     images, rows, cols = ceil_div(p.n, s.image_bands), ceil_div(p.oh, s.row_bands), ceil_div(p.ow, s.col_bands)
-    copy = images * _copied_pixels(p, rows, cols) * s.together * FLOAT if s.copied else 0
+    copy = images * copied_pixels(p, rows, cols) * s.together * FLOAT if s.copied else 0
     merged = sizes["merged_rows"] * width * FLOAT
     return Launch(
         tasks=(
@@ -200,7 +193,7 @@ A_LINE, A_TILE, A_SUM, A_COPY, A_COPIED_LINE, A_FLOAT = 4.0, 50.0, 3.0, 3.0, 30.
 copied line of x, and of a value that comes from memory."""
 
 
-def _tile_cost(rows: int, blocks: int, pixels: int, lines: int, sizes: Sizes) -> float:
+def tile_cost(rows: int, blocks: int, pixels: int, lines: int, sizes: Sizes) -> float:
     """Of all the calls that multiply ``rows`` by a tile, once."""
     calls = ceil_div(rows, sizes[f"outer_rows_{blocks}"])
     few, more = rows // calls, rows % calls
@@ -223,13 +216,13 @@ def _cost(p: Convolution, sizes: Sizes, lanes: int) -> float:
     cost = 0.0
     for tile in range(s.tiles):
         size = _share(blocks, s.tiles, tile + 1) - _share(blocks, s.tiles, tile)
-        cost += passes * (_tile_cost(rows, size, int(pixels), int(lines), sizes) + 2 * size * pixels)
-    cost += s.tile_parts * ceil_div(s.depth, lanes) * _copy_cost(p, s, lanes / width)
+        cost += passes * (tile_cost(rows, size, int(pixels), int(lines), sizes) + 2 * size * pixels)
+    cost += s.tile_parts * ceil_div(s.depth, lanes) * copy_cost(p, s, lanes / width)
     merge = 2 * (1 + s.chunks) * blocks * s.depth * p.taps
-    return max(_memory_cost(p, lanes, width), s.sets * (cost * bands + merge))
+    return max(memory_cost(p, lanes, width), s.sets * (cost * bands + merge))
 
 
-def _copy_cost(p: Convolution, s: Split, vectors: float) -> float:
+def copy_cost(p: Convolution, s: Split, vectors: float) -> float:
     """Of the copy of a band of one block of x, with so many vectors a pixel."""
     if not s.copied:
         return 0.0
@@ -239,7 +232,7 @@ def _copy_cost(p: Convolution, s: Split, vectors: float) -> float:
     return images * height * line
 
 
-def _memory_cost(p: Convolution, lanes: int, width: int) -> float:
+def memory_cost(p: Convolution, lanes: int, width: int) -> float:
     """Of reading x and dy once."""
     x, dy = ceil_div(p.c, lanes) * lanes * p.h * p.w, ceil_div(p.oc, width) * width * p.oh * p.ow
     return A_FLOAT * p.n * (x + dy)
@@ -261,116 +254,3 @@ def direct_cost(problem: Problem, sizes: Sizes) -> float:
 
 def first_cost(problem: Problem, sizes: Sizes) -> float:
     return _cost(Convolution.of(problem), sizes, 1)
-
-
-def several_taps(problem: Problem) -> bool:
-    """Whether rows of a kernel have several taps, in one group."""
-    p = Convolution.of(problem)
-    return p.groups == 1 and p.kw > 1
-
-
-def _taps_split(problem: Problem, sizes: Sizes) -> Split:
-    p, width = Convolution.of(problem), sizes["width"]
-    blocks = ceil_div(p.c, width)
-    products = p.n * p.oh * p.ow * p.oc * p.c * p.taps
-    tasks = max(1, min(p.tasks, products // SMALL_TASK))
-    bands = _bands(p, width, width, tasks)
-    image_bands, row_bands = ceil_div(p.n, bands.images), ceil_div(p.oh, bands.rows)
-    col_bands = ceil_div(p.ow, bands.cols)
-    sums = blocks * width * p.oc * p.taps * FLOAT
-    few_chunks = max(TAP_SCRATCH_BYTES // sums, ceil_div(tasks, blocks))
-    most_chunks = max(1, min(image_bands * row_bands * col_bands, SCRATCH_BYTES // sums, few_chunks))
-    parts = min(blocks, max(ceil_div(sums, SUMS_BYTES), ceil_div(tasks, most_chunks)))
-    chunks = min(most_chunks, ceil_div(p.tasks, parts))
-    return Split(
-        width, 1, 1, 1, parts,
-        image_bands, row_bands, col_bands, width, int(_copied(p)), p.oc, 0, int(from_memory(problem)), chunks,
-    )  # fmt: skip
-
-
-def conv2d_weight_grad_taps(problem: Problem, sizes: Sizes) -> Launch:
-    """Stages: sum over the bands of each chunk, add up the chunks; several taps of a row of x in blocks at a time."""
-    p = Convolution.of(problem)
-    s, width = _taps_split(problem, sizes), sizes["width"]
-    images, rows, cols = ceil_div(p.n, s.image_bands), ceil_div(p.oh, s.row_bands), ceil_div(p.ow, s.col_bands)
-    copy = images * _copied_pixels(p, rows, cols) * width if s.copied else 0
-    blocks = ceil_div(p.c, width)
-    return Launch(
-        tasks=(s.chunks * s.channel_parts, blocks * p.oc),
-        scratch=s.chunks * whole_lines(blocks * p.oc * p.taps * width * FLOAT),
-        workspace=max(copy, p.taps * width) * FLOAT,
-        extra=tuple(vars(s).values()),
-    )
-
-
-def taps_cost(problem: Problem, sizes: Sizes) -> float:
-    p = Convolution.of(problem)
-    s, width = _taps_split(problem, sizes), sizes["width"]
-    bands = s.image_bands * s.row_bands * s.col_bands
-    pixels = p.n * p.oh * p.ow / bands
-    lines = int(max(1.0, min(pixels / p.ow, pixels / 8)))
-    channels = [min(width, p.oc - first) for first in range(0, p.oc, width)]
-    parts = [(rows, taps) for rows in channels for taps in taps_at_a_time(p.kw, sizes)]
-    tile = p.kh * sum(_tile_cost(rows, taps, int(pixels), lines, sizes) for rows, taps in parts)
-    merge = 2 * (1 + s.chunks) * p.oc * p.taps
-    blocks = ceil_div(p.c, width) * ((tile + _copy_cost(p, s, 1)) * bands + merge)
-    return max(_memory_cost(p, width, width), blocks)
-
-
-def neighbouring_taps(problem: Problem) -> bool:
-    """Whether rows of a kernel have several taps, in one group, that lie side by side, with channels that fill some of
-    the widest vectors but no blocks of them, of which there are few."""
-    p = Convolution.of(problem)
-    few = p.kw * p.c > WIDEST and p.c % WIDEST != 0 and p.c <= MOST_PACKED
-    return several_taps(problem) and p.dilation_w == 1 and few
-
-
-def _packed_split(problem: Problem, sizes: Sizes) -> Split:
-    p, width = Convolution.of(problem), sizes["width"]
-    tasks = max(1, min(p.tasks, p.n * p.oh * p.ow * p.oc * p.c * p.taps // SMALL_TASK))
-    bands = _bands(p, p.c, width, tasks)
-    image_bands, row_bands = ceil_div(p.n, bands.images), ceil_div(p.oh, bands.rows)
-    col_bands = ceil_div(p.ow, bands.cols)
-    sums = _packed_vectors(p, width) * width * FLOAT
-    few_chunks = max(TAP_SCRATCH_BYTES // sums, tasks)
-    most_chunks = max(1, min(image_bands * row_bands * col_bands, SCRATCH_BYTES // sums, few_chunks))
-    parts = min(ceil_div(p.oc, width), max(ceil_div(sums, SUMS_BYTES), ceil_div(tasks, most_chunks)))
-    chunks = min(most_chunks, ceil_div(p.tasks, parts))
-    return Split(
-        width, 1, 1, 1, parts, image_bands, row_bands, col_bands, p.c, 1, p.oc, 0, int(from_memory(problem)), chunks
-    )
-
-
-def _packed_vectors(p: Convolution, width: int) -> int:
-    """Vectors of sums."""
-    return p.oc * p.kh * ceil_div(p.kw * p.c, width)
-
-
-def conv2d_weight_grad_packed(problem: Problem, sizes: Sizes) -> Launch:
-    """Stages: sum over the bands of each chunk, add up the chunks; all taps of a row of x, copied without the lanes
-    that hold no channel."""
-    p = Convolution.of(problem)
-    s, width = _packed_split(problem, sizes), sizes["width"]
-    images, rows, cols = ceil_div(p.n, s.image_bands), ceil_div(p.oh, s.row_bands), ceil_div(p.ow, s.col_bands)
-    copy = images * _copied_pixels(p, rows, cols) * p.c + width
-    vectors = _packed_vectors(p, width)
-    return Launch(
-        tasks=(s.chunks * s.channel_parts, p.oc),
-        scratch=s.chunks * whole_lines(vectors * width * FLOAT),
-        workspace=max(copy, vectors // p.oc * width) * FLOAT,
-        extra=tuple(vars(s).values()),
-    )
-
-
-def packed_cost(problem: Problem, sizes: Sizes) -> float:
-    p = Convolution.of(problem)
-    s, width = _packed_split(problem, sizes), sizes["width"]
-    bands = s.image_bands * s.row_bands * s.col_bands
-    pixels = p.n * p.oh * p.ow / bands
-    lines = int(max(1.0, min(pixels / p.ow, pixels / 8)))
-    channels = [min(width, p.oc - first) for first in range(0, p.oc, width)]
-    parts = [(rows, n) for rows in channels for n in taps_at_a_time(ceil_div(p.kw * p.c, width), sizes)]
-    tile = p.kh * sum(_tile_cost(rows, n, int(pixels), lines, sizes) for rows, n in parts)
-    copies = s.channel_parts * _copy_cost(p, s, ceil_div(p.c, width))
-    merge = 2 * (1 + s.chunks) * _packed_vectors(p, width)
-    return max(_memory_cost(p, width, width), (tile + copies) * bands + merge)

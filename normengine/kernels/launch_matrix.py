@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from .base import REGISTRY, Launch, Problem
-from .launches import FLOAT, Sizes, ceil_div, tasks_wanted
+from .launches import FLOAT, WIDEST, Sizes, ceil_div, tasks_wanted
 
 DEPTH = 256
 """Terms of a sum in registers, at most."""
@@ -23,8 +23,6 @@ TILES_IN_PLACE = 4
 LINE, APART, PAGE = 64, 1024, 4096
 FEW_TERMS = 4
 DOT_TILES = 2
-WIDEST = 16
-"""Lanes of the widest vectors."""
 SMALL_TASK = 16_000
 """Multiplications of the smallest task that a problem is split for."""
 LATENCY = 8.0

@@ -18,6 +18,8 @@ FEW_TASKS = 16
 """Problems are cut into at least that many tasks where they can be."""
 LINE_BYTES = 64
 FLOAT, INT64 = 4, 8
+WIDEST = 16
+"""Lanes of the widest vectors."""
 NEAR_BYTES = 8 << 20
 """Arrays that are larger together may come from memory each time: caches that threads share hold other things too."""
 
