@@ -1,6 +1,6 @@
 # The weight gradient of kernels with several taps in a row, for channels that do not fill blocks: as in
-# conv_taps_weight.pxi, but bands of x are copied so that the channels of a pixel lie right behind those of the one before.
-# The columns are then all channels of all taps of a row, in as few vectors as that takes.
+# conv_taps_weight.pxi, but bands of x are copied so that the channels of a pixel lie right behind those of the one
+# before. The columns are then all channels of all taps of a row, in as few vectors as that takes.
 
 cdef extern from "packed.h" nogil:
     void packed_pixels(float* to, int64_t channels, const float* blocks, int64_t block, int64_t pixels)
@@ -42,34 +42,34 @@ cdef void conv2d_weight_grad_packed(const int64_t* args, int64_t begin, int64_t 
     # A task is a chunk of the bands for a part of the blocks of output channels.
     cdef WeightSums sizes = weight_sums(args)
     cdef const WeightSums* p = &sizes
-    cdef int64_t bands = p.image_bands * p.row_bands * p.col_bands, index, part, chunk, band, first_band, end_band
-    cdef int64_t blocks = ceil_div(p.oc, SIMD_WIDTH), dy_image = blocks * p.oh * p.ow * SIMD_WIDTH
+    cdef int64_t bands = p.image_bands * p.row_bands * p.col_bands, blocks = ceil_div(p.oc, SIMD_WIDTH)
+    cdef int64_t index, part, chunk, band, first_band, end_band, first, last, channels
     cdef float* copy = workspace(args, 4, thread)
-    cdef const float* dy
     cdef Steps s
     cdef Band now
     cdef outer_walk walk
     cdef soon after
-    cdef soon* next = this_thread()
-    s.col = s.block = p.c
+    cdef soon* next
+    s.col = p.c
     for index in range(begin, end):
         part, chunk = index % p.channel_parts, index // p.channel_parts
         first_band, end_band = share(bands, p.chunks, chunk), share(bands, p.chunks, chunk + 1)
+        first, last = share(blocks, p.channel_parts, part), share(blocks, p.channel_parts, part + 1)
+        channels = least(p.oc, last * SIMD_WIDTH) - first * SIMD_WIDTH
         for band in range(first_band, end_band):
             now = weight_band(p, band)
             s.row = ((now.cols - 1) * p.stride_w + p.kw) * p.c
             s.image = ((now.rows - 1) * p.stride_h + (p.kh - 1) * p.dilation_h + 1) * s.row
-            dy = array(args, 0) + now.image * dy_image + (now.row * p.ow + now.col) * SIMD_WIDTH
-            walk.count[0], walk.count[1], walk.count[2] = now.images, now.rows, now.cols
-            walk.left[0], walk.left[1], walk.left[2] = dy_image, p.ow * SIMD_WIDTH, SIMD_WIDTH
-            walk.right[0], walk.right[1], walk.right[2] = s.image, p.stride_h * s.row, p.stride_w * p.c
+            walk = band_walk(p, &now, &s)
+            next = this_thread()
             if p.ahead and band + 1 < end_band:
-                after = band_soon(p, band + 1, 0, ceil_div(p.c, SIMD_WIDTH), True, array(args, 1), array(args, 0),
-                                  now.images * now.rows * now.cols * p.oc * p.kh * packed_vectors(p))
+                after = band_soon(p, band + 1, 0, ceil_div(p.c, SIMD_WIDTH), first, last, array(args, 1),
+                                  array(args, 0),
+                                  now.images * now.rows * now.cols * channels * p.kh * packed_vectors(p))
                 next = &after
             packed_copy(p, &now, &s, array(args, 1), copy)
-            tap_sums(p, &now, &s, &walk, packed_vectors(p), SIMD_WIDTH, share(blocks, p.channel_parts, part),
-                     share(blocks, p.channel_parts, part + 1), copy, dy, array(args, 3) + chunk * packed_sums_size(p),
+            tap_sums(p, &now, &s, &walk, packed_vectors(p), SIMD_WIDTH, first, last, copy,
+                     band_dy(p, &now, array(args, 0)), array(args, 3) + chunk * packed_sums_size(p),
                      p.later or band > first_band, next)
 
 

@@ -29,24 +29,42 @@ cdef outer_walk rows_within(const WeightSums* p, const Band* band, const outer_w
     return outer_longest_inside(within)
 
 
-cdef soon band_soon(const WeightSums* p, int64_t index, int64_t block, int64_t blocks, bint with_dy, const float* x,
-                    const float* dy, int64_t products) noexcept nogil:
-    # To ask, for each of so many multiply-adds, for a band of one block of x or of all, and of dy; whole rows alone.
+cdef soon band_soon(const WeightSums* p, int64_t index, int64_t block, int64_t blocks, int64_t first_dy, int64_t end_dy,
+                    const float* x, const float* dy, int64_t products) noexcept nogil:
+    # To ask, a little with each of so many multiply-adds, for a band: of x one block or all, of dy the given blocks.
+    # Nothing where bands cut rows.
     cdef Band band = weight_band(p, index)
     cdef int64_t first = most(band.row * p.stride_h - p.pad_top, 0), x_blocks = ceil_div(p.c, SIMD_WIDTH)
     cdef int64_t end = least((band.row + band.rows - 1) * p.stride_h - p.pad_top + (p.kh - 1) * p.dilation_h + 1, p.h)
     cdef int64_t line = p.w * SIMD_WIDTH, plane = p.h * line, dy_line = p.ow * SIMD_WIDTH, dy_plane = p.oh * dy_line
-    cdef int64_t dy_blocks = ceil_div(p.oc, SIMD_WIDTH)
+    cdef int64_t dy_blocks = ceil_div(p.oc, SIMD_WIDTH), image
+    cdef bint whole = end_dy - first_dy == dy_blocks
     cdef soon next
     memset(&next, 0, sizeof(next))
-    if p.col_bands == 1:
-        soon_add(&next, x + (band.image * x_blocks + block) * plane + first * line,
-                 plane if blocks > 1 else x_blocks * plane, band.images * blocks, (end - first) * line // SOON_LINE)
-        if with_dy:
-            soon_add(&next, dy + band.image * dy_blocks * dy_plane + band.row * dy_line, dy_plane,
-                     band.images * dy_blocks, band.rows * dy_line // SOON_LINE)
-        soon_spread(&next, products)
+    if p.col_bands > 1:
+        return next
+    soon_add(&next, x + (band.image * x_blocks + block) * plane + first * line,
+             plane if blocks > 1 else x_blocks * plane, band.images * blocks, (end - first) * line // SOON_LINE)
+    for image in range(1 if whole else band.images):
+        soon_add(&next, dy + ((band.image + image) * dy_blocks + first_dy) * dy_plane + band.row * dy_line, dy_plane,
+                 (end_dy - first_dy) * (band.images if whole else 1), band.rows * dy_line // SOON_LINE)
+    soon_spread(&next, products)
     return next
+
+
+cdef outer_walk band_walk(const WeightSums* p, const Band* band, const Steps* s) noexcept nogil:
+    # Over the pixels of dy, and of x as it lies in steps of ``s``.
+    cdef int64_t line = p.ow * SIMD_WIDTH
+    cdef outer_walk walk
+    walk.count[0], walk.count[1], walk.count[2] = band.images, band.rows, band.cols
+    walk.left[0], walk.left[1], walk.left[2] = ceil_div(p.oc, SIMD_WIDTH) * p.oh * line, line, SIMD_WIDTH
+    walk.right[0], walk.right[1], walk.right[2] = s.image, p.stride_h * s.row, p.stride_w * s.col
+    return walk
+
+
+cdef inline const float* band_dy(const WeightSums* p, const Band* band, const float* dy) noexcept nogil:
+    # The first block of the first pixel.
+    return dy + ((band.image * ceil_div(p.oc, SIMD_WIDTH) * p.oh + band.row) * p.ow + band.col) * SIMD_WIDTH
 
 
 cdef void tap_sums(const WeightSums* p, const Band* band, const Steps* s, const outer_walk* walk, int64_t columns,
@@ -87,17 +105,16 @@ cdef void conv2d_weight_grad_taps(const int64_t* args, int64_t begin, int64_t en
     cdef WeightSums sizes = weight_sums(args)
     cdef const WeightSums* p = &sizes
     cdef int64_t blocks = ceil_div(p.c, SIMD_WIDTH), bands = p.image_bands * p.row_bands * p.col_bands
-    cdef int64_t dy_blocks = ceil_div(p.oc, SIMD_WIDTH), dy_image = dy_blocks * p.oh * p.ow * SIMD_WIDTH
-    cdef int64_t index, part, chunk, band, first_band, end_band, block, first_block, end_block, plane
+    cdef int64_t dy_blocks = ceil_div(p.oc, SIMD_WIDTH)
+    cdef int64_t index, part, chunk, band, first_band, end_band, block, first_block, end_block, plane, last
     cdef float* copy = workspace(args, 4, thread)
     cdef const float* x
-    cdef const float* dy
     cdef float* sums
     cdef Steps s = weight_steps(p)
     cdef Band now
     cdef outer_walk walk
     cdef soon after
-    cdef soon* next = this_thread()
+    cdef soon* next
     for index in range(begin, end):
         part, chunk = index % p.channel_parts, index // p.channel_parts
         sums = array(args, 3) + chunk * tap_sums_size(p)
@@ -105,14 +122,12 @@ cdef void conv2d_weight_grad_taps(const int64_t* args, int64_t begin, int64_t en
         first_block, end_block = share(blocks, p.channel_parts, part), share(blocks, p.channel_parts, part + 1)
         for band in range(first_band, end_band):
             now = weight_band(p, band)
-            dy = array(args, 0) + now.image * dy_image + (now.row * p.ow + now.col) * SIMD_WIDTH
-            walk.count[0], walk.count[1], walk.count[2] = now.images, now.rows, now.cols
-            walk.left[0], walk.left[1], walk.left[2] = dy_image, p.ow * SIMD_WIDTH, SIMD_WIDTH
-            walk.right[0], walk.right[1], walk.right[2] = s.image, p.stride_h * s.row, p.stride_w * s.col
+            walk = band_walk(p, &now, &s)
             for block in range(first_block, end_block):
-                if p.ahead and (block + 1 < end_block or band + 1 < end_band):
-                    after = band_soon(p, band + (block + 1 == end_block),
-                                      block + 1 if block + 1 < end_block else first_block, 1, block + 1 == end_block,
+                next = this_thread()
+                last = block + 1 == end_block
+                if p.ahead and band + last < end_band:
+                    after = band_soon(p, band + last, first_block if last else block + 1, 1, 0, dy_blocks * last,
                                       array(args, 1), array(args, 0),
                                       now.images * now.rows * now.cols * p.oc * p.kh * p.kw)
                     next = &after
@@ -122,8 +137,9 @@ cdef void conv2d_weight_grad_taps(const int64_t* args, int64_t begin, int64_t en
                 else:
                     plane = now.image * blocks + block
                     x = array(args, 1) + ((plane * p.h + now.row * p.stride_h) * p.w + now.col * p.stride_w) * SIMD_WIDTH
-                tap_sums(p, &now, &s, &walk, p.kw, p.dilation_w * s.col, 0, dy_blocks, x, dy,
-                         sums + block * p.oc * p.kh * p.kw * SIMD_WIDTH, p.later or band > first_band, next)
+                tap_sums(p, &now, &s, &walk, p.kw, p.dilation_w * s.col, 0, dy_blocks, x,
+                         band_dy(p, &now, array(args, 0)), sums + block * p.oc * p.kh * p.kw * SIMD_WIDTH,
+                         p.later or band > first_band, next)
 
 
 cdef void conv2d_weight_grad_merge_taps(const int64_t* args, int64_t begin, int64_t end, int64_t thread) noexcept nogil:

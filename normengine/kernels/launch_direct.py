@@ -21,6 +21,9 @@ WEIGHT_BYTES = 20480
 L2 cache, but fewer times."""
 BAND_BYTES = 49152
 """Input that a task copies, or reads in place, of one chunk of channels."""
+SPANNED_BAND_BYTES, SPANNED_ROWS = 196608, 4
+"""The same where the vectors of all panels span several input channels, whose weights are few: it stays in the L2
+cache. Chunks have few enough channels for so many rows of output."""
 OUTPUT_BYTES = 196608
 """Output of a task, which stays in the L2 cache from one chunk of channels to the next."""
 PIXELS = 64
@@ -140,14 +143,6 @@ class Stencil:
         merged = first.step[0] * first.step[1]
         return replace(self, out_channels=merged * self.out_channels, phases=(phase,), merged=merged)
 
-    def blocks(self, sizes: Sizes) -> tuple[int, int, int]:
-        """Blocks whose lanes are output channels, then of a last one whose vectors of sums span several input channels
-        how many they span and how many vectors there are; 1 and 0 without such a one."""
-        full, rest = divmod(self.out_channels, sizes["width"])
-        few = self.groups == 1 and not self.merged
-        span, vectors = span_and_vectors(rest, self.in_channels, sizes) if few else (1, 1)
-        return (full, span, vectors) if span > 1 else (full + (rest > 0), 1, 0)
-
     def reach(self) -> tuple[int, int, int, int]:
         """Top, left, bottom and right of what the taps of all phases read, from the position of a pixel."""
         rows = [f.rows.reach() for f in self.phases if f.taps] or [(0, 0)]
@@ -203,19 +198,23 @@ class Plan:
 
 @dataclass(frozen=True)
 class Blocks:
-    """How output blocks become panels: see :meth:`Stencil.blocks`; of the ``full`` ones n neighbours become
-    ``counts[n]``."""
+    """How output blocks become panels. There are ``full`` blocks whose lanes are output channels; ``counts[n]`` panels
+    are made of n of them that are neighbours. Behind them may come one whose vectors of sums span ``span`` input
+    channels: it has ``vectors`` of them, or 0 if there is none."""
 
-    counts: tuple[int, ...]
     full: int
+    counts: tuple[int, ...]
     span: int
     vectors: int
 
 
 def _blocks(s: Stencil, sizes: Sizes) -> Blocks:
-    full, span, vectors = s.blocks(sizes)
+    full, rest = divmod(s.out_channels, sizes["width"])
+    span, vectors = (1, 1) if s.groups > 1 or s.merged else span_and_vectors(rest, s.in_channels, sizes)
+    if span == 1:
+        full, vectors = full + (rest > 0), 0
     sharing = any(_shares(s, f) for f in s.phases)
-    return Blocks(tuple(panel_count(n, sharing, sizes) for n in range(full + 1)), full, span, vectors)
+    return Blocks(full, tuple(panel_count(n, sharing, sizes) for n in range(full + 1)), span, vectors)
 
 
 def _panels(s: Stencil, width: int, blocks: Blocks) -> tuple[Panel, ...]:
@@ -263,16 +262,19 @@ def _cut(s: Stencil, width: int, blocks: Blocks, tasks: int) -> Plan:
     panels = _panels(s, width, blocks)
     taps = max(f.taps for f in s.phases)
     in_blocks = max(p.in_end - p.in_first for p in panels)
-    lanes = max(2 * width if p.span == 1 else p.vectors * width // p.span for p in panels)
-    chunk = _equal(in_blocks, WEIGHT_BYTES // (lanes * width * FLOAT * max(taps, 1)))
     copied = not s.inside()
     top, left, bottom, right = s.reach()
     grid_h, grid_w = max(f.height for f in s.phases), max(f.width for f in s.phases)
     cols = (grid_w - 1) * s.step_w + right - left + 1
     pixel = width * FLOAT
+    chunk, band_bytes = WEIGHT_BYTES // (2 * width * width * FLOAT * max(taps, 1)), BAND_BYTES
+    if blocks.full == 0:
+        few_rows = (min(grid_h, SPANNED_ROWS) - 1) * s.step_h + bottom - top + 1
+        chunk, band_bytes = SPANNED_BAND_BYTES // (few_rows * cols * pixel), SPANNED_BAND_BYTES
+    chunk = _equal(in_blocks, chunk)
     made = s.out_width * s.phases[0].step[0] * ceil_div(s.out_channels, width) * pixel
     rows = min(
-        (BAND_BYTES // (chunk * pixel * cols) - (bottom - top)) // s.step_h,
+        (band_bytes // (chunk * pixel * cols) - (bottom - top)) // s.step_h,
         OUTPUT_BYTES // made if chunk < in_blocks else grid_h,
     )
     rows = _equal(grid_h, rows)

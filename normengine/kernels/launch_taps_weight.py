@@ -33,8 +33,9 @@ MOST_PACKED = 64
 
 @dataclass(frozen=True)
 class Columns:
-    """Of each row of the kernel ``vectors`` of columns, for each of ``blocks`` of x, of which a band has so many floats
-    ``a_pixel``. Tasks take a part of ``pieces``, the second stage has so many ``merges``."""
+    """For each of ``blocks`` of x a row of the kernel has so many ``vectors`` of columns. ``a_pixel`` counts the floats
+    of a pixel of a band of x, which may be ``copied``. Tasks of the first stage take a part of the ``pieces``: blocks
+    of x or, if that is one, of dy. ``merges`` are the tasks of the second stage."""
 
     blocks: int
     vectors: int
@@ -64,8 +65,8 @@ def several_taps(problem: Problem) -> bool:
 
 
 def neighbouring_taps(problem: Problem) -> bool:
-    """Whether they lie side by side, with channels that fill more than one of the widest vectors but no blocks of them,
-    and are few."""
+    """Whether they lie side by side, of few channels that are not whole blocks, and have more columns in a row than the
+    widest vectors have lanes."""
     p = Convolution.of(problem)
     few = p.kw * p.c > WIDEST and p.c % WIDEST != 0 and p.c <= MOST_PACKED
     return several_taps(problem) and p.dilation_w == 1 and few

@@ -16,7 +16,7 @@ A_LOAD = 1.1
 A_CHANNEL = 3
 """What a channel costs for some taps beside what is loaded and multiplied."""
 SPANNED = 0.6
-"""Products of vectors that span several input channels, at most, for each of those that span one."""
+"""Vectors span several input channels if that takes this share of the products at most."""
 A_STEP = 1.03
 """The cost of a multiply-add, with what cannot be hidden behind it."""
 

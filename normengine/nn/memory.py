@@ -20,10 +20,10 @@ _block = _Block()
 
 
 def side_by_side(array: np.ndarray) -> np.ndarray:
-    """A float32 copy of ``array`` in C order, right behind the one that this thread made before.
+    """A float32 copy of ``array`` in C order, right behind the one that this thread made before if a block has room.
 
     Copies begin at multiples of 64 bytes. One that is larger than a block has memory of its own. A block is given back
-    when the last copy in it is gone.
+    when the last copy in it is gone and another one is in use.
     """
     nbytes = 4 * array.size
     if nbytes > _BLOCK_BYTES:

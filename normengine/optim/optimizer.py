@@ -266,7 +266,7 @@ class Optimizer:
                     f"the parameter has shape {parameter.shape}"
                 )
             else:
-                checked[what] = side_by_side(array)
+                checked[what] = np.array(array, np.float32)
         return checked
 
     def _overwrite(self, parameter: Parameter, entries: dict[str, Any]) -> None:
@@ -280,6 +280,8 @@ class Optimizer:
         for what, value in entries.items():
             if isinstance(value, np.ndarray) and what in own:
                 own[what][...] = value
+            elif isinstance(value, np.ndarray):
+                own[what] = side_by_side(value)
             else:
                 own[what] = value
 

@@ -32,8 +32,8 @@ class Lifetime:
 def side_by_side(lifetimes: Sequence[Lifetime]) -> tuple[Lifetime, list[int]]:
     """The lifetime of one stretch of memory for all of them, and where in it each begins, aligned to 64 bytes."""
     begins = list(accumulate((_aligned(item.size) for item in lifetimes), initial=0))
-    whole = Lifetime(begins.pop(), min(item.first for item in lifetimes), max(item.last for item in lifetimes))
-    return whole, begins
+    first, last = min((item.first for item in lifetimes), default=0), max((item.last for item in lifetimes), default=0)
+    return Lifetime(begins.pop(), first, last), begins
 
 
 def place(lifetimes: Sequence[Lifetime], shared: bool = False) -> tuple[list[int], int]:

@@ -296,16 +296,12 @@ class _Lowering(Runs):
         after the loss, lie side by side in the order of the updates."""
         updates = (call for outer in self.calls for call in outer.inner or (outer,) if call.kind == "update")
         read = dict.fromkeys(m for call in updates for m in call.memories() if m not in call.writes)
-        gradients = [m for m in read if m in alive and alive[m].first >= self.guard]
+        gradients = {m: alive[m] for m in read if m in alive and alive[m].first >= self.guard}
         others = {m: lifetime for m, lifetime in alive.items() if m not in gradients}
-        if not gradients:
-            offsets, total = place(list(others.values()), shared=True)
-            return dict(zip(others, offsets, strict=True)), total
-        block, begins = side_by_side([alive[m] for m in gradients])
-        offsets, total = place([*others.values(), block], shared=True)
-        start = offsets.pop()
-        at = dict(zip(others, offsets, strict=True))
-        return at | {m: start + begin for m, begin in zip(gradients, begins, strict=True)}, total
+        block, begins = side_by_side(list(gradients.values()))
+        (start, *offsets), total = place([block, *others.values()], shared=True)
+        at = {m: start + begin for m, begin in zip(gradients, begins, strict=True)}
+        return at | dict(zip(others, offsets, strict=True)), total
 
     def _home_of(self, memory: Memory) -> Memory:
         """The memory that was there first where results take another's place."""

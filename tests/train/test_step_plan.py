@@ -7,6 +7,7 @@ import pytest
 
 import normengine as ne
 from normengine import nn, optim
+from normengine.nn import memory
 
 
 def layers() -> list[nn.Module]:
@@ -71,7 +72,8 @@ def test_gradients_lie_side_by_side(without: tuple[str, ...]) -> None:
     assert np.diff(offsets).tolist() == [-(-m.nbytes // 64) * 64 for m in read[:-1]]
 
 
-def test_what_an_optimizer_keeps_lies_side_by_side() -> None:
+def test_what_an_optimizer_keeps_lies_side_by_side(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(memory, "_block", memory._Block())
     model = nn.Sequential(*layers())
     optimizer = optim.Adam(model.parameters())
     taken(8, ne.TrainStep(model, nn.CrossEntropyLoss(), optimizer))
