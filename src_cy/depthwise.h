@@ -23,9 +23,9 @@
 #endif
 /* The most taps whose weights stay in registers. */
 #define DEPTHWISE_HELD 9
-/* How far ahead, in floats, memory is asked for: hardware follows neither steps nor, beyond its pages, small planes. The
- * phases of a stride ask for what they write alone, the first of each row for all. */
-#define DEPTHWISE_AHEAD 1024
+/* How far ahead, in floats, inputs are asked for where several rows of them are read at a time. Hardware follows one row
+ * after the other, whether read or written, by itself, and faster if it is left alone. */
+#define DEPTHWISE_AHEAD 2048
 
 /* What happens to a sum before it is stored: y = clamp(sum + bias + residual); residual is laid out as the output, or
  * NULL. The lanes that are no channels have a bias and bounds of zero, and so stay zero. */
@@ -128,23 +128,40 @@ INLINE void depthwise_tap_rows(const float **x, const float *in, const window_ax
         x[k] = row >= 0 && row < h->in_size ? in + row * width : zeros;
 }
 
-typedef void (*depthwise_maker)(const window_axis *h, const window_axis *v, const float *in, const float *w,
-                            float *out, int64_t out_width, const depthwise_finish *f, int64_t row, int64_t row_end,
-                            const float **x, const float *zeros);
+/* One output, start + the sums over those of its neighbouring taps that lie inside: the input of the first one is at
+ * `from`, in pixels. */
+INLINE vec depthwise_single(const int rows, const int cols, const float *const *x, int64_t from, int64_t in_size,
+                            const vec *held, const float *w, vec start)
+{
+    const int64_t behind = from + cols - in_size, at = from * SIMD_WIDTH;
+    vec sum[1];
+    if (from >= 0 && behind <= 0) depthwise_sums(1, rows, cols, 0, cols, 0, x, at, held, w, start, sum);
+    else if (cols > 1 && from == -1 && behind <= 0) depthwise_sums(1, rows, cols, 1, cols, 0, x, at, held, w, start, sum);
+    else if (cols > 3 && from == -2 && behind <= 0) depthwise_sums(1, rows, cols, 2, cols, 0, x, at, held, w, start, sum);
+    else if (cols > 1 && from >= 0 && behind == 1)
+        depthwise_sums(1, rows, cols, 0, cols - 1, 0, x, at, held, w, start, sum);
+    else if (cols > 3 && from >= 0 && behind == 2)
+        depthwise_sums(1, rows, cols, 0, cols - 2, 0, x, at, held, w, start, sum);
+    else {
+        const int64_t skip = from < 0 ? -from : 0, end = behind > 0 ? cols - behind : cols;
+        depthwise_sums_any(1, rows, cols, skip, end, 0, SIMD_WIDTH, x, at, w, start, sum);
+    }
+    return sum[0];
+}
 
 /* The output rows row..row_end of a plane, of a kernel whose taps are neighbours. `w` has a vector for each tap. */
-INLINE void depthwise_plane(const int rows, const int cols, const int in_step, const int out_step,
-                            const window_axis *h_axis, const window_axis *v_axis, const float *in, const float *w,
-                            float *out, int64_t out_width, const depthwise_finish *f, int64_t row, int64_t row_end,
-                            const float *zeros)
+INLINE void depthwise_plane(const int rows, const int cols, const int in_step, const window_axis *h_axis,
+                            const window_axis *v_axis, const float *in, const float *w, float *out, int64_t out_width,
+                            const depthwise_finish *f, int64_t row, int64_t row_end, const float *zeros)
 {
     const window_axis h = *h_axis, v = *v_axis;
     const int many = rows * cols > DEPTHWISE_HELD, pixels = many ? DEPTHWISE_MANY : DEPTHWISE_FEW;
     const int64_t in_pitch = v.in_size * SIMD_WIDTH, out_pitch = out_width * SIMD_WIDTH;
     const vec bias = load(f->bias);
     const float *residual = f->residual;
-    vec held[DEPTHWISE_HELD];
-    if (!many) UNROLL for (int t = 0; t < rows * cols; t++) held[t] = load(w + t * SIMD_WIDTH);
+    vec weight[DEPTHWISE_HELD];
+    if (!many) UNROLL for (int t = 0; t < rows * cols; t++) weight[t] = load(w + t * SIMD_WIDTH);
+    const vec *const held = many ? 0 : weight;
     for (int64_t i = row; i < row_end; i++) {
         const int64_t start = (h.out_first + i * h.out_step) * out_pitch;
         float *const to = out + start;
@@ -152,46 +169,73 @@ INLINE void depthwise_plane(const int rows, const int cols, const int in_step, c
         const float *x[5];
         depthwise_tap_rows(x, in, &h, rows, i, in_pitch, zeros);
         const float *const ahead = in + (h.in_first + i * h.in_step + rows) * in_pitch + DEPTHWISE_AHEAD;
-        int64_t j = 0, from = v.in_first * SIMD_WIDTH, at = v.out_first * SIMD_WIDTH;
-#define TILE(P, SKIP, END)                                                                                            \
+        int64_t j = 0;
+        vec sum[DEPTHWISE_MANY];
+#define TILE(P)                                                                                                       \
     {                                                                                                                 \
-        if (v.out_first == 0)                                                                                         \
-            UNROLL for (int q = 0; q < P * out_step * SIMD_WIDTH; q += 16)                                            \
-                __builtin_prefetch(to + at + q + DEPTHWISE_AHEAD, 1);                                                 \
-        if (out_step == 1)                                                                                            \
+        const int64_t from = (v.in_first + j * in_step) * SIMD_WIDTH;                                                 \
+        if (in_step > 1)                                                                                              \
             UNROLL for (int r = 0; r < in_step; r++)                                                                  \
                 UNROLL for (int q = 0; q < P * in_step * SIMD_WIDTH; q += 16)                                         \
-                    __builtin_prefetch(ahead + from + r * in_pitch + q);                                              \
-        vec sum[DEPTHWISE_MANY];                                                                                      \
-        depthwise_sums(P, rows, cols, SKIP, END, in_step, x, from, many ? 0 : held, w, bias, sum);                    \
-        depthwise_store(P, sum, to, at, out_step * SIMD_WIDTH, f, other);                                             \
+                    __builtin_prefetch(ahead + from + r * in_pitch + q, 0, 2);                                        \
+        depthwise_sums(P, rows, cols, 0, cols, in_step, x, from, held, w, bias, sum);                                 \
+        depthwise_store(P, sum, to, j * SIMD_WIDTH, SIMD_WIDTH, f, other);                                            \
         j += P;                                                                                                       \
-        from += P * in_step * SIMD_WIDTH;                                                                             \
-        at += P * out_step * SIMD_WIDTH;                                                                              \
     }
-        while (j < v.inside) {
-            if (v.in_size < cols) break;
-            if (cols > 1 && from == -1 * SIMD_WIDTH) TILE(1, 1, cols)
-            else if (cols > 3 && from == -2 * SIMD_WIDTH) TILE(1, 2, cols)
-            else break;
-        }
-        if (j == v.inside) {
-            for (; j + pixels <= v.inside_end;) TILE(pixels, 0, cols)
-#define CASE(P) case P: if (P < pixels) TILE(P, 0, cols) break;
-            switch (v.inside_end - j) {
-                CASE(1) CASE(2) CASE(3) CASE(4) CASE(5) CASE(6) CASE(7) CASE(8) CASE(9) CASE(10) CASE(11)
-            }
+        while (j < v.count) {
+            while (j + pixels <= v.inside_end && j >= v.inside) TILE(pixels)
+            if (j >= v.inside)
+                switch (v.inside_end - j) {
+#define CASE(P) case P: if (P < pixels) TILE(P) break;
+                    CASE(1) CASE(2) CASE(3) CASE(4) CASE(5) CASE(6) CASE(7) CASE(8) CASE(9) CASE(10) CASE(11)
 #undef CASE
-            while (j < v.count) {
-                if (v.in_size < cols) break;
-                const int64_t beyond = from + cols * SIMD_WIDTH - in_pitch;
-                if (cols > 1 && beyond == SIMD_WIDTH) TILE(1, 0, cols - 1)
-                else if (cols > 3 && beyond == 2 * SIMD_WIDTH) TILE(1, 0, cols - 2)
-                else break;
-            }
+                }
+            if (j == v.count) break;
+            sum[0] = depthwise_single(rows, cols, x, v.in_first + j * in_step, v.in_size, held, w, bias);
+            depthwise_store(1, sum, to, j * SIMD_WIDTH, 0, f, other);
+            j++;
         }
 #undef TILE
-        for (; j < v.count; j++) depthwise_border(j, rows, v_axis, x, w, to, f, other);
+    }
+}
+
+/* Rows row..row_end of an input gradient at stride 2, of a phase of the rows and both of the columns, whose axes are
+ * `v_axis`: every row is written from its first pixel to its last. `w` has the taps of the first phase, then those of the
+ * second. */
+INLINE void depthwise_both(const int rows, const int first, const int second, const window_axis *h_axis,
+                           const window_axis *v_axis, const float *in, const float *w, float *out, int64_t out_width,
+                           int64_t row, int64_t row_end, const float *zeros)
+{
+    const window_axis h = *h_axis, v[2] = {v_axis[0], v_axis[1]};
+    const int cols[2] = {first, second}, many = rows * (first + second) > DEPTHWISE_HELD, pixels = DEPTHWISE_FEW / 2;
+    const float *const weights[2] = {w, w + rows * first * SIMD_WIDTH};
+    const int64_t inside = v[0].inside > v[1].inside ? v[0].inside : v[1].inside;
+    const int64_t inside_end = v[0].inside_end < v[1].inside_end ? v[0].inside_end : v[1].inside_end;
+    vec weight[2][DEPTHWISE_HELD];
+    if (!many)
+        UNROLL for (int q = 0; q < 2; q++)
+            UNROLL for (int t = 0; t < rows * cols[q]; t++) weight[q][t] = load(weights[q] + t * SIMD_WIDTH);
+    for (int64_t i = row; i < row_end; i++) {
+        float *const to = out + (h.out_first + i * h.out_step) * out_width * SIMD_WIDTH;
+        const float *x[5];
+        depthwise_tap_rows(x, in, &h, rows, i, v[0].in_size * SIMD_WIDTH, zeros);
+        for (int64_t j = 0; j < v[0].count;) {
+            for (; j >= inside && j + pixels <= inside_end; j += pixels) {
+                vec sum[2][DEPTHWISE_FEW / 2];
+                UNROLL for (int q = 0; q < 2; q++)
+                    depthwise_sums(pixels, rows, cols[q], 0, cols[q], 1, x, (v[q].in_first + j) * SIMD_WIDTH,
+                                   many ? 0 : weight[q], weights[q], splat(0.0f), sum[q]);
+                UNROLL for (int p = 0; p < pixels; p++)
+                    UNROLL for (int q = 0; q < 2; q++) store(to + (2 * (j + p) + q) * SIMD_WIDTH, sum[q][p]);
+            }
+            if (j == v[0].count) break;
+            UNROLL for (int q = 0; q < 2; q++)
+                if (j < v[q].count)
+                    store(to + (2 * j + q) * SIMD_WIDTH,
+                          depthwise_single(rows, cols[q], x, v[q].in_first + j, v[q].in_size, many ? 0 : weight[q],
+                                           weights[q], splat(0.0f)));
+            j++;
+        }
     }
 }
 
@@ -225,43 +269,55 @@ static void depthwise_any_kernel(const window_axis *h, const window_axis *v, con
     }
 }
 
-#define DEPTHWISE_PLANE(NAME, R, C, I, O)                                                                            \
-    static void NAME(const window_axis *h, const window_axis *v, const float *in, const float *w, float *out,   \
-                     int64_t out_width, const depthwise_finish *f, int64_t row, int64_t row_end, const float **x,     \
-                     const float *zeros)                                                                              \
-    {                                                                                                                 \
-        depthwise_plane(R, C, I, O, h, v, in, w, out, out_width, f, row, row_end, zeros);                             \
-    }
-DEPTHWISE_PLANE(depthwise_3x3, 3, 3, 1, 1)
-DEPTHWISE_PLANE(depthwise_3x3_stride_2, 3, 3, 2, 1)
-DEPTHWISE_PLANE(depthwise_5x5, 5, 5, 1, 1)
-DEPTHWISE_PLANE(depthwise_5x5_stride_2, 5, 5, 2, 1)
-/* The phases of the input gradient at stride 2. */
-DEPTHWISE_PLANE(depthwise_1x1_phase, 1, 1, 1, 2)
-DEPTHWISE_PLANE(depthwise_1x2_phase, 1, 2, 1, 2)
-DEPTHWISE_PLANE(depthwise_2x1_phase, 2, 1, 1, 2)
-DEPTHWISE_PLANE(depthwise_2x2_phase, 2, 2, 1, 2)
-DEPTHWISE_PLANE(depthwise_2x3_phase, 2, 3, 1, 2)
-DEPTHWISE_PLANE(depthwise_3x2_phase, 3, 2, 1, 2)
-DEPTHWISE_PLANE(depthwise_3x3_phase, 3, 3, 1, 2)
+typedef void (*depthwise_maker)(const window_axis *h, const window_axis *v, const float *in, const float *w,
+                                float *out, int64_t out_width, const depthwise_finish *f, int64_t row, int64_t row_end,
+                                const float **x, const float *zeros);
 
-/* The function made for these taps and steps, or the one for any. */
-static depthwise_maker depthwise_choose(const window_axis *h, const window_axis *v)
+#define DEPTHWISE_MAKER(NAME)                                                                                         \
+    static void NAME(const window_axis *h, const window_axis *v, const float *in, const float *w, float *out,         \
+                     int64_t out_width, const depthwise_finish *f, int64_t row, int64_t row_end, const float **x,     \
+                     const float *zeros)
+#define DEPTHWISE_PLANE(NAME, R, C, I)                                                                                \
+    DEPTHWISE_MAKER(NAME) { depthwise_plane(R, C, I, h, v, in, w, out, out_width, f, row, row_end, zeros); }
+DEPTHWISE_PLANE(depthwise_3x3, 3, 3, 1)
+DEPTHWISE_PLANE(depthwise_3x3_stride_2, 3, 3, 2)
+DEPTHWISE_PLANE(depthwise_5x5, 5, 5, 1)
+DEPTHWISE_PLANE(depthwise_5x5_stride_2, 5, 5, 2)
+#define DEPTHWISE_BOTH(R, FIRST, SECOND)                                                                              \
+    DEPTHWISE_MAKER(depthwise_both_##R##_##FIRST##_##SECOND)                                                          \
+    {                                                                                                                 \
+        depthwise_both(R, FIRST, SECOND, h, v, in, w, out, out_width, row, row_end, zeros);                           \
+    }
+/* Those of kernels of three and of five columns. */
+DEPTHWISE_BOTH(1, 1, 2) DEPTHWISE_BOTH(1, 2, 1) DEPTHWISE_BOTH(2, 1, 2) DEPTHWISE_BOTH(2, 2, 1)
+DEPTHWISE_BOTH(2, 2, 3) DEPTHWISE_BOTH(2, 3, 2) DEPTHWISE_BOTH(3, 2, 3) DEPTHWISE_BOTH(3, 3, 2)
+
+/* The function made for these taps and steps, or the one for any. Where v is the first of the phases of a stride, whose
+ * axes lie one after the other, it may be one for several: *phases becomes how many of them it makes. */
+static depthwise_maker depthwise_choose(const window_axis *h, const window_axis *v, int64_t *phases)
 {
+    *phases = 1;
     if (v->taps > 1 && v->tap_step != 1) return depthwise_any_kernel;
-#define IS(R, C, I, O) (h->taps == R && v->taps == C && v->in_step == I && v->out_step == O)
-    if (IS(3, 3, 1, 1)) return depthwise_3x3;
-    if (IS(3, 3, 2, 1)) return depthwise_3x3_stride_2;
-    if (IS(5, 5, 1, 1)) return depthwise_5x5;
-    if (IS(5, 5, 2, 1)) return depthwise_5x5_stride_2;
-    if (IS(1, 1, 1, 2)) return depthwise_1x1_phase;
-    if (IS(1, 2, 1, 2)) return depthwise_1x2_phase;
-    if (IS(2, 1, 1, 2)) return depthwise_2x1_phase;
-    if (IS(2, 2, 1, 2)) return depthwise_2x2_phase;
-    if (IS(2, 3, 1, 2)) return depthwise_2x3_phase;
-    if (IS(3, 2, 1, 2)) return depthwise_3x2_phase;
-    if (IS(3, 3, 1, 2)) return depthwise_3x3_phase;
+#define IS(R, C, I) (v->out_step == 1 && h->taps == R && v->taps == C && v->in_step == I)
+    if (IS(3, 3, 1)) return depthwise_3x3;
+    if (IS(3, 3, 2)) return depthwise_3x3_stride_2;
+    if (IS(5, 5, 1)) return depthwise_5x5;
+    if (IS(5, 5, 2)) return depthwise_5x5_stride_2;
 #undef IS
+    if (v->out_step != 2 || v->out_first != 0 || (v[1].taps > 1 && v[1].tap_step != 1)) return depthwise_any_kernel;
+    *phases = 2;
+#define BOTH(R, FIRST, SECOND)                                                                                        \
+    if (h->taps == R && v[0].taps == FIRST && v[1].taps == SECOND) return depthwise_both_##R##_##FIRST##_##SECOND
+    BOTH(1, 1, 2);
+    BOTH(1, 2, 1);
+    BOTH(2, 1, 2);
+    BOTH(2, 2, 1);
+    BOTH(2, 2, 3);
+    BOTH(2, 3, 2);
+    BOTH(3, 2, 3);
+    BOTH(3, 3, 2);
+#undef BOTH
+    *phases = 1;
     return depthwise_any_kernel;
 }
 

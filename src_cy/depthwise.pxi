@@ -10,7 +10,7 @@ cdef extern from "depthwise_weight.h" nogil:
                                     int64_t row_end, const float** taps, const float* zeros) noexcept nogil
     void depthwise_finish_channels(depthwise_finish* f, const float* bias, const float* residual, double low,
                                    double high, int64_t channels)
-    depthwise_maker depthwise_choose(const window_axis* h, const window_axis* v)
+    depthwise_maker depthwise_choose(const window_axis* h, const window_axis* v, int64_t* phases)
     void depthwise_weight_band(const window_axis* h, const window_axis* v, const float* dy, const float* x,
                                int64_t row, int64_t row_end, const float* zeros, float* total)
     void depthwise_weight_merge(const float* total, int64_t chunks, int64_t pitch, int64_t taps, float* dw,
@@ -59,7 +59,8 @@ cdef void depthwise_blocked(const int64_t* args, int64_t begin, int64_t end, int
     cdef double low = (<const double*> args)[24], high = (<const double*> args)[25]
     cdef window_axis h = window_forward_axis(p.kh, p.stride_h, p.pad_top, p.dilation_h, p.h, p.oh)
     cdef window_axis v = window_forward_axis(p.kw, p.stride_w, p.pad_left, p.dilation_w, p.w, p.ow)
-    cdef depthwise_maker rows = depthwise_choose(&h, &v)
+    cdef int64_t phases
+    cdef depthwise_maker rows = depthwise_choose(&h, &v, &phases)
     cdef const float** taps = <const float**> workspace(args, 6, thread)
     cdef float* zeros = <float*> (taps + p.kh)
     cdef const float* residual
@@ -107,14 +108,14 @@ cdef void depthwise_blocked_input_grad_pack(const int64_t* args, int64_t begin, 
 
 cdef void depthwise_blocked_input_grad(const int64_t* args, int64_t begin, int64_t end, int64_t thread) noexcept nogil:
     # A task makes some rows of one plane, a band after the other and in it the phases of the stride; tasks are in the
-    # order of the forward pass. extra = parts of a plane, rows of each phase in a band. Workspace: the phases, a pointer
-    # for each tap row, a row of zeros.
+    # order of the forward pass. extra = parts of a plane, rows of each phase in a band. Workspace: the axes of the phases,
+    # a pointer for each tap row, a row of zeros.
     cdef const Depthwise* p = <const Depthwise*> &args[6]
     cdef int64_t parts = args[22], band = args[23], task, plane, part, block
     cdef int64_t blocks = channel_blocks(p.c), top, left, row
-    cdef int64_t row_end, rows = ceil_div(p.h, p.stride_h)
-    cdef DepthwisePhase* h = <DepthwisePhase*> workspace(args, 4, thread)
-    cdef DepthwisePhase* v = h + p.stride_h
+    cdef int64_t phases, row_end, rows = ceil_div(p.h, p.stride_h)
+    cdef window_axis* h = <window_axis*> workspace(args, 4, thread)
+    cdef window_axis* v = h + p.stride_h
     cdef const float** taps = <const float**> (v + p.stride_w)
     cdef float* zeros = <float*> (taps + p.kh)
     cdef const float* weight
@@ -123,9 +124,9 @@ cdef void depthwise_blocked_input_grad(const int64_t* args, int64_t begin, int64
     memset(zeros, 0, p.ow * SIMD_WIDTH * sizeof(float))
     depthwise_finish_channels(&finish, NULL, NULL, -INFINITY, INFINITY, SIMD_WIDTH)
     for top in range(p.stride_h):
-        h[top] = grad_phase(p.kh, p.stride_h, p.pad_top, p.dilation_h, p.oh, p.h, top)
+        h[top] = grad_phase(p.kh, p.stride_h, p.pad_top, p.dilation_h, p.oh, p.h, top).axis
     for left in range(p.stride_w):
-        v[left] = grad_phase(p.kw, p.stride_w, p.pad_left, p.dilation_w, p.ow, p.w, left)
+        v[left] = grad_phase(p.kw, p.stride_w, p.pad_left, p.dilation_w, p.ow, p.w, left).axis
     for task in range(begin, end):
         block, part = task % blocks, task // blocks % parts
         plane = task // (blocks * parts) * blocks + block
@@ -134,12 +135,15 @@ cdef void depthwise_blocked_input_grad(const int64_t* args, int64_t begin, int64
             row_end = least(row + band, share(rows, parts, part + 1))
             weight = array(args, 3) + block * p.kh * p.kw * SIMD_WIDTH
             for top in range(p.stride_h):
-                for left in range(p.stride_w):
-                    make = depthwise_choose(&h[top].axis, &v[left].axis)
-                    make(&h[top].axis, &v[left].axis, array(args, 0) + plane * p.oh * p.ow * SIMD_WIDTH, weight,
+                left = 0
+                while left < p.stride_w:
+                    make = depthwise_choose(&h[top], &v[left], &phases)
+                    make(&h[top], &v[left], array(args, 0) + plane * p.oh * p.ow * SIMD_WIDTH, weight,
                          array(args, 2) + plane * p.h * p.w * SIMD_WIDTH, p.w, &finish, row,
-                         least(row_end, h[top].axis.count), taps, zeros)
-                    weight += h[top].axis.taps * v[left].axis.taps * SIMD_WIDTH
+                         least(row_end, h[top].count), taps, zeros)
+                    for left in range(left, left + phases):
+                        weight += h[top].taps * v[left].taps * SIMD_WIDTH
+                    left += 1
             row = row_end
 
 

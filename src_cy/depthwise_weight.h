@@ -33,6 +33,10 @@ INLINE void depthwise_weight_row(const int rows, const int cols, const int64_t i
     UNROLL for (int t = 0; t < rows * cols; t++) s[t] = sum[t];
     for (const float *end = line + count * SIMD_WIDTH; line < end; line += SIMD_WIDTH) {
         DEPTHWISE_FRESH(at);
+        if (rows > 1 && in_step == 2)
+            UNROLL for (int k = rows - 2; k < rows; k++)
+                UNROLL for (int c = 0; c < 2; c++)
+                    __builtin_prefetch(from[k] + at + c * SIMD_WIDTH + DEPTHWISE_AHEAD, 0, 2);
         const vec g = load(line);
         UNROLL for (int k = 0; k < rows; k++)
             UNROLL for (int c = 0; c < cols; c++)

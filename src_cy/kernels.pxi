@@ -146,7 +146,7 @@ SIZES = {
     "lane_moments": sizeof(lane_moments),
     "lane_totals": sizeof(lane_totals),
     "reorder_pixels": REORDER_PIXELS,
-    "depthwise_phase": sizeof(DepthwisePhase),
+    "window_axis": sizeof(window_axis),
     "sum_columns": COLUMNS,
     "channels_together": TOGETHER,
     "winograd_tiles": WINOGRAD_TILES,

@@ -5,10 +5,9 @@ from __future__ import annotations
 from .base import Launch, Problem
 from .launches import FLOAT, INT64, Convolution, Sizes, ceil_div, whole_lines
 
-BAND_BYTES = 32768, 4096
-"""Rows of the input gradient that the phases of a stride make one after the other: what stays in the L1 cache, and what
-memory is written in where the whole leaves the L2 cache."""
-L2_BYTES = 2 << 20
+BAND_BYTES, L2_BYTES = 32768, 2 << 20
+"""Rows of the input gradient that the phases of a stride make one after the other: what stays in the L1 cache; but row by
+row, as memory is written fastest, where the whole leaves the L2 cache."""
 CHUNK_ROWS = 8
 """Rows of the output's gradient of a task of the weight gradient, where the batch has so many for each."""
 PART_ROWS = 4
@@ -54,11 +53,11 @@ def conv2d_input_grad(problem: Problem, sizes: Sizes) -> Launch:
     phases = p.stride_h * p.stride_w
     row_bytes = p.stride_h * p.w * width * FLOAT
     far = p.n * blocks * rows * row_bytes > L2_BYTES
-    band = rows if phases == 1 else max(1, BAND_BYTES[far] // row_bytes)
+    band = rows if phases == 1 else 1 if far else max(1, BAND_BYTES // row_bytes)
     return Launch(
         tasks=(blocks, p.n * blocks * parts),
         scratch=blocks * p.taps * width * FLOAT,
-        workspace=(p.stride_h + p.stride_w) * sizes["depthwise_phase"] + p.kh * INT64 + p.ow * width * FLOAT,
+        workspace=(p.stride_h + p.stride_w) * sizes["window_axis"] + p.kh * INT64 + p.ow * width * FLOAT,
         extra=(parts, band),
     )
 
