@@ -1,22 +1,21 @@
-# Convolution with 3x3 kernels of stride 1, and its input gradient, by Winograd's F(m x m, 3 x 3) on arrays in blocks of
-# channels. The input gradient is the convolution of dy with the kernel turned and the channels exchanged.
+# Convolution with kernels of stride 1, and its input gradient, by Winograd's F(m x m, r x r) on arrays in blocks of
+# channels: F(4, 3), F(2, 3) and F(2, 5). The input gradient is the convolution of dy with the kernel turned and the channels exchanged.
 
 cdef extern from "winograd_tiles.h" nogil:
     const int WINOGRAD_TILES
-    int64_t WINOGRAD_POINTS(int64_t m)
     ctypedef struct winograd_map:
-        int64_t in_blocks, in_h, in_w, out_blocks, out_h, out_w, top, left, tile_rows, tile_cols
+        int64_t m, r, in_blocks, in_h, in_w, out_blocks, out_h, out_w, top, left, tile_rows, tile_cols
     ctypedef struct winograd_epilogue:
         const float* bias
         const float* residual
         double low, high
         int64_t channels
-    void winograd_kernels(int m, int turned, const float* weight, int64_t out_step, int64_t in_step,
-                          int64_t out_channels, int64_t in_channels, int64_t block, float* kernels,
-                          int64_t kernel_step)
-    void winograd_tiles(int m, const winograd_map* map, const winograd_epilogue* epilogue, const float* x,
-                        const float* kernels, int64_t kernel_step, int64_t first, int64_t end, int64_t next_end,
-                        int64_t first_block, int64_t end_block, int64_t chunk, float* y, float* memory)
+    void winograd_make_kernels(int64_t m, int64_t r, int turned, const float* weight, int64_t out_step, int64_t in_step,
+                               int64_t out_channels, int64_t in_channels, int64_t block, float* kernels,
+                               int64_t kernel_step)
+    void winograd_make_tiles(const winograd_map* map, const winograd_epilogue* epilogue, const float* x,
+                             const float* kernels, int64_t kernel_step, int64_t first, int64_t end, int64_t next_end,
+                             int64_t first_block, int64_t end_block, int64_t chunk, float* y, float* memory)
 
 
 cdef struct WinogradNumbers:
@@ -30,9 +29,11 @@ cdef struct WinogradSplit:
     int64_t m, tile_parts, channel_parts, chunk, far
 
 
-cdef winograd_map winograd_tiles_of(int64_t m, int64_t in_channels, int64_t in_h, int64_t in_w, int64_t out_channels,
-                                    int64_t out_h, int64_t out_w, int64_t top, int64_t left) noexcept nogil:
+cdef winograd_map winograd_tiles_of(int64_t m, int64_t r, int64_t in_channels, int64_t in_h, int64_t in_w,
+                                    int64_t out_channels, int64_t out_h, int64_t out_w, int64_t top,
+                                    int64_t left) noexcept nogil:
     cdef winograd_map map
+    map.m, map.r = m, r
     map.in_blocks, map.in_h, map.in_w = ceil_div(in_channels, SIMD_WIDTH), in_h, in_w
     map.out_blocks, map.out_h, map.out_w = ceil_div(out_channels, SIMD_WIDTH), out_h, out_w
     map.top, map.left = top, left
@@ -64,31 +65,25 @@ cdef void winograd_convolve(const winograd_map* map, const winograd_epilogue* ep
         part = task % split.channel_parts
         first_block = 2 * share(pairs, split.channel_parts, part)
         end_block = least(map.out_blocks, 2 * share(pairs, split.channel_parts, part + 1))
-        if split.m == 4:
-            winograd_tiles(4, map, epilogue, x, kernels, kernel_step, first, last, next_last, first_block, end_block,
-                           split.chunk, y, memory)
-        else:
-            winograd_tiles(2, map, epilogue, x, kernels, kernel_step, first, last, next_last, first_block, end_block,
-                           split.chunk, y, memory)
+        winograd_make_tiles(map, epilogue, x, kernels, kernel_step, first, last, next_last, first_block, end_block,
+                            split.chunk, y, memory)
 
 
 cdef void conv2d_winograd_pack(const int64_t* args, int64_t begin, int64_t end, int64_t thread) noexcept nogil:
     # A task transforms the kernels of one block of output channels.
     cdef const WinogradNumbers* p = <const WinogradNumbers*> &args[8]
     cdef const WinogradSplit* split = <const WinogradSplit*> &args[26]
-    cdef int64_t step = winograd_kernel_step(p.c, p.oc), task
+    cdef int64_t step = winograd_kernel_step(p.c, p.oc), taps = p.kh * p.kw, task
     for task in range(begin, end):
-        if split.m == 4:
-            winograd_kernels(4, 0, array(args, 1), p.c * 9, 9, p.oc, p.c, task, array(args, 5), step)
-        else:
-            winograd_kernels(2, 0, array(args, 1), p.c * 9, 9, p.oc, p.c, task, array(args, 5), step)
+        winograd_make_kernels(split.m, p.kh, 0, array(args, 1), p.c * taps, taps, p.oc, p.c, task, array(args, 5), step)
 
 
 cdef void conv2d_winograd(const int64_t* args, int64_t begin, int64_t end, int64_t thread) noexcept nogil:
     cdef const WinogradNumbers* p = <const WinogradNumbers*> &args[8]
     cdef const WinogradSplit* split = <const WinogradSplit*> &args[26]
     cdef const double* clamp = <const double*> &args[24]
-    cdef winograd_map map = winograd_tiles_of(split.m, p.c, p.h, p.w, p.oc, p.oh, p.ow, p.pad_top, p.pad_left)
+    cdef winograd_map map = winograd_tiles_of(split.m, p.kh, p.c, p.h, p.w, p.oc, p.oh, p.ow, p.pad_top,
+                                              p.pad_left)
     cdef winograd_epilogue epilogue
     epilogue.bias, epilogue.residual, epilogue.channels = array(args, 2), array(args, 3), p.oc
     epilogue.low, epilogue.high = clamp[0], clamp[1]
@@ -101,18 +96,16 @@ cdef void conv2d_input_grad_winograd_pack(const int64_t* args, int64_t begin, in
     # A task transforms the turned kernels of one block of input channels.
     cdef const WinogradNumbers* p = <const WinogradNumbers*> &args[6]
     cdef const WinogradSplit* split = <const WinogradSplit*> &args[22]
-    cdef int64_t step = winograd_kernel_step(p.oc, p.c), task
+    cdef int64_t step = winograd_kernel_step(p.oc, p.c), taps = p.kh * p.kw, task
     for task in range(begin, end):
-        if split.m == 4:
-            winograd_kernels(4, 1, array(args, 1), 9, p.c * 9, p.c, p.oc, task, array(args, 3), step)
-        else:
-            winograd_kernels(2, 1, array(args, 1), 9, p.c * 9, p.c, p.oc, task, array(args, 3), step)
+        winograd_make_kernels(split.m, p.kh, 1, array(args, 1), taps, p.c * taps, p.c, p.oc, task, array(args, 3), step)
 
 
 cdef void conv2d_input_grad_winograd(const int64_t* args, int64_t begin, int64_t end, int64_t thread) noexcept nogil:
     cdef const WinogradNumbers* p = <const WinogradNumbers*> &args[6]
     cdef const WinogradSplit* split = <const WinogradSplit*> &args[22]
-    cdef winograd_map map = winograd_tiles_of(split.m, p.oc, p.oh, p.ow, p.c, p.h, p.w, 2 - p.pad_top, 2 - p.pad_left)
+    cdef winograd_map map = winograd_tiles_of(split.m, p.kh, p.oc, p.oh, p.ow, p.c, p.h, p.w,
+                                              p.kh - 1 - p.pad_top, p.kw - 1 - p.pad_left)
     cdef winograd_epilogue epilogue
     epilogue.bias, epilogue.residual, epilogue.channels = NULL, NULL, p.c
     epilogue.low, epilogue.high = -INFINITY, INFINITY

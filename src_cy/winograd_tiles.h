@@ -8,10 +8,10 @@
  * number of runs instead of with the whole depth. */
 #define WINOGRAD_RUN (256 / SIMD_WIDTH)
 
-/* A convolution with a 3x3 kernel as tiles of m x m outputs: tile t of image n, row i, column j has the number
+/* A convolution with r x r kernels as tiles of m x m outputs: tile t of image n, row i, column j has the number
  * (n * tile_rows + i) * tile_cols + j, and reads the inputs from (m i - top, m j - left). */
 typedef struct {
-    int64_t in_blocks, in_h, in_w, out_blocks, out_h, out_w, top, left, tile_rows, tile_cols;
+    int64_t m, r, in_blocks, in_h, in_w, out_blocks, out_h, out_w, top, left, tile_rows, tile_cols;
 } winograd_map;
 
 /* The rows of a tile in the blocks of channels of an image, one block after the other: rows that do not exist are
@@ -42,9 +42,10 @@ INLINE void winograd_next_block(const int length, winograd_window *window)
 }
 
 /* Transforms the tiles first..end into [group of WINOGRAD_TILES tiles][block][point][tile][V]. */
-INLINE void winograd_inputs(const int m, const winograd_map *map, const float *x, int64_t first, int64_t end, float *to)
+INLINE void winograd_inputs(const int m, const int r, const winograd_map *map, const float *x, int64_t first,
+                            int64_t end, float *to)
 {
-    const int side = WINOGRAD_SIDE(m), points = WINOGRAD_POINTS(m);
+    const int side = WINOGRAD_SIDE(m, r), points = WINOGRAD_POINTS(m, r);
     const int64_t plane = map->in_h * map->in_w * SIMD_WIDTH;
     winograd_window window[WINOGRAD_TILES];
     for (int64_t t = first; t < end; t += WINOGRAD_TILES) {
@@ -58,7 +59,7 @@ INLINE void winograd_inputs(const int m, const winograd_map *map, const float *x
         for (int64_t b = 0; b < map->in_blocks; b++, to += points * WINOGRAD_STEP)
             for (int64_t n = 0; n < count; n++) {
                 UNROLL for (int pair = 0; pair < side / 2; pair++)
-                    winograd_input(m, pair, window[n].row, window[n].first, window[n].end,
+                    winograd_input(side, pair, window[n].row, window[n].first, window[n].end,
                                    to + n * SIMD_WIDTH + pair * 2 * side * WINOGRAD_STEP, WINOGRAD_STEP);
                 winograd_next_block(side, &window[n]);
             }
@@ -122,13 +123,13 @@ INLINE void winograd_single(int64_t count, int64_t in_blocks, int64_t block, con
 /* Multiplies the points of `count` tiles by those of the kernels of some vectors of output channels: to is
  * [group][vector][point][tile][V]; kernels are [point, kernel_step apart][two vectors][input channel][V of both].
  * What is needed `next` is asked for on the way. */
-INLINE void winograd_products(const int m, int64_t count, int64_t in_blocks, int64_t vectors, const float *points,
-                              const float *kernels, int64_t kernel_step, float *to, soon *next)
+INLINE void winograd_products(const int count_of_points, int64_t count, int64_t in_blocks, int64_t vectors,
+                              const float *points, const float *kernels, int64_t kernel_step, float *to, soon *next)
 {
-    const int64_t taps[1] = {0}, source[1] = {0}, block = WINOGRAD_POINTS(m) * WINOGRAD_STEP;
+    const int64_t taps[1] = {0}, source[1] = {0}, block = count_of_points * WINOGRAD_STEP;
     int64_t target[WINOGRAD_TILES];
     UNROLL for (int i = 0; i < WINOGRAD_TILES; i++) target[i] = i * SIMD_WIDTH;
-    for (int64_t p = 0; p < WINOGRAD_POINTS(m); p++, kernels += kernel_step, points += WINOGRAD_STEP, to += WINOGRAD_STEP)
+    for (int64_t p = 0; p < count_of_points; p++, kernels += kernel_step, points += WINOGRAD_STEP, to += WINOGRAD_STEP)
         for (int64_t v = 0; v < vectors; v += 2) {
             const int64_t both = vectors - v > 1 ? 2 : 1;
             if (both == 1 && in_blocks <= WINOGRAD_RUN) {
@@ -175,10 +176,10 @@ INLINE winograd_finish winograd_finish_block(const winograd_epilogue *e, int64_t
 }
 
 /* The outputs of the tiles first..end of some blocks of channels, from what winograd_products made of them. */
-INLINE void winograd_outputs(const int m, const winograd_map *map, const winograd_epilogue *epilogue, const float *from,
-                             int64_t first, int64_t end, int64_t first_block, int64_t blocks, float *y)
+INLINE void winograd_outputs(const int m, const int r, const winograd_map *map, const winograd_epilogue *epilogue,
+                             const float *from, int64_t first, int64_t end, int64_t first_block, int64_t blocks, float *y)
 {
-    const int points = WINOGRAD_POINTS(m);
+    const int points = WINOGRAD_POINTS(m, r);
     const int64_t pitch = map->out_w * SIMD_WIDTH, plane = map->out_h * pitch;
     float buffer[4 * 4 * SIMD_WIDTH];
     for (int64_t b = 0; b < blocks; b++) {
@@ -195,7 +196,7 @@ INLINE void winograd_outputs(const int m, const winograd_map *map, const winogra
             if (rows < m || cols < m) {
                 const winograd_finish none = {.residual = 0};
                 UNROLL for (int odd = 0; odd < 2; odd++)
-                    winograd_output(m, odd, 0, source, WINOGRAD_STEP, buffer, m * SIMD_WIDTH, &none);
+                    winograd_output(m, r, odd, 0, source, WINOGRAD_STEP, buffer, m * SIMD_WIDTH, &none);
                 for (int64_t p = 0; p < rows; p++)
                     for (int64_t q = 0; q < cols; q++) {
                         const int64_t to = p * pitch + q * SIMD_WIDTH;
@@ -203,10 +204,10 @@ INLINE void winograd_outputs(const int m, const winograd_map *map, const winogra
                     }
             } else if (whole)
                 UNROLL for (int odd = 0; odd < 2; odd++)
-                    winograd_output(m, odd, 1, source, WINOGRAD_STEP, y + at, pitch, &finish);
+                    winograd_output(m, r, odd, 1, source, WINOGRAD_STEP, y + at, pitch, &finish);
             else
                 UNROLL for (int odd = 0; odd < 2; odd++)
-                    winograd_output(m, odd, 0, source, WINOGRAD_STEP, y + at, pitch, &finish);
+                    winograd_output(m, r, odd, 0, source, WINOGRAD_STEP, y + at, pitch, &finish);
         }
     }
 }
@@ -214,48 +215,78 @@ INLINE void winograd_outputs(const int m, const winograd_map *map, const winogra
 /* The outputs of the tiles first..end, of the blocks of channels first_block..end_block, `chunk` (an even number) of them
  * at a time. `memory` takes the points of the tiles and after them the products of a chunk. Memory is asked for ahead: for
  * these outputs and for the tiles up to next_end that follow, or, where that is 0, what the thread needs next. */
-INLINE void winograd_tiles(const int m, const winograd_map *map, const winograd_epilogue *epilogue, const float *x,
-                           const float *kernels, int64_t kernel_step, int64_t first, int64_t end, int64_t next_end,
-                           int64_t first_block, int64_t end_block, int64_t chunk, float *y, float *memory)
+INLINE void winograd_tiles(const int m, const int r, const winograd_map *map, const winograd_epilogue *epilogue,
+                           const float *x, const float *kernels, int64_t kernel_step, int64_t first, int64_t end,
+                           int64_t next_end, int64_t first_block, int64_t end_block, int64_t chunk, float *y,
+                           float *memory)
 {
+    const int points = WINOGRAD_POINTS(m, r);
     const int64_t groups = (end - first + WINOGRAD_TILES - 1) / WINOGRAD_TILES;
-    float *products = memory + groups * map->in_blocks * WINOGRAD_POINTS(m) * WINOGRAD_STEP;
-    winograd_inputs(m, map, x, first, end, memory);
+    float *products = memory + groups * map->in_blocks * points * WINOGRAD_STEP;
+    winograd_inputs(m, r, map, x, first, end, memory);
     for (int64_t b = first_block; b < end_block; b += chunk) {
         const int64_t blocks = end_block - b < chunk ? end_block - b : chunk;
         soon next = {.count = 0};
         if (next_end) {
             winograd_soon(m, map, &next, first, end, y, map->out_h, map->out_w, 0, 0, map->out_blocks, b, blocks);
             if (b + blocks == end_block)
-                winograd_soon(m, map, &next, end, next_end, x, map->in_h, map->in_w, map->top, 2, map->in_blocks, 0,
+                winograd_soon(m, map, &next, end, next_end, x, map->in_h, map->in_w, map->top, r - 1, map->in_blocks, 0,
                               map->in_blocks);
-            soon_spread(&next, WINOGRAD_POINTS(m) * (end - first) * map->in_blocks * SIMD_WIDTH * blocks);
+            soon_spread(&next, points * (end - first) * map->in_blocks * SIMD_WIDTH * blocks);
         }
-        winograd_products(m, end - first, map->in_blocks, blocks, memory,
+        winograd_products(points, end - first, map->in_blocks, blocks, memory,
                           kernels + b * map->in_blocks * SIMD_WIDTH * SIMD_WIDTH, kernel_step, products,
                           next_end ? &next : &soon_of_thread);
-        winograd_outputs(m, map, epilogue, products, first, end, b, blocks, y);
+        winograd_outputs(m, r, map, epilogue, products, first, end, b, blocks, y);
     }
 }
 
 /* The points of the kernels of one block of output channels, zeros for channels that do not exist; kernels are as
- * winograd_products takes them. The taps of output channel o and input channel i are the nine at
+ * winograd_products takes them. The taps of output channel o and input channel i are those at
  * weight + o * out_step + i * in_step. */
-INLINE void winograd_kernels(const int m, const int turned, const float *weight, int64_t out_step, int64_t in_step,
-                             int64_t out_channels, int64_t in_channels, int64_t block, float *kernels,
+INLINE void winograd_kernels(const int m, const int r, const int turned, const float *weight, int64_t out_step,
+                             int64_t in_step, int64_t out_channels, int64_t in_channels, int64_t block, float *kernels,
                              int64_t kernel_step)
 {
     const int64_t in_blocks = (in_channels + SIMD_WIDTH - 1) / SIMD_WIDTH, first = block * SIMD_WIDTH;
     const int64_t rest = out_channels - first, lanes = rest < SIMD_WIDTH ? rest : SIMD_WIDTH;
     const int64_t both = block % 2 || rest > SIMD_WIDTH ? 2 : 1;
-    float taps[9 * SIMD_WIDTH];
+    float taps[25 * SIMD_WIDTH];
     float *to = kernels + (block - block % 2) * in_blocks * SIMD_WIDTH * SIMD_WIDTH + block % 2 * SIMD_WIDTH;
     for (int64_t i = 0; i < in_blocks * SIMD_WIDTH; i++, to += both * SIMD_WIDTH)
         if (i < in_channels) {
-            transpose(taps, SIMD_WIDTH, SIMD_WIDTH, weight + first * out_step + i * in_step, out_step, lanes, 9);
-            winograd_kernel(m, turned, taps, to, kernel_step);
+            transpose(taps, SIMD_WIDTH, SIMD_WIDTH, weight + first * out_step + i * in_step, out_step, lanes, r * r);
+            winograd_kernel(m, r, turned, taps, to, kernel_step);
         } else
-            for (int p = 0; p < WINOGRAD_POINTS(m); p++) store(to + p * kernel_step, splat(0.0f));
+            for (int p = 0; p < WINOGRAD_POINTS(m, r); p++) store(to + p * kernel_step, splat(0.0f));
+}
+
+/* Calls a function with its first two arguments, m and r, as the constants that it was made for. */
+#define WINOGRAD_CONSTANT(function, m, r, ...)                                                                        \
+    do {                                                                                                              \
+        if (r == 5) function(2, 5, __VA_ARGS__);                                                                      \
+        else if (m == 2) function(2, 3, __VA_ARGS__);                                                                 \
+        else function(4, 3, __VA_ARGS__);                                                                             \
+    } while (0)
+
+static void winograd_make_tiles(const winograd_map *map, const winograd_epilogue *epilogue, const float *x,
+                                const float *kernels, int64_t kernel_step, int64_t first, int64_t end, int64_t next_end,
+                                int64_t first_block, int64_t end_block, int64_t chunk, float *y, float *memory)
+{
+    WINOGRAD_CONSTANT(winograd_tiles, map->m, map->r, map, epilogue, x, kernels, kernel_step, first, end, next_end,
+                      first_block, end_block, chunk, y, memory);
+}
+
+static void winograd_make_kernels(int64_t m, int64_t r, int turned, const float *weight, int64_t out_step,
+                                  int64_t in_step, int64_t out_channels, int64_t in_channels, int64_t block,
+                                  float *kernels, int64_t kernel_step)
+{
+    if (turned)
+        WINOGRAD_CONSTANT(winograd_kernels, m, r, 1, weight, out_step, in_step, out_channels, in_channels, block,
+                          kernels, kernel_step);
+    else
+        WINOGRAD_CONSTANT(winograd_kernels, m, r, 0, weight, out_step, in_step, out_channels, in_channels, block,
+                          kernels, kernel_step);
 }
 
 #endif

@@ -1,6 +1,6 @@
-/* The gradient of a 3x3 kernel by Winograd's F(3x3, 4x4): the 6x6 inputs and the 4x4 output gradients of a tile are taken
- * to 36 points each, their products are summed over the tiles, and the sums are taken to the nine taps. One of the three
- * pairs of rows of points (see winograd.h) at a time: 12 of the 36. */
+/* The gradient of an r x r kernel by Winograd's F(r x r, m x m), with m + r - 1 = 6: the 6x6 inputs and the m x m output
+ * gradients of a tile are taken to 36 points each, their products are summed over the tiles, and the sums are taken to the
+ * taps. One of the three pairs of rows of points (see winograd.h) at a time: 12 of the 36. */
 #ifndef NORMENGINE_WINOGRAD_WEIGHT_H
 #define NORMENGINE_WINOGRAD_WEIGHT_H
 
@@ -22,48 +22,53 @@
 #define WINOGRAD_COLUMNS 3
 #endif
 
-/* One pair of points of four output gradients. */
-INLINE void winograd_gradient_pair(const int pair, const vec *d, vec *first, vec *second)
+/* One pair of points of m output gradients. */
+INLINE void winograd_gradient_pair(const int m, const int pair, const vec *d, vec *first, vec *second)
 {
     if (pair == 0) {
         *first = d[0];
-        *second = d[3];
+        *second = d[m - 1];
     } else {
         const float point = pair == 1 ? WINOGRAD_A : WINOGRAD_B;
-        const vec even = d[0] + d[2] * (point * point), odd = d[1] + d[3] * (point * point);
+        vec even = d[0], odd = d[1];
+        if (m == 4) {
+            even += d[2] * (point * point);
+            odd += d[3] * (point * point);
+        }
         *first = even + odd * point;
         *second = even - odd * point;
     }
 }
 
 /* The points of one pair of rows of a tile of V channels, as winograd_input does it. */
-INLINE void winograd_gradient(const int pair, const float *const *rows, int64_t end, float *to, const int64_t step)
+INLINE void winograd_gradient(const int m, const int pair, const float *const *rows, int64_t end, float *to,
+                              const int64_t step)
 {
     const float *row[4];
     vec half[2][4], d[4], points[2];
-    UNROLL for (int i = 0; i < 4; i++) {
+    UNROLL for (int i = 0; i < m; i++) {
         row[i] = rows[i];
         WINOGRAD_POINTER(row[i]);
     }
-    UNROLL for (int j = 0; j < 4; j++) {
+    UNROLL for (int j = 0; j < m; j++) {
         half[0][j] = half[1][j] = splat(0.0f);
         if (j < end) {
-            UNROLL for (int i = 0; i < 4; i++) d[i] = load(row[i] + j * SIMD_WIDTH);
-            winograd_gradient_pair(pair, d, &half[0][j], &half[1][j]);
+            UNROLL for (int i = 0; i < m; i++) d[i] = load(row[i] + j * SIMD_WIDTH);
+            winograd_gradient_pair(m, pair, d, &half[0][j], &half[1][j]);
         }
         WINOGRAD_VALUE(half[0][j]);
         WINOGRAD_VALUE(half[1][j]);
     }
     UNROLL for (int i = 0; i < 2; i++)
         UNROLL for (int k = 0; k < 3; k++) {
-            winograd_gradient_pair(k, half[i], &points[0], &points[1]);
+            winograd_gradient_pair(m, k, half[i], &points[0], &points[1]);
             store(to + (i * 6 + 2 * k) * step, points[0]);
             store(to + (i * 6 + 2 * k + 1) * step, points[1]);
         }
 }
 
-/* The three taps of a row or column from sums over six points. */
-INLINE void winograd_gradient_taps(const vec *v, const int64_t v_step, vec *to, const int64_t step)
+/* The r taps of a row or column from sums over six points. */
+INLINE void winograd_gradient_taps(const int r, const vec *v, const int64_t v_step, vec *to, const int64_t step)
 {
     const vec even_a = (v[2 * v_step] + v[3 * v_step]) * (1 / WINOGRAD_AT_A);
     const vec odd_a = (v[2 * v_step] - v[3 * v_step]) * (WINOGRAD_A / WINOGRAD_AT_A);
@@ -71,12 +76,17 @@ INLINE void winograd_gradient_taps(const vec *v, const int64_t v_step, vec *to, 
     const vec odd_b = (v[4 * v_step] - v[5 * v_step]) * (WINOGRAD_B / WINOGRAD_AT_B);
     to[0] = v[0] * (1 / WINOGRAD_ZERO) + (even_a + even_b);
     to[step] = odd_a + odd_b;
-    to[2 * step] = v[v_step] + (even_a * WINOGRAD_AA + even_b * WINOGRAD_BB);
+    to[2 * step] = even_a * WINOGRAD_AA + even_b * WINOGRAD_BB;
+    if (r == 5) {
+        to[3 * step] = odd_a * WINOGRAD_AA + odd_b * WINOGRAD_BB;
+        to[4 * step] = even_a * (WINOGRAD_AA * WINOGRAD_AA) + even_b * (WINOGRAD_BB * WINOGRAD_BB);
+    }
+    to[(r - 1) * step] += v[v_step];
 }
 
-/* One pair of rows of points of the tiles first..end of x (`length` 6) or dy (`length` 4), of `blocks` blocks of `all`
+/* One pair of rows of points of the tiles first..end of x (`length` 6) or dy (`length` m), of `blocks` blocks of `all`
  * from `block` on, into [group][block][point][tile][V]. */
-INLINE void winograd_halves(const int pair, const int length, const winograd_map *map, const float *array, int64_t all,
+INLINE void winograd_halves(const int m, const int pair, const int length, const winograd_map *map, const float *array, int64_t all,
                             int64_t block, int64_t blocks, int64_t first, int64_t end, float *to)
 {
     const int64_t height = length == 6 ? map->in_h : map->out_h, width = length == 6 ? map->in_w : map->out_w;
@@ -88,15 +98,15 @@ INLINE void winograd_halves(const int pair, const int length, const winograd_map
         for (int64_t n = 0; n < count; n++) {
             const int64_t row = (t + n) / map->tile_cols, image = row / map->tile_rows;
             window[n] = winograd_window_at(length, array + (image * all + block) * plane, height, width,
-                                           row % map->tile_rows * 4 - top, (t + n) % map->tile_cols * 4 - left);
+                                           row % map->tile_rows * m - top, (t + n) % map->tile_cols * m - left);
         }
         for (int64_t b = 0; b < blocks; b++, to += WINOGRAD_HALF * WINOGRAD_GROUP_STEP)
             for (int64_t n = 0; n < count; n++) {
                 if (length == 6)
-                    winograd_input(4, pair, window[n].row, window[n].first, window[n].end, to + n * SIMD_WIDTH,
+                    winograd_input(6, pair, window[n].row, window[n].first, window[n].end, to + n * SIMD_WIDTH,
                                    WINOGRAD_GROUP_STEP);
                 else
-                    winograd_gradient(pair, window[n].row, window[n].end, to + n * SIMD_WIDTH, WINOGRAD_GROUP_STEP);
+                    winograd_gradient(m, pair, window[n].row, window[n].end, to + n * SIMD_WIDTH, WINOGRAD_GROUP_STEP);
                 winograd_next_block(length, &window[n]);
             }
     }
@@ -155,7 +165,7 @@ static void winograd_outers(int64_t count, int64_t in_blocks, int64_t out_blocks
  * time, for the blocks first_block..end_block of dy, added to the sums that are there if they come `later`. `memory` takes
  * the points. Memory is asked for ahead, after the last tiles for those from `next_first` on, but for no tiles from `all` on;
  * where `all` is 0, what the thread needs next. */
-INLINE void winograd_sums(const int pair, const winograd_map *map, const float *x, const float *dy, int64_t first,
+INLINE void winograd_sums(const int m, const int r, const int pair, const winograd_map *map, const float *x, const float *dy, int64_t first,
                           int64_t end, int64_t next_first, int64_t all, int64_t together, int64_t first_block,
                           int64_t end_block, int64_t later, float *sums, int64_t sums_step, float *memory)
 {
@@ -166,12 +176,13 @@ INLINE void winograd_sums(const int pair, const winograd_map *map, const float *
         const int64_t from = last < end ? last : next_first, to = all - from < together ? all : from + together;
         soon next = {.count = 0};
         if (all) {
-            winograd_soon(4, map, &next, from, to, x, map->in_h, map->in_w, map->top, 2, map->in_blocks, 0, map->in_blocks);
-            winograd_soon(4, map, &next, from, to, dy, map->out_h, map->out_w, 0, 0, map->out_blocks, first_block, blocks);
+            winograd_soon(m, map, &next, from, to, x, map->in_h, map->in_w, map->top, r - 1, map->in_blocks, 0,
+                          map->in_blocks);
+            winograd_soon(m, map, &next, from, to, dy, map->out_h, map->out_w, 0, 0, map->out_blocks, first_block, blocks);
             soon_spread(&next, WINOGRAD_HALF * (last - t) * map->in_blocks * SIMD_WIDTH * blocks);
         }
-        winograd_halves(pair, 6, map, x, map->in_blocks, 0, map->in_blocks, t, last, memory);
-        winograd_halves(pair, 4, map, dy, map->out_blocks, first_block, blocks, t, last, gradients);
+        winograd_halves(m, pair, 6, map, x, map->in_blocks, 0, map->in_blocks, t, last, memory);
+        winograd_halves(m, pair, m, map, dy, map->out_blocks, first_block, blocks, t, last, gradients);
         winograd_outers(last - t, map->in_blocks, blocks, memory, gradients, sums, sums_step, later || t > first,
                         all ? &next : &soon_of_thread);
     }
@@ -180,21 +191,49 @@ INLINE void winograd_sums(const int pair, const winograd_map *map, const float *
 /* The taps of a block of input channels and a block of output channels from the sums of `chunks` parts of the tiles,
  * chunk_step floats apart, which are added in their order; sums are at the first of the blocks' sums, the rows of a block
  * row_step floats apart in tiles of WINOGRAD_ROWS. */
-static void winograd_gradient_kernels(const float *sums, int64_t sums_step, int64_t row_step, int64_t chunks,
+INLINE void winograd_gradient_kernels(const int r, const float *sums, int64_t sums_step, int64_t row_step, int64_t chunks,
                                       int64_t chunk_step, int64_t rows, int64_t lanes, float *dw, int64_t out_step)
 {
-    float taps[9 * SIMD_WIDTH * SIMD_WIDTH];
-    for (int64_t r = 0; r < rows; r++) {
-        const float *from = sums + r / WINOGRAD_ROWS * row_step + r % WINOGRAD_ROWS * SIMD_WIDTH;
-        vec points[36], half[18], nine[9];
+    const int count = r * r;
+    float taps[25 * SIMD_WIDTH * SIMD_WIDTH];
+    for (int64_t row = 0; row < rows; row++) {
+        const float *from = sums + row / WINOGRAD_ROWS * row_step + row % WINOGRAD_ROWS * SIMD_WIDTH;
+        vec points[36], half[30], made[25];
         UNROLL for (int p = 0; p < 36; p++) points[p] = load(from + p * sums_step);
         for (int64_t c = 1; c < chunks; c++)
             for (int p = 0; p < 36; p++) points[p] += load(from + c * chunk_step + p * sums_step);
-        UNROLL for (int i = 0; i < 6; i++) winograd_gradient_taps(points + 6 * i, 1, half + 3 * i, 1);
-        UNROLL for (int j = 0; j < 3; j++) winograd_gradient_taps(half + j, 3, nine + j, 3);
-        UNROLL for (int k = 0; k < 9; k++) store(taps + (r * 9 + k) * SIMD_WIDTH, nine[k]);
+        UNROLL for (int i = 0; i < 6; i++) winograd_gradient_taps(r, points + 6 * i, 1, half + r * i, 1);
+        UNROLL for (int j = 0; j < r; j++) winograd_gradient_taps(r, half + j, r, made + j, r);
+        UNROLL for (int k = 0; k < count; k++) store(taps + (row * count + k) * SIMD_WIDTH, made[k]);
     }
-    transpose(dw, out_step, 9 * rows, taps, SIMD_WIDTH, 9 * rows, lanes);
+    transpose(dw, out_step, count * rows, taps, SIMD_WIDTH, count * rows, lanes);
+}
+
+static void winograd_make_sums(int64_t pair, const winograd_map *map, const float *x, const float *dy, int64_t first,
+                               int64_t end, int64_t next_first, int64_t all, int64_t together, int64_t first_block,
+                               int64_t end_block, int64_t later, float *sums, int64_t sums_step, float *memory)
+{
+#define SUMS(M, R, PAIR)                                                                                              \
+    winograd_sums(M, R, PAIR, map, x, dy, first, end, next_first, all, together, first_block, end_block, later, sums, \
+                  sums_step, memory)
+#define PAIRS(M, R)                                                                                                   \
+    do {                                                                                                              \
+        if (pair == 0) SUMS(M, R, 0);                                                                                 \
+        else if (pair == 1) SUMS(M, R, 1);                                                                            \
+        else SUMS(M, R, 2);                                                                                           \
+    } while (0)
+    if (map->r == 5) PAIRS(2, 5);
+    else PAIRS(4, 3);
+#undef PAIRS
+#undef SUMS
+}
+
+static void winograd_make_gradient_kernels(int64_t r, const float *sums, int64_t sums_step, int64_t row_step,
+                                           int64_t chunks, int64_t chunk_step, int64_t rows, int64_t lanes, float *dw,
+                                           int64_t out_step)
+{
+    if (r == 5) winograd_gradient_kernels(5, sums, sums_step, row_step, chunks, chunk_step, rows, lanes, dw, out_step);
+    else winograd_gradient_kernels(3, sums, sums_step, row_step, chunks, chunk_step, rows, lanes, dw, out_step);
 }
 
 #endif

@@ -1,14 +1,16 @@
-# The weight gradient of 3x3 kernels of stride 1 by Winograd's F(3 x 3, 4 x 4), on arrays in blocks of channels.
+# The weight gradient of kernels of stride 1 by Winograd's F(3 x 3, 4 x 4) and F(5 x 5, 2 x 2), on arrays in blocks of
+# channels.
 
 cdef extern from "winograd_weight.h" nogil:
     const int WINOGRAD_HALF
     const int WINOGRAD_GROUP
     const int WINOGRAD_ROWS
-    void winograd_sums(int pair, const winograd_map* map, const float* x, const float* dy, int64_t first, int64_t end,
-                       int64_t next_first, int64_t all, int64_t together, int64_t first_block, int64_t end_block,
-                       int64_t later, float* sums, int64_t sums_step, float* memory)
-    void winograd_gradient_kernels(const float* sums, int64_t sums_step, int64_t row_step, int64_t chunks,
-                                   int64_t chunk_step, int64_t rows, int64_t lanes, float* dw, int64_t out_step)
+    void winograd_make_sums(int64_t pair, const winograd_map* map, const float* x, const float* dy, int64_t first,
+                            int64_t end, int64_t next_first, int64_t all, int64_t together, int64_t first_block,
+                            int64_t end_block, int64_t later, float* sums, int64_t sums_step, float* memory)
+    void winograd_make_gradient_kernels(int64_t r, const float* sums, int64_t sums_step, int64_t row_step,
+                                        int64_t chunks, int64_t chunk_step, int64_t rows, int64_t lanes, float* dw,
+                                        int64_t out_step)
 
 
 cdef struct WinogradSums:
@@ -34,11 +36,15 @@ cdef WinogradMemory winograd_part(const winograd_map* map, const WinogradSums* s
     return m
 
 
+cdef winograd_map winograd_gradient_tiles(const WinogradNumbers* p) noexcept nogil:
+    return winograd_tiles_of(7 - p.kh, p.kh, p.c, p.h, p.w, p.oc, p.oh, p.ow, p.pad_top, p.pad_left)
+
+
 cdef void conv2d_weight_grad_winograd(const int64_t* args, int64_t begin, int64_t end, int64_t thread) noexcept nogil:
     # A task sums one pair of rows of points over one part of the tiles, for one part of the blocks of dy.
     cdef const WinogradNumbers* p = <const WinogradNumbers*> &args[6]
     cdef const WinogradSums* split = <const WinogradSums*> &args[22]
-    cdef winograd_map map = winograd_tiles_of(4, p.c, p.h, p.w, p.oc, p.oh, p.ow, p.pad_top, p.pad_left)
+    cdef winograd_map map = winograd_gradient_tiles(p)
     cdef int64_t tiles = p.n * map.tile_rows * map.tile_cols, all = tiles if split.far else 0
     cdef int64_t task, pair, rest, chunk, first, last, after
     cdef WinogradMemory part
@@ -51,15 +57,8 @@ cdef void conv2d_weight_grad_winograd(const int64_t* args, int64_t begin, int64_
         first, last = share(tiles, split.chunks, chunk), share(tiles, split.chunks, chunk + 1)
         after = first if pair < 2 else last
         sums = array(args, 3) + part.start + chunk * part.chunk_step + pair * WINOGRAD_HALF * part.sums_step
-        if pair == 0:
-            winograd_sums(0, &map, array(args, 1), array(args, 0), first, last, after, all, split.together,
-                          part.first_block, part.end_block, split.later, sums, part.sums_step, memory)
-        elif pair == 1:
-            winograd_sums(1, &map, array(args, 1), array(args, 0), first, last, after, all, split.together,
-                          part.first_block, part.end_block, split.later, sums, part.sums_step, memory)
-        else:
-            winograd_sums(2, &map, array(args, 1), array(args, 0), first, last, after, all, split.together,
-                          part.first_block, part.end_block, split.later, sums, part.sums_step, memory)
+        winograd_make_sums(pair, &map, array(args, 1), array(args, 0), first, last, after, all, split.together,
+                           part.first_block, part.end_block, split.later, sums, part.sums_step, memory)
 
 
 cdef void conv2d_weight_grad_winograd_taps(const int64_t* args, int64_t begin, int64_t end,
@@ -67,8 +66,8 @@ cdef void conv2d_weight_grad_winograd_taps(const int64_t* args, int64_t begin, i
     # A task makes the kernels between one block of input channels and one of output channels.
     cdef const WinogradNumbers* p = <const WinogradNumbers*> &args[6]
     cdef const WinogradSums* split = <const WinogradSums*> &args[22]
-    cdef winograd_map map = winograd_tiles_of(4, p.c, p.h, p.w, p.oc, p.oh, p.ow, p.pad_top, p.pad_left)
-    cdef int64_t task, x_block, dy_block, number, row_step, blocks
+    cdef winograd_map map = winograd_gradient_tiles(p)
+    cdef int64_t task, x_block, dy_block, number, row_step, blocks, taps = p.kh * p.kw
     cdef WinogradMemory part
     for task in range(begin, end):
         x_block, dy_block = task % map.in_blocks, task // map.in_blocks
@@ -79,9 +78,9 @@ cdef void conv2d_weight_grad_winograd_taps(const int64_t* args, int64_t begin, i
             part = winograd_part(&map, split, number)
         blocks = part.end_block - part.first_block
         row_step = blocks * WINOGRAD_ROWS * SIMD_WIDTH
-        winograd_gradient_kernels(
-            array(args, 3) + part.start + x_block * blocks * SIMD_WIDTH * SIMD_WIDTH
+        winograd_make_gradient_kernels(
+            p.kh, array(args, 3) + part.start + x_block * blocks * SIMD_WIDTH * SIMD_WIDTH
             + (dy_block - part.first_block) * WINOGRAD_ROWS * SIMD_WIDTH,
             part.sums_step, row_step, split.chunks, part.chunk_step, least(SIMD_WIDTH, p.c - x_block * SIMD_WIDTH),
             least(SIMD_WIDTH, p.oc - dy_block * SIMD_WIDTH),
-            array(args, 2) + (dy_block * SIMD_WIDTH * p.c + x_block * SIMD_WIDTH) * 9, p.c * 9)
+            array(args, 2) + (dy_block * SIMD_WIDTH * p.c + x_block * SIMD_WIDTH) * taps, p.c * taps)

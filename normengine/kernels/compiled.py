@@ -9,6 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
 from importlib import import_module
+from typing import Any
 
 from . import (
     launch_blocks,
@@ -77,26 +78,27 @@ def _pooling(op: str, launch: Callable[[Problem, Sizes], Launch], cost: Cost) ->
     return Row(op, "", (f"{op}_blocked",), launch, cost=cost, blocked=blocked)
 
 
-def _winograd(op: str, side: int, blocked: tuple[str, ...]) -> Row:
-    """F(side x side, 3x3)."""
-    launch, cost = {
-        4: (launch_winograd.winograd4, launch_winograd.winograd4_cost),
-        2: (launch_winograd.winograd2, launch_winograd.winograd2_cost),
-    }[side]
-    stages = (f"{op}_winograd_pack", f"{op}_winograd")
-    name, tolerance = f"winograd{side}", launch_winograd.TOLERANCE
+def _winograd(op: str, m: int, r: int, blocked: tuple[str, ...]) -> Row:
+    """F(m x m, r x r); the weight gradient is F(r x r, m x m)."""
+    made: dict[str, Any] = {
+        "op": op,
+        "algorithm": f"winograd{m}" if r == 3 else f"winograd{m}_{r}x{r}",
+        "supports": partial(launch_winograd.supports, r=r),
+        "blocked": blocked,
+        "tolerance": launch_winograd.TOLERANCE,
+        "asking": launch_winograd.share_of_products(m, r),
+    }
+    if op == "conv2d_weight_grad":
+        stages = (f"{op}_winograd", f"{op}_winograd_taps")
+        cost = launch_winograd.weight_grad_cost
+        return Row(stages=stages, launch=launch_winograd.weight_grad, cost=cost, in_groups=True, **made)
     return Row(
-        op,
-        name,
-        stages,
-        launch,
-        launch_winograd.supports,
-        cost,
+        stages=(f"{op}_winograd_pack", f"{op}_winograd"),
+        launch=partial(launch_winograd.tiles, m=m),
+        cost=partial(launch_winograd.tiles_cost, m=m),
         packs=("weight",),
-        blocked=blocked,
-        tolerance=tolerance,
-        asking=launch_winograd.share_of_products(side),
         writes_late=True,
+        **made,
     )
 
 
@@ -204,22 +206,9 @@ ROWS = (
         in_groups=True,
         asking=1.0,
     ),
-    _winograd("conv2d", 4, ("x", "residual", "y")),
-    _winograd("conv2d", 2, ("x", "residual", "y")),
-    _winograd("conv2d_input_grad", 4, ("dy", "dx")),
-    _winograd("conv2d_input_grad", 2, ("dy", "dx")),
-    Row(
-        "conv2d_weight_grad",
-        "winograd4",
-        ("conv2d_weight_grad_winograd", "conv2d_weight_grad_winograd_taps"),
-        launch_winograd.weight_grad,
-        launch_winograd.supports,
-        launch_winograd.weight_grad_cost,
-        blocked=("dy", "x"),
-        tolerance=launch_winograd.TOLERANCE,
-        in_groups=True,
-        asking=launch_winograd.share_of_products(4),
-    ),
+    *(_winograd("conv2d", m, r, ("x", "residual", "y")) for m, r in ((4, 3), (2, 3), (2, 5))),
+    *(_winograd("conv2d_input_grad", m, r, ("dy", "dx")) for m, r in ((4, 3), (2, 3), (2, 5))),
+    *(_winograd("conv2d_weight_grad", m, r, ("dy", "x")) for m, r in ((4, 3), (2, 5))),
     Row("linear", "panels", ("linear_panels",), launch_matrix.panels, cost=launch_matrix.panels_cost),
     Row(
         "linear",

@@ -6,7 +6,7 @@ from .base import Launch, Problem
 from .launches import FLOAT, INT64, Convolution, Sizes, ceil_div, whole_lines
 
 BAND_BYTES, L2_BYTES = 32768, 2 << 20
-"""Rows of the input gradient that the phases of a stride make one after the other: what stays in the L1 cache; but row by
+"""Rows of the input gradient that the phases of a stride make one after the other: what stays in the L1 cache; but one
 row, as memory is written fastest, where the whole leaves the L2 cache."""
 CHUNK_ROWS = 8
 """Rows of the output's gradient of a task of the weight gradient, where the batch has so many for each."""

@@ -1,4 +1,5 @@
-"""How Winograd convolutions split a problem, and what they cost: F(4x4, 3x3), F(2x2, 3x3) and F(3x3, 4x4)."""
+"""How Winograd convolutions split a problem, and what they cost: F(4x4, 3x3), F(2x2, 3x3) and F(2x2, 5x5), and for
+weight gradients F(3x3, 4x4) and F(5x5, 2x2)."""
 
 from __future__ import annotations
 
@@ -36,28 +37,29 @@ What one thread sums another adds up; where their cores have no cache in common,
 
 @dataclass(frozen=True)
 class Map:
-    """A convolution as tiles of m x m outputs."""
+    """A convolution with r x r kernels as tiles of m x m outputs."""
 
     m: int
+    r: int
     tiles: int
     in_blocks: int
     out_blocks: int
 
     @property
     def points(self) -> int:
-        return (self.m + 2) ** 2
+        return (self.m + self.r - 1) ** 2
 
 
-def share_of_products(m: int) -> float:
-    """Multiplications beside those of the direct way, which has nine for each output."""
-    return (m + 2) ** 2 / (9 * m**2)
+def share_of_products(m: int, r: int) -> float:
+    """Multiplications beside those of the direct way, which has r * r for each output."""
+    return (m + r - 1) ** 2 / (r * m) ** 2
 
 
-def supports(problem: Problem) -> bool:
-    """3x3 kernels that meet every pixel, in one group."""
+def supports(problem: Problem, r: int) -> bool:
+    """r x r kernels that meet every pixel, in one group."""
     p = Convolution.of(problem)
     window = (p.kh, p.kw, p.stride_h, p.stride_w, p.dilation_h, p.dilation_w, p.groups)
-    return window == (3, 3, 1, 1, 1, 1, 1)
+    return window == (r, r, 1, 1, 1, 1, 1)
 
 
 def _map(problem: Problem, m: int, sizes: Sizes) -> Map:
@@ -66,10 +68,10 @@ def _map(problem: Problem, m: int, sizes: Sizes) -> Map:
     if problem.op == "conv2d_input_grad":
         read, made, height, width = p.oc, p.c, p.h, p.w
     blocks = ceil_div(read, sizes["width"]), ceil_div(made, sizes["width"])
-    return Map(m, p.n * ceil_div(height, m) * ceil_div(width, m), *blocks)
+    return Map(m, p.kh, p.n * ceil_div(height, m) * ceil_div(width, m), *blocks)
 
 
-def _tiles(problem: Problem, m: int, sizes: Sizes) -> Launch:
+def tiles(problem: Problem, sizes: Sizes, m: int) -> Launch:
     """Stages: transform the kernels, convolve. The extra parameters are those of ``WinogradSplit``."""
     map, width, together = _map(problem, m, sizes), sizes["width"], sizes["winograd_tiles"]
     tasks = tasks_wanted(problem)
@@ -95,17 +97,13 @@ def _tiles(problem: Problem, m: int, sizes: Sizes) -> Launch:
     )
 
 
-def winograd4(problem: Problem, sizes: Sizes) -> Launch:
-    return _tiles(problem, 4, sizes)
-
-
-def winograd2(problem: Problem, sizes: Sizes) -> Launch:
-    return _tiles(problem, 2, sizes)
+def _gradient_map(problem: Problem, sizes: Sizes) -> Map:
+    return _map(problem, 7 - Convolution.of(problem).kh, sizes)
 
 
 def weight_grad(problem: Problem, sizes: Sizes) -> Launch:
     """Stages: sums over parts of the tiles, kernels from them. The extra parameters are those of ``WinogradSums``."""
-    map, width, group = _map(problem, 4, sizes), sizes["width"], sizes["winograd_group"]
+    map, width, group = _gradient_map(problem, sizes), sizes["width"], sizes["winograd_group"]
     channels = (map.in_blocks + map.out_blocks) * width
     sums = map.in_blocks * map.out_blocks * width * width + LINE
     wanted = ceil_div(tasks_wanted(problem), 3)
@@ -129,6 +127,12 @@ SHARE_OF_PEAK = 0.9
 """Of the products."""
 REGISTER_TILE = 5.0
 """Cost of starting and ending a register tile, by tile and two blocks of output channels."""
+INPUTS = {4: 110, 6: 280}
+"""Cost of making the points of a tile of V input channels, by the points of a side."""
+OUTPUTS = {(4, 3): 220, (2, 3): 90, (2, 5): 150}
+"""Cost of making the outputs of a tile of V channels, by m and r."""
+GRADIENT_INPUTS, GRADIENT_OUTPUTS = 340, {4: 280, 2: 150}
+"""The same of the weight gradient, a third of the points at a time: of x, and of dy by m."""
 POINT_OF_KERNELS = 11.0
 """Cost of making a point of V kernels."""
 A_SUM = 4.0
@@ -141,11 +145,11 @@ def _far(nbytes: int) -> float:
     return FAR * nbytes if nbytes > FAR_BYTES else 0.0
 
 
-def _tiles_cost(problem: Problem, m: int, sizes: Sizes) -> float:
+def tiles_cost(problem: Problem, sizes: Sizes, m: int) -> float:
     map, width = _map(problem, m, sizes), sizes["width"]
-    launch = _tiles(problem, m, sizes)
+    launch = tiles(problem, sizes, m)
     _, tile_parts, channel_parts, *_ = (int(v) for v in launch.extra)
-    inputs, outputs = (280, 220) if m == 4 else (110, 90)
+    inputs, outputs = INPUTS[m + map.r - 1], OUTPUTS[m, map.r]
     pairs = ceil_div(map.out_blocks, 2)
     products = map.in_blocks * width * map.out_blocks / SHARE_OF_PEAK + REGISTER_TILE * pairs
     tile = map.points * products + channel_parts * map.in_blocks * inputs + map.out_blocks * outputs
@@ -153,20 +157,13 @@ def _tiles_cost(problem: Problem, m: int, sizes: Sizes) -> float:
     return map.tiles * tile + kernels + (1 + tile_parts) * _far(launch.scratch)
 
 
-def winograd4_cost(problem: Problem, sizes: Sizes) -> float:
-    return _tiles_cost(problem, 4, sizes)
-
-
-def winograd2_cost(problem: Problem, sizes: Sizes) -> float:
-    return _tiles_cost(problem, 2, sizes)
-
-
 def weight_grad_cost(problem: Problem, sizes: Sizes) -> float:
-    map, width = _map(problem, 4, sizes), sizes["width"]
+    map, width = _gradient_map(problem, sizes), sizes["width"]
     launch = weight_grad(problem, sizes)
     _, channel_parts, _, chunks, _ = (int(v) for v in launch.extra)
     sums = map.points * map.in_blocks * width * map.out_blocks
-    tile = sums / SHARE_OF_PEAK + channel_parts * map.in_blocks * 340 + map.out_blocks * 280
+    transforms = channel_parts * map.in_blocks * GRADIENT_INPUTS + map.out_blocks * GRADIENT_OUTPUTS[map.m]
+    tile = sums / SHARE_OF_PEAK + transforms
     if problem.alone:
         return map.tiles * tile + A_SUM * sums + _far(2 * launch.scratch)
     return map.tiles * tile + POINT_OF_KERNELS * (1 + chunks / 3) * sums + 3 * _far(launch.scratch)
