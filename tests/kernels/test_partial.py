@@ -21,7 +21,7 @@ pytestmark = pytest.mark.skipif(not BUILT, reason="no extension with kernels was
 ROUNDS = 60
 WINDOW = {"stride": (1, 1), "padding": (1, 1, 1, 1), "dilation": (1, 1), "groups": 1, "kernel_size": (3, 3)}
 NAMES = {
-    "conv2d_weight_grad": ("direct", "first", "taps", "packed", "winograd4", "depthwise"),
+    "conv2d_weight_grad": ("direct", "first", "taps", "packed", "winograd4", "winograd2_5x5", "depthwise"),
     "batch_stats": ("blocked",),
 }
 Trial = fuzz_kernels.Trial
@@ -81,8 +81,9 @@ def random_weight_grad(algorithm: str, rng: np.random.Generator) -> Trial:
         "dilation": fuzz_kernels.pair(rng, 2),
     }
     size = fuzz_kernels.pair(rng, 4)
-    if algorithm == "winograd4":
-        groups, size, window = 1, (3, 3), {"stride": (1, 1), "dilation": (1, 1)}
+    if algorithm.startswith("winograd"):
+        side = 5 if algorithm.endswith("5x5") else 3
+        groups, size, window = 1, (side, side), {"stride": (1, 1), "dilation": (1, 1)}
     if algorithm in ("taps", "packed"):
         groups, size = 1, (size[0], size[1] + 1)
     if algorithm == "packed":
