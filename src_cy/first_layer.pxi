@@ -1,9 +1,20 @@
 # Convolution of images with few channels, from planes to blocks of channels: every tap of every channel is a step of one
-# reduction, in the register tiles of tile.h or, where pixels share inputs, of tile_taps.h.
+# reduction, in the register tiles of tile.h or, where pixels share inputs, of tile_taps.h. A last block of few channels may
+# have pixels for lanes (first_pixels.h).
 
 cdef extern from "first_layer.h" nogil:
     void first_copy(float* to, int64_t pitch, int64_t left, const float* source, int64_t from_pitch, int64_t rows,
                     int64_t count)
+
+
+cdef extern from "first_pixels.h" nogil:
+    const int FIRST_CHANNELS
+    const int FIRST_SUMS
+    ctypedef struct first_pixels:
+        int64_t source, target, count
+    void first_few_channels(int64_t channels, const first_pixels* at, int64_t count, int64_t depth, const int64_t* taps,
+                            const float* x, const float* w, float* out, int accumulate, const tile_finish* finish,
+                            soon* next)
 
 
 cdef enum:
@@ -12,11 +23,12 @@ cdef enum:
 
 
 cdef struct FirstLayer:
-    # The parameters of conv2d's signature, in their order, and those that follow: bands of rows, panels of output
-    # channels, and whether the taps of a row share inputs.
+    # The parameters of conv2d's signature, in their order, and those that follow: bands of rows, panels of whole blocks of
+    # output channels, whether the taps of a row share inputs, and the channels behind those blocks, of which vectors are
+    # pixels, or 0.
     int64_t n, c, h, w, oc, oh, ow, kh, kw, stride_h, stride_w, pad_top, pad_left, dilation_h, dilation_w, groups
     double low, high
-    int64_t bands, panels, sharing
+    int64_t bands, panels, sharing, few
 
 
 cdef struct FirstBand:
@@ -26,10 +38,11 @@ cdef struct FirstBand:
 
 cdef struct FirstTables:
     # In the scratch memory behind the weights: where each step of the reduction lies from a pixel, where the pixels of
-    # a band are read, and where they go, all in floats.
+    # a band are read, and where they go, all in floats; the same of vectors of pixels.
     int64_t* taps
     int64_t* sources
     int64_t* targets
+    first_pixels* pixels
 
 
 cdef inline FirstBand first_band(const FirstLayer* p) noexcept nogil:
@@ -46,11 +59,23 @@ cdef inline FirstTables first_tables(const int64_t* args, const FirstLayer* p, c
     t.taps = <int64_t*> (args[5] + ceil_div(p.oc, SIMD_WIDTH) * SIMD_WIDTH * depth * <int64_t> sizeof(float))
     t.sources = t.taps + depth
     t.targets = t.sources + b.rows * p.ow
+    t.pixels = <first_pixels*> (t.targets + b.rows * p.ow)
     return t
 
 
+cdef inline int64_t first_steps(const FirstLayer* p) noexcept nogil:
+    # Of the reduction that one run has.
+    return most(1, FIRST_RUN // p.kw) * p.kw
+
+
+cdef inline int64_t first_blocks(const FirstLayer* p) noexcept nogil:
+    # Blocks of output channels that are lanes.
+    return p.oc // SIMD_WIDTH if p.few else ceil_div(p.oc, SIMD_WIDTH)
+
+
 cdef void first_places(const FirstLayer* p, const FirstBand* b, const FirstTables* t) noexcept nogil:
-    cdef int64_t c, i, j, r
+    cdef int64_t c, i, j, r, depth = p.c * p.kh * p.kw
+    cdef first_pixels* pixels = t.pixels
     for c in range(p.c):
         for i in range(p.kh):
             for j in range(p.kw):
@@ -59,20 +84,28 @@ cdef void first_places(const FirstLayer* p, const FirstBand* b, const FirstTable
         for j in range(p.ow):
             t.sources[r * p.ow + j] = r * p.stride_h * b.pitch + j * p.stride_w
             t.targets[r * p.ow + j] = (r * p.ow + j) * SIMD_WIDTH
+    for i in range(b.rows * ceil_div(p.ow, SIMD_WIDTH) if p.few else 0):
+        r, j = i // ceil_div(p.ow, SIMD_WIDTH), i % ceil_div(p.ow, SIMD_WIDTH) * SIMD_WIDTH
+        if j + SIMD_WIDTH > p.ow and p.ow >= SIMD_WIDTH and depth <= first_steps(p):
+            j = p.ow - SIMD_WIDTH  # makes some pixels again
+        pixels[i].source, pixels[i].target = r * p.stride_h * b.pitch + j, (r * p.ow + j) * SIMD_WIDTH
+        pixels[i].count = least(SIMD_WIDTH, p.ow - j)
 
 
 cdef void conv2d_first_pack(const int64_t* args, int64_t begin, int64_t end, int64_t thread) noexcept nogil:
     # A task packs one panel of output channels, [input channel][tap][channel of the panel]; the first one makes the
     # tables too.
     cdef const FirstLayer* p = <const FirstLayer*> &args[8]
-    cdef int64_t depth = p.c * p.kh * p.kw, blocks = ceil_div(p.oc, SIMD_WIDTH), task, first, width
+    cdef int64_t depth = p.c * p.kh * p.kw, blocks = first_blocks(p), task, first, width
     cdef FirstBand b = first_band(p)
     cdef FirstTables tables = first_tables(args, p, &b)
     for task in range(begin, end):
         if task == 0:
             first_places(p, &b, &tables)
-        first = share(blocks, p.panels, task) * SIMD_WIDTH
-        width = share(blocks, p.panels, task + 1) * SIMD_WIDTH - first
+        first, width = blocks * SIMD_WIDTH, p.few
+        if task < p.panels:
+            first = share(blocks, p.panels, task) * SIMD_WIDTH
+            width = share(blocks, p.panels, task + 1) * SIMD_WIDTH - first
         transpose(array(args, 5) + first * depth, width, width, array(args, 1) + first * depth, depth,
                   least(width, p.oc - first), depth)
 
@@ -94,7 +127,8 @@ cdef void first_fill(const FirstLayer* p, const FirstBand* b, const float* image
 
 cdef void first_run(const FirstLayer* p, const FirstTables* t, int64_t rows, int64_t vectors, int64_t first, int64_t end,
                     const float* band, const float* weights, float* out, const tile_finish* finish) noexcept nogil:
-    # The steps first..end of the reduction for some rows and a panel, whose weights are given.
+    # The steps first..end of the reduction for some rows and a panel, whose weights are given: of so many vectors, or of
+    # few channels if there are none.
     cdef int64_t plane = p.oh * p.ow * SIMD_WIDTH, row
     cdef tile_depth depth
     depth.taps = depth.rest = t.taps + first
@@ -103,6 +137,10 @@ cdef void first_run(const FirstLayer* p, const FirstTables* t, int64_t rows, int
     depth.first, depth.end = p.pad_left, p.pad_left + p.w
     depth.next = this_thread()
     depth.across = p.kw if p.sharing and TAPS_PIXELS(vectors) > 0 else 0
+    if vectors == 0:
+        first_few_channels(p.few, t.pixels, rows * ceil_div(p.ow, SIMD_WIDTH), end - first, t.taps + first, band,
+                           weights + first * p.few, out, first > 0, finish, depth.next)
+        return
     weights += first * vectors * SIMD_WIDTH
     if not depth.across:
         tiles(rows * p.ow, 0, 1, vectors, &depth, band, t.sources, weights, out, t.targets, plane, first > 0, finish)
@@ -116,8 +154,7 @@ cdef void conv2d_first(const int64_t* args, int64_t begin, int64_t end, int64_t 
     # A task makes a band of rows of one image, of every output channel.
     cdef const FirstLayer* p = <const FirstLayer*> &args[8]
     cdef const float* residual = array(args, 3)
-    cdef int64_t depth = p.c * p.kh * p.kw, blocks = ceil_div(p.oc, SIMD_WIDTH)
-    cdef int64_t steps = most(1, FIRST_RUN // p.kw) * p.kw
+    cdef int64_t depth = p.c * p.kh * p.kw, blocks = first_blocks(p), steps = first_steps(p)
     cdef int64_t task, image, first, last, panel, block, vectors, at, step, step_end
     cdef FirstBand b = first_band(p)
     cdef FirstTables tables = first_tables(args, p, &b)
@@ -130,16 +167,18 @@ cdef void conv2d_first(const int64_t* args, int64_t begin, int64_t end, int64_t 
         first = share(p.oh, p.bands, task % p.bands)
         last = share(p.oh, p.bands, task % p.bands + 1)
         first_fill(p, &b, array(args, 0) + image * p.c * p.h * p.w, first, last, band)
-        for panel in range(p.panels):
-            block = share(blocks, p.panels, panel)
-            vectors = share(blocks, p.panels, panel + 1) - block
-            at = ((image * blocks + block) * p.oh + first) * p.ow * SIMD_WIDTH
+        for panel in range(p.panels + (p.few > 0)):
+            block, vectors = blocks, 1
+            if panel < p.panels:
+                block = share(blocks, p.panels, panel)
+                vectors = share(blocks, p.panels, panel + 1) - block
+            at = ((image * ceil_div(p.oc, SIMD_WIDTH) + block) * p.oh + first) * p.ow * SIMD_WIDTH
             finish_channels(&finish, array(args, 2), p.oc, block, vectors, padded)
             finish.residual = residual + at if residual else NULL
             step = 0
             while step < depth:
                 step_end = least(step + steps, depth)
-                first_run(p, &tables, last - first, vectors, step, step_end, band,
+                first_run(p, &tables, last - first, vectors if panel < p.panels else 0, step, step_end, band,
                           array(args, 5) + block * SIMD_WIDTH * depth, array(args, 4) + at,
                           &finish if step_end == depth else NULL)
                 step = step_end

@@ -79,12 +79,11 @@ INLINE float sum_lanes(vec v)
 #define ZIP_HIGH(a, b) SHUFFLE(a, b, 2, 6, 3, 7)
 #endif
 
-/* to[c * to_pitch + r] = from[r * from_pitch + c] for a square block of SIMD_WIDTH: each round of zips turns one bit of
- * the column index into one of the row index. */
-INLINE void transpose_square(float *to, int64_t to_pitch, const float *from, int64_t from_pitch)
+/* Lane r of v[c] becomes what lane c of v[r] was: each round of zips turns one bit of the number of a lane into one of the
+ * number of a vector. */
+INLINE void transpose_vectors(vec *v)
 {
-    vec v[SIMD_WIDTH], z[SIMD_WIDTH];
-    UNROLL for (int r = 0; r < SIMD_WIDTH; r++) v[r] = load(from + r * from_pitch);
+    vec z[SIMD_WIDTH];
     UNROLL for (int round = 1; round < SIMD_WIDTH; round *= 2) {
         UNROLL for (int r = 0; r < SIMD_WIDTH / 2; r++) {
             z[2 * r] = ZIP_LOW(v[r], v[r + SIMD_WIDTH / 2]);
@@ -92,6 +91,14 @@ INLINE void transpose_square(float *to, int64_t to_pitch, const float *from, int
         }
         UNROLL for (int r = 0; r < SIMD_WIDTH; r++) v[r] = z[r];
     }
+}
+
+/* to[c * to_pitch + r] = from[r * from_pitch + c] for a square block of SIMD_WIDTH. */
+INLINE void transpose_square(float *to, int64_t to_pitch, const float *from, int64_t from_pitch)
+{
+    vec v[SIMD_WIDTH];
+    UNROLL for (int r = 0; r < SIMD_WIDTH; r++) v[r] = load(from + r * from_pitch);
+    transpose_vectors(v);
     UNROLL for (int r = 0; r < SIMD_WIDTH; r++) store(to + r * to_pitch, v[r]);
 }
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from .base import Launch, Problem
-from .launch_tiles import panel_count, shares, sharing_cost, tiles_cost
+from .launch_tiles import A_LOAD, A_STEP, LATENCY, panel_count, shares, sharing_cost, tiles_cost
 from .launches import FLOAT, INT64, Convolution, Sizes, ceil_div
 
 BAND_BYTES = 24576
@@ -15,6 +15,8 @@ MOST_BYTES = 1 << 20
 """Of a band's input: what dilation spreads further is left to other kernels."""
 A_ROW, A_VECTOR = 24.0, 2.5
 """What it costs to begin a row of the copied input, and to copy a vector of it."""
+A_TRANSPOSED = 120.0
+"""The cost of storing a vector of pixels for each of the channels of a block."""
 
 
 def _band(p: Convolution, bands: int) -> tuple[int, int]:
@@ -49,35 +51,58 @@ def _sharing(p: Convolution) -> bool:
     return shares(p.ow, p.kw, p.dilation_w, p.stride_w)
 
 
+def _few(p: Convolution, sizes: Sizes) -> int:
+    """The channels of the last block if vectors of them are pixels, where that costs less; else 0."""
+    rest = p.oc % sizes["width"]
+    if p.stride_w > 1 or not 0 < rest <= sizes["first_channels"]:
+        return 0
+    return rest if _sums(p, rest, sizes) < _sums(p, 0, sizes) else 0
+
+
+def _panels(p: Convolution, few: int, sizes: Sizes) -> tuple[int, int]:
+    """Blocks of output channels that are lanes, and the panels that they make."""
+    blocks = ceil_div(p.oc - few, sizes["width"])
+    return blocks, panel_count(blocks, _sharing(p), sizes) if blocks else 0
+
+
 def conv2d_first(problem: Problem, sizes: Sizes) -> Launch:
     """Stages: pack the weights and make tables of places, multiply."""
     p = Convolution.of(problem)
-    bands, width = _bands(p), sizes["width"]
-    blocks, sharing = ceil_div(p.oc, width), _sharing(p)
-    panels = panel_count(blocks, sharing, sizes)
+    bands, width, few = _bands(p), sizes["width"], _few(p, sizes)
+    _, panels = _panels(p, few, sizes)
     rows, height = _band(p, bands)
     depth = p.c * p.taps
+    tables = (depth + 2 * rows * p.ow) * INT64 + rows * ceil_div(p.ow, width) * sizes["first_pixels"]
     return Launch(
-        tasks=(panels, p.n * bands),
-        scratch=blocks * width * depth * FLOAT + (depth + 2 * rows * p.ow) * INT64,
+        tasks=(panels + (few > 0), p.n * bands),
+        scratch=ceil_div(p.oc, width) * width * depth * FLOAT + tables,
         workspace=(p.c * height * _pitch(p) + width) * FLOAT,
-        extra=(bands, panels, int(sharing)),
+        extra=(bands, panels, int(_sharing(p)), few),
     )
+
+
+def _sums(p: Convolution, few: int, sizes: Sizes) -> float:
+    """The cost of the products of a band."""
+    depth, (rows, _) = p.c * p.taps, _band(p, _bands(p))
+    runs = ceil_div(depth, max(1, sizes["first_run"] // p.kw) * p.kw)
+    blocks, panels = _panels(p, few, sizes)
+    cost = 0.0
+    for panel in range(panels):
+        vectors = blocks * (panel + 1) // panels - blocks * panel // panels
+        if _sharing(p) and sizes[f"taps_pixels_{vectors}"] > 0:
+            cost += rows * sharing_cost(p.ow, p.kw, p.stride_w, vectors, p.c * p.kh, runs, sizes)
+        else:
+            cost += tiles_cost(rows * p.ow, 1, vectors, depth, runs, sizes)
+    if few:
+        vectors, count = min(4, sizes["first_sums"] // few), rows * ceil_div(p.ow, sizes["width"])
+        step = max(few * vectors, LATENCY, A_LOAD * (few + vectors)) * A_STEP
+        cost += ceil_div(count, vectors) * (depth * step + runs * vectors * A_TRANSPOSED)
+    return cost
 
 
 def conv2d_first_cost(problem: Problem, sizes: Sizes) -> float:
     p = Convolution.of(problem)
-    width, bands, depth = sizes["width"], _bands(p), p.c * p.taps
+    width, bands = sizes["width"], _bands(p)
     rows, height = _band(p, bands)
-    blocks, sharing = ceil_div(p.oc, width), _sharing(p)
-    panels = panel_count(blocks, sharing, sizes)
-    runs = ceil_div(depth, max(1, sizes["first_run"] // p.kw) * p.kw)
-    cost = 0.0
-    for panel in range(panels):
-        vectors = blocks * (panel + 1) // panels - blocks * panel // panels
-        if sharing and sizes[f"taps_pixels_{vectors}"] > 0:
-            cost += rows * sharing_cost(p.ow, p.kw, p.stride_w, vectors, p.c * p.kh, runs, sizes)
-        else:
-            cost += tiles_cost(rows * p.ow, 1, vectors, depth, runs, sizes)
-    cost += p.c * height * (A_ROW + A_VECTOR * ceil_div(_pitch(p), width))
-    return p.n * bands * cost + blocks * width * depth + rows * p.ow
+    cost = _sums(p, _few(p, sizes), sizes) + p.c * height * (A_ROW + A_VECTOR * ceil_div(_pitch(p), width))
+    return p.n * bands * cost + ceil_div(p.oc, width) * width * p.c * p.taps + rows * p.ow

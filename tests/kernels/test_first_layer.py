@@ -83,6 +83,33 @@ def test_long_sums_are_taken_in_runs(kernel: Kernel) -> None:
 
 
 @every_kernel
+@pytest.mark.parametrize("outputs", range(1, 30))
+def test_last_channels_with_pixels_as_lanes(kernel: Kernel, outputs: int) -> None:
+    """Rows of less than a vector, of whole ones and of some more; sums of one run and of two; bias, residual, clamp."""
+    rng = np.random.default_rng(outputs)
+    for channels, side, width in ((1, 3, 2), (1, 5, 16), (3, 5, 19), (3, 3, 32), (8, 5, 21)):
+        attrs = {"stride": (1, 1), "padding": (side // 2, 1, 1, side // 2), "dilation": (1, 1), "groups": 1}
+        x = rng.standard_normal((2, channels, 9, width + side - 2 - side // 2), np.float32)
+        arrays = [x, rng.standard_normal((outputs, channels, side, side), np.float32)]
+        (y,) = problem_of("conv2d", arrays, attrs).outputs
+        assert y[3] == width
+        arrays += [rng.standard_normal(outputs, np.float32), rng.standard_normal(y, np.float32)]
+        attrs |= {"residual": True, "clamp": (-1.0, 2.0)}
+        (got,), (want,) = run_kernel(kernel, arrays, attrs), OPS["conv2d"].reference(arrays, attrs)
+        assert relative_error(got, want) < 2e-6, f"{channels} channels, rows of {width}"
+
+
+@every_kernel
+def test_few_channels_of_wide_rows_are_made_so(kernel: Kernel) -> None:
+    attrs = {"stride": (1, 1), "padding": (2, 2, 2, 2), "dilation": (1, 1), "groups": 1}
+    outputs = max(1, kernel.width // 2 - 1)
+    x, weight = np.empty((1, 3, 32, 32), np.float32), np.empty((outputs, 3, 5, 5), np.float32)
+    assert kernel.launch(problem_of("conv2d", [x, weight], attrs)).extra[-1] == outputs
+    steps = {**attrs, "stride": (1, 2)}
+    assert kernel.launch(problem_of("conv2d", [x, weight], steps)).extra[-1] == 0
+
+
+@every_kernel
 def test_one_image_is_cut_into_bands(kernel: Kernel) -> None:
     attrs = {"stride": (2, 2), "padding": (3, 3, 3, 3), "dilation": (1, 1), "groups": 1}
     rng = np.random.default_rng(1)
