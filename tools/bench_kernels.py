@@ -57,11 +57,12 @@ class Row(TypedDict):
     torch_milliseconds: float | None
 
 
-def candidates(task: Task, isa: str, named: str) -> list[Kernel]:
-    """Kernels that take the problem, the chosen one first; with ``named`` those whose name holds it alone."""
-    rows = REGISTRY.supporting(task.problem, [isa])
+def candidates(task: Task, isa: str, named: str, packed: bool = False) -> list[Kernel]:
+    """Kernels that take the problem, the chosen one first; with ``named`` those whose name holds it alone. With
+    ``packed``, the one that is chosen where the weights are packed before."""
+    problem, rows = task.problem, REGISTRY.supporting(task.problem, [isa])
     rows = [kernel for kernel in rows if named in kernel.name]
-    return sorted(rows, key=lambda kernel: kernel.cost(task.problem))
+    return sorted(rows, key=lambda kernel: kernel.cost(problem) - (kernel.packing(problem) if packed else 0.0))
 
 
 def direction_of(layer: Layer, direction: str) -> Callable[[int], Task]:
@@ -98,10 +99,10 @@ def rows_of(
 ) -> Iterator[Row]:
     """A row of the chosen kernel, then with ``--all`` one of every other kernel."""
     task = direction_of(layer, direction)(batch)
-    kernels = candidates(task, options.isa, options.kernel)
+    packed = options.packed and direction == "forward"
+    kernels = candidates(task, options.isa, options.kernel, packed)
     if not kernels:
         return
-    packed = options.packed and direction == "forward"
     arrays = Arrays(task.problem)
     runs = [Run(kernel, arrays, machine.threads, packed) for kernel in kernels]
     measured, peer = in_turns(runs, task, machine, torch, options.seconds)

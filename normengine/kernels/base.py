@@ -79,7 +79,8 @@ class Kernel:
     ``isa`` is ``"numba"`` for the portable default or the instruction set that the code needs. ``stages`` return
     the addresses of the C functions, compiling on first use where they must. ``cost`` estimates the time of one thread,
     in fused multiply-adds of whole vectors at full rate; the smallest wins. ``packs`` names inputs of which alone the
-    first stage's result (in ``scratch``) depends, so that it can run once when they are constant. ``blocked`` names
+    first stage's result (in ``scratch``) depends, so that it can run once when they are constant, and ``packing`` is the
+    part of the cost that it is. ``blocked`` names
     the inputs and outputs that are held in blocks of ``width`` channels (see :mod:`.blocks`). ``tolerance`` is the
     operator's where it is None. ``algorithm`` tells the kernels of an operator and instruction set apart.
 
@@ -102,6 +103,7 @@ class Kernel:
     supports: Callable[[Problem], bool] = lambda problem: True
     cost: Callable[[Problem], float] = lambda problem: 1.0
     packs: tuple[str, ...] = ()
+    packing: Callable[[Problem], float] = lambda problem: 0.0
     blocked: tuple[str, ...] = ()
     width: int = 1
     tolerance: float | None = None

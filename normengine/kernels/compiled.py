@@ -53,6 +53,10 @@ def half(problem: Problem, sizes: Sizes) -> float:
     return traffic(problem, sizes) / 2
 
 
+def nothing(problem: Problem, sizes: Sizes) -> float:
+    return 0.0
+
+
 @dataclass(frozen=True)
 class Row:
     """One algorithm for one operator, in every instruction set: ``stages`` are names of functions, the other fields
@@ -65,6 +69,7 @@ class Row:
     supports: Supports = _any
     cost: Cost = traffic
     packs: tuple[str, ...] = ()
+    packing: Cost = nothing
     blocked: tuple[str, ...] = ()
     tolerance: float | None = None
     in_groups: bool = False
@@ -97,6 +102,7 @@ def _winograd(op: str, m: int, r: int, blocked: tuple[str, ...]) -> Row:
         launch=partial(launch_winograd.tiles, m=m),
         cost=partial(launch_winograd.tiles_cost, m=m),
         packs=("weight",),
+        packing=partial(launch_winograd.tiles_packing, m=m),
         writes_late=True,
         **made,
     )
@@ -111,6 +117,7 @@ ROWS = (
         launch_first.few_channels,
         launch_first.conv2d_first_cost,
         packs=("weight",),
+        packing=launch_first.conv2d_first_packing,
         blocked=("residual", "y"),
         asking=1.0,
     ),
@@ -121,6 +128,7 @@ ROWS = (
         launch_direct.direct,
         cost=launch_direct.direct_cost,
         packs=("weight",),
+        packing=launch_direct.direct_packing,
         blocked=("x", "residual", "y"),
         asking=1.0,
     ),
@@ -131,6 +139,7 @@ ROWS = (
         launch_direct.direct,
         cost=launch_direct.direct_cost,
         packs=("weight",),
+        packing=launch_direct.direct_packing,
         blocked=("dy", "dx"),
         asking=1.0,
     ),
@@ -142,6 +151,7 @@ ROWS = (
         launch_depthwise.supports,
         launch_depthwise.conv2d_cost,
         packs=("weight",),
+        packing=launch_depthwise.packing,
         blocked=("x", "residual", "y"),
     ),
     Row(
@@ -152,6 +162,7 @@ ROWS = (
         launch_depthwise.supports,
         launch_depthwise.conv2d_input_grad_cost,
         packs=("weight",),
+        packing=launch_depthwise.packing,
         blocked=("dy", "dx"),
     ),
     Row(
@@ -307,6 +318,7 @@ def kernel(row: Row, isa: str, addresses: dict[str, int], sizes: Sizes) -> Kerne
         supports=row.supports,
         cost=lambda problem: row.cost(problem, sizes),
         packs=row.packs,
+        packing=lambda problem: row.packing(problem, sizes),
         blocked=row.blocked,
         width=sizes["width"],
         tolerance=row.tolerance,

@@ -89,19 +89,20 @@ def _moved(p: Convolution, sizes: Sizes) -> float:
     return MOVED * _planes(p, sizes) * (p.h * p.w + p.oh * p.ow)
 
 
-def _packing(p: Convolution) -> float:
+def packing(problem: Problem, sizes: Sizes) -> float:
+    p = Convolution.of(problem)
     return 4.0 * p.c * p.taps
 
 
 def conv2d_cost(problem: Problem, sizes: Sizes) -> float:
     p = Convolution.of(problem)
-    return _planes(p, sizes) * p.oh * p.ow * (PIXEL + _products(p)) + _moved(p, sizes) + _packing(p)
+    return _planes(p, sizes) * p.oh * p.ow * (PIXEL + _products(p)) + _moved(p, sizes) + packing(problem, sizes)
 
 
 def conv2d_input_grad_cost(problem: Problem, sizes: Sizes) -> float:
     p = Convolution.of(problem)
     pixels = p.oh * p.ow * _products(p) + p.h * p.w * PIXEL
-    return _planes(p, sizes) * pixels + _moved(p, sizes) + _packing(p)
+    return _planes(p, sizes) * pixels + _moved(p, sizes) + packing(problem, sizes)
 
 
 def conv2d_weight_grad_cost(problem: Problem, sizes: Sizes) -> float:

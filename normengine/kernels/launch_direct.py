@@ -294,18 +294,24 @@ def direct_cost(problem: Problem, sizes: Sizes) -> float:
     return _cost(_plan(problem, sizes), sizes)
 
 
+def direct_packing(problem: Problem, sizes: Sizes) -> float:
+    return _packing(_plan(problem, sizes), sizes["width"])
+
+
+def _packing(plan: Plan, width: int) -> float:
+    taps = sum(f.taps for f in plan.stencil.phases)
+    return 4.0 * taps * sum(panel.depth(plan.stencil, width) * panel.vectors * width for panel in plan.panels)
+
+
 def _cost(plan: Plan, sizes: Sizes) -> float:
     """The tiles, what is copied, and the packing of the weights."""
-    s, width = plan.stencil, sizes["width"]
-    tiles = weights = 0.0
+    s, width, tiles = plan.stencil, sizes["width"], 0.0
     for f in s.phases:
         if f.taps == 0:
             continue
         choices = filter(None, (_rows(plan, f), _rows_apart(plan, f)))
         tiles += min(_tiles(plan, f, rows, sizes) for rows in choices)
-        for panel in plan.panels:
-            weights += panel.depth(s, width) * f.taps * panel.vectors * width
     band = plan.height * plan.width * max(p.in_end for p in plan.panels) * plan.images
     moved = plan.tasks * band if plan.copied else s.n * s.in_height * s.in_width * ceil_div(s.in_channels, width)
     made = s.n * s.out_height * s.out_width * ceil_div(s.out_channels, width)
-    return tiles + 4 * moved + 4 * made + 4 * weights
+    return tiles + 4 * moved + 4 * made + _packing(plan, width)

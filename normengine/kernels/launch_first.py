@@ -105,4 +105,10 @@ def conv2d_first_cost(problem: Problem, sizes: Sizes) -> float:
     width, bands = sizes["width"], _bands(p)
     rows, height = _band(p, bands)
     cost = _sums(p, _few(p, sizes), sizes) + p.c * height * (A_ROW + A_VECTOR * ceil_div(_pitch(p), width))
-    return p.n * bands * cost + ceil_div(p.oc, width) * width * p.c * p.taps + rows * p.ow
+    return p.n * bands * cost + conv2d_first_packing(problem, sizes)
+
+
+def conv2d_first_packing(problem: Problem, sizes: Sizes) -> float:
+    p, width = Convolution.of(problem), sizes["width"]
+    rows, _ = _band(p, _bands(p))
+    return ceil_div(p.oc, width) * width * p.c * p.taps + rows * p.ow

@@ -137,12 +137,12 @@ POINT_OF_KERNELS = 11.0
 """Cost of making a point of V kernels."""
 A_SUM = 4.0
 """Cost of adding to a vector of the sums that images before have left."""
-FAR_BYTES, FAR = 24 << 20, 0.25
-"""Arrays larger than that do not stay in any cache: the cost of moving a byte of them."""
+FAR_BYTES, FAR = 12 << 20, 0.25
+"""What stays in a cache of an array that is moved, and the cost of moving a byte of the rest."""
 
 
 def _far(nbytes: int) -> float:
-    return FAR * nbytes if nbytes > FAR_BYTES else 0.0
+    return FAR * max(0, nbytes - FAR_BYTES)
 
 
 def tiles_cost(problem: Problem, sizes: Sizes, m: int) -> float:
@@ -153,8 +153,13 @@ def tiles_cost(problem: Problem, sizes: Sizes, m: int) -> float:
     pairs = ceil_div(map.out_blocks, 2)
     products = map.in_blocks * width * map.out_blocks / SHARE_OF_PEAK + REGISTER_TILE * pairs
     tile = map.points * products + channel_parts * map.in_blocks * inputs + map.out_blocks * outputs
-    kernels = POINT_OF_KERNELS * map.points * map.in_blocks * width * map.out_blocks
-    return map.tiles * tile + kernels + (1 + tile_parts) * _far(launch.scratch)
+    return map.tiles * tile + tile_parts * _far(launch.scratch) + tiles_packing(problem, sizes, m)
+
+
+def tiles_packing(problem: Problem, sizes: Sizes, m: int) -> float:
+    map = _map(problem, m, sizes)
+    points = map.points * map.in_blocks * sizes["width"] * map.out_blocks
+    return POINT_OF_KERNELS * points + _far(points * sizes["width"] * FLOAT)
 
 
 def weight_grad_cost(problem: Problem, sizes: Sizes) -> float:

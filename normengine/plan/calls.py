@@ -38,7 +38,8 @@ class Calls(Storage):
         signature = REGISTRY.signatures[problem.op]
         given: Given = dict(zip(signature.inputs, signature.arranged(inputs, problem.attrs), strict=True))
         group = self.group if self.group is not None and self.group.known.issuperset(outputs) else None
-        asked, besides = self._whole(problem, given, outputs, group), self._conversions(given, group)
+        asked = self._whole(problem, given, outputs, group)
+        besides = self._besides(asked, given, group)
         kernel = REGISTRY.choose(asked, self.isas, besides)
         problem = replace(problem, alone=group is not None)
         launch = kernel.launch(problem)
@@ -67,7 +68,8 @@ class Calls(Storage):
         problem = replace(self.problem(node), alone=True)
         signature = REGISTRY.signatures[node.op]
         given: Given = dict(zip(signature.inputs, node.inputs, strict=True))
-        asked, besides = self._whole(problem, given, (), group), self._conversions(given, group)
+        asked = self._whole(problem, given, (), group)
+        besides = self._besides(asked, given, group)
         rows = [k for k in REGISTRY.supporting(asked, self.isas) if k.partial is not None]
         kernel = min(rows, key=lambda k: k.cost(asked) + besides(k))
         assert kernel.partial is not None
@@ -150,17 +152,22 @@ class Calls(Storage):
     def _whole_shape(value: Value, group: Group) -> tuple[int, ...]:
         return group.whole(value).shape if value in group.known else value.shape
 
-    def _conversions(self, given: Given, group: Group | None) -> Besides:
-        """What it costs a kernel to bring the inputs, where they are now, into the memory that it wants them in."""
+    def _besides(self, problem: Problem, given: Given, group: Group | None) -> Besides:
+        """What it costs a kernel to bring the inputs, where they are now, into the memory that it wants them in, less
+        the packing that is done once."""
         times = 1 if group is None else group.groups
         to_blocks = {name: times * v.spec.size for name, v in given.items() if v is not None and v not in self.held}
         to_plain = {name: times * v.spec.size for name, v in given.items() if v in self.only_held}
+
+        memory = {name: self.memory.get(v) for name, v in given.items() if v is not None}
+        constant = {name for name, m in memory.items() if m is not None and m.kind == "constant"}
 
         def besides(kernel: Kernel) -> float:
             if kernel.blocked and kernel.width != self.width:
                 return math.inf
             wrong = ((to_blocks if name in kernel.blocked else to_plain).get(name, 0) for name in given)
-            return 2 * A_FLOAT * sum(wrong)
+            once = kernel.packing(problem) if constant.issuperset(kernel.packs) else 0.0
+            return 2 * A_FLOAT * sum(wrong) - once
 
         return besides
 
