@@ -79,9 +79,9 @@ class Kernel:
     ``isa`` is ``"numba"`` for the portable default or the instruction set that the code needs. ``stages`` return
     the addresses of the C functions, compiling on first use where they must. ``cost`` estimates the time of one thread,
     in fused multiply-adds of whole vectors at full rate; the smallest wins. ``packs`` names inputs of which alone the
-    first stage's result (in ``scratch``) depends, so that it can run once when they are constant, and ``packing`` is the
-    part of the cost that it is. ``blocked`` names
-    the inputs and outputs that are held in blocks of ``width`` channels (see :mod:`.blocks`). ``tolerance`` is the
+    first stage's result (in ``scratch``) depends, so that it can run once when they are constant; ``packing`` is its
+    part of the cost. ``blocked`` names the inputs and outputs that are held in blocks of ``width`` channels (see
+    :mod:`.blocks`). ``tolerance`` is the
     operator's where it is None. ``algorithm`` tells the kernels of an operator and instruction set apart.
 
     ``partial`` is there where two stages sum over the images of a batch, and says how they do so in groups of images:

@@ -103,7 +103,7 @@ def _sums(p: Convolution, few: int, sizes: Sizes) -> float:
 def conv2d_first_cost(problem: Problem, sizes: Sizes) -> float:
     p = Convolution.of(problem)
     width, bands = sizes["width"], _bands(p)
-    rows, height = _band(p, bands)
+    _, height = _band(p, bands)
     cost = _sums(p, _few(p, sizes), sizes) + p.c * height * (A_ROW + A_VECTOR * ceil_div(_pitch(p), width))
     return p.n * bands * cost + conv2d_first_packing(problem, sizes)
 
