@@ -81,8 +81,8 @@ class Kernel:
     in fused multiply-adds of whole vectors at full rate; the smallest wins. ``packs`` names inputs of which alone the
     first stage's result (in ``scratch``) depends, so that it can run once when they are constant; ``packing`` is its
     part of the cost. ``blocked`` names the inputs and outputs that are held in blocks of ``width`` channels (see
-    :mod:`.blocks`). ``tolerance`` is the
-    operator's where it is None. ``algorithm`` tells the kernels of an operator and instruction set apart.
+    :mod:`.blocks`). ``tolerance`` is the operator's where it is None. ``algorithm`` tells the kernels of an operator
+    and instruction set apart.
 
     ``partial`` is there where two stages sum over the images of a batch, and says how they do so in groups of images:
     given the problem of one group and a number of chunks, how the first stage runs for each group (``scratch`` are the
