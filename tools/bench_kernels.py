@@ -25,7 +25,7 @@ from statistics import median
 from typing import TypedDict
 
 from against_torch import Torch
-from measure import Arrays, Machine, Run, Speed, error, speeds
+from measure import Arrays, Machine, Run, Speed, best_isa, error, speeds
 from shapes import LAYERS, Layer, Task
 
 from normengine.kernels import REGISTRY, Kernel
@@ -170,7 +170,7 @@ def fail(message: str) -> int:
 
 def parse(arguments: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--isa", choices=BUILT, default=BUILT[-1], help="instruction set (default: the best)")
+    parser.add_argument("--isa", choices=BUILT, default=best_isa(), help="instruction set (default: the best in use)")
     parser.add_argument("--threads", type=int, nargs="+", default=[1, 2], help="default: 1 2")
     parser.add_argument("--batch", type=int, nargs="+", default=[32, 128], help="default: 32 128")
     parser.add_argument("--seconds", type=float, default=0.2, help="time for each kernel on each problem")

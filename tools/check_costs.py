@@ -20,7 +20,7 @@ from statistics import median
 
 import numpy as np
 from bench_kernels import DIRECTIONS, EQUAL, candidates
-from measure import Arrays, Machine, Run, speeds
+from measure import Arrays, Machine, Run, best_isa, speeds
 from shapes import LAYERS, Convolution, Layer, Linear, Task
 
 from normengine.kernels import Kernel
@@ -113,7 +113,7 @@ def report(found: list[Measured]) -> None:
 
 def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--isa", choices=BUILT, default=BUILT[-1], help="instruction set (default: the best)")
+    parser.add_argument("--isa", choices=BUILT, default=best_isa(), help="instruction set (default: the best in use)")
     parser.add_argument("--random", type=int, default=40, help="random layers beside those of the benchmark")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--batch", type=int, nargs="+", default=[1, 32], help="images at most (default: 1 32)")

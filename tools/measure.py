@@ -14,6 +14,8 @@ from shapes import Task
 
 from normengine.kernels import REGISTRY, Kernel, Problem
 from normengine.kernels.blocks import blocked_shape, to_blocks
+from normengine.kernels.compiled import BUILT
+from normengine.kernels.cpu import isas
 from normengine.ops import OPS
 from normengine.runtime.executor import Executor
 
@@ -26,6 +28,11 @@ LEAST_SAMPLE = 1e-3
 LEAST_SAMPLES = 5
 REFERENCE_PRODUCTS = 200_000_000
 """What the float64 reference may have to multiply."""
+
+
+def best_isa() -> str:
+    """The best instruction set of compiled kernels that is in use here; see ``NORMENGINE_ISA``."""
+    return next((isa for isa in reversed(isas()) if isa in BUILT), BUILT[-1])
 
 
 def aligned(shape: Sequence[int]) -> np.ndarray:

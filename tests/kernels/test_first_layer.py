@@ -96,7 +96,8 @@ def test_last_channels_with_pixels_as_lanes(kernel: Kernel, outputs: int) -> Non
         arrays += [rng.standard_normal(outputs, np.float32), rng.standard_normal(y, np.float32)]
         attrs |= {"residual": True, "clamp": (-1.0, 2.0)}
         (got,), (want,) = run_kernel(kernel, arrays, attrs), OPS["conv2d"].reference(arrays, attrs)
-        assert relative_error(got, want) < 2e-6, f"{channels} channels, rows of {width}"
+        bound = 1e-6 * math.sqrt(max(1.0, channels * side * side / 16))
+        assert relative_error(got, want) < bound, f"{channels} channels, rows of {width}"
 
 
 @every_kernel

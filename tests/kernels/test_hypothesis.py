@@ -80,7 +80,7 @@ def allowed(algorithm: str, op: str, layer: Layer, results: int) -> float:
     """The relative norm of the error that a kernel may have: it grows with the sums, Winograd's with its tiles."""
     terms = {
         "conv2d": np.prod(layer.weight[1:]),
-        "conv2d_input_grad": np.prod(layer.weight) / layer.weight[1],
+        "conv2d_input_grad": np.prod(layer.weight) / layer.weight[1] / layer.window["groups"],
         "conv2d_weight_grad": results,
     }[op]
     if "winograd" not in algorithm:

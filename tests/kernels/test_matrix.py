@@ -40,16 +40,20 @@ def stored(matrix: np.ndarray, flip: bool) -> np.ndarray:
     return np.ascontiguousarray(matrix.T if flip else matrix)
 
 
-def problems(kernel: Kernel, seed: int) -> Iterator[tuple[list[np.ndarray], dict[str, Any], np.ndarray]]:
-    """Arrays, attributes and result in float64 of the problems on random extents that the kernel takes."""
+Given = tuple[list[np.ndarray], dict[str, Any], np.ndarray]
+
+
+def problems(kernel: Kernel, seed: int, sizes: tuple[int, int, int] | None = None) -> Iterator[Given]:
+    """Arrays, attributes and result in float64 of the problems on these extents, or random ones, that the kernel
+    takes."""
     rng = np.random.default_rng(seed)
-    m, n, k = extents(rng)
+    m, n, k = sizes or extents(rng)
     a, b = normal(rng, m, k), normal(rng, k, n)
     want = a.astype(np.float64) @ b
     if kernel.op == "linear":
         bias, clamp = normal(rng, n), CLAMPS[int(rng.integers(len(CLAMPS)))]
         weight = stored(b, True)
-        given: list[tuple[list[np.ndarray], dict[str, Any], np.ndarray]] = [
+        given: list[Given] = [
             ([a, weight], {}, want),
             ([a, weight, bias], {}, want + bias),
             ([a, weight, bias], {"clamp": clamp}, np.clip(want + bias, *clamp)),
@@ -68,6 +72,12 @@ def depth(arrays: Sequence[np.ndarray], attrs: dict[str, Any]) -> int:
     return arrays[0].shape[0 if attrs.get("transpose_a") else 1]
 
 
+def check(got: np.ndarray, arrays: list[np.ndarray], attrs: dict[str, Any], want: np.ndarray) -> None:
+    scale = np.linalg.norm(arrays[0]) * np.linalg.norm(arrays[1]) / math.sqrt(depth(arrays, attrs))
+    bound = 1e-6 * math.sqrt(max(1.0, depth(arrays, attrs) / 16)) * max(np.linalg.norm(want), scale)
+    assert np.linalg.norm(got - want) <= bound, f"{[a.shape for a in arrays]} {attrs}"
+
+
 @every_kernel
 def test_random_shapes(kernel: Kernel) -> None:
     tried = 0
@@ -75,10 +85,20 @@ def test_random_shapes(kernel: Kernel) -> None:
         for arrays, attrs, want in problems(kernel, seed):
             tried += 1
             (got,) = run_kernel(kernel, arrays, attrs, scattered if seed % 2 else whole)
-            scale = np.linalg.norm(arrays[0]) * np.linalg.norm(arrays[1]) / math.sqrt(depth(arrays, attrs))
-            bound = 1e-6 * math.sqrt(max(1.0, depth(arrays, attrs) / 16)) * max(np.linalg.norm(want), scale)
-            assert np.linalg.norm(got - want) <= bound, f"{[a.shape for a in arrays]} {attrs}"
+            check(got, arrays, attrs, want)
     assert tried > 10
+
+
+@every_kernel
+@pytest.mark.skipif(os.name != "posix", reason="pages are protected by POSIX calls")
+@pytest.mark.parametrize(
+    "sizes",
+    [(161, 40, 60), (256, 300, 33), (512, 64, 128), (1000, 10, 84), (1024, 17, 65), (40, 1024, 32), (9, 1040, 5)],
+)
+def test_large_batches_and_rows_of_whole_pages(kernel: Kernel, sizes: tuple[int, int, int]) -> None:
+    for arrays, attrs, want in problems(kernel, 0, sizes):
+        (got,) = run_kernel(kernel, arrays, attrs, memory=Fenced)
+        check(got, arrays, attrs, want)
 
 
 @every_kernel
