@@ -80,6 +80,33 @@ def test_the_same_bits_where_images_go_depth_first():
         assert same(state, results[0][1])
 
 
+def compiled_step():
+    model = nn.Sequential(
+        nn.Conv2d(3, 16, 3, padding=1), nn.ReLU(), nn.Conv2d(16, 16, 3, padding=1), nn.ReLU(),
+        nn.Flatten(), nn.Linear(16 * 64, 4))  # fmt: skip
+    step = ne.TrainStep(model, nn.CrossEntropyLoss(), optim.SGD(model.parameters(), lr=0.1))
+    rng = np.random.default_rng(0)
+    step(rng.standard_normal((8, 3, 8, 8)).astype(np.float32), rng.integers(0, 4, 8))
+    return step.program.plan
+
+
+def test_nobody_asks_for_the_gradient_of_the_images():
+    calls = [call.op for call in compiled_step().calls]
+    assert calls.count("conv2d") == calls.count("conv2d_weight_grad") == 2
+    assert calls.count("conv2d_input_grad") == 1
+
+
+@pytest.mark.skipif(backend() != "compiled", reason="Numba has one kernel for each operator")
+def test_the_user_may_choose_the_kernels_of_a_step(monkeypatch):
+    chosen = {"conv2d": "direct", "conv2d_input_grad": "winograd2", "conv2d_weight_grad": "direct", "linear": "panels"}
+    monkeypatch.setenv("NORMENGINE_KERNELS", ",".join(f"{op}={algorithm}" for op, algorithm in chosen.items()))
+    plan = compiled_step()
+    for call in plan.calls:
+        if call.op in chosen:
+            assert call.kernel.startswith(f"{call.op}_{chosen[call.op]}_f32_")
+    assert "its algorithm is wanted (NORMENGINE_KERNELS)" in plan.explain()
+
+
 def test_another_seed_gives_other_masks():
     results = []
     for seed in (1, 2, 1):
