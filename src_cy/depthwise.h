@@ -23,8 +23,8 @@
 #endif
 /* The most taps whose weights stay in registers. */
 #define DEPTHWISE_HELD 9
-/* How far ahead, in floats, inputs are asked for where several rows of them are read at a time. Hardware follows one row
- * after the other, whether read or written, by itself, and faster if it is left alone. */
+/* How far ahead, in floats, inputs are asked for where a stride of 2 brings in two new rows at a time. Hardware follows
+ * one row after the other, whether read or written, by itself, and faster if it is left alone. */
 #define DEPTHWISE_AHEAD 2048
 
 /* What happens to a sum before it is stored: y = clamp(sum + bias + residual); residual is laid out as the output, or
@@ -135,17 +135,17 @@ INLINE vec depthwise_single(const int rows, const int cols, const float *const *
 {
     const int64_t behind = from + cols - in_size, at = from * SIMD_WIDTH;
     vec sum[1];
-    if (from >= 0 && behind <= 0) depthwise_sums(1, rows, cols, 0, cols, 0, x, at, held, w, start, sum);
-    else if (cols > 1 && from == -1 && behind <= 0) depthwise_sums(1, rows, cols, 1, cols, 0, x, at, held, w, start, sum);
-    else if (cols > 3 && from == -2 && behind <= 0) depthwise_sums(1, rows, cols, 2, cols, 0, x, at, held, w, start, sum);
-    else if (cols > 1 && from >= 0 && behind == 1)
-        depthwise_sums(1, rows, cols, 0, cols - 1, 0, x, at, held, w, start, sum);
-    else if (cols > 3 && from >= 0 && behind == 2)
-        depthwise_sums(1, rows, cols, 0, cols - 2, 0, x, at, held, w, start, sum);
+#define TAPS(SKIP, END) depthwise_sums(1, rows, cols, SKIP, END, 0, x, at, held, w, start, sum)
+    if (from >= 0 && behind <= 0) TAPS(0, cols);
+    else if (cols > 1 && from == -1 && behind <= 0) TAPS(1, cols);
+    else if (cols > 3 && from == -2 && behind <= 0) TAPS(2, cols);
+    else if (cols > 1 && from >= 0 && behind == 1) TAPS(0, cols - 1);
+    else if (cols > 3 && from >= 0 && behind == 2) TAPS(0, cols - 2);
     else {
         const int64_t skip = from < 0 ? -from : 0, end = behind > 0 ? cols - behind : cols;
         depthwise_sums_any(1, rows, cols, skip, end, 0, SIMD_WIDTH, x, at, w, start, sum);
     }
+#undef TAPS
     return sum[0];
 }
 
@@ -200,8 +200,8 @@ INLINE void depthwise_plane(const int rows, const int cols, const int in_step, c
 }
 
 /* Rows row..row_end of an input gradient at stride 2, of a phase of the rows and both of the columns, whose axes are
- * `v_axis`: every row is written from its first pixel to its last. `w` has the taps of the first phase, then those of the
- * second. */
+ * `v_axis`: every row is written from its first pixel to its last. `w` has the taps of the first phase, then those of
+ * the second. */
 INLINE void depthwise_both(const int rows, const int first, const int second, const window_axis *h_axis,
                            const window_axis *v_axis, const float *in, const float *w, float *out, int64_t out_width,
                            int64_t row, int64_t row_end, const float *zeros)
@@ -239,7 +239,7 @@ INLINE void depthwise_both(const int rows, const int first, const int second, co
     }
 }
 
-/* The same for any kernel; x is memory for a pointer to each tap row. */
+/* The output rows row..row_end of a plane, of any kernel; x is memory for a pointer to each tap row. */
 static void depthwise_any_kernel(const window_axis *h, const window_axis *v, const float *in, const float *w,
                                  float *out, int64_t out_width, const depthwise_finish *f, int64_t row, int64_t row_end,
                                  const float **x, const float *zeros)
@@ -288,7 +288,8 @@ DEPTHWISE_PLANE(depthwise_5x5_stride_2, 5, 5, 2)
     {                                                                                                                 \
         depthwise_both(R, FIRST, SECOND, h, v, in, w, out, out_width, row, row_end, zeros);                           \
     }
-/* Those of kernels of three and of five columns. */
+/* Those of kernels of two to five columns, whose rows have the same stride or none. */
+DEPTHWISE_BOTH(1, 1, 1) DEPTHWISE_BOTH(2, 2, 2) DEPTHWISE_BOTH(3, 1, 2) DEPTHWISE_BOTH(3, 2, 1)
 DEPTHWISE_BOTH(1, 1, 2) DEPTHWISE_BOTH(1, 2, 1) DEPTHWISE_BOTH(2, 1, 2) DEPTHWISE_BOTH(2, 2, 1)
 DEPTHWISE_BOTH(2, 2, 3) DEPTHWISE_BOTH(2, 3, 2) DEPTHWISE_BOTH(3, 2, 3) DEPTHWISE_BOTH(3, 3, 2)
 
@@ -308,6 +309,10 @@ static depthwise_maker depthwise_choose(const window_axis *h, const window_axis 
     *phases = 2;
 #define BOTH(R, FIRST, SECOND)                                                                                        \
     if (h->taps == R && v[0].taps == FIRST && v[1].taps == SECOND) return depthwise_both_##R##_##FIRST##_##SECOND
+    BOTH(1, 1, 1);
+    BOTH(2, 2, 2);
+    BOTH(3, 1, 2);
+    BOTH(3, 2, 1);
     BOTH(1, 1, 2);
     BOTH(1, 2, 1);
     BOTH(2, 1, 2);

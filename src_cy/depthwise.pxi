@@ -108,12 +108,12 @@ cdef void depthwise_blocked_input_grad_pack(const int64_t* args, int64_t begin, 
 
 cdef void depthwise_blocked_input_grad(const int64_t* args, int64_t begin, int64_t end, int64_t thread) noexcept nogil:
     # A task makes some rows of one plane, a band after the other and in it the phases of the stride; tasks are in the
-    # order of the forward pass. extra = parts of a plane, rows of each phase in a band. Workspace: the axes of the phases,
-    # a pointer for each tap row, a row of zeros.
+    # order of the forward pass. extra = parts of a plane, rows of each phase in a band. Workspace: the axes of the
+    # phases, a pointer for each tap row, a row of zeros.
     cdef const Depthwise* p = <const Depthwise*> &args[6]
     cdef int64_t parts = args[22], band = args[23], task, plane, part, block
     cdef int64_t blocks = channel_blocks(p.c), top, left, row
-    cdef int64_t phases, row_end, rows = ceil_div(p.h, p.stride_h)
+    cdef int64_t phases, i, row_end, rows = ceil_div(p.h, p.stride_h)
     cdef window_axis* h = <window_axis*> workspace(args, 4, thread)
     cdef window_axis* v = h + p.stride_h
     cdef const float** taps = <const float**> (v + p.stride_w)
@@ -141,9 +141,9 @@ cdef void depthwise_blocked_input_grad(const int64_t* args, int64_t begin, int64
                     make(&h[top], &v[left], array(args, 0) + plane * p.oh * p.ow * SIMD_WIDTH, weight,
                          array(args, 2) + plane * p.h * p.w * SIMD_WIDTH, p.w, &finish, row,
                          least(row_end, h[top].count), taps, zeros)
-                    for left in range(left, left + phases):
-                        weight += h[top].taps * v[left].taps * SIMD_WIDTH
-                    left += 1
+                    for i in range(phases):
+                        weight += h[top].taps * v[left + i].taps * SIMD_WIDTH
+                    left += phases
             row = row_end
 
 

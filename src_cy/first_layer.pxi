@@ -1,6 +1,6 @@
-# Convolution of images with few channels, from planes to blocks of channels: every tap of every channel is a step of one
-# reduction, in the register tiles of tile.h or, where pixels share inputs, of tile_taps.h. A last block of few channels may
-# have pixels for lanes (first_pixels.h).
+# Convolution of images with few channels, from planes to blocks of channels: every tap of every channel is a step of
+# one reduction, in the register tiles of tile.h or, where pixels share inputs, of tile_taps.h. A last block of few
+# channels may have pixels for lanes (first_pixels.h).
 
 cdef extern from "first_layer.h" nogil:
     void first_copy(float* to, int64_t pitch, int64_t left, const float* source, int64_t from_pitch, int64_t rows,
@@ -23,9 +23,9 @@ cdef enum:
 
 
 cdef struct FirstLayer:
-    # The parameters of conv2d's signature, in their order, and those that follow: bands of rows, panels of whole blocks of
-    # output channels, whether the taps of a row share inputs, and the channels behind those blocks, of which vectors are
-    # pixels, or 0.
+    # The parameters of conv2d's signature, in their order, and those that follow: bands of rows, panels of whole blocks
+    # of output channels, whether the taps of a row share inputs, and the channels behind those blocks, of which vectors
+    # are pixels, or 0.
     int64_t n, c, h, w, oc, oh, ow, kh, kw, stride_h, stride_w, pad_top, pad_left, dilation_h, dilation_w, groups
     double low, high
     int64_t bands, panels, sharing, few
@@ -127,8 +127,7 @@ cdef void first_fill(const FirstLayer* p, const FirstBand* b, const float* image
 
 cdef void first_run(const FirstLayer* p, const FirstTables* t, int64_t rows, int64_t vectors, int64_t first, int64_t end,
                     const float* band, const float* weights, float* out, const tile_finish* finish) noexcept nogil:
-    # The steps first..end of the reduction for some rows and a panel, whose weights are given: of so many vectors, or of
-    # few channels if there are none.
+    # The steps first..end of the reduction for some rows and a panel, whose weights are given.
     cdef int64_t plane = p.oh * p.ow * SIMD_WIDTH, row
     cdef tile_depth depth
     depth.taps = depth.rest = t.taps + first
@@ -137,10 +136,6 @@ cdef void first_run(const FirstLayer* p, const FirstTables* t, int64_t rows, int
     depth.first, depth.end = p.pad_left, p.pad_left + p.w
     depth.next = this_thread()
     depth.across = p.kw if p.sharing and TAPS_PIXELS(vectors) > 0 else 0
-    if vectors == 0:
-        first_few_channels(p.few, t.pixels, rows * ceil_div(p.ow, SIMD_WIDTH), end - first, t.taps + first, band,
-                           weights + first * p.few, out, first > 0, finish, depth.next)
-        return
     weights += first * vectors * SIMD_WIDTH
     if not depth.across:
         tiles(rows * p.ow, 0, 1, vectors, &depth, band, t.sources, weights, out, t.targets, plane, first > 0, finish)
@@ -159,6 +154,7 @@ cdef void conv2d_first(const int64_t* args, int64_t begin, int64_t end, int64_t 
     cdef FirstBand b = first_band(p)
     cdef FirstTables tables = first_tables(args, p, &b)
     cdef tile_finish finish
+    cdef const tile_finish* end_of_run
     cdef float padded[4 * 16]
     cdef float* band = workspace(args, 6, thread)
     finish.low, finish.high = <float> p.low, <float> p.high
@@ -178,7 +174,13 @@ cdef void conv2d_first(const int64_t* args, int64_t begin, int64_t end, int64_t 
             step = 0
             while step < depth:
                 step_end = least(step + steps, depth)
-                first_run(p, &tables, last - first, vectors if panel < p.panels else 0, step, step_end, band,
-                          array(args, 5) + block * SIMD_WIDTH * depth, array(args, 4) + at,
-                          &finish if step_end == depth else NULL)
+                end_of_run = &finish if step_end == depth else NULL
+                if panel < p.panels:
+                    first_run(p, &tables, last - first, vectors, step, step_end, band,
+                              array(args, 5) + block * SIMD_WIDTH * depth, array(args, 4) + at, end_of_run)
+                else:
+                    first_few_channels(p.few, tables.pixels, (last - first) * ceil_div(p.ow, SIMD_WIDTH),
+                                       step_end - step, tables.taps + step, band,
+                                       array(args, 5) + block * SIMD_WIDTH * depth + step * p.few, array(args, 4) + at,
+                                       step > 0, end_of_run, this_thread())
                 step = step_end

@@ -5,8 +5,9 @@
 
 #include "tile.h"
 
-/* The most output channels, and vectors of pixels beside C of them: as many sums as leave registers for their factors. */
+/* The most output channels. */
 #define FIRST_CHANNELS (SIMD_WIDTH / 2)
+/* Sums in registers, beside which there is room for their factors; and the vectors of pixels beside C channels. */
 #if SIMD_WIDTH == 16 || defined(__aarch64__)
 #define FIRST_SUMS 24
 #else
@@ -19,8 +20,8 @@ typedef struct {
     int64_t source, target, count;
 } first_pixels;
 
-/* Runs of pixels, one for each vector, of which the first `kept` are stored. `taps` are `depth` distances from a pixel's
- * input, w has a value for each of them and each channel. V values behind each input can be read. */
+/* Runs of pixels, one for each vector, of which the first `kept` are stored. `taps` are `depth` distances from a
+ * pixel's input, w has a value for each of them and each channel. V values behind each input can be read. */
 INLINE void first_pixel_tile(const int channels, const int vectors, const first_pixels *const *at, int kept,
                              int64_t depth, const int64_t *taps, const float *x, const float *w, float *out,
                              int accumulate, const tile_finish *finish, soon *next)

@@ -1,11 +1,11 @@
-/* Winograd's minimal filtering, F(m x m, r x r): tiles of m x m outputs, kernels of r x r taps, on channel-blocked arrays
- * (Lavin and Gray, Fast algorithms for convolutional neural networks, 2016). V below is SIMD_WIDTH.
+/* Winograd's minimal filtering, F(m x m, r x r): tiles of m x m outputs, kernels of r x r taps, on channel-blocked
+ * arrays (Lavin and Gray, Fast algorithms for convolutional neural networks, 2016). V below is SIMD_WIDTH.
  *
  * A side has m + r - 1 points: 0, infinity, +-A, +-B for F(4, 3) and F(2, 5), and 0, infinity, +-1 for F(2, 3), in that
- * order, so that points 2k and 2k + 1 share all but the last addition: transforms in two dimensions work on one such pair
- * of rows at a time, which stays in registers. Points near c and 1 / c of both signs amplify rounding errors less than whole numbers do (Alam et
- * al., Winograd convolution for deep neural networks: efficient point selection, 2022); those chosen for six make the
- * constants of the transforms of inputs and outputs exact. */
+ * order, so that points 2k and 2k + 1 share all but the last addition: transforms in two dimensions work on one such
+ * pair of rows at a time, which stays in registers. Points near c and 1 / c of both signs amplify rounding errors less
+ * than whole numbers do (Alam et al., Winograd convolution for deep neural networks: efficient point selection, 2022);
+ * those chosen for six make the constants of the transforms of inputs and outputs exact. */
 #ifndef NORMENGINE_WINOGRAD_H
 #define NORMENGINE_WINOGRAD_H
 

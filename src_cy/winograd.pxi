@@ -1,5 +1,6 @@
 # Convolution with kernels of stride 1, and its input gradient, by Winograd's F(m x m, r x r) on arrays in blocks of
-# channels: F(4, 3), F(2, 3) and F(2, 5). The input gradient is the convolution of dy with the kernel turned and the channels exchanged.
+# channels: F(4, 3), F(2, 3) and F(2, 5). The input gradient is the convolution of dy with the kernel turned and the
+# channels exchanged.
 
 cdef extern from "winograd_tiles.h" nogil:
     const int WINOGRAD_TILES

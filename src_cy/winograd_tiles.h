@@ -123,13 +123,13 @@ INLINE void winograd_single(int64_t count, int64_t in_blocks, int64_t block, con
 /* Multiplies the points of `count` tiles by those of the kernels of some vectors of output channels: to is
  * [group][vector][point][tile][V]; kernels are [point, kernel_step apart][two vectors][input channel][V of both].
  * What is needed `next` is asked for on the way. */
-INLINE void winograd_products(const int count_of_points, int64_t count, int64_t in_blocks, int64_t vectors,
-                              const float *points, const float *kernels, int64_t kernel_step, float *to, soon *next)
+INLINE void winograd_products(const int side, int64_t count, int64_t in_blocks, int64_t vectors, const float *points,
+                              const float *kernels, int64_t kernel_step, float *to, soon *next)
 {
-    const int64_t taps[1] = {0}, source[1] = {0}, block = count_of_points * WINOGRAD_STEP;
+    const int64_t taps[1] = {0}, source[1] = {0}, block = side * side * WINOGRAD_STEP;
     int64_t target[WINOGRAD_TILES];
     UNROLL for (int i = 0; i < WINOGRAD_TILES; i++) target[i] = i * SIMD_WIDTH;
-    for (int64_t p = 0; p < count_of_points; p++, kernels += kernel_step, points += WINOGRAD_STEP, to += WINOGRAD_STEP)
+    for (int64_t p = 0; p < side * side; p++, kernels += kernel_step, points += WINOGRAD_STEP, to += WINOGRAD_STEP)
         for (int64_t v = 0; v < vectors; v += 2) {
             const int64_t both = vectors - v > 1 ? 2 : 1;
             if (both == 1 && in_blocks <= WINOGRAD_RUN) {
@@ -177,7 +177,8 @@ INLINE winograd_finish winograd_finish_block(const winograd_epilogue *e, int64_t
 
 /* The outputs of the tiles first..end of some blocks of channels, from what winograd_products made of them. */
 INLINE void winograd_outputs(const int m, const int r, const winograd_map *map, const winograd_epilogue *epilogue,
-                             const float *from, int64_t first, int64_t end, int64_t first_block, int64_t blocks, float *y)
+                             const float *from, int64_t first, int64_t end, int64_t first_block, int64_t blocks,
+                             float *y)
 {
     const int points = WINOGRAD_POINTS(m, r);
     const int64_t pitch = map->out_w * SIMD_WIDTH, plane = map->out_h * pitch;
@@ -234,7 +235,7 @@ INLINE void winograd_tiles(const int m, const int r, const winograd_map *map, co
                               map->in_blocks);
             soon_spread(&next, points * (end - first) * map->in_blocks * SIMD_WIDTH * blocks);
         }
-        winograd_products(points, end - first, map->in_blocks, blocks, memory,
+        winograd_products(WINOGRAD_SIDE(m, r), end - first, map->in_blocks, blocks, memory,
                           kernels + b * map->in_blocks * SIMD_WIDTH * SIMD_WIDTH, kernel_step, products,
                           next_end ? &next : &soon_of_thread);
         winograd_outputs(m, r, map, epilogue, products, first, end, b, blocks, y);

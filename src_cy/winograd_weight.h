@@ -1,6 +1,6 @@
 /* The gradient of an r x r kernel by Winograd's F(r x r, m x m), with m + r - 1 = 6: the 6x6 inputs and the m x m output
- * gradients of a tile are taken to 36 points each, their products are summed over the tiles, and the sums are taken to the
- * taps. One of the three pairs of rows of points (see winograd.h) at a time: 12 of the 36. */
+ * gradients of a tile are taken to 36 points each, their products are summed over the tiles, and the sums are taken to
+ * the taps. One of the three pairs of rows of points (see winograd.h) at a time: 12 of the 36. */
 #ifndef NORMENGINE_WINOGRAD_WEIGHT_H
 #define NORMENGINE_WINOGRAD_WEIGHT_H
 
@@ -86,8 +86,8 @@ INLINE void winograd_gradient_taps(const int r, const vec *v, const int64_t v_st
 
 /* One pair of rows of points of the tiles first..end of x (`length` 6) or dy (`length` m), of `blocks` blocks of `all`
  * from `block` on, into [group][block][point][tile][V]. */
-INLINE void winograd_halves(const int m, const int pair, const int length, const winograd_map *map, const float *array, int64_t all,
-                            int64_t block, int64_t blocks, int64_t first, int64_t end, float *to)
+INLINE void winograd_halves(const int m, const int pair, const int length, const winograd_map *map, const float *array,
+                            int64_t all, int64_t block, int64_t blocks, int64_t first, int64_t end, float *to)
 {
     const int64_t height = length == 6 ? map->in_h : map->out_h, width = length == 6 ? map->in_w : map->out_w;
     const int64_t top = length == 6 ? map->top : 0, left = length == 6 ? map->left : 0;
@@ -106,7 +106,8 @@ INLINE void winograd_halves(const int m, const int pair, const int length, const
                     winograd_input(6, pair, window[n].row, window[n].first, window[n].end, to + n * SIMD_WIDTH,
                                    WINOGRAD_GROUP_STEP);
                 else
-                    winograd_gradient(m, pair, window[n].row, window[n].end, to + n * SIMD_WIDTH, WINOGRAD_GROUP_STEP);
+                    winograd_gradient(m, pair, window[n].row, window[n].end, to + n * SIMD_WIDTH,
+                                      WINOGRAD_GROUP_STEP);
                 winograd_next_block(length, &window[n]);
             }
     }
@@ -165,9 +166,10 @@ static void winograd_outers(int64_t count, int64_t in_blocks, int64_t out_blocks
  * time, for the blocks first_block..end_block of dy, added to the sums that are there if they come `later`. `memory` takes
  * the points. Memory is asked for ahead, after the last tiles for those from `next_first` on, but for no tiles from `all` on;
  * where `all` is 0, what the thread needs next. */
-INLINE void winograd_sums(const int m, const int r, const int pair, const winograd_map *map, const float *x, const float *dy, int64_t first,
-                          int64_t end, int64_t next_first, int64_t all, int64_t together, int64_t first_block,
-                          int64_t end_block, int64_t later, float *sums, int64_t sums_step, float *memory)
+INLINE void winograd_sums(const int m, const int r, const int pair, const winograd_map *map, const float *x,
+                          const float *dy, int64_t first, int64_t end, int64_t next_first, int64_t all,
+                          int64_t together, int64_t first_block, int64_t end_block, int64_t later, float *sums,
+                          int64_t sums_step, float *memory)
 {
     const int64_t blocks = end_block - first_block;
     float *gradients = memory + together * map->in_blocks * WINOGRAD_HALF * SIMD_WIDTH;
@@ -191,8 +193,9 @@ INLINE void winograd_sums(const int m, const int r, const int pair, const winogr
 /* The taps of a block of input channels and a block of output channels from the sums of `chunks` parts of the tiles,
  * chunk_step floats apart, which are added in their order; sums are at the first of the blocks' sums, the rows of a block
  * row_step floats apart in tiles of WINOGRAD_ROWS. */
-INLINE void winograd_gradient_kernels(const int r, const float *sums, int64_t sums_step, int64_t row_step, int64_t chunks,
-                                      int64_t chunk_step, int64_t rows, int64_t lanes, float *dw, int64_t out_step)
+INLINE void winograd_gradient_kernels(const int r, const float *sums, int64_t sums_step, int64_t row_step,
+                                      int64_t chunks, int64_t chunk_step, int64_t rows, int64_t lanes, float *dw,
+                                      int64_t out_step)
 {
     const int count = r * r;
     float taps[25 * SIMD_WIDTH * SIMD_WIDTH];

@@ -151,7 +151,8 @@ class Registry:
     def choose(
         self, problem: Problem, isas: Sequence[str], besides: Callable[[Kernel], float] = lambda kernel: 0.0
     ) -> Kernel:
-        """The cheapest kernel that supports ``problem``; ``besides`` is what a kernel costs beside its own work."""
+        """The cheapest kernel that supports ``problem``; ``besides`` is what a kernel costs beside its own work, less
+        what of that is done once and for all."""
         rows = self.supporting(problem, isas)
         return min(rows, key=lambda k: (k.cost(problem) + besides(k), -isas.index(k.isa)))
 

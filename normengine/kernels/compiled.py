@@ -9,7 +9,6 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
 from importlib import import_module
-from typing import Any
 
 from . import (
     launch_blocks,
@@ -85,26 +84,31 @@ def _pooling(op: str, launch: Callable[[Problem, Sizes], Launch], cost: Cost) ->
 
 def _winograd(op: str, m: int, r: int, blocked: tuple[str, ...]) -> Row:
     """F(m x m, r x r); the weight gradient is F(r x r, m x m)."""
-    made: dict[str, Any] = {
-        "op": op,
-        "algorithm": f"winograd{m}" if r == 3 else f"winograd{m}_{r}x{r}",
-        "supports": partial(launch_winograd.supports, r=r),
-        "blocked": blocked,
-        "tolerance": launch_winograd.TOLERANCE,
-        "asking": launch_winograd.share_of_products(m, r),
-    }
-    if op == "conv2d_weight_grad":
-        stages = (f"{op}_winograd", f"{op}_winograd_taps")
-        cost = launch_winograd.weight_grad_cost
-        return Row(stages=stages, launch=launch_winograd.weight_grad, cost=cost, in_groups=True, **made)
-    return Row(
-        stages=(f"{op}_winograd_pack", f"{op}_winograd"),
-        launch=partial(launch_winograd.tiles, m=m),
-        cost=partial(launch_winograd.tiles_cost, m=m),
+    row = Row(
+        op,
+        f"winograd{m}" if r == 3 else f"winograd{m}_{r}x{r}",
+        (f"{op}_winograd_pack", f"{op}_winograd"),
+        partial(launch_winograd.tiles, m=m),
+        partial(launch_winograd.supports, r=r),
+        partial(launch_winograd.tiles_cost, m=m),
         packs=("weight",),
         packing=partial(launch_winograd.tiles_packing, m=m),
+        blocked=blocked,
+        tolerance=launch_winograd.TOLERANCE,
+        asking=launch_winograd.share_of_products(m, r),
         writes_late=True,
-        **made,
+    )
+    if op != "conv2d_weight_grad":
+        return row
+    return replace(
+        row,
+        stages=(f"{op}_winograd", f"{op}_winograd_taps"),
+        launch=launch_winograd.weight_grad,
+        cost=launch_winograd.weight_grad_cost,
+        packs=(),
+        packing=nothing,
+        in_groups=True,
+        writes_late=False,
     )
 
 

@@ -46,7 +46,7 @@ class Calls(Storage):
         pointers: dict[str, Argument] = {name: self._read(kernel, name, v, layer) for name, v in given.items()}
         for name, v in zip(signature.outputs, outputs, strict=True):
             pointers[name] = Pointer(self.home(self.hold(v) if name in kernel.blocked else v))
-        packed = bool(kernel.packs) and all(self._is_constant(pointers[name]) for name in kernel.packs)
+        packed = self._packs_once(kernel, given)
         scratch = "packed" if packed else "local" if group and not kernel.packs else "scratch"
         call = replace(
             self._call(kernel, problem, launch, pointers, Memory(scratch, launch.scratch), layer),
@@ -104,8 +104,10 @@ class Calls(Storage):
             return None
         return self.pointer((self.in_blocks if name in kernel.blocked else self.dense)(value, layer))
 
-    def _is_constant(self, argument: Argument) -> bool:
-        return argument is None or (isinstance(argument, Pointer) and argument.memory.kind == "constant")
+    def _packs_once(self, kernel: Kernel, given: Given) -> bool:
+        """Whether all that the kernel packs is constant."""
+        memory = [self.memory.get(value) for name in kernel.packs if (value := given[name]) is not None]
+        return bool(memory) and all(m is not None and m.kind == "constant" for m in memory)
 
     def _call(
         self,
@@ -159,14 +161,11 @@ class Calls(Storage):
         to_blocks = {name: times * v.spec.size for name, v in given.items() if v is not None and v not in self.held}
         to_plain = {name: times * v.spec.size for name, v in given.items() if v in self.only_held}
 
-        memory = {name: self.memory.get(v) for name, v in given.items() if v is not None}
-        constant = {name for name, m in memory.items() if m is not None and m.kind == "constant"}
-
         def besides(kernel: Kernel) -> float:
             if kernel.blocked and kernel.width != self.width:
                 return math.inf
             wrong = ((to_blocks if name in kernel.blocked else to_plain).get(name, 0) for name in given)
-            once = kernel.packing(problem) if constant.issuperset(kernel.packs) else 0.0
+            once = kernel.packing(problem) if self._packs_once(kernel, given) else 0.0
             return 2 * A_FLOAT * sum(wrong) - once
 
         return besides

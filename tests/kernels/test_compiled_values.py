@@ -62,17 +62,18 @@ def test_long_sums_lose_little(op: str, shapes: Any, more: dict[str, Any], terms
         assert relative_norm(got, want) < max(winograd, 1e-6 * np.sqrt(terms / 16)), kernel.name
 
 
-@pytest.mark.parametrize("groups", [1, 16])
-def test_nan_stays_in_its_image_and_its_window(groups: int, isa: str) -> None:
+@pytest.mark.parametrize(("groups", "taps"), [(1, 3), (16, 3), (1, 5), (16, 5)])
+def test_nan_stays_in_its_image_and_its_window(groups: int, taps: int, isa: str) -> None:
     """Winograd may spoil the whole of the tiles that read the value, 4 or 2 results a side."""
-    x, weight = normal(3, 16, 10, 11), normal(16, 16 // groups, 3, 3)
+    x, weight, reach = normal(3, 16, 10, 11), normal(16, 16 // groups, taps, taps), taps // 2
     x[1, :, 4, 5] = np.nan
-    attrs = {**WINDOW, "groups": groups}
+    attrs = {**WINDOW, "padding": (reach,) * 4, "groups": groups}
     for kernel in rows("conv2d", isa, [x, weight], attrs):
-        side = {"winograd4": 4, "winograd2": 2}.get(kernel.algorithm, 1)
+        side = {"winograd4": 4, "winograd2": 2, "winograd2_5x5": 2}.get(kernel.algorithm, 1)
         (y,) = run_kernel(kernel, [x, weight], attrs)
-        assert np.isnan(y[1, :, 3:6, 4:7]).all(), kernel.name
-        y[1, :, 3 // side * side : 5 // side * side + side, 4 // side * side : 6 // side * side + side] = 0
+        assert np.isnan(y[1, :, 4 - reach : 5 + reach, 5 - reach : 6 + reach]).all(), kernel.name
+        spoiled = [slice((at - reach) // side * side, (at + reach) // side * side + side) for at in (4, 5)]
+        y[1, :, spoiled[0], spoiled[1]] = 0
         assert not np.isnan(y).any(), kernel.name
 
 

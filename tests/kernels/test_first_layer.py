@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from guarded import problem_of, run_kernel, scattered
 
-from normengine.kernels import REGISTRY, Kernel
+from normengine.kernels import REGISTRY, Kernel, launch_first
 from normengine.kernels.compiled import BUILT
 from normengine.ops import OPS, OperatorError
 
@@ -84,15 +84,23 @@ def test_long_sums_are_taken_in_runs(kernel: Kernel) -> None:
 
 @every_kernel
 @pytest.mark.parametrize("outputs", range(1, 30))
-def test_last_channels_with_pixels_as_lanes(kernel: Kernel, outputs: int) -> None:
-    """Rows of less than a vector, of whole ones and of some more; sums of one run and of two; bias, residual, clamp."""
+def test_last_channels_with_pixels_as_lanes(kernel: Kernel, outputs: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever it costs: rows of less than a vector, of whole ones and of some more; steps and dilation; sums of one
+    run and of two; bias, residual, clamp."""
+    rest = outputs % kernel.width
+    few = rest if rest <= kernel.width // 2 else 0
+    monkeypatch.setattr(launch_first, "_few", lambda p, sizes: few)
     rng = np.random.default_rng(outputs)
-    for channels, side, width in ((1, 3, 2), (1, 5, 16), (3, 5, 19), (3, 3, 32), (8, 5, 21)):
-        attrs = {"stride": (1, 1), "padding": (side // 2, 1, 1, side // 2), "dilation": (1, 1), "groups": 1}
-        x = rng.standard_normal((2, channels, 9, width + side - 2 - side // 2), np.float32)
+    for channels, side, width, step, apart in (
+        (1, 3, 2, 1, 1), (2, 3, 7, 2, 1), (1, 5, 16, 1, 1), (3, 5, 19, 1, 2), (3, 3, 32, 1, 1), (8, 5, 21, 1, 1)
+    ):  # fmt: skip
+        attrs: dict[str, Any] = {"stride": (step, 1), "dilation": (1, apart), "groups": 1}
+        attrs["padding"] = side // 2, 1, 1, side // 2
+        x = rng.standard_normal((2, channels, 9, width + (side - 1) * apart - 1 - side // 2), np.float32)
         arrays = [x, rng.standard_normal((outputs, channels, side, side), np.float32)]
-        (y,) = problem_of("conv2d", arrays, attrs).outputs
-        assert y[3] == width
+        problem = problem_of("conv2d", arrays, attrs)
+        (y,) = problem.outputs
+        assert y[3] == width and kernel.launch(problem).extra[-1] == few
         arrays += [rng.standard_normal(outputs, np.float32), rng.standard_normal(y, np.float32)]
         attrs |= {"residual": True, "clamp": (-1.0, 2.0)}
         (got,), (want,) = run_kernel(kernel, arrays, attrs), OPS["conv2d"].reference(arrays, attrs)
