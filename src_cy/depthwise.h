@@ -283,15 +283,17 @@ DEPTHWISE_PLANE(depthwise_3x3, 3, 3, 1)
 DEPTHWISE_PLANE(depthwise_3x3_stride_2, 3, 3, 2)
 DEPTHWISE_PLANE(depthwise_5x5, 5, 5, 1)
 DEPTHWISE_PLANE(depthwise_5x5_stride_2, 5, 5, 2)
+/* Taps of a row phase and of both column phases that there is a function for: of kernels of two to five columns, whose
+ * rows have the same stride or none. */
+#define DEPTHWISE_PHASES(EACH)                                                                                        \
+    EACH(1, 1, 1) EACH(2, 2, 2) EACH(3, 1, 2) EACH(3, 2, 1) EACH(1, 1, 2) EACH(1, 2, 1)                               \
+    EACH(2, 1, 2) EACH(2, 2, 1) EACH(2, 2, 3) EACH(2, 3, 2) EACH(3, 2, 3) EACH(3, 3, 2)
 #define DEPTHWISE_BOTH(R, FIRST, SECOND)                                                                              \
     DEPTHWISE_MAKER(depthwise_both_##R##_##FIRST##_##SECOND)                                                          \
     {                                                                                                                 \
         depthwise_both(R, FIRST, SECOND, h, v, in, w, out, out_width, row, row_end, zeros);                           \
     }
-/* Those of kernels of two to five columns, whose rows have the same stride or none. */
-DEPTHWISE_BOTH(1, 1, 1) DEPTHWISE_BOTH(2, 2, 2) DEPTHWISE_BOTH(3, 1, 2) DEPTHWISE_BOTH(3, 2, 1)
-DEPTHWISE_BOTH(1, 1, 2) DEPTHWISE_BOTH(1, 2, 1) DEPTHWISE_BOTH(2, 1, 2) DEPTHWISE_BOTH(2, 2, 1)
-DEPTHWISE_BOTH(2, 2, 3) DEPTHWISE_BOTH(2, 3, 2) DEPTHWISE_BOTH(3, 2, 3) DEPTHWISE_BOTH(3, 3, 2)
+DEPTHWISE_PHASES(DEPTHWISE_BOTH)
 
 /* The function made for these taps and steps, or the one for any. Where v is the first of the phases of a stride, whose
  * axes lie one after the other, it may be one for several: *phases becomes how many of them it makes. */
@@ -308,19 +310,8 @@ static depthwise_maker depthwise_choose(const window_axis *h, const window_axis 
     if (v->out_step != 2 || v->out_first != 0 || (v[1].taps > 1 && v[1].tap_step != 1)) return depthwise_any_kernel;
     *phases = 2;
 #define BOTH(R, FIRST, SECOND)                                                                                        \
-    if (h->taps == R && v[0].taps == FIRST && v[1].taps == SECOND) return depthwise_both_##R##_##FIRST##_##SECOND
-    BOTH(1, 1, 1);
-    BOTH(2, 2, 2);
-    BOTH(3, 1, 2);
-    BOTH(3, 2, 1);
-    BOTH(1, 1, 2);
-    BOTH(1, 2, 1);
-    BOTH(2, 1, 2);
-    BOTH(2, 2, 1);
-    BOTH(2, 2, 3);
-    BOTH(2, 3, 2);
-    BOTH(3, 2, 3);
-    BOTH(3, 3, 2);
+    if (h->taps == R && v[0].taps == FIRST && v[1].taps == SECOND) return depthwise_both_##R##_##FIRST##_##SECOND;
+    DEPTHWISE_PHASES(BOTH)
 #undef BOTH
     *phases = 1;
     return depthwise_any_kernel;

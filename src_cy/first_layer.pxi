@@ -10,6 +10,7 @@ cdef extern from "first_layer.h" nogil:
 cdef extern from "first_pixels.h" nogil:
     const int FIRST_CHANNELS
     const int FIRST_SUMS
+    const int FIRST_MOST_VECTORS
     ctypedef struct first_pixels:
         int64_t source, target, count
     void first_few_channels(int64_t channels, const first_pixels* at, int64_t count, int64_t depth, const int64_t* taps,

@@ -13,7 +13,8 @@
 #else
 #define FIRST_SUMS 9
 #endif
-#define FIRST_VECTORS(C) (FIRST_SUMS / (C) > 4 ? 4 : FIRST_SUMS / (C))
+#define FIRST_MOST_VECTORS 4
+#define FIRST_VECTORS(C) (FIRST_SUMS / (C) > FIRST_MOST_VECTORS ? FIRST_MOST_VECTORS : FIRST_SUMS / (C))
 
 /* Up to V neighbouring pixels: where they are read and where they go, in floats. */
 typedef struct {
@@ -26,8 +27,8 @@ INLINE void first_pixel_tile(const int channels, const int vectors, const first_
                              int64_t depth, const int64_t *taps, const float *x, const float *w, float *out,
                              int accumulate, const tile_finish *finish, soon *next)
 {
-    vec sum[FIRST_CHANNELS][4], in[4];
-    const float *row[4];
+    vec sum[FIRST_CHANNELS][FIRST_MOST_VECTORS], in[FIRST_MOST_VECTORS];
+    const float *row[FIRST_MOST_VECTORS];
     int64_t target[SIMD_WIDTH];
     soon_ask(next, channels * vectors * depth);
     UNROLL for (int v = 0; v < vectors; v++) row[v] = x + at[v]->source;
@@ -73,7 +74,7 @@ INLINE void first_pixel_tiles(const int channels, const first_pixels *at, int64_
     const int vectors = FIRST_VECTORS(channels);
     for (int64_t i = 0; i < count; i += vectors) {
         const int64_t left = count - i;
-        const first_pixels *now[4];
+        const first_pixels *now[FIRST_MOST_VECTORS];
         UNROLL for (int v = 0; v < vectors; v++) now[v] = at + (v < left ? i + v : i);
         first_pixel_tile(channels, vectors, now, left < vectors ? left : vectors, depth, taps, x, w, out, accumulate,
                          finish, next);

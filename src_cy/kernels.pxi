@@ -125,6 +125,7 @@ SIZES = {
     "first_run": FIRST_RUN,
     "first_channels": FIRST_CHANNELS,
     "first_sums": FIRST_SUMS,
+    "first_vectors": FIRST_MOST_VECTORS,
     "first_pixels": sizeof(first_pixels),
     "taps_pixels_1": TAPS_PIXELS(1),
     "taps_pixels_2": TAPS_PIXELS(2),

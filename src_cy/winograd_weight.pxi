@@ -37,6 +37,7 @@ cdef WinogradMemory winograd_part(const winograd_map* map, const WinogradSums* s
 
 
 cdef winograd_map winograd_gradient_tiles(const WinogradNumbers* p) noexcept nogil:
+    # m + r - 1 is six.
     return winograd_tiles_of(7 - p.kh, p.kh, p.c, p.h, p.w, p.oc, p.oh, p.ow, p.pad_top, p.pad_left)
 
 

@@ -94,7 +94,7 @@ def _sums(p: Convolution, few: int, sizes: Sizes) -> float:
         else:
             cost += tiles_cost(rows * p.ow, 1, vectors, depth, runs, sizes)
     if few:
-        vectors, count = min(4, sizes["first_sums"] // few), rows * ceil_div(p.ow, sizes["width"])
+        vectors, count = min(sizes["first_vectors"], sizes["first_sums"] // few), rows * ceil_div(p.ow, sizes["width"])
         step = max(few * vectors, LATENCY, A_LOAD * (few + vectors)) * A_STEP
         cost += ceil_div(count, vectors) * (depth * step + runs * vectors * A_TRANSPOSED)
     return cost

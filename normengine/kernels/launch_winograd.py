@@ -98,6 +98,7 @@ def tiles(problem: Problem, sizes: Sizes, m: int) -> Launch:
 
 
 def _gradient_map(problem: Problem, sizes: Sizes) -> Map:
+    """That of the weight gradient, which has six points a side."""
     return _map(problem, 7 - Convolution.of(problem).kh, sizes)
 
 
