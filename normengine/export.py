@@ -7,6 +7,7 @@ import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ import numpy as np
 from . import __version__
 from .files import write_atomically
 from .graph import Graph, Spec
+from .locks import at_once
 from .nn import Module
 from .nn.mode import kept_mode
 from .nn.trace import trace
@@ -119,13 +121,11 @@ def export(
 @contextmanager
 def _kept_buffers(model: Module) -> Iterator[None]:
     """Afterwards all buffers hold what they hold now, even those that ``forward`` updates in eval mode."""
-    kept = {name: buffer.copy() for name, buffer in model.named_buffers()}
+    restore = at_once([partial(operator.setitem, buffer, ..., buffer.copy()) for _, buffer in model.named_buffers()])
     try:
         yield
     finally:
-        for name, buffer in model.named_buffers():
-            if name in kept:
-                buffer[...] = kept[name]
+        restore()
 
 
 def _input_shape(given: Sequence[int]) -> tuple[int, ...]:

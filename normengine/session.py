@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .graph import Graph
+from .locks import load_modules, new_lock
 from .passes import decompose, fold_constants, switched_off
 from .passes.fold_batchnorm import Folding, fold_batchnorm
 
@@ -60,16 +61,16 @@ class InferenceSession:
     def __init__(
         self, path_or_bytes: str | os.PathLike[str] | bytes, *, programs: int = 8, without_passes: Collection[str] = ()
     ) -> None:
+        load_modules("normengine.onnx.importer")
         from .onnx.importer import check_operators
         from .onnx.reader import read_model
-        from .runtime.locks import ForkSafeLock
 
         if programs < 1:
             raise ValueError(f"programs must be at least 1, got {programs}")
         switched_off(without_passes)  # raises for unknown names
         self._without = tuple(without_passes)
         self._model = read_model(path_or_bytes)
-        self._lock = ForkSafeLock()
+        self._lock = new_lock()
         self._limit = programs
         self._programs: OrderedDict[Shapes, Program | ProgramOfParts] = OrderedDict()
         self._places = {port.name: i for i, port in enumerate(self._model.outputs)}
@@ -123,6 +124,7 @@ class InferenceSession:
     def profile(self, input_feed: Mapping[str, Any], *, runs: int = 9) -> Profile:
         """Time each call of the network for these inputs, as the median of ``runs`` runs; ``print`` or ``save`` the
         result. Raises as :meth:`run` does."""
+        load_modules("normengine.runtime.profile")
         from .runtime.profile import profile_program
 
         feeds = self._feeds(input_feed)
@@ -153,29 +155,31 @@ class InferenceSession:
 
     def _program(self, shapes: Shapes) -> Program | ProgramOfParts:
         with self._lock:
-            program = self._programs.get(shapes) or self._make(shapes)
-            self._programs.move_to_end(shapes)
+            program = self._kept(shapes, self._programs.get(shapes) or self._make(shapes))
             self._last = None if self._widened else program
             return program
 
+    def _kept(self, shapes: Shapes, program: Program | ProgramOfParts) -> Program | ProgramOfParts:
+        """``program``, kept as the one used last."""
+        self._programs[shapes] = program
+        self._programs.move_to_end(shapes)
+        while len(self._programs) > self._limit:
+            self._programs.popitem(last=False)
+        return program
+
     def _make(self, shapes: Shapes) -> Program | ProgramOfParts:
+        load_modules("normengine.runtime.parts")
         from .runtime.parts import ProgramOfParts
         from .runtime.program import compile_graph
 
         graph = self._graph(shapes)
         sizes = self._sizes(graph, shapes)
-        program: Program | ProgramOfParts
         if len(sizes) == 1:
-            program = compile_graph(graph, self._without)
-        else:
-            program = ProgramOfParts(sizes, lambda size: self._part(_with_batch(shapes, size)))
-        self._programs[shapes] = program
-        while len(self._programs) > self._limit:
-            self._programs.popitem(last=False)
-        return program
+            return compile_graph(graph, self._without)
+        return ProgramOfParts(sizes, lambda size: self._part(_with_batch(shapes, size)))
 
     def _part(self, shapes: Shapes) -> Program:
-        (program,) = (self._programs.get(shapes) or self._make(shapes)).programs
+        (program,) = self._kept(shapes, self._programs.get(shapes) or self._make(shapes)).programs
         return program
 
     def _sizes(self, graph: Graph, shapes: Shapes) -> list[int]:
@@ -208,7 +212,7 @@ class InferenceSession:
     def _sharing(self, graph: Graph) -> Graph:
         """``graph`` with the arrays that a kept program holds already in place of its own of the same content."""
         held: dict[tuple[Any, ...], list[np.ndarray]] = {}
-        for kept in self._programs.values():
+        for kept in list(self._programs.values()):
             for program in kept.programs:
                 for value, array in program.plan.graph.constants.items():
                     held.setdefault((value.name, array.shape, array.dtype), []).append(array)

@@ -8,7 +8,7 @@ long for another. A call starts when the last thread has left the one before it.
 sleeps on a condition variable. Workers are never ended: asleep they cost nothing, and the process may exit over them.
 """
 
-from cpython.buffer cimport PyBUF_SIMPLE, PyBuffer_Release, PyObject_GetBuffer
+from cpython.buffer cimport PyBUF_SIMPLE, PyBUF_WRITABLE, PyBuffer_Release, PyObject_GetBuffer
 from libc.stdint cimport int64_t, uint64_t
 from libc.stdlib cimport calloc, free
 
@@ -308,6 +308,27 @@ cdef void run_team(
     ne_unlock(&team.turn)
 
 
+cdef int count(array) except -1:
+    """Add 1 to an int64 array of one element."""
+    cdef Py_buffer view
+    PyObject_GetBuffer(array, &view, PyBUF_SIMPLE)
+    (<int64_t *>view.buf)[0] += 1
+    PyBuffer_Release(&view)
+    return 0
+
+
+def all_writeable(arrays) -> bool:
+    """Whether all of the arrays, which are C-contiguous, may be written to."""
+    cdef Py_buffer view
+    for array in arrays:
+        try:
+            PyObject_GetBuffer(array, &view, PyBUF_WRITABLE)
+        except (BufferError, ValueError):
+            return False
+        PyBuffer_Release(&view)
+    return True
+
+
 def data_address(array) -> int:
     """The address of the first element of a C-contiguous array."""
     cdef Py_buffer view
@@ -345,9 +366,11 @@ cdef class CompiledExecutor:
     def __dealloc__(self):
         free(self.calls)
 
-    def run(self, int64_t first, int64_t last, int64_t threads):
-        """Do the calls ``first..last-1`` in order, the tasks of each shared by ``threads`` threads."""
+    def run(self, int64_t first, int64_t last, int64_t threads, counters=()):
+        """Do the calls ``first..last-1`` in order, the tasks of each shared by ``threads`` threads; then count."""
         self._run(first, last, threads, NULL)
+        for counter in counters:
+            count(counter)
 
     def profile(self, int64_t first, int64_t last, int64_t threads):
         """As :meth:`run`; returns the seconds that each call took, float64 of shape (last - first,)."""

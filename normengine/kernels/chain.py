@@ -27,14 +27,14 @@ from __future__ import annotations
 import struct
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from .cache import cache_folder, compile_function, digest, write_atomically
-from .code import Code
+from .code import Code, CodeCache
 from .inline import PRIMITIVES, TYPES, Inliner
 
 Ref = tuple[str, int | float]
@@ -137,17 +137,20 @@ def chain_args(
     return np.concatenate([np.array(numbers, np.int64), np.array(chain.constants(), np.float64).view(np.int64)])
 
 
-def compile_chain(chain: Chain) -> int:
-    """Address of the chain's kernel, from memory, from the disk cache or compiled now."""
-    return _compile(_source(chain)).address
+def compile_chain(chain: Chain) -> Code:
+    """The chain's kernel, from memory, from the disk cache or compiled now."""
+    source = _source(chain)
+    return _codes.get(source, lambda: _compile(source))
 
 
-@cache
+_codes = CodeCache()
+
+
+@lru_cache(maxsize=512)
 def _source(chain: Chain) -> str:
     return chain.source()
 
 
-@cache
 def _compile(source: str) -> Code:
     name = digest(source, Path(__file__).with_name("abi.py").read_text(encoding="utf-8"))
     path = cache_folder() / "chains" / f"{name}.code"

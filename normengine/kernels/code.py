@@ -5,30 +5,70 @@ To load it Numba is not needed, which takes longer to import than everything els
 
 from __future__ import annotations
 
-import gc
 import sys
-from collections.abc import Callable, Collection, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections import OrderedDict
+from collections.abc import Callable, Collection, Hashable
 from functools import cache
 from types import ModuleType
 from typing import Any
 
+from ..locks import new_lock, undisturbed
 
-@dataclass(frozen=True, eq=False)
-class Code:
-    """A function in memory; ``address`` is valid as long as this object lives. ``loaded`` says that it was found on
-    disk."""
 
-    address: int
+class Code(int):
+    """The address of a function in memory, which stays there as long as this number lives. ``loaded`` says that it was
+    found on disk."""
+
     loaded: bool
-    engine: Any
+    _engine: Any
+
+    def __new__(cls, address: int, loaded: bool, engine: Any) -> Code:
+        code = super().__new__(cls, address)
+        code.loaded = loaded
+        code._engine = engine
+        return code
+
+    def __del__(self) -> None:
+        _unused.append(self._engine)
+
+
+_unused: list[Any] = []
+"""LLVM's engines whose code nobody needs any more. LLVM's lock is taken by bytecode, which a signal handler may cut in
+two, so they are closed where none runs: by the next :func:`load`."""
+
+
+class CodeCache:
+    """The ``size`` functions that were asked for last, by key; what is let go lives on in the programs that use it.
+    Functions are made one at a time, undisturbed by signals, whatever threads ask."""
+
+    def __init__(self, size: int = 1024) -> None:
+        self.size = size
+        self._lock = new_lock()
+        self._last: OrderedDict[Hashable, Code] = OrderedDict()
+
+    def get(self, key: Hashable, make: Callable[[], Code]) -> Code:
+        """The code of that key, made if there is none."""
+        return self._found(key) or undisturbed(lambda: self._found(key) or self._kept(key, make()))
+
+    def _found(self, key: Hashable) -> Code | None:
+        with self._lock:
+            code = self._last.get(key)
+            return None if code is None else self._kept(key, code)
+
+    def _kept(self, key: Hashable, code: Code) -> Code:
+        with self._lock:
+            self._last[key] = code
+            self._last.move_to_end(key)
+            while len(self._last) > self.size:
+                self._last.popitem(last=False)
+        return code
 
 
 def load(content: bytes, entry: str, loaded: bool) -> Code:
     """The function ``entry`` of an object file that :func:`object_code` made; LLVM does not survive anything else."""
     from llvmlite import binding
 
+    _unused.clear()
     _start_llvm()
     machine = binding.Target.from_default_triple().create_target_machine(jit=True)
     engine = binding.create_mcjit_compiler(binding.parse_assembly(""), machine)
@@ -94,7 +134,7 @@ def _library(function: Callable[..., None], entry: str, fastmath: Collection[str
     function.__qualname__ = f"body_of_{entry}"
     options = {"error_model": "numpy", "fastmath": set(fastmath)}
     target = registry.cpu_target
-    with global_compiler_lock, _no_garbage_collection():
+    with global_compiler_lock:
         arguments, result = sigutils.normalize_signature(SIGNATURE)
         made = NoWrapper(function, target, options, {}, pipeline_class=Plain).compile(arguments, result)
         context, description, library = target.target_context, made.fndesc, made.library
@@ -110,15 +150,3 @@ def _library(function: Callable[..., None], entry: str, fastmath: Collection[str
         library.enable_object_caching()
         library.finalize()
     return library
-
-
-@contextmanager
-def _no_garbage_collection() -> Iterator[None]:
-    """A compiler makes many objects and lets go of few while it works."""
-    enabled = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if enabled:
-            gc.enable()

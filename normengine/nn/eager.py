@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, ParamSpec
 import numpy as np
 
 from ..graph import Spec
+from ..locks import load_modules, new_lock
 from . import random
 from .context import current
 from .labels import label_rules
@@ -21,11 +22,19 @@ if TYPE_CHECKING:
 P = ParamSpec("P")
 
 
-@functools.cache
+_lock = new_lock()
+_cache: ProgramCache | None = None
+
+
 def _programs() -> ProgramCache:
+    global _cache
+    load_modules("normengine.runtime.cache")
     from ..runtime.cache import ProgramCache
 
-    return ProgramCache(size=16)
+    with _lock:
+        if _cache is None:
+            _cache = ProgramCache(size=16)
+        return _cache
 
 
 def function(body: Callable[P, Any]) -> Callable[P, Any]:

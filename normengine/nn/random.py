@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import operator
-import threading
 
 import numpy as np
 
-_lock = threading.Lock()
+from ..locks import new_lock
+
+_lock = new_lock()
 _generator = np.random.default_rng()
 _seed = int(np.random.SeedSequence().generate_state(1)[0])
 _calls = 0
@@ -21,11 +22,10 @@ def manual_seed(seed: int) -> np.random.Generator:
     """
     global _generator, _seed, _calls
     seed = operator.index(seed) % 2**64
+    generator, number = np.random.default_rng(seed), int(np.random.SeedSequence(seed).generate_state(1)[0])
     with _lock:
-        _generator = np.random.default_rng(seed)
-        _seed = int(np.random.SeedSequence(seed).generate_state(1)[0])
-        _calls = 0
-        return _generator
+        _generator, _seed, _calls = generator, number, 0
+    return generator
 
 
 def generator() -> np.random.Generator:

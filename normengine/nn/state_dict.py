@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
+from operator import setitem
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
+
+from ..locks import at_once
 
 if TYPE_CHECKING:
     from .module import Module
@@ -62,9 +66,11 @@ def load(module: Module, state_dict: Mapping[str, Any], strict: bool) -> Incompa
         complaints.append(f"unexpected keys: {', '.join(map(str, unexpected))}")
     if misfits:
         complaints.append(f"other shapes or dtypes: {', '.join(misfits)}")
+    fixed = [key for key in fitting if not own[key].flags.writeable]
+    if fixed:
+        complaints.append(f"arrays of the model that are read-only: {', '.join(fixed)}")
     if complaints:
         raise StateDictError(f"load_state_dict of {type(module).__name__}: {'; '.join(complaints)}; nothing was loaded")
     copies = {key: np.array(array, own[key].dtype) for key, array in fitting.items()}
-    for key, array in copies.items():
-        own[key][...] = array
+    at_once([partial(setitem, own[key], ..., array) for key, array in copies.items()])()
     return IncompatibleKeys(missing, unexpected)

@@ -288,14 +288,15 @@ def trace(
     values = {name: tracer.builder.input(name, spec) for name, spec in inputs}
     tracer.given = {values[name]: dtype for name, dtype in (dtypes or {}).items()}
     tensors = [Tensor(tracer, value) for value in values.values()]
-    token = _current.set(tracer)
+    before = _current.get()
     try:
+        _current.set(tracer)
         result = function(*tensors)
         outputs: list[Value] = []
         structure = _outputs(result, tracer, outputs)
     finally:
-        _current.reset(token)
         tracer.recording = False
+        _current.set(before)
     return Trace(tracer.builder, tuple(outputs), structure, tracer.parameters, tracer.buffers, tracer.draws)
 
 

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import partial
+from operator import setitem
 from typing import Any
 
 import numpy as np
 
 from ..graph import Spec, Value
+from ..locks import at_once
 from ..nn.memory import side_by_side
 from ..nn.parameter import Parameter
 from ..ops import Builder
@@ -19,14 +22,14 @@ Entry = tuple[str, Parameter, Value, Value]
 class Update:
     """An optimizer's part in one compiled step.
 
-    ``state`` holds the live arrays of the optimizer by name, as the graph's state values are bound to them.
+    ``state`` holds the live arrays of the optimizer by name, as the graph's state values are bound to them;
+    ``counters`` are the numbers of the parameters' updates, to be counted up with each step.
     """
 
     def __init__(self) -> None:
         self.state: dict[str, np.ndarray] = {}
         self._scalars: dict[str, tuple[np.ndarray, Callable[[], float]]] = {}
-        self._parameters: list[Parameter] = []
-        self._count: Callable[[list[Parameter]], None] = lambda parameters: None
+        self.counters: list[np.ndarray] = []
 
     def scalars(self) -> dict[str, np.ndarray]:
         """The float32 scalars of the coming step by name, from what ``param_groups`` says now; the same arrays each
@@ -34,10 +37,6 @@ class Update:
         for array, value in self._scalars.values():
             array[()] = value()
         return {name: array for name, (array, _) in self._scalars.items()}
-
-    def commit(self) -> None:
-        """Count the step; to be called after it has succeeded."""
-        self._count(self._parameters)
 
 
 class Rule:
@@ -140,11 +139,10 @@ class Optimizer:
         ``optimizer.<group>.<what>``; arrays become state ``optimizer.<what>.<name>``.
         """
         update = Update()
-        update._count = self._count
         groups = {id(p): index for index, group in enumerate(self.param_groups) for p in group["params"]}
         held = [entry for entry in entries if id(entry[1]) in groups]
-        update._parameters = [parameter for _, parameter, _, _ in held]
-        self._active = tuple(update._parameters)
+        self._active = tuple(parameter for _, parameter, _, _ in held)
+        update.counters = [self.state.setdefault(p, {}).setdefault("step", _counter(0)) for p in self._active]
         rules: dict[tuple[int, Any], Rule] = {}
         for name, parameter, value, grad in held:
             index = groups[id(parameter)]
@@ -182,11 +180,6 @@ class Optimizer:
         """How often the parameter was updated."""
         return int(self.state.get(parameter, {}).get("step", 0))
 
-    def _count(self, parameters: list[Parameter]) -> None:
-        for parameter in parameters:
-            entries = self.state.setdefault(parameter, {})
-            entries["step"] = entries.get("step", 0) + 1
-
     def _has_ages(self, group: Mapping[str, Any]) -> bool:
         """Whether the update of a parameter depends on the number of those before it."""
         return False
@@ -197,7 +190,7 @@ class Optimizer:
 
     def _ages(self, group: Mapping[str, Any]) -> tuple[int, ...]:
         """How the group's parameters differ in age; empty where they do not."""
-        if not self._has_ages(group) or len({self.state.get(p, {}).get("step", 0) for p in group["params"]}) == 1:
+        if not self._has_ages(group) or len({self.steps_of(p) for p in group["params"]}) == 1:
             return ()
         active = None if self._active is None else {id(p) for p in self._active}
         ages = [self._age(p, group) for p in group["params"] if active is None or id(p) in active]
@@ -209,7 +202,8 @@ class Optimizer:
     def state_dict(self) -> dict[str, Any]:
         """``state`` by the parameter's number and ``param_groups``, as PyTorch has them; the arrays are not copies."""
         number = {id(p): i for i, p in enumerate(p for group in self.param_groups for p in group["params"])}
-        state = {number[id(p)]: dict(s) for p, s in self.state.items() if id(p) in number and self.steps_of(p)}
+        held = {p: self.steps_of(p) for p in self.state if id(p) in number}
+        state = {number[id(p)]: {**self.state[p], "step": steps} for p, steps in held.items() if steps}
         groups = [{**group, "params": [number[id(p)] for p in group["params"]]} for group in self.param_groups]
         return {"state": state, "param_groups": groups}
 
@@ -239,51 +233,45 @@ class Optimizer:
             for mine, theirs in zip(self.param_groups, groups, strict=True)
             for n, p in zip(theirs["params"], mine["params"], strict=True)
         }
-        fresh: dict[Parameter, dict[str, Any]] = {}
+        fresh: dict[Parameter, dict[str, np.ndarray]] = {}
         for number, entries in saved.items():
             parameter = by_number.get(number)
             if parameter is None:
                 raise ValueError(f"{self._name}: the saved state has parameter {number}, which is in no saved group")
             fresh[parameter] = self._checked(number, parameter, entries)
-        for mine, theirs in zip(self.param_groups, new_groups, strict=True):
-            mine.update(theirs)
         for parameter in self.state:
             fresh.setdefault(parameter, {})
-        for parameter, entries in fresh.items():
-            self._overwrite(parameter, entries)
+        changes: list[Callable[[], Any]] = [
+            partial(mine.update, theirs) for mine, theirs in zip(self.param_groups, new_groups, strict=True)
+        ]
+        changes += [change for parameter, entries in fresh.items() for change in self._overwrite(parameter, entries)]
+        at_once(changes)()
 
-    def _checked(self, number: int, parameter: Parameter, entries: Mapping[str, Any]) -> dict[str, Any]:
-        checked: dict[str, Any] = {"step": 1}
+    def _checked(self, number: int, parameter: Parameter, entries: Mapping[str, Any]) -> dict[str, np.ndarray]:
+        checked = {"step": _counter(1)}
         for what, given in entries.items():
             if given is None:
                 continue
             array = np.asarray(given)
             if what == "step":
-                checked["step"] = int(array)
+                checked["step"] = _counter(int(array))
             elif array.shape != parameter.shape:
                 raise ValueError(
                     f"{self._name}: saved {what} of parameter {number} has shape {array.shape}, "
                     f"the parameter has shape {parameter.shape}"
                 )
             else:
-                checked[what] = np.array(array, np.float32)
+                checked[what] = side_by_side(np.asarray(array))
         return checked
 
-    def _overwrite(self, parameter: Parameter, entries: dict[str, Any]) -> None:
-        """Put ``entries`` in the live arrays, which compiled steps are bound to."""
+    def _overwrite(self, parameter: Parameter, entries: dict[str, np.ndarray]) -> Iterator[Callable[[], Any]]:
+        """What puts ``entries`` in the live arrays, which compiled steps are bound to; zeros without one."""
         own = self.state.setdefault(parameter, {})
-        for what in [w for w in own if w not in entries]:
-            if isinstance(own[what], np.ndarray):
-                own[what][...] = 0
+        for what in {**own, **entries}:
+            if what in own:
+                yield partial(setitem, own[what], ..., entries.get(what, 0))
             else:
-                del own[what]
-        for what, value in entries.items():
-            if isinstance(value, np.ndarray) and what in own:
-                own[what][...] = value
-            elif isinstance(value, np.ndarray):
-                own[what] = side_by_side(value)
-            else:
-                own[what] = value
+                yield partial(setitem, own, what, entries[what])
 
     def __repr__(self) -> str:
         lines = []
@@ -291,3 +279,8 @@ class Optimizer:
             lines.append(f"Parameter Group {index}")
             lines += [f"    {key}: {group[key]}" for key in sorted(group) if key != "params"]
         return f"{self._name} (\n" + "\n".join(lines) + "\n)"
+
+
+def _counter(value: int) -> np.ndarray:
+    """A number of updates, which steps count up in place."""
+    return np.array(value, np.int64)

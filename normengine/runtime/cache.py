@@ -8,8 +8,8 @@ from typing import Any
 
 from ..graph import Graph, Value
 from ..kernels.cpu import backend, isas
+from ..locks import new_lock
 from ..passes import switched_off
-from .locks import ForkSafeLock
 from .program import Program, compile_graph
 
 
@@ -42,19 +42,21 @@ class ProgramCache:
     def __init__(self, size: int = 8, nbytes: int = 1 << 30) -> None:
         self.size = size
         self.nbytes = nbytes
-        self._lock = ForkSafeLock()
+        self._lock = new_lock()
         self._programs: OrderedDict[tuple[Any, ...], Program] = OrderedDict()
 
     def get(self, graph: Graph) -> Program:
         """The program of ``graph``, compiled now if no graph of its structure was seen lately."""
         key = (isas(), backend(), switched_off(), structure(graph))
         with self._lock:
-            if key not in self._programs:
-                self._programs[key] = compile_graph(graph)
+            program = self._programs.get(key)
+            if program is None:
+                program = compile_graph(graph)
+            self._programs[key] = program
             self._programs.move_to_end(key)
             while len(self._programs) > 1 and self._are_too_many():
                 self._programs.popitem(last=False)
-            return self._programs[key]
+            return program
 
     def _are_too_many(self) -> bool:
         return len(self._programs) > self.size or sum(p.nbytes for p in self._programs.values()) > self.nbytes

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
+
 import numpy as np
 
 from ..kernels.cpu import backend
+from ..locks import load_modules
 from .threads import usable_cpus
 
 
@@ -21,8 +24,12 @@ def address_of(name: str) -> int:
 
 
 try:
-    from ._executor import data_address
+    from ._executor import all_writeable, data_address
 except ImportError:  # no extension was built
+
+    def all_writeable(arrays: Iterable[np.ndarray]) -> bool:
+        """Whether all of the arrays, which are C-contiguous, may be written to."""
+        return all(array.flags.writeable for array in arrays)
 
     def data_address(array: np.ndarray) -> int:
         """The address of the first element of a C-contiguous array."""
@@ -43,6 +50,7 @@ class Executor:
 
     def __init__(self, calls: np.ndarray) -> None:
         if backend() == "numba":
+            load_modules("normengine.runtime.portable_executor")
             from .portable_executor import PortableExecutor
 
             self._executor = PortableExecutor(calls, usable_cpus())
@@ -51,13 +59,14 @@ class Executor:
 
             self._executor = CompiledExecutor(calls, usable_cpus())
 
-    def run(self, first: int, last: int, threads: int) -> None:
-        """Do the calls ``first..last-1`` in order, each one after the one before it has ended, on ``threads`` threads.
+    def run(self, first: int, last: int, threads: int, counters: Sequence[np.ndarray] = ()) -> None:
+        """Do the calls ``first..last-1`` in order, each one after the one before it has ended, on ``threads`` threads,
+        and add 1 to each of the ``counters`` (int64, one element). To a signal handler all of it is one step.
 
         Raises ``ValueError`` unless ``0 <= first <= last <= n`` and ``1 <= threads <= 1024``, and ``RuntimeError``
         when the system refuses to start a thread.
         """
-        self._executor.run(first, last, threads)
+        self._executor.run(first, last, threads, counters)
 
     def profile(self, first: int, last: int, threads: int) -> np.ndarray:
         """As :meth:`run`; returns the seconds that each call took, float64 of shape (last - first,)."""

@@ -10,10 +10,9 @@ import os
 import sys
 import threading
 import time
-from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import cache, partial
-from operator import methodcaller
+from operator import iadd
 from pathlib import Path
 from queue import SimpleQueue
 from typing import Any
@@ -22,6 +21,8 @@ import numpy as np
 
 from ..kernels.abi import int64_at
 from ..kernels.cache import cache_folder, compile_function, digest
+from ..kernels.code import Code
+from ..locks import at_once, new_lock, undisturbed
 from . import intrinsics
 from .intrinsics import (
     FAST_FLOAT,
@@ -58,12 +59,10 @@ class PortableExecutor:
         self._calls = np.ascontiguousarray(calls).copy()
         self._cpus = cpus
 
-    def run(self, first: int, last: int, threads: int) -> None:
+    def run(self, first: int, last: int, threads: int, counters: Sequence[np.ndarray] = ()) -> None:
         self._check(first, last, threads)
-        if first == last:
-            return
         team = _Team() if threads == 1 else _team()
-        team.run(threads, self._calls, first, last, LOOKS if threads <= self._cpus else 1)
+        team.run(threads, self._calls, first, last, LOOKS if threads <= self._cpus else 1, counters)
 
     def profile(self, first: int, last: int, threads: int) -> np.ndarray:
         self._check(first, last, threads)
@@ -85,24 +84,25 @@ class _Team:
     """Worker threads, one run at a time."""
 
     def __init__(self) -> None:
-        self._turn = threading.Lock()
+        self._turn = new_lock()
         self._queues: list[SimpleQueue[tuple[int, int, int, int]]] = []
         self._shared = np.zeros(SHARED_BYTES // 8, np.int64)
 
-    def run(self, threads: int, calls: np.ndarray, first: int, last: int, looks: int) -> None:
+    def run(
+        self, threads: int, calls: np.ndarray, first: int, last: int, looks: int, counters: Sequence[np.ndarray]
+    ) -> None:
         walk = _walk()
         with self._turn:
             while len(self._queues) < threads - 1:
                 self._start(threads)
             job = np.array([calls.ctypes.data, threads, self._shared.ctypes.data, looks, *_system_functions()])
-            shares: list[partial[None]] = [
+            shares: list[Callable[[], Any]] = [
                 partial(queue.put, (job.ctypes.data, first, last, thread))
                 for thread, queue in enumerate(self._queues[: threads - 1], 1)
             ]
             shares.append(partial(walk, job.ctypes.data, first, last, 0))
-            # An interrupt (Ctrl-C) between two of these would leave some threads waiting for the others for ever, so
-            # they are called without going through bytecode, where Python looks for interrupts.
-            deque(map(methodcaller("__call__"), shares), maxlen=0)
+            # A signal between two of these would leave some threads waiting for the others for ever.
+            at_once([*shares, *(partial(iadd, counter, 1) for counter in counters)])()
 
     def _start(self, threads: int) -> None:
         queue: SimpleQueue[tuple[int, int, int, int]] = SimpleQueue()
@@ -124,7 +124,7 @@ def _work(queue: SimpleQueue[tuple[int, int, int, int]]) -> None:
 
 
 _the_team: _Team | None = None
-_making = threading.Lock()
+_making = new_lock()
 
 
 def _team() -> _Team:
@@ -136,10 +136,9 @@ def _team() -> _Team:
 
 
 def _forget_team() -> None:
-    """After a fork: the child has none of its parent's threads, and nobody will release their locks."""
-    global _the_team, _making
+    """After a fork: the child has none of its parent's threads."""
+    global _the_team
     _the_team = None
-    _making = threading.Lock()
 
 
 if hasattr(os, "register_at_fork"):
@@ -157,17 +156,21 @@ def _system_functions() -> tuple[int, int]:
     return address(yield_cpu).value or 0, address(sleep).value or 0
 
 
-@cache
 def _walk() -> Walk:
     """:func:`_walk_calls` as machine code that is called without the GIL."""
+    if not _walks:
+        code = undisturbed(_compile_walk)
+        _walks.append((ctypes.CFUNCTYPE(None, *[ctypes.c_int64] * 4)(code), code))
+    return _walks[0][0]
+
+
+_walks: list[tuple[Walk, Code]] = []
+"""What was made of :func:`_walk_calls`, with the code that it calls; threads that begin at once may make it twice."""
+
+
+def _compile_walk() -> Code:
     sources = [Path(file).read_text(encoding="utf-8") for file in (__file__, intrinsics.__file__)]
-    callback = compile_function(lambda: _walk_calls, cache_folder() / "executor" / digest(*sources), ())
-    walk = ctypes.CFUNCTYPE(None, *[ctypes.c_int64] * 4)(callback.address)
-    _keep.append(callback)
-    return walk
-
-
-_keep: list[Any] = []
+    return compile_function(lambda: _walk_calls, cache_folder() / "executor" / digest(*sources), ())
 
 
 def _walk_calls(job: Any, first: int, last: int, thread: int) -> None:

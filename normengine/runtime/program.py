@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
+from functools import partial
 from operator import is_
 from typing import Any
 
 import numpy as np
 
 from ..graph import Graph, Spec
+from ..locks import is_held, new_lock
 from ..passes import prepare, switched_off
 from ..plan import Call, Plan, make_plan
-from .executor import Executor, data_address
-from .locks import ForkSafeLock
+from .executor import Executor, all_writeable, data_address
 from .tables import Tables, aligned_bytes
 from .threads import get_num_threads
 
@@ -27,11 +28,13 @@ def compile_graph(graph: Graph, without: Collection[str] = ()) -> Program:
 
 
 class Program:
-    """Runs a plan over and over. One run at a time; others wait for it."""
+    """Runs a plan over and over. One run at a time; others wait for it, but for one that a signal handler or finalizer
+    starts within it: that has a program of its own."""
 
     def __init__(self, plan: Plan) -> None:
         self.plan = plan
-        self._lock = ForkSafeLock()
+        self._lock = new_lock()
+        self._is_running = partial(is_held, self._lock)
         self._arena = aligned_bytes(plan.arena_bytes)
         self._tables = Tables(plan, self._arena)
         self._workspace_threads = 0
@@ -43,6 +46,7 @@ class Program:
         self._given = [v.name for v in plan.graph.inputs if v.shape]
         self._results = [(v.shape, np.dtype(v.dtype)) for v in plan.graph.outputs]
         self._bound: list[np.ndarray] | None = None
+        self._written: list[np.ndarray] = []
 
         first_row = self._tables.first_row
         self._executor = Executor(np.array(self._tables.rows, np.int64).reshape(-1, 4))
@@ -67,23 +71,29 @@ class Program:
         return self._arena.nbytes + tables.nbytes + tables.workspace * self._workspace_threads
 
     def run(
-        self, feeds: Mapping[str, np.ndarray], check: Callable[[np.ndarray], None] | None = None
+        self,
+        feeds: Mapping[str, np.ndarray],
+        check: Callable[[np.ndarray], None] | None = None,
+        counters: Sequence[np.ndarray] = (),
     ) -> list[np.ndarray]:
         """Run once and return fresh arrays for the outputs.
 
         ``feeds`` holds a C-contiguous array of exactly the declared shape and dtype for every graph input and state
         value, by name; arrays that the graph updates are changed in place. ``check`` is called with output 0 as soon
-        as that is known; if it raises, nothing after it runs, so that no state has changed.
+        as that is known; if it raises, nothing after it runs, so that no state has changed. ``counters``, int64 of one
+        element each, are one more when state has changed: no signal handler sees the one without the other.
         """
+        if self._is_running():
+            return Program(self.plan).run(feeds, check, counters)
         with self._lock:
             results = self._bind(feeds)
             threads = self._team()
             if check is None:
-                self._executor.run(self._begin, self._end, threads)
+                self._executor.run(self._begin, self._end, threads, counters)
             else:
                 self._executor.run(self._begin, self._guard, threads)
                 check(results[0])
-                self._executor.run(self._guard, self._end, threads)
+                self._executor.run(self._guard, self._end, threads, counters)
             return results
 
     def run_alike(self, feeds: Any) -> list[np.ndarray] | None:
@@ -93,7 +103,7 @@ class Program:
         What Python does between two runs begins with empty caches, so that each of its steps costs microseconds: of a
         small network this looks at every array once.
         """
-        if type(feeds) is not dict or len(feeds) != len(self._given) or self._kept:
+        if type(feeds) is not dict or len(feeds) != len(self._given) or self._kept or self._is_running():
             return None
         with self._lock:
             for name in self._given:
@@ -110,6 +120,8 @@ class Program:
 
         What the threads spent in each of them divides the time of the whole.
         """
+        if self._is_running():
+            return Program(self.plan).profile(feeds)
         with self._lock:
             results = self._bind(feeds)
             threads = self._team()
@@ -127,15 +139,17 @@ class Program:
     def release(self) -> None:
         """Let go of the arrays of the last run that the program holds on to, so that it need not look at them again."""
         with self._lock:
-            self._bound = None
+            self._bound, self._written = None, []
 
     def _bind(self, feeds: Mapping[str, np.ndarray]) -> list[np.ndarray]:
         """Point the slots to the arrays that were given and to fresh ones for the outputs, which are returned."""
-        if self._bound is None or not all(map(is_, map(feeds.get, self._kept), self._bound)):
+        bound = self._bound
+        if bound is None or not all(map(is_, map(feeds.get, self._kept), bound)) or not all_writeable(self._written):
             self._bound = None
             arrays = [self._checked(name, feeds) for name in self._kept]
             for name, array in zip(self._kept, arrays, strict=True):
                 self._point(self._tables.feeds[name], data_address(array))
+            self._written = [a for name, a in zip(self._kept, arrays, strict=True) if name in self._stored]
             self._bound = arrays
         for name in self._given:
             self._point(self._tables.feeds[name], data_address(self._checked(name, feeds)))
@@ -176,9 +190,11 @@ class Program:
         """How many threads run this time; there is workspace for so many."""
         threads = get_num_threads()
         if self._tables.workspace and threads > self._workspace_threads:
+            # In this order, so that whatever a signal cuts off is done again.
+            self._workspace_threads = 0
             self._workspace = aligned_bytes(self._tables.workspace * threads)
-            self._workspace_threads = threads
             self._tables.slots[self._tables.workspaces] = self._workspace.ctypes.data
+            self._workspace_threads = threads
         return threads
 
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
+from operator import setitem
 
 import numpy as np
 
@@ -66,6 +68,7 @@ class Tables:
         self._arena = arena
         self._offsets = plan.offsets
         self._keep: list[np.ndarray] = []
+        self._code: list[int] = []
         self._used = 0
         for i, call in enumerate(calls):
             self.first_row.append(len(self.rows))
@@ -74,7 +77,7 @@ class Tables:
             else:
                 start = self._arguments(call)
                 for function, tasks in call.stages:
-                    self._row(function(), start, tasks, tasks if call.small else 0)
+                    self._row(self._function(function), start, tasks, tasks if call.small else 0)
             self.row_calls += [i] * (len(self.rows) - self.first_row[-1])
         self.first_row.append(len(self.rows))
 
@@ -88,16 +91,22 @@ class Tables:
         """Within the block the time of inner calls is counted, in the arrays that are given: those of each call that
         has some, by its number, ``(threads, stages)`` in seconds."""
         counted = {i: np.zeros((threads, len(inside.stages))) for i, inside in self.inside.items()}
-        for i, inside in self.inside.items():
-            self.slots[inside.seconds] = counted[i].ctypes.data
+        slots = [inside.seconds for inside in self.inside.values()]
+        stop = partial(setitem, self.slots, slots, 0)  # one call of a C function, which no signal cuts in two
         try:
+            self.slots[slots] = [array.ctypes.data for array in counted.values()]
             yield counted
         finally:
-            for inside in self.inside.values():
-                self.slots[inside.seconds] = 0
+            stop()
 
     def _row(self, function: int, start: int, tasks: int, grain: int) -> None:
         self.rows.append((function, self._address(start), tasks, grain))
+
+    def _function(self, function: Callable[[], int]) -> int:
+        """The address of a kernel's function, whose code the tables own (see :class:`normengine.kernels.code.Code`)."""
+        address = function()
+        self._code.append(address)
+        return address
 
     def _address(self, slot: int) -> int:
         return self.slots.ctypes.data + 8 * slot
@@ -121,7 +130,7 @@ class Tables:
         patches: list[tuple[int, ...]] = []
         for inner in call.inner:
             first = self._arguments(inner) - template
-            stages += [(function(), tasks, first) for function, tasks in inner.stages]
+            stages += [(self._function(function), tasks, first) for function, tasks in inner.stages]
             patches += [
                 (slot, *patch) for slot, argument in enumerate(inner.arguments, first) if (patch := _patch(argument))
             ]
@@ -147,7 +156,7 @@ class Tables:
         before = 0
         for inner in call.inner:
             ((function, tasks),) = inner.stages
-            parts.append((function(), self._address(self._arguments(inner)), before, tasks))
+            parts.append((self._function(function), self._address(self._arguments(inner)), before, tasks))
             before += tasks
         self.slots[header : header + _TOGETHER_SLOTS] = [self._table(parts), len(parts), 0]
         self._row(address_of("together"), header, before, before if call.small else 0)

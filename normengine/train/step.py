@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..graph import Graph, Spec
+from ..locks import is_held, load_modules, new_lock
 from ..nn import random
 from ..nn.labels import LabelRule, label_rules
 from ..nn.module import Module
@@ -84,9 +85,15 @@ class TrainStep:
         self.seed = random.draw_seed() if seed is None else int(seed)
         switched_off(without_passes)  # raises for unknown names
         self.without_passes = tuple(without_passes)
-        self.steps = 0
+        self._steps = np.zeros((), np.int64)
         self._compiled: dict[tuple[Any, ...], _Compiled] = {}
         self._last: _Last | None = None
+        self._lock = new_lock()
+
+    @property
+    def steps(self) -> int:
+        """How many steps were done."""
+        return int(self._steps)
 
     @property
     def program(self) -> Program | None:
@@ -103,23 +110,23 @@ class TrainStep:
         Raises:
             ValueError: for shapes, dtypes or labels that the model or the loss cannot take.
             FloatingPointError: if the loss is not finite; the message names the layer where that began.
+            RuntimeError: if a signal handler or finalizer calls it while it is at work in the same thread.
 
-        Whatever is raised, parameters, running statistics and the optimizer are as they were.
+        Whatever is raised, parameters, running statistics and the optimizer are as they were. A KeyboardInterrupt
+        comes before the whole update or after it, when the step counts as done. Steps of several threads take turns.
         """
-        step, feeds = self._prepare(x, y)
+        with self._turn():
+            step, feeds = self._prepare(x, y)
 
-        def check(loss: np.ndarray) -> None:
-            """Refuse the step, or count it: before the update, since Ctrl-C takes effect only after it."""
-            if not math.isfinite(loss):
-                kinds = {name: type(m).__name__ for name, m in self.model.named_modules()}
-                raise FloatingPointError(
-                    f"TrainStep: the loss is {float(loss)} at step {self.steps + 1}; "
-                    f"{explain_nonfinite(step.forward, feeds, kinds)}; nothing was updated"
-                )
-            step.update.commit()
-            self.steps += 1
+            def check(loss: np.ndarray) -> None:
+                if not math.isfinite(loss):
+                    kinds = {name: type(m).__name__ for name, m in self.model.named_modules()}
+                    raise FloatingPointError(
+                        f"TrainStep: the loss is {float(loss)} at step {self.steps + 1}; "
+                        f"{explain_nonfinite(step.forward, feeds, kinds)}; nothing was updated"
+                    )
 
-        (loss,) = step.program.run(feeds, check)
+            (loss,) = step.program.run(feeds, check, (self._steps, *step.update.counters))
         return float(loss)
 
     def profile(self, x: np.ndarray, y: np.ndarray, *, runs: int = 9) -> Profile:
@@ -128,11 +135,22 @@ class TrainStep:
         Nothing is trained: the runs work on copies, and parameters, running statistics and the optimizer stay as they
         are. Raises as a step does.
         """
+        load_modules("normengine.runtime.profile")
         from ..runtime.profile import profile_program
 
-        step, feeds = self._prepare(x, y)
-        given = ", ".join("x".join(map(str, feeds[name].shape)) for name in ("x", "y"))
-        return profile_program(step.program, feeds, f"{type(self.model).__name__}, a step on {given}", runs)
+        with self._turn():
+            step, feeds = self._prepare(x, y)
+            given = ", ".join("x".join(map(str, feeds[name].shape)) for name in ("x", "y"))
+            return profile_program(step.program, feeds, f"{type(self.model).__name__}, a step on {given}", runs)
+
+    def _turn(self) -> Any:
+        """The lock to hold while the step is at work."""
+        if is_held(self._lock):
+            raise RuntimeError(
+                "TrainStep: called by a signal handler or finalizer while this step is at work in the same thread; "
+                "note there that it is wanted, and call it when the step has returned"
+            )
+        return self._lock
 
     def _prepare(self, x: np.ndarray, y: np.ndarray) -> tuple[_Compiled, dict[str, np.ndarray]]:
         """The compiled step for a batch, and the arrays to run it on, which were checked."""
@@ -158,8 +176,11 @@ class TrainStep:
         return step, feeds
 
     def __getstate__(self) -> dict[str, Any]:
-        """What copies and pickles take along: everything but the programs, which they compile anew."""
-        return {**self.__dict__, "_compiled": {}, "_last": None}
+        """What copies and pickles take along: everything but the programs, which they compile anew, and the lock."""
+        return {k: v for k, v in self.__dict__.items() if k != "_lock"} | {"_compiled": {}, "_last": None}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state, _lock=new_lock())
 
     def _compile(self, x: np.ndarray, y: np.ndarray) -> _Compiled:
         shapes = x.shape, y.shape, y.dtype

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
+from operator import setitem
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from ..data import DataLoader
 from ..data.augment import Augment
+from ..locks import at_once
 from ..nn import BCEWithLogitsLoss, Module, eager, random
 from ..nn.mode import kept_mode
 from ..optim import Optimizer
@@ -109,7 +112,9 @@ class Trainer:
         if seed is not None:
             self.seed = self.step.seed = int(seed)
         loader, held_out = self._data(x, y, batch_size, validation, shuffle, augment, int(epochs))
-        rates = [group["lr"] for group in self.optimizer.param_groups]
+        groups = self.optimizer.param_groups
+        rates = [group["lr"] for group in groups]
+        restore = at_once([partial(setitem, group, "lr", lr) for group, lr in zip(groups, rates, strict=True)])
         with kept_mode(self.model, None if self.model.training else True):
             try:
                 for i in range(epochs):
@@ -119,8 +124,7 @@ class Trainer:
                     if callback is not None:
                         callback(record)
             finally:
-                for group, lr in zip(self.optimizer.param_groups, rates, strict=True):
-                    group["lr"] = lr
+                restore()
         return self.history
 
     def evaluate(self, x: Any, y: np.ndarray | None = None, *, batch_size: int = _EVALUATION_BATCH) -> Evaluation:

@@ -32,10 +32,10 @@ ROOT = Path(__file__).parents[2]
 
 def doubled() -> tuple[float, int]:
     """The result of DOUBLE on 21, compiled or loaded now, and whether it was loaded (1) or compiled (0)."""
-    code = chain._compile.__wrapped__(DOUBLE.source())
+    code = chain._compile(DOUBLE.source())
     x, y = np.array([21], np.float32), np.empty(1, np.float32)
     args = chain_args(DOUBLE, [x.ctypes.data, y.ctypes.data], (1,), [[1], [1]], *chain_launch((1,))[1:])
-    ENTRY(code.address)(args.ctypes.data, 0, 1, 0)
+    ENTRY(code)(args.ctypes.data, 0, 1, 0)
     return float(y[0]), int(code.loaded)
 
 

@@ -88,3 +88,13 @@ def test_not_strict_returns_what_was_left_out() -> None:
 def test_what_is_no_mapping() -> None:
     with pytest.raises(TypeError, match="takes a mapping of names to arrays, got list"):
         network().load_state_dict([1, 2])
+
+
+def test_a_model_with_arrays_that_are_read_only_is_not_half_loaded():
+    model = nn.Sequential(nn.Linear(3, 2), nn.BatchNorm1d(2))
+    state = {name: array + 1 for name, array in model.state_dict().items()}
+    before = {name: array.copy() for name, array in model.state_dict().items()}
+    model[1].running_var.flags.writeable = False
+    with pytest.raises(RuntimeError, match="arrays of the model that are read-only: 1.running_var; nothing was loaded"):
+        model.load_state_dict(state)
+    assert all(np.array_equal(array, before[name]) for name, array in model.state_dict().items())

@@ -37,7 +37,8 @@ def run_step(optimizer: Optimizer, parameters: Sequence[Parameter], grads: Seque
     values = evaluate(graph, feeds)
     for old, new in graph.updates:
         arrays[old.name][...] = values[new]
-    update.commit()
+    for counter in update.counters:
+        counter += 1
     return update
 
 

@@ -160,6 +160,59 @@ def test_state_that_is_read_only_is_not_written_over():
     assert np.array_equal(state, np.ones(4))
 
 
+def test_state_that_becomes_read_only_after_a_run_is_not_written_over(backend):
+    b = Builder()
+    s = b.state_value("s", Spec((4,)))
+    b.update(s, b.add("add", s, s))
+    program = compile_graph(b.graph([]))
+    feeds = {"s": np.ones(4, np.float32)}
+    program.run(feeds)
+    feeds["s"].flags.writeable = False
+    with pytest.raises(ValueError, match="'s' is updated, but its array is read-only"):
+        program.run(feeds)
+    assert (feeds["s"] == 2).all()
+    feeds["s"].flags.writeable = True
+    program.run(feeds)
+    assert (feeds["s"] == 4).all()
+
+
+def test_a_run_within_a_run_of_the_same_thread_is_one_of_its_own(backend):
+    b = Builder()
+    x, s = b.input("x", Spec((4,))), b.state_value("s", Spec(()))
+    y = b.add("add", x, s)
+    b.update(s, b.add("add", s, s))
+    program = compile_graph(b.graph([y]))
+    state, inner = np.ones((), np.float32), []
+
+    def come_back(result):
+        if not inner:
+            inner.append(None)
+            inner[0] = program.run({"x": np.full(4, 5, np.float32), "s": state}, come_back)[0]
+
+    (outer,) = program.run({"x": np.zeros(4, np.float32), "s": state}, come_back)
+    assert (inner[0] == 6).all() and (outer == 1).all() and state == 4
+
+
+def test_counters_count_what_changed_state(backend):
+    b = Builder()
+    s = b.state_value("s", Spec(()))
+    y = b.add("relu", b.input("x", Spec(())))
+    b.update(s, b.add("add", s, y))
+    program = compile_graph(b.graph([y]))
+    counters = [np.zeros((), np.int64), np.array(5)]
+    feeds = {"x": np.ones((), np.float32), "s": np.zeros((), np.float32)}
+
+    def refuse(result):
+        raise FloatingPointError
+
+    with pytest.raises(FloatingPointError):
+        program.run(feeds, refuse, counters)
+    assert counters == [0, 5]
+    program.run(feeds, lambda result: None, counters)
+    program.run(feeds, counters=counters)
+    assert counters == [2, 7] and feeds["s"] == 2
+
+
 def test_inputs_are_not_kept_alive():
     b = Builder()
     program = compile_graph(b.graph([b.add("relu", b.input("x", Spec((4,))))]))

@@ -3,6 +3,7 @@
 import copy
 import pickle
 import signal
+import threading
 
 import numpy as np
 import pytest
@@ -206,6 +207,44 @@ def test_an_interrupted_update_counts_as_the_step_that_it_is():
     assert same(whole, interrupted)
 
 
+def test_a_step_that_comes_back_to_itself_is_refused():
+    """As from a signal handler that trains while a step is at work."""
+    model = network()
+    loss, inner = nn.CrossEntropyLoss(), []
+    x, y = next(iter(batches(1)))
+
+    def come_back(output, target):
+        if not inner:
+            inner.append("once")
+            with pytest.raises(RuntimeError, match="while this step is at work in the same thread"):
+                step(x, y)
+            with pytest.raises(RuntimeError, match="while this step is at work in the same thread"):
+                step.profile(x, y)
+        return loss(output, target)
+
+    step = ne.TrainStep(model, come_back, optim.SGD(model.parameters(), 0.1))
+    step(x, y)
+    assert inner and step.steps == 1
+    step(x, y)
+    assert step.steps == 2
+
+
+def test_steps_of_several_threads_take_turns():
+    def run(threads):
+        model = network()
+        step = ne.TrainStep(model, nn.CrossEntropyLoss(), optim.Adam(model.parameters()), seed=5)
+        x, y = next(iter(batches(1)))
+        started = [threading.Thread(target=lambda: [step(x, y) for _ in range(8 // threads)]) for _ in range(threads)]
+        for thread in started:
+            thread.start()
+        for thread in started:
+            thread.join()
+        return step.steps, snapshot(model, step.optimizer)
+
+    (counted, alone), (together, shared) = run(1), run(4)
+    assert counted == together == 8 and same(alone, shared)
+
+
 class _Interrupted:
     """Ctrl-C while the update runs: Python acts on it when the executor returns."""
 
@@ -213,8 +252,8 @@ class _Interrupted:
         self.executor = executor
         self.runs = 0
 
-    def run(self, first, last, threads):
-        self.executor.run(first, last, threads)
+    def run(self, *arguments):
+        self.executor.run(*arguments)
         self.runs += 1
         if self.runs == 2:
             signal.raise_signal(signal.SIGINT)

@@ -20,7 +20,7 @@ from typing import Any
 
 from ..base import REGISTRY, Kernel, Launch, Problem, Signature
 from ..cache import cache_folder, compile_function, digest
-from ..code import Code
+from ..code import Code, CodeCache
 
 Array = Any
 FLOATS = ("eps", "label_smoothing", "low", "high")
@@ -44,11 +44,13 @@ def _last(problem: Problem) -> float:
 
 
 def _lazily(stage: Callable[..., None], signature: Signature) -> Callable[[], int]:
-    return lambda: _compiled(stage, signature.op).address
+    return lambda: _codes.get((stage, signature.op), lambda: _compile(stage, signature.op))
 
 
-@cache
-def _compiled(stage: Callable[..., None], op: str) -> Code:
+_codes = CodeCache()
+
+
+def _compile(stage: Callable[..., None], op: str) -> Code:
     source = entry_source(stage, REGISTRY.signatures[op])
     files = [Path(str(sys.modules[stage.__module__].__file__))]
     files += [Path(__file__).parents[1] / name for name in ("abi.py", "inline.py", "scalars.py")]
