@@ -8,12 +8,13 @@ import numpy as np
 
 _ALIGNMENT = 64
 _BLOCK_BYTES = 4 << 20
+_NOTHING = np.empty(0, np.uint8)
 
 
 class _Block(threading.local):
     """What is left of the block that the next arrays are taken from; each thread has its own, so that none waits."""
 
-    left = np.empty(0, np.uint8)
+    left = _NOTHING
 
 
 _block = _Block()
@@ -29,7 +30,9 @@ def side_by_side(array: np.ndarray) -> np.ndarray:
     if nbytes > _BLOCK_BYTES:
         memory = _aligned(np.empty(nbytes + _ALIGNMENT, np.uint8))
     else:
-        memory = _aligned(_block.left)
+        # Taken away first, so that a signal handler or finalizer which comes in between finds none of it.
+        left, _block.left = _block.left, _NOTHING
+        memory = _aligned(left)
         if memory.size < nbytes:
             memory = _aligned(np.empty(_BLOCK_BYTES + _ALIGNMENT, np.uint8))
         _block.left = memory[nbytes:]

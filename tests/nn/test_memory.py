@@ -83,3 +83,18 @@ def test_a_models_parameters_lie_side_by_side() -> None:
     arrays = [p.data for p in model.parameters()]
     sizes = [-(-array.nbytes // 64) * 64 for array in arrays[:-1]]
     assert np.diff([address(array) for array in arrays]).tolist() == sizes
+
+
+def test_an_array_made_by_a_signal_handler_within_has_memory_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    side_by_side(np.zeros(4))
+    aligned, inner = memory._aligned, []
+
+    def come_back(given: np.ndarray) -> np.ndarray:
+        if not inner:
+            inner.append(np.zeros(0))
+            inner[0] = side_by_side(np.full(64, 5.0))
+        return aligned(given)
+
+    monkeypatch.setattr(memory, "_aligned", come_back)
+    outer = side_by_side(np.full(64, 3.0))
+    assert set(inner[0].tolist()) == {5.0} and set(outer.tolist()) == {3.0}
