@@ -28,6 +28,7 @@ import sys
 import tempfile
 import threading
 import time
+import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
@@ -406,9 +407,10 @@ def interrupts(options: argparse.Namespace) -> int:
                 faulthandler.dump_traceback_later(HANG, exit=True)
             try:
                 trial(moments)
-            except Found as error:
+            except Exception as error:
                 found += 1
-                print(f"{name}, interrupt {moments.count - first}: {error}", flush=True)
+                told = "" if isinstance(error, Found) else traceback.format_exc()[-2000:]
+                print(f"{name}, interrupt {moments.count - first}: {error!r:.500} {told}", flush=True)
                 trial = prepare(options.seed)
         faulthandler.cancel_dump_traceback_later()
         print(f"{name}: {moments.count - first} interrupts", flush=True)

@@ -16,18 +16,19 @@ from .program import Program, compile_graph
 def structure(graph: Graph) -> tuple[Any, ...]:
     """A hashable description that two graphs share exactly if one program serves both.
 
-    State and inputs count by name and spec, constants by content, nodes by operator, attributes and layer.
+    State and inputs count by name and spec, constants by content, nodes by operator, attributes and layer. All of it
+    is built into Python, so that no signal handler runs while a dictionary compares it.
     """
     number: dict[Value, int] = {}
 
     def define(value: Value) -> int:
         return number.setdefault(value, len(number))
 
-    sources: list[Any] = [("given", v.name, v.spec, define(v)) for v in (*graph.inputs, *graph.state)]
+    sources: list[Any] = [("given", v.name, v.shape, v.dtype, define(v)) for v in (*graph.inputs, *graph.state)]
     for value, array in graph.constants.items():
-        sources.append(("constant", value.spec, hashlib.sha256(array.tobytes()).digest(), define(value)))
+        sources.append(("constant", value.shape, value.dtype, hashlib.sha256(array.tobytes()).digest(), define(value)))
     nodes = [
-        (n.op, tuple(number[v] for v in n.inputs), tuple((define(v), v.spec) for v in n.outputs),
+        (n.op, tuple(number[v] for v in n.inputs), tuple((define(v), v.shape, v.dtype) for v in n.outputs),
          tuple(sorted(n.attrs.items())), n.layer)
         for n in graph.nodes
     ]  # fmt: skip

@@ -10,6 +10,7 @@ from normengine.ops import Builder, evaluate
 from normengine.passes import decompose, fuse
 from normengine.plan import make_plan
 from normengine.runtime import Program, ProgramCache, compile_graph, set_num_threads
+from normengine.runtime.cache import structure
 
 
 def check_against_references(graph, seed=0, tolerance=2e-5):
@@ -301,6 +302,20 @@ def test_a_plan_prints_its_calls_and_profiles():
     assert f"{program.plan.calls[0].kernel} costs least" in explained and "compiled by Numba" in explained
     rows = program.profile({"x": np.zeros((2, 3, 8, 8), np.float32)})
     assert len(rows) == 2 and all(seconds >= 0 for _, seconds in rows)
+
+
+def test_the_structure_of_a_graph_compares_without_bytecode():
+    """Else a signal handler could raise in the midst of the cache's bookkeeping."""
+
+    def builtin(part):
+        if type(part) is tuple:
+            return all(map(builtin, part))
+        return type(part) in (int, float, str, bytes, bool, type(None))
+
+    b = Builder()
+    x, w = b.input("x", Spec((2, 3, 5, 5))), b.constant(np.ones((4, 3, 3, 3), np.float32))
+    window = {"stride": (1, 1), "padding": (1, 1, 1, 1), "dilation": (1, 1), "groups": 1}
+    assert builtin(structure(b.graph([b.add("relu", b.add("conv2d", x, w, **window))])))
 
 
 def test_the_cache_knows_a_structure_again():
