@@ -9,7 +9,7 @@ import numpy as np
 from ..node import OnnxError
 from ..reading import Call, bounded
 from ..table import evaluates
-from .shape import slices
+from .shape import slices, unsqueezed
 
 Arrays = Sequence[np.ndarray]
 
@@ -63,8 +63,8 @@ def gather(call: Call) -> Arrays:
 
 @evaluates("Unsqueeze")
 def unsqueeze(call: Call) -> Arrays:
-    x, axes = call.array(0, "the input"), call.integers_anywhere("axes", 1) or ()
-    return [np.expand_dims(x, axes)]
+    x = call.array(0, "the input")
+    return [x.reshape(unsqueezed(call, x.shape))]
 
 
 @evaluates("Squeeze")
