@@ -159,6 +159,7 @@ class InferenceSession:
             return program
 
     def _make(self, shapes: Shapes) -> Program | ProgramOfParts:
+        from .onnx.node import OnnxError
         from .runtime.parts import ProgramOfParts
         from .runtime.program import compile_graph
 
@@ -166,7 +167,10 @@ class InferenceSession:
         sizes = self._sizes(graph, shapes)
         program: Program | ProgramOfParts
         if len(sizes) == 1:
-            program = compile_graph(graph, self._without)
+            try:
+                program = compile_graph(graph, self._without)
+            except ValueError as error:
+                raise OnnxError(f"{self._model.source}: {error}") from None
         else:
             program = ProgramOfParts(sizes, lambda size: self._part(_with_batch(shapes, size)))
         self._programs[shapes] = program

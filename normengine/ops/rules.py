@@ -59,7 +59,7 @@ def broadcast(shapes: Sequence[tuple[int, ...]]) -> tuple[int, ...]:
     """NumPy's broadcasting rule, its refusal as an :class:`OperatorError`."""
     rank = max(map(len, shapes), default=0)
     aligned = [{n for n in extents if n != 1} for extents in zip(*((1,) * (rank - len(s)) + s for s in shapes))]
-    if any(len(extents) > 1 for extents in aligned):
+    if any(len(extents) > 1 or min(extents, default=1) < 0 for extents in aligned):
         given = " and ".join(map(str, shapes))
         raise OperatorError(f"shapes {given} do not broadcast: aligned at the last axis, extents must be equal or 1")
     return tuple(extents.pop() if extents else 1 for extents in aligned)

@@ -13,7 +13,8 @@ from ..passes import prepare, switched_off
 from ..plan import Call, Plan, make_plan
 from .executor import Executor, data_address
 from .locks import ForkSafeLock
-from .tables import Tables, aligned_bytes
+from .memory import aligned_bytes, check_memory
+from .tables import Tables
 from .threads import get_num_threads
 
 
@@ -27,9 +28,13 @@ def compile_graph(graph: Graph, without: Collection[str] = ()) -> Program:
 
 
 class Program:
-    """Runs a plan over and over. One run at a time; others wait for it."""
+    """Runs a plan over and over. One run at a time; others wait for it.
+
+    Raises ValueError if it would own more memory than the machine has or the system gives.
+    """
 
     def __init__(self, plan: Plan) -> None:
+        check_memory(plan)
         self.plan = plan
         self._lock = ForkSafeLock()
         self._arena = aligned_bytes(plan.arena_bytes)
