@@ -134,6 +134,8 @@ INT = "int64"
          'reduction must be "none", "mean" or "sum", got \'average\''),
         ("cross_entropy", [Spec((8, 10)), Spec((8,), INT)], {**LOSS, "label_smoothing": 1.2},
          "label_smoothing must be between 0 and 1, got 1.2"),
+        ("cross_entropy", [Spec((8, 10)), Spec((8,), INT)], {**LOSS, "ignore_index": 2**63},
+         "ignore_index must be a 64-bit integer, as labels are, got 9223372036854775808"),
         ("cross_entropy_with_grad", [Spec((8, 10)), Spec((8,), INT)], {**LOSS, "reduction": "none"},
          'reduction must be "mean" or "sum", got \'none\''),
         ("dropout", [Spec((4,)), Spec((), "uint32"), Spec((), INT)], {"p": 0.5, "layer": 0, "per_channel": False},
