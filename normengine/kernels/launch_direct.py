@@ -134,7 +134,8 @@ def _panels(s: Stencil, width: int, blocks: Blocks) -> tuple[Panel, ...]:
 
 
 def supports(problem: Problem) -> bool:
-    """Phases of which each can be planned, and rows of the input that are no larger than what may be copied."""
+    """Phases of which each can be planned, and rows of the input, and taps, of which a block is no larger than what may
+    be copied."""
     p = Convolution.of(problem)
     if problem.op == "conv2d":
         pixels = copied_pixels(p, 1, p.ow)
@@ -143,7 +144,7 @@ def supports(problem: Problem) -> bool:
     else:
         height, width = ((p.kh - 1) * p.dilation_h // p.stride_h, (p.kw - 1) * p.dilation_w // p.stride_w)
         pixels = (height + 1) * (width + ceil_div(p.w, p.stride_w))
-    return pixels * WIDEST * FLOAT <= copied_at_most(problem)
+    return max(pixels, p.taps * WIDEST) * WIDEST * FLOAT <= copied_at_most(problem)
 
 
 def _equal(total: int, most: int) -> int:
