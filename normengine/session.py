@@ -169,13 +169,17 @@ class InferenceSession:
 
     def _make(self, shapes: Shapes) -> Program | ProgramOfParts:
         load_modules("normengine.runtime.parts")
+        from .onnx.node import OnnxError
         from .runtime.parts import ProgramOfParts
         from .runtime.program import compile_graph
 
         graph = self._graph(shapes)
         sizes = self._sizes(graph, shapes)
         if len(sizes) == 1:
-            return compile_graph(graph, self._without)
+            try:
+                return compile_graph(graph, self._without)
+            except ValueError as error:
+                raise OnnxError(f"{self._model.source}: {error}") from None
         return ProgramOfParts(sizes, lambda size: self._part(_with_batch(shapes, size)))
 
     def _part(self, shapes: Shapes) -> Program:

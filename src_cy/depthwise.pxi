@@ -79,6 +79,11 @@ cdef void depthwise_blocked(const int64_t* args, int64_t begin, int64_t end, int
              &finish, share(p.oh, parts, part), share(p.oh, parts, part + 1), taps, zeros)
 
 
+cdef inline int64_t grad_phases(int64_t stride, int64_t size) noexcept nogil:
+    # Those that have a position, and both where there are two.
+    return least(stride, most(size, 2))
+
+
 cdef DepthwisePhase grad_phase(int64_t kernel, int64_t stride, int64_t pad, int64_t dilation, int64_t in_size,
                                int64_t size, int64_t phase) noexcept nogil:
     cdef DepthwisePhase f
@@ -95,9 +100,9 @@ cdef void depthwise_blocked_input_grad_pack(const int64_t* args, int64_t begin, 
     cdef float* to
     for task in range(begin, end):
         to = array(args, 3) + task * p.kh * p.kw * SIMD_WIDTH
-        for top in range(p.stride_h):
+        for top in range(grad_phases(p.stride_h, p.h)):
             h = grad_phase(p.kh, p.stride_h, p.pad_top, p.dilation_h, p.oh, p.h, top)
-            for left in range(p.stride_w):
+            for left in range(grad_phases(p.stride_w, p.w)):
                 v = grad_phase(p.kw, p.stride_w, p.pad_left, p.dilation_w, p.ow, p.w, left)
                 for i in range(h.axis.taps):
                     for j in range(v.axis.taps):
@@ -115,17 +120,18 @@ cdef void depthwise_blocked_input_grad(const int64_t* args, int64_t begin, int64
     cdef int64_t blocks = channel_blocks(p.c), top, left, row
     cdef int64_t phases, i, row_end, rows = ceil_div(p.h, p.stride_h)
     cdef window_axis* h = <window_axis*> workspace(args, 4, thread)
-    cdef window_axis* v = h + p.stride_h
-    cdef const float** taps = <const float**> (v + p.stride_w)
+    cdef int64_t tops = grad_phases(p.stride_h, p.h), lefts = grad_phases(p.stride_w, p.w)
+    cdef window_axis* v = h + tops
+    cdef const float** taps = <const float**> (v + lefts)
     cdef float* zeros = <float*> (taps + p.kh)
     cdef const float* weight
     cdef depthwise_maker make
     cdef depthwise_finish finish
     memset(zeros, 0, p.ow * SIMD_WIDTH * sizeof(float))
     depthwise_finish_channels(&finish, NULL, NULL, -INFINITY, INFINITY, SIMD_WIDTH)
-    for top in range(p.stride_h):
+    for top in range(tops):
         h[top] = grad_phase(p.kh, p.stride_h, p.pad_top, p.dilation_h, p.oh, p.h, top).axis
-    for left in range(p.stride_w):
+    for left in range(lefts):
         v[left] = grad_phase(p.kw, p.stride_w, p.pad_left, p.dilation_w, p.ow, p.w, left).axis
     for task in range(begin, end):
         block, part = task % blocks, task // blocks % parts
@@ -134,9 +140,9 @@ cdef void depthwise_blocked_input_grad(const int64_t* args, int64_t begin, int64
         while row < share(rows, parts, part + 1):
             row_end = least(row + band, share(rows, parts, part + 1))
             weight = array(args, 3) + block * p.kh * p.kw * SIMD_WIDTH
-            for top in range(p.stride_h):
+            for top in range(tops):
                 left = 0
-                while left < p.stride_w:
+                while left < lefts:
                     make = depthwise_choose(&h[top], &v[left], &phases)
                     make(&h[top], &v[left], array(args, 0) + plane * p.oh * p.ow * SIMD_WIDTH, weight,
                          array(args, 2) + plane * p.h * p.w * SIMD_WIDTH, p.w, &finish, row,

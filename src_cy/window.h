@@ -59,21 +59,31 @@ static window_axis window_grad_axis(int64_t taps, int64_t stride, int64_t pad, i
     return a;
 }
 
-/* Taps of a window that lie inside the image: first..end, and where the first of them is. */
+/* Taps of a window that lie inside the image: first..end, and where the first of them is, 0 if there is none. */
 typedef struct {
     int64_t first, end, at;
 } window_span;
 
+/* Of a window whose first tap is at `from`, of which some taps may lie outside. */
+static window_span window_cut(const window_axis *a, int64_t from)
+{
+    const int64_t step = a->taps > 1 ? a->tap_step : 1;
+    int64_t first = from < 0 ? -from : 0, end = from < a->in_size ? a->in_size - from : 0;
+    if (step > 1) {
+        first = (first + step - 1) / step;
+        end = (end + step - 1) / step;
+    }
+    if (first > a->taps) first = a->taps;
+    if (end > a->taps) end = a->taps;
+    if (end <= first) return (window_span){first, first, 0};
+    return (window_span){first, end, from + first * step};
+}
+
 static inline window_span window_within(const window_axis *a, int64_t i)
 {
     const int64_t from = a->in_first + i * a->in_step;
-    window_span s = {0, a->taps, 0};
-    if (i < a->inside || i >= a->inside_end) {
-        while (s.first < s.end && from + s.first * a->tap_step < 0) s.first++;
-        while (s.first < s.end && from + (s.end - 1) * a->tap_step >= a->in_size) s.end--;
-    }
-    s.at = from + s.first * a->tap_step;
-    return s;
+    if (i < a->inside || i >= a->inside_end) return window_cut(a, from);
+    return (window_span){0, a->taps, from};
 }
 
 #endif

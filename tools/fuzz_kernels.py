@@ -1,5 +1,5 @@
 """Tries the kernels of every instruction set on random problems: odd extents, extents of 1, strides larger than the
-kernel, dilation larger than the image, groups of any size.
+kernel, dilation larger than the image, groups of any size, windows up to the limits of the operators' rules and beyond.
 
     python tools/fuzz_kernels.py [--seconds 60] [--seed 0] [--problems N] [--only conv2d] [--isa avx2] [--verbose]
 
@@ -14,6 +14,7 @@ from __future__ import annotations
 import argparse
 import faulthandler
 import itertools
+import math
 import os
 import sys
 import time
@@ -27,6 +28,7 @@ from guarded import Fenced, Guarded, Heap, error_bounds, problem_of, run_kernel,
 from normengine.kernels import REGISTRY, Kernel
 from normengine.kernels.compiled import BUILT
 from normengine.ops import OPS, OperatorError
+from normengine.ops.window import MAX_WINDOW
 
 MOST_PRODUCTS = 4_000_000
 """Multiplications of the largest problem, for the references are slow."""
@@ -53,6 +55,30 @@ def extent(rng: Rng, most: int) -> int:
     return 1 if rng.random() < 0.15 else int(most ** rng.random()) + int(rng.integers(0, 3))
 
 
+def far(rng: Rng, near: int) -> int:
+    """``near``, or one time out of two any number up to twice what a window may be."""
+    return near if rng.random() < 0.5 else int((2 * MAX_WINDOW) ** rng.random())
+
+
+def far_window(rng: Rng, kernel: tuple[int, int], window: Attrs) -> Attrs:
+    """``window`` with stride and dilation of any size, and padding for none, half or all of what the kernel covers."""
+    window = {**window, "stride": tuple(far(rng, s) for s in window["stride"])}
+    if "dilation" in window:
+        window["dilation"] = tuple(far(rng, d) for d in window["dilation"])
+    dilation = window.get("dilation", (1, 1))
+    shares = [(k - 1) * d * int(rng.integers(0, 3)) // 2 for k, d in zip(kernel, dilation, strict=True)]
+    most = [(k - 1) * d for k, d in zip(kernel, dilation, strict=True)]
+    padding = (shares[i % 2] + int(rng.integers(-2, 3)) * (rng.random() < 0.5) for i in range(4))
+    return {**window, "padding": tuple(min(max(0, p), most[i % 2]) for i, p in enumerate(padding))}
+
+
+def is_beyond(kernel: tuple[int, int], window: Attrs) -> bool:
+    """Whether one of a window's numbers is more than it may be."""
+    dilation = window.get("dilation", (1, 1))
+    reach = [(k - 1) * d + 1 for k, d in zip(kernel, dilation, strict=True)]
+    return max(*reach, *window["stride"], *dilation, *window["padding"]) > MAX_WINDOW
+
+
 def normal(rng: Rng, *shape: int) -> np.ndarray:
     return rng.standard_normal(shape, np.float32)
 
@@ -75,23 +101,27 @@ def convolution(rng: Rng) -> Iterator[Trial]:
     }
     if rng.random() < 0.15:  # pointwise
         kernel, attrs = (1, 1), {**attrs, "stride": (1, 1), "padding": (0, 0, 0, 0)}
+    elif rng.random() < 0.2:
+        attrs = far_window(rng, kernel, attrs)
     x = normal(rng, extent(rng, 20), groups * channels, *size)
     weight = normal(rng, groups * outputs, channels, *kernel)
     bias = [normal(rng, groups * outputs)] if rng.random() < 0.5 else []
     (y,) = problem_of("conv2d", [x, weight], attrs).outputs
+    assert not is_beyond(kernel, attrs), f"conv2d takes a window of {kernel} with {attrs}"
+    if math.prod(y) * channels * math.prod(kernel) > MOST_PRODUCTS:
+        return
     forward = Trial("conv2d", [x, weight, *bias], attrs)
     if rng.random() < 0.3:
         fused = {**attrs, "residual": True, "clamp": (-0.5, 1.0)}
         forward = Trial("conv2d", [x, weight, *bias, normal(rng, *y)], fused)
-    if int(np.prod(y)) * channels * int(np.prod(kernel)) > MOST_PRODUCTS:
-        return
     yield forward
     yield Trial("conv2d_input_grad", [normal(rng, *y), weight], {**attrs, "input_size": size})
     yield Trial("conv2d_weight_grad", [normal(rng, *y), x], {**attrs, "kernel_size": kernel})
 
 
 def pooling(rng: Rng) -> Iterator[Trial]:
-    kernel, size = pair(rng, 6), pair(rng, 50)
+    distant = rng.random() < 0.3
+    kernel, size = pair(rng, 6), pair(rng, 12 if distant else 50)
     x = normal(rng, extent(rng, 3), extent(rng, 4), *size)
     if rng.random() < 0.2:
         x[rng.random(x.shape) < 0.1] = rng.choice(np.array([0, np.inf, -np.inf], np.float32))
@@ -103,16 +133,22 @@ def pooling(rng: Rng) -> Iterator[Trial]:
         "padding": tuple(int(rng.integers(0, half[i % 2] + 1)) for i in range(4)),
         "ceil_mode": bool(rng.random() < 0.5),
     }
+    if distant:
+        kernel = far(rng, kernel[0]), far(rng, kernel[1])
+        window["kernel_size"] = kernel
     largest = {**window, "dilation": dilation}
     average = {**window, "count_include_pad": bool(rng.random() < 0.5)}
     finite = np.where(np.isfinite(x), x, np.float32(0))
     for op, arrays, attrs in (("max_pool2d", [x], largest), ("avg_pool2d", [finite], average)):
-        trial = Trial(op, arrays, attrs)
+        attrs = far_window(rng, kernel, attrs) if distant else attrs
         try:
             (y,) = problem_of(op, arrays, attrs).outputs
         except OperatorError:
             continue
-        yield trial
+        assert not is_beyond(kernel, attrs), f"{op} takes a window with {attrs}"
+        if math.prod(y) > MOST_PRODUCTS:
+            continue
+        yield Trial(op, arrays, attrs)
         if op == "max_pool2d":
             yield Trial("max_pool2d_grad", [normal(rng, *y), x], attrs)
         else:

@@ -2,6 +2,7 @@
 
 from .check import GraphError, check
 from .graph import Graph, Node, Value
-from .spec import DTYPES, Spec
+from .memory import MEMORY
+from .spec import DTYPES, MAX_RANK, Spec
 
-__all__ = ["DTYPES", "Graph", "GraphError", "Node", "Spec", "Value", "check"]
+__all__ = ["DTYPES", "MAX_RANK", "MEMORY", "Graph", "GraphError", "Node", "Spec", "Value", "check"]

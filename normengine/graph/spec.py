@@ -9,6 +9,9 @@ import numpy as np
 
 DTYPES = ("float32", "float64", "int64", "uint32", "uint8", "bool")
 
+MAX_RANK = 32
+"""Axes that an array may have: as many as all of NumPy's functions take."""
+
 
 @dataclass(frozen=True, slots=True)
 class Spec:

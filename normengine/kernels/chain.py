@@ -1,7 +1,7 @@
 """Elementwise chains: a description of one loop over memory, the Python source made of it, and its machine code.
 
 A :class:`Chain` reads some inputs, computes steps (functions of :mod:`.scalars`) and stores some of their results, for
-every position of an iteration space of 1 to 6 dimensions. The last dimension is the inner loop, the others count rows.
+every position of an iteration space of any rank. The last dimension is the inner loop, the others count rows.
 The kernel's 8-byte slots, which :func:`chain_args` fills, are ::
 
     input pointers, output pointers, extents (rank), strides of input 0 (rank), ..., strides of output 0 (rank), ...,
@@ -41,7 +41,6 @@ Ref = tuple[str, int | float]
 ELEMENTS_PER_TASK = 16384
 SUM_WIDTH = 128
 """Elements that a sum is gathered in: a power of two, the most that ``block`` may be."""
-MAX_RANK = 6
 
 
 @dataclass(frozen=True)
@@ -175,7 +174,6 @@ class _Writer:
     ``s`` inner strides, ``x`` loaded inputs, ``v`` steps, ``k`` constants; ``C`` are the scalar functions' own."""
 
     def __init__(self, chain: Chain) -> None:
-        assert 1 <= chain.rank <= MAX_RANK
         self.chain = chain
         self.outer = range(chain.rank - (2 if chain.lanes else 1))
         self.alias = dict(chain.aliases)

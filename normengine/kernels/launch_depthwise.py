@@ -51,13 +51,14 @@ def conv2d_input_grad(problem: Problem, sizes: Sizes) -> Launch:
     blocks, rows = _blocks(p, sizes), ceil_div(p.h, p.stride_h)
     parts = _parts(p, rows, sizes)
     phases = p.stride_h * p.stride_w
+    axes = min(p.stride_h, max(p.h, 2)) + min(p.stride_w, max(p.w, 2))
     row_bytes = p.stride_h * p.w * width * FLOAT
     far = p.n * blocks * rows * row_bytes > L2_BYTES
     band = rows if phases == 1 else 1 if far else max(1, BAND_BYTES // row_bytes)
     return Launch(
         tasks=(blocks, p.n * blocks * parts),
         scratch=blocks * p.taps * width * FLOAT,
-        workspace=(p.stride_h + p.stride_w) * sizes["window_axis"] + p.kh * INT64 + p.ow * width * FLOAT,
+        workspace=axes * sizes["window_axis"] + p.kh * INT64 + p.ow * width * FLOAT,
         extra=(parts, band),
     )
 

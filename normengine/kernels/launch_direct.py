@@ -12,7 +12,20 @@ from functools import lru_cache
 
 from .base import Launch, Problem
 from .launch_tiles import panel_count, shares, sharing_cost, span_and_vectors, tiles_cost
-from .launches import FLOAT, INT64, Convolution, Sizes, ceil_div, from_memory, tasks_wanted
+from .launches import (
+    FLOAT,
+    INT64,
+    MOST_COPIED,
+    MOST_PHASES,
+    WIDEST,
+    Convolution,
+    Sizes,
+    ceil_div,
+    copied_at_most,
+    copied_pixels,
+    from_memory,
+    tasks_wanted,
+)
 from .stencil import Phase, Stencil, stencils
 
 WEIGHT_BYTES = 20480
@@ -33,6 +46,8 @@ TASKS = 32
 """Problems are cut into that many tasks where they are large enough."""
 TASK_PRODUCTS = 60_000
 """Multiplications of a task that is not worth cutting."""
+MOST_BORDER = 1 << 12
+"""Rows at the border of an image that are made by themselves, at most."""
 
 
 @dataclass(frozen=True)
@@ -118,6 +133,20 @@ def _panels(s: Stencil, width: int, blocks: Blocks) -> tuple[Panel, ...]:
     return tuple(panels)
 
 
+def supports(problem: Problem) -> bool:
+    """Phases of which each can be planned, and rows of the input, and taps, of which a block is no larger than what may
+    be copied."""
+    p = Convolution.of(problem)
+    if problem.op == "conv2d":
+        pixels = copied_pixels(p, 1, p.ow)
+    elif min(p.stride_h, p.h) * min(p.stride_w, p.w) > MOST_PHASES:
+        return False
+    else:
+        height, width = ((p.kh - 1) * p.dilation_h // p.stride_h, (p.kw - 1) * p.dilation_w // p.stride_w)
+        pixels = (height + 1) * (width + ceil_div(p.w, p.stride_w))
+    return max(pixels, p.taps * WIDEST) * WIDEST * FLOAT <= copied_at_most(problem)
+
+
 def _equal(total: int, most: int) -> int:
     """The size of the fewest equal parts of ``total`` that have at most ``most``."""
     return ceil_div(total, ceil_div(total, max(1, min(most, total))))
@@ -149,6 +178,8 @@ def _cut(s: Stencil, width: int, blocks: Blocks, tasks: int) -> Plan:
     if blocks.full == 0:
         few_rows = (min(grid_h, SPANNED_ROWS) - 1) * s.step_h + bottom - top + 1
         chunk, band_bytes = SPANNED_BAND_BYTES // (few_rows * cols * pixel), SPANNED_BAND_BYTES
+    if copied:
+        chunk = min(chunk, MOST_COPIED // ((bottom - top + 1) * cols * pixel))
     chunk = _equal(in_blocks, chunk)
     made = s.out_width * s.phases[0].step[0] * ceil_div(s.out_channels, width) * pixel
     rows = min(
@@ -161,6 +192,8 @@ def _cut(s: Stencil, width: int, blocks: Blocks, tasks: int) -> Plan:
     if wanted > 1 and ceil_div(s.n * grid_h * grid_w, PIXELS) * len(panels) < LEAST_TASKS:
         pixels, wanted = FEW_PIXELS, min(wanted, LEAST_TASKS)
     few_images = max(pixels // (grid_h * grid_w), min(s.n // wanted, PIXELS // (grid_h * grid_w)))
+    if copied:
+        few_images = min(few_images, MOST_COPIED // (chunk * ((rows - 1) * s.step_h + bottom - top + 1) * cols * pixel))
     images = _equal(s.n, few_images) if rows == grid_h else 1
     groups = ceil_div(s.n, images)
     few = max(1, min(grid_h, ceil_div(pixels, grid_w)))
@@ -264,11 +297,21 @@ def _rows(plan: Plan, phase: Phase) -> Rows:
 def _rows_apart(plan: Plan, phase: Phase) -> Rows:
     """Those inside the image together, in each band, and those at the border alone; none if no row is at the border."""
     s, most = plan.stencil, phase.rows.count
-    taps = [phase.rows.within(row * s.step_h, s.in_height) for row in range(phase.height if plan.copied else 0)]
-    if all(few >= most for few in taps):
+    low, high = phase.rows.reach()
+    first = min(max(0, -(low // s.step_h)), phase.height)
+    end = max(first, min(phase.height, (s.in_height - 1 - high) // s.step_h + 1))
+    if not plan.copied or most == 1 or not 0 < phase.height - (end - first) <= MOST_BORDER:
         return Counter()
-    inside = (taps[row : row + plan.rows].count(most) for row in range(0, phase.height, plan.rows))
-    return Counter([(rows, most) for rows in inside if rows]) + Counter([(1, few) for few in taps if few < most])
+    bands = ceil_div(phase.height, plan.rows)
+    whole = range(ceil_div(first, plan.rows), end // plan.rows)
+    cut = (*range(whole.start), *range(whole.stop, bands)) if whole else range(bands)
+    inside = (min(end, (band + 1) * plan.rows) - max(first, band * plan.rows) for band in cut)
+    border = (phase.rows.within(row * s.step_h, s.in_height) for row in (*range(first), *range(end, phase.height)))
+    return (
+        Counter({(plan.rows, most): len(whole)})
+        + Counter((n, most) for n in inside if n > 0)
+        + Counter((1, few) for few in border)
+    )
 
 
 def _tiles(plan: Plan, phase: Phase, rows: Rows, sizes: Sizes) -> float:

@@ -5,12 +5,24 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from .base import Launch, Problem
-from .launches import FLOAT, Convolution, Sizes, ceil_div, whole_lines
+from .launches import (
+    FLOAT,
+    WIDEST,
+    Convolution,
+    Sizes,
+    ceil_div,
+    copied_at_most,
+    copied_pixels,
+    largest,
+    whole_lines,
+)
 
 BAND_BYTES = 32 * 1024
 """The part of a tile of dy and of the input channels that pass with it, which stays in the L1 cache."""
 BAND_PIXELS = 64, 512
 """Terms of a sum in registers, at least and at most where a problem has them."""
+FEWEST_COLUMNS = 16
+"""Of a band."""
 TOGETHER_PIXELS = 256
 """Small images pass together until they have as many."""
 SMALL_TASK = 250_000
@@ -87,12 +99,6 @@ def is_copied(p: Convolution) -> bool:
     return p.pad_top > 0 or p.pad_left > 0 or down >= p.h or right >= p.w
 
 
-def copied_pixels(p: Convolution, rows: int, cols: int) -> int:
-    """Pixels of x under the windows of a band of one image, those between windows included."""
-    height = (rows - 1) * p.stride_h + (p.kh - 1) * p.dilation_h + 1
-    return height * ((cols - 1) * p.stride_w + (p.kw - 1) * p.dilation_w + 1)
-
-
 def _band_bytes(p: Convolution, rows: int, cols: int, together: int, columns: int) -> int:
     """Bytes of x and dy that a band of one image reads; lines between windows stay where they are."""
     pixels = copied_pixels(p, rows, cols)
@@ -110,13 +116,19 @@ def bands_of(p: Convolution, together: int, columns: int, tasks: int) -> Bands:
         return bytes_ <= BAND_BYTES and images * rows * cols <= limit
 
     if not fits(1, 1, p.ow):
-        cols = next((c for c in range(p.ow, 16, -1) if fits(1, 1, c)), min(p.ow, 16))
+        cols = max(min(p.ow, FEWEST_COLUMNS), largest(lambda cols: fits(1, 1, cols), p.ow))
         return Bands(1, 1, ceil_div(p.ow, ceil_div(p.ow, cols)))
-    rows = next(r for r in range(p.oh, 0, -1) if fits(1, r, p.ow))
+    rows = largest(lambda rows: fits(1, rows, p.ow), p.oh)
     if rows < p.oh:
         return Bands(1, ceil_div(p.oh, ceil_div(p.oh, rows)), p.ow)
     images = min(p.n, max(1, TOGETHER_PIXELS // (p.oh * p.ow)))
-    return Bands(next(i for i in range(images, 0, -1) if fits(i, p.oh, p.ow)), p.oh, p.ow)
+    return Bands(largest(lambda images: fits(images, p.oh, p.ow), images), p.oh, p.ow)
+
+
+def bands_are_small(problem: Problem) -> bool:
+    """Whether the smallest band of x is no larger than what may be copied."""
+    p = Convolution.of(problem)
+    return copied_pixels(p, 1, min(p.ow, FEWEST_COLUMNS)) * WIDEST * FLOAT <= copied_at_most(problem)
 
 
 def _swapped(p: Convolution, sizes: Sizes, lanes: int) -> bool:

@@ -14,15 +14,15 @@ from .launch_direct_weight import (
     SMALL_TASK,
     SUMS_BYTES,
     Split,
+    bands_are_small,
     bands_of,
-    copied_pixels,
     copy_cost,
     is_copied,
     memory_cost,
     tile_cost,
 )
 from .launch_tiles import taps_at_a_time
-from .launches import FLOAT, WIDEST, Convolution, Sizes, ceil_div, from_memory, whole_lines
+from .launches import FLOAT, WIDEST, Convolution, Sizes, ceil_div, copied_pixels, from_memory, whole_lines
 
 FEW_SCRATCH_BYTES = 1 << 20
 """Sums of all chunks, if that makes tasks enough: few bytes pass quickly from the thread that sums to the one that adds
@@ -61,9 +61,9 @@ class Columns:
 
 
 def several_taps(problem: Problem) -> bool:
-    """Whether rows of a kernel have several taps, in one group."""
+    """Whether rows of a kernel have several taps, in one group and near each other."""
     p = Convolution.of(problem)
-    return p.groups == 1 and p.kw > 1
+    return p.groups == 1 and p.kw > 1 and bands_are_small(problem)
 
 
 def neighbouring_taps(problem: Problem) -> bool:

@@ -5,7 +5,8 @@ Nothing here asks how many threads there are, so that results do not depend on i
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from bisect import bisect
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from math import prod
 
@@ -22,6 +23,11 @@ WIDEST = 16
 """Lanes of the widest vectors."""
 NEAR_BYTES = 8 << 20
 """Arrays that are larger together may come from memory each time: caches that threads share hold other things too."""
+MOST_COPIED = 64 << 20
+"""Bytes that a thread copies of images at a time, at most, where those are no larger: what dilation and padding spread
+further is left to kernels that read images where they are."""
+MOST_PHASES = 1 << 12
+"""Phases of a stride that are planned one by one, at most."""
 
 
 def ceil_div(a: int, b: int) -> int:
@@ -42,6 +48,12 @@ def from_memory(problem: Problem) -> bool:
     """Whether a kernel should ask for memory ahead."""
     shapes = [s for s in (*problem.inputs, *problem.outputs) if s is not None]
     return not problem.alone and FLOAT * sum(map(prod, shapes)) > NEAR_BYTES
+
+
+def copied_at_most(problem: Problem) -> int:
+    """Bytes of a band of one image, in blocks of channels, that a kernel may copy."""
+    shapes = [s for s in (*problem.inputs, *problem.outputs) if s is not None and len(s) == 4]
+    return max(MOST_COPIED, *(FLOAT * s[0] * ceil_div(s[1], WIDEST) * WIDEST * s[2] * s[3] for s in shapes))
 
 
 @dataclass(frozen=True)
@@ -77,6 +89,17 @@ class Convolution:
     @property
     def depthwise(self) -> bool:
         return self.groups == self.c == self.oc
+
+
+def copied_pixels(p: Convolution, rows: int, cols: int) -> int:
+    """Pixels of x under the windows of a band of one image, those between windows included."""
+    height = (rows - 1) * p.stride_h + (p.kh - 1) * p.dilation_h + 1
+    return height * ((cols - 1) * p.stride_w + (p.kw - 1) * p.dilation_w + 1)
+
+
+def largest(fits: Callable[[int], bool], most: int) -> int:
+    """The largest n of 1 to ``most`` that fits, where less fits if more does; 0 if none does."""
+    return bisect(range(1, most + 1), False, key=lambda n: not fits(n))
 
 
 def in_groups(launch: Launch, chunks: int) -> tuple[Launch, Launch]:

@@ -30,8 +30,8 @@ class Taps:
 
     def within(self, position: int, size: int) -> int:
         """How many of them read one of ``size`` positions from a pixel at the given one, or one that reads a zero."""
-        reads = (position + self.shift + i * self.shift_step for i in range(self.count))
-        return max(1, sum(0 <= at < size for at in reads))
+        at, step = position + self.shift, self.shift_step or 1
+        return max(1, min(self.count, (size - 1 - at) // step + 1) - max(0, -(at // step)))
 
 
 @dataclass(frozen=True)
@@ -140,7 +140,13 @@ def stencils(problem: Problem, width: int) -> list[Stencil]:
     if problem.op == "conv2d":
         return [Stencil.forward(p)]
     apart = Stencil.input_grad(p)
-    if p.groups > 1 or 2 * p.c > width or (p.dilation_h, p.dilation_w) != (1, 1):
+    if (
+        p.groups > 1
+        or 2 * p.c > width
+        or (p.dilation_h, p.dilation_w) != (1, 1)
+        or p.stride_h > p.h
+        or p.stride_w > p.w
+    ):
         return [apart]
     most = max(1, width // (p.c * p.stride_h * p.stride_w))
     return [apart, *(Stencil.input_grad(p, rows).side_by_side() for rows in range(1, most + 1))]

@@ -16,7 +16,7 @@ from ..ops import Builder, OperatorError
 from . import families  # noqa: F401  (fills the table)
 from .node import OnnxError, OnnxNode
 from .reader import OnnxModel
-from .reading import Call, Padding, checked
+from .reading import Call, Padding
 from .table import EVALUATORS, READERS
 
 
@@ -69,9 +69,9 @@ class Reading:
         for port in model.inputs:
             spec = Spec(shapes[port.name], "int64" if port.dtype == "int32" else port.dtype)
             try:
-                self.values[port.name] = self.builder.input(port.name, checked(spec))
-            except OnnxError as error:
-                raise OnnxError(f"{model.source}: input '{port.name}': {error}") from None
+                self.values[port.name] = self.builder.input(port.name, spec)
+            except OperatorError as error:
+                raise OnnxError(f"{model.source}: {error}") from None
 
     def refuse(self) -> None:
         """Raise for the nodes that could not be read because their operator is only supported on known arrays."""

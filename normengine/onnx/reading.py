@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import math
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..graph import Node, Spec, Value
+from ..graph import MEMORY, Node, Value
 from .node import OnnxError, OnnxNode
 
 if TYPE_CHECKING:
@@ -100,9 +99,7 @@ class Call:
     def add(self, op: str, *inputs: Value, **attrs: Any) -> Value:
         if op != "cast" and any(v.dtype == "float64" for v in inputs):
             raise OnnxError("computes in DOUBLE, which is not supported; export the network in float32")
-        made = self._reading.builder.add(op, *inputs, **attrs)
-        checked(made.spec)
-        return made
+        return self._reading.builder.add(op, *inputs, **attrs)
 
     def pad(self, value: Value, padding: Padding) -> Value:
         """Remember how ``value`` was padded, so that a layer that reads it can pad by itself."""
@@ -126,22 +123,6 @@ class Call:
         if not self.given(index):
             raise OnnxError(f"input {index} is missing")
         return self.node.inputs[index]
-
-
-def _memory() -> int:
-    if hasattr(os, "sysconf") and "SC_PHYS_PAGES" in os.sysconf_names:
-        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    return 2**36
-
-
-MEMORY = _memory()
-"""Bytes that one array of a network may have at most: the machine's memory."""
-
-
-def checked(spec: Spec) -> Spec:
-    if spec.nbytes > MEMORY:
-        raise OnnxError(f"an array of shape {spec.shape} takes {spec.nbytes} bytes, more than this machine's {MEMORY}")
-    return spec
 
 
 def bounded(shape: Sequence[int], itemsize: int = 8) -> tuple[int, ...]:

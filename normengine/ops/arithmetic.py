@@ -77,6 +77,8 @@ def expanded_shape(shape: tuple[int, ...], target: tuple[int, ...]) -> tuple[int
     result = []
     for axis, extent in enumerate(target):
         own = shape[axis - extra] if axis >= extra else 1
+        if extent < -1:
+            raise OperatorError(f"cannot expand shape {shape} to {target}: extents are -1, 0 or more")
         if extent == -1 and axis < extra:
             raise OperatorError(f"cannot expand shape {shape} to {target}: -1 stands where the input has no axis")
         if extent != -1 and own not in (1, extent):

@@ -11,6 +11,7 @@ import numpy as np
 
 from ..graph import Graph, Node, Spec, Value, check
 from .base import Op, OperatorError
+from .rules import require_size
 from .table import OPS
 
 
@@ -57,6 +58,8 @@ class Builder:
             self._layer, self._kind = before
 
     def input(self, name: str, spec: Spec) -> Value:
+        """A new input; raises :class:`OperatorError` for more axes or bytes than an array may have."""
+        require_size(f"input '{name}'", spec)
         value = Value(name, spec)
         self.inputs.append(value)
         return value
@@ -87,6 +90,8 @@ class Builder:
         record: Op = OPS[op]
         try:
             specs = record.infer([v.spec for v in inputs], attrs)
+            for spec in specs:
+                require_size("the result", spec)
         except OperatorError as error:
             place = f"{self._kind or op} '{self._layer}'" if self._layer else (self._kind or op)
             raise OperatorError(f"{place}: {error}") from None

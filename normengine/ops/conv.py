@@ -19,12 +19,14 @@ from .base import Arrays, Attrs, Case, OnnxMapping, Op, OperatorError
 from .builder import Builder
 from .rules import only, real, require_float32, require_layout, require_shape
 from .table import register
-from .window import check_window, output_size, pad, taps, unpad
+from .window import check_window, output_size, taps
 
 WINDOW = ("stride", "padding", "dilation", "groups")
 
 
 def _check_channels(channels: int, w: Spec, groups: int) -> None:
+    if w.size == 0:
+        raise OperatorError(f"weight must have an element, got shape {w.shape}")
     if groups < 1 or w.shape[0] % groups:
         raise OperatorError(
             f"groups must divide the output channels, got {groups} groups for {w.shape[0]} (weight shape {w.shape})"
@@ -88,37 +90,34 @@ def _reference(arrays: Arrays, attrs: Attrs) -> tuple[np.ndarray, ...]:
     residual = real(rest.pop()) if attrs.get("residual") else 0.0
     groups, kernel = attrs["groups"], (w.shape[2], w.shape[3])
     size = output_size((x.shape[2], x.shape[3]), attrs, kernel)
-    padded = pad(real(x), attrs, kernel, size, 0.0)
     weight = _grouped_weight(w, groups)
-    y = np.zeros((x.shape[0], groups, weight.shape[1], size[0] * size[1]))
-    for i, j, index in taps(attrs, kernel, size):
-        y += weight[..., i, j] @ _grouped(padded[index], groups)
-    y = y.reshape(x.shape[0], w.shape[0], *size) + residual
+    y = np.zeros((x.shape[0], w.shape[0], *size))
+    for i, j, made, read in taps(attrs, kernel, x.shape[2:], size):
+        part = y[made]
+        part += (weight[..., i, j] @ _grouped(real(x)[read], groups)).reshape(part.shape)
+    y = y + residual
     y = y + real(rest[0])[:, None, None] if rest else y
     return (np.clip(y, *attrs["clamp"]) if "clamp" in attrs else y,)
 
 
 def _input_grad_reference(arrays: Arrays, attrs: Attrs) -> tuple[np.ndarray, ...]:
     dy, w = arrays
-    groups, kernel, size = attrs["groups"], (w.shape[2], w.shape[3]), (dy.shape[2], dy.shape[3])
+    groups, size = attrs["groups"], attrs["input_size"]
     weight = _grouped_weight(w, groups)
-    channels = w.shape[1] * groups
-    padded = pad(np.zeros((dy.shape[0], channels, *attrs["input_size"])), attrs, kernel, size, 0.0)
-    errors = _grouped(real(dy), groups)
-    for i, j, index in taps(attrs, kernel, size):
-        part = weight[..., i, j].swapaxes(1, 2) @ errors
-        padded[index] += part.reshape(dy.shape[0], channels, *size)
-    return (unpad(padded, attrs, attrs["input_size"]),)
+    dx = np.zeros((dy.shape[0], w.shape[1] * groups, *size))
+    for i, j, made, read in taps(attrs, w.shape[2:], size, dy.shape[2:]):
+        part = dx[read]
+        part += (weight[..., i, j].swapaxes(1, 2) @ _grouped(real(dy)[made], groups)).reshape(part.shape)
+    return (dx,)
 
 
 def _weight_grad_reference(arrays: Arrays, attrs: Attrs) -> tuple[np.ndarray, ...]:
     dy, x = arrays
-    groups, kernel, size = attrs["groups"], attrs["kernel_size"], (dy.shape[2], dy.shape[3])
-    padded = pad(real(x), attrs, kernel, size, 0.0)
-    errors = _grouped(real(dy), groups)
+    groups, kernel = attrs["groups"], attrs["kernel_size"]
     dw = np.zeros((groups, dy.shape[1] // groups, x.shape[1] // groups, *kernel))
-    for i, j, index in taps(attrs, kernel, size):
-        dw[..., i, j] = (errors @ _grouped(padded[index], groups).swapaxes(2, 3)).sum(axis=0)
+    for i, j, made, read in taps(attrs, kernel, x.shape[2:], dy.shape[2:]):
+        errors, values = _grouped(real(dy)[made], groups), _grouped(real(x)[read], groups)
+        dw[..., i, j] = (errors @ values.swapaxes(2, 3)).sum(axis=0)
     return (dw.reshape(dy.shape[1], -1, *kernel),)
 
 

@@ -51,6 +51,8 @@ def _infer(specs: Sequence[Spec], attrs: Attrs) -> tuple[Spec, ...]:
         raise OperatorError(f'reduction must be "none", "mean" or "sum", got {attrs["reduction"]!r}')
     if not 0.0 <= attrs["label_smoothing"] <= 1.0:
         raise OperatorError(f"label_smoothing must be between 0 and 1, got {attrs['label_smoothing']}")
+    if not -(2**63) <= attrs["ignore_index"] < 2**63:
+        raise OperatorError(f"ignore_index must be a 64-bit integer, as labels are, got {attrs['ignore_index']}")
     return (Spec(positions if attrs["reduction"] == "none" else ()),)
 
 

@@ -12,7 +12,7 @@ from .base import Arrays, Attrs, Case, Op, OperatorError
 from .builder import Builder
 from .rules import only, real, require_layout, require_positive, require_shape
 from .table import register
-from .window import Pair, check_window, output_size, pad, taps, unpad
+from .window import Pair, check_pixels, check_window, output_size, taps
 
 Grads = Sequence["Value | None"]
 
@@ -36,15 +36,13 @@ def _choices(x: np.ndarray, attrs: Attrs) -> tuple[np.ndarray, np.ndarray]:
     """The maxima, and which tap (counted along rows) holds each: the first of equal ones, -1 where there is none."""
     kernel = attrs["kernel_size"]
     size = output_size(_image_size(x), attrs, kernel)
-    padded = pad(x, attrs, kernel, size, 0.0)
-    inside = pad(np.ones(x.shape[2:]), attrs, kernel, size, 0.0) > 0
     best: np.ndarray = np.full((*x.shape[:2], *size), -np.inf)
     chosen: np.ndarray = np.full(best.shape, -1)
-    for row, column, index in taps(attrs, kernel, size):
-        value = padded[index]
-        better = inside[index] & ((chosen < 0) | (value > best) | np.isnan(value))
-        best = np.where(better, value, best)
-        chosen = np.where(better, row * kernel[1] + column, chosen)
+    for row, column, made, read in taps(attrs, kernel, _image_size(x), size):
+        value = x[read]
+        better = (chosen[made] < 0) | (value > best[made]) | np.isnan(value)
+        best[made] = np.where(better, value, best[made])
+        chosen[made] = np.where(better, row * kernel[1] + column, chosen[made])
     return best, chosen
 
 
@@ -66,12 +64,10 @@ def _max_grad_infer(specs: Sequence[Spec], attrs: Attrs) -> tuple[Spec, ...]:
 
 def _max_grad_reference(arrays: Arrays, attrs: Attrs) -> tuple[np.ndarray, ...]:
     dy, x = map(real, arrays)
-    kernel, size = attrs["kernel_size"], _image_size(dy)
-    chosen = _choices(x, attrs)[1]
-    padded = pad(np.zeros(x.shape), attrs, kernel, size, 0.0)
-    for row, column, index in taps(attrs, kernel, size):
-        padded[index] += np.where(chosen == row * kernel[1] + column, dy, 0.0)
-    return (unpad(padded, attrs, _image_size(x)),)
+    kernel, chosen, dx = attrs["kernel_size"], _choices(x, attrs)[1], np.zeros(x.shape)
+    for row, column, made, read in taps(attrs, kernel, _image_size(x), _image_size(dy)):
+        dx[read] += np.where(chosen[made] == row * kernel[1] + column, dy[made], 0.0)
+    return (dx,)
 
 
 def _divisors(size: Pair, attrs: Attrs) -> np.ndarray:
@@ -91,10 +87,9 @@ def _divisors(size: Pair, attrs: Attrs) -> np.ndarray:
 def _avg_reference(arrays: Arrays, attrs: Attrs) -> tuple[np.ndarray, ...]:
     x = real(arrays[0])
     kernel, size = attrs["kernel_size"], output_size(_image_size(x), attrs, attrs["kernel_size"])
-    padded = pad(x, attrs, kernel, size, 0.0)
     total = np.zeros((*x.shape[:2], *size))
-    for _, _, index in taps(attrs, kernel, size):
-        total += padded[index]
+    for _, _, made, read in taps(attrs, kernel, _image_size(x), size):
+        total[made] += x[read]
     return (total / _divisors(_image_size(x), attrs),)
 
 
@@ -113,19 +108,20 @@ def _avg_grad_infer(specs: Sequence[Spec], attrs: Attrs) -> tuple[Spec, ...]:
 
 
 def _avg_grad_reference(arrays: Arrays, attrs: Attrs) -> tuple[np.ndarray, ...]:
-    dy = real(arrays[0])
-    kernel, size = attrs["kernel_size"], _image_size(dy)
-    padded = pad(np.zeros((*dy.shape[:2], *attrs["input_size"])), attrs, kernel, size, 0.0)
-    share = dy / _divisors(attrs["input_size"], attrs)
-    for _, _, index in taps(attrs, kernel, size):
-        padded[index] += share
-    return (unpad(padded, attrs, attrs["input_size"]),)
+    dy, size = real(arrays[0]), attrs["input_size"]
+    dx = np.zeros((*dy.shape[:2], *size))
+    share = dy / _divisors(size, attrs)
+    for _, _, made, read in taps(attrs, attrs["kernel_size"], size, _image_size(dy)):
+        dx[read] += share[made]
+    return (dx,)
 
 
 def _adaptive_infer(specs: Sequence[Spec], attrs: Attrs) -> tuple[Spec, ...]:
     (x,) = specs
     require_layout("input", x, "(N, C, H, W)")
     require_positive("output size", attrs["output_size"])
+    check_pixels("the input", _image_size(x))
+    check_pixels("the output", attrs["output_size"])
     return (Spec((*x.shape[:2], *attrs["output_size"])),)
 
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from ..graph import Spec, Value
+from ..graph import MAX_RANK, MEMORY, Spec, Value
 from .base import Arrays, Attrs, OperatorError
 
 Infer = Callable[[Sequence[Spec], Attrs], tuple[Spec, ...]]
@@ -45,15 +45,24 @@ def require_positive(name: str, numbers: tuple[int, ...]) -> None:
         raise OperatorError(f"{name} must be positive, got {numbers}")
 
 
+def require_size(name: str, spec: Spec) -> None:
+    """The array must have few enough axes, and a machine of this size must be able to hold it."""
+    if spec.rank > MAX_RANK:
+        raise OperatorError(f"{name} has {spec.rank} axes, at most {MAX_RANK} are supported; merge some of them")
+    if spec.nbytes > MEMORY:
+        raise OperatorError(
+            f"{name} of shape {spec.shape} takes {spec.nbytes} bytes, more than this machine's {MEMORY}"
+        )
+
+
 def broadcast(shapes: Sequence[tuple[int, ...]]) -> tuple[int, ...]:
     """NumPy's broadcasting rule, its refusal as an :class:`OperatorError`."""
-    try:
-        return tuple(np.broadcast_shapes(*shapes))
-    except ValueError:
+    rank = max(map(len, shapes), default=0)
+    aligned = [{n for n in extents if n != 1} for extents in zip(*((1,) * (rank - len(s)) + s for s in shapes))]
+    if any(len(extents) > 1 or min(extents, default=1) < 0 for extents in aligned):
         given = " and ".join(map(str, shapes))
-        raise OperatorError(
-            f"shapes {given} do not broadcast: aligned at the last axis, extents must be equal or 1"
-        ) from None
+        raise OperatorError(f"shapes {given} do not broadcast: aligned at the last axis, extents must be equal or 1")
+    return tuple(extents.pop() if extents else 1 for extents in aligned)
 
 
 def elementwise_infer(*names: str) -> Infer:

@@ -114,6 +114,8 @@ def _unslice_infer(specs: Sequence[Spec], attrs: Attrs) -> tuple[Spec, ...]:
     shape: tuple[int, ...] = attrs["shape"]
     if not len(attrs["starts"]) == len(attrs["steps"]) == len(shape) == dy.rank:
         raise OperatorError(f"unslice of shape {dy.shape} needs {dy.rank} starts, steps and extents, got {dict(attrs)}")
+    if any(step < 1 for step in attrs["steps"]):
+        raise OperatorError(f"unslice of shape {dy.shape} has steps {attrs['steps']}; steps must be positive")
     stops = _unslice_stops(dy.shape, attrs)
     if any(start < 0 for start in attrs["starts"]) or any(s > e for s, e in zip(stops, shape, strict=True)):
         raise OperatorError(f"unslice of shape {dy.shape} from {attrs['starts']} does not fit shape {shape}")

@@ -2,24 +2,52 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
-
-import numpy as np
 
 from .base import Attrs, OperatorError
 from .rules import require_positive
 
 Pair = tuple[int, int]
+Index = tuple[Any, slice, slice]
+
+MAX_WINDOW = 2**25
+"""The most that kernel size, stride, dilation, padding and reach of a window may be along an axis."""
+
+MAX_PIXELS = 2**31 - 1
+"""The most pixels, H * W, of an image that windows slide over or make.
+
+Kernels count pixels in 32 bits and, in 64, bytes of vectors of up to 64 of them: no product of one of these with
+``MAX_WINDOW`` leaves the integers.
+"""
 
 
 def check_window(attrs: Attrs, kernel: Pair) -> None:
-    """Kernel, stride and dilation must be positive and padding ``(top, left, bottom, right)`` not negative."""
+    """Kernel, stride and dilation must be positive and padding ``(top, left, bottom, right)`` not negative; none of
+    them, nor the window's reach ``dilation * (kernel - 1) + 1``, may be more than ``MAX_WINDOW``."""
+    stride, dilation, padding = attrs["stride"], attrs.get("dilation", (1, 1)), attrs["padding"]
     require_positive("kernel size", kernel)
-    require_positive("stride", attrs["stride"])
-    require_positive("dilation", attrs.get("dilation", (1, 1)))
-    if len(attrs["padding"]) != 4 or min(attrs["padding"]) < 0:
-        raise OperatorError(f"padding must be four numbers (top, left, bottom, right) >= 0, got {attrs['padding']}")
+    require_positive("stride", stride)
+    require_positive("dilation", dilation)
+    if len(padding) != 4 or min(padding) < 0:
+        raise OperatorError(f"padding must be four numbers (top, left, bottom, right) >= 0, got {padding}")
+    reach = (_reach(kernel[0], dilation[0]), _reach(kernel[1], dilation[1]))
+    if max(*reach, *stride, *dilation, *padding) > MAX_WINDOW:
+        raise OperatorError(
+            f"kernel, stride, dilation, padding and reach, dilation * (kernel - 1) + 1, of a window are at most "
+            f"{MAX_WINDOW}, got kernel {kernel}, stride {stride}, dilation {dilation}, padding {padding} and reach "
+            f"{reach}"
+        )
+
+
+def check_pixels(name: str, size: Pair) -> None:
+    """An image ``(H, W)`` may have ``MAX_PIXELS`` pixels at most."""
+    if size[0] * size[1] > MAX_PIXELS:
+        raise OperatorError(f"{name} has {size[0]} x {size[1]} pixels, more than the {MAX_PIXELS} that windows take")
+
+
+def _reach(kernel: int, dilation: int) -> int:
+    return dilation * (kernel - 1) + 1
 
 
 def output_size(size: Pair, attrs: Attrs, kernel: Pair) -> Pair:
@@ -29,10 +57,11 @@ def output_size(size: Pair, attrs: Attrs, kernel: Pair) -> Pair:
     where the last window would start behind the image and its leading padding.
     """
     stride, padding, dilation = attrs["stride"], attrs["padding"], attrs.get("dilation", (1, 1))
+    check_pixels("the input", size)
     result = []
     for axis in (0, 1):
         before, after = padding[axis], padding[axis + 2]
-        reach = dilation[axis] * (kernel[axis] - 1) + 1
+        reach = _reach(kernel[axis], dilation[axis])
         room = size[axis] + before + after - reach
         count = room // stride[axis] + 1
         if attrs.get("ceil_mode", False):
@@ -45,33 +74,34 @@ def output_size(size: Pair, attrs: Attrs, kernel: Pair) -> Pair:
                 f"{size[axis]} (H, W = {size}) and padding {padding} (top, left, bottom, right)"
             )
         result.append(count)
+    check_pixels("the output", (result[0], result[1]))
     return result[0], result[1]
 
 
-def pad(x: np.ndarray, attrs: Attrs, kernel: Pair, positions: Pair, value: float) -> np.ndarray:
-    """``x`` surrounded by ``value`` so that every tap of every window reads inside; the image starts at (top, left)."""
-    widths = [(0, 0)] * (x.ndim - 2)
-    for axis in (0, 1):
-        dilation = attrs.get("dilation", (1, 1))[axis]
-        reach = (positions[axis] - 1) * attrs["stride"][axis] + dilation * (kernel[axis] - 1) + 1
-        before = attrs["padding"][axis]
-        widths.append((before, max(attrs["padding"][axis + 2], reach - before - x.shape[axis - 2])))
-    return np.pad(x, widths, constant_values=value)
+def taps(attrs: Attrs, kernel: Pair, size: Pair, positions: Pair) -> Iterator[tuple[int, int, Index, Index]]:
+    """For each tap that reads inside the image of ``size`` for some of the ``positions``: its row and column in the
+    kernel, the index of those positions, and the index of what it reads for them."""
+    stride, padding, dilation = attrs["stride"], attrs["padding"], attrs.get("dilation", (1, 1))
+    rows, columns = (
+        list(_taps(kernel[axis], stride[axis], padding[axis], dilation[axis], size[axis], positions[axis]))
+        for axis in (0, 1)
+    )
+    for row, made_rows, read_rows in rows:
+        for column, made_columns, read_columns in columns:
+            yield row, column, (..., made_rows, made_columns), (..., read_rows, read_columns)
 
 
-def unpad(padded: np.ndarray, attrs: Attrs, size: Pair) -> np.ndarray:
-    """The image of ``size`` inside what :func:`pad` made."""
-    top, left = attrs["padding"][:2]
-    return np.ascontiguousarray(padded[..., top : top + size[0], left : left + size[1]])
-
-
-def taps(attrs: Attrs, kernel: Pair, positions: Pair) -> Iterator[tuple[int, int, tuple[Any, slice, slice]]]:
-    """Kernel row and column, and the index into the padded image that picks that tap of all windows."""
-    stride, dilation = attrs["stride"], attrs.get("dilation", (1, 1))
-    for row in range(kernel[0]):
-        for column in range(kernel[1]):
-            ranges = [
-                slice(start, start + (count - 1) * step + 1, step)
-                for start, count, step in zip((row * dilation[0], column * dilation[1]), positions, stride, strict=True)
-            ]
-            yield row, column, (..., ranges[0], ranges[1])
+def _taps(
+    kernel: int, stride: int, before: int, dilation: int, size: int, positions: int
+) -> Iterator[tuple[int, slice, slice]]:
+    """The same along an axis."""
+    some: Iterable[int] = range(kernel)
+    if kernel > positions:  # most of them may read nothing but padding
+        starts = (before - position * stride for position in range(positions))
+        inside = (range(max(0, -(-at // dilation)), min(kernel, (at + size - 1) // dilation + 1)) for at in starts)
+        some = sorted(set().union(*inside))
+    for tap in some:
+        at = tap * dilation - before
+        first, end = max(0, -(at // stride)), min(positions, (size - 1 - at) // stride + 1)
+        if first < end:
+            yield tap, slice(first, end), slice(at + first * stride, at + (end - 1) * stride + 1, stride)

@@ -49,7 +49,9 @@ class Access:
 
     def sliced(self, starts: Sequence[int], steps: Sequence[int], shape: tuple[int, ...]) -> Access:
         offset = self.offset + sum(b * s for b, s in zip(starts, self.strides, strict=True))
-        return Access(self.base, shape, offset, tuple(s * k for s, k in zip(self.strides, steps, strict=True)))
+        # The step of an axis with one element says nothing, and may be any number.
+        strides = (s * k if n > 1 else s for s, k, n in zip(self.strides, steps, shape, strict=True))
+        return Access(self.base, shape, offset, tuple(strides))
 
 
 def view_of(node: Node, source: Access) -> Access | None:

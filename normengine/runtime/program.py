@@ -14,7 +14,8 @@ from ..locks import is_held, new_lock
 from ..passes import prepare, switched_off
 from ..plan import Call, Plan, make_plan
 from .executor import Executor, all_writeable, data_address
-from .tables import Tables, aligned_bytes
+from .memory import aligned_bytes, check_memory
+from .tables import Tables
 from .threads import get_num_threads
 
 
@@ -29,9 +30,13 @@ def compile_graph(graph: Graph, without: Collection[str] = ()) -> Program:
 
 class Program:
     """Runs a plan over and over. One run at a time; others wait for it, but for one that a signal handler or finalizer
-    starts within it: that has a program of its own."""
+    starts within it: that has a program of its own.
+
+    Raises ValueError if it would own more memory than the machine has or the system gives.
+    """
 
     def __init__(self, plan: Plan) -> None:
+        check_memory(plan)
         self.plan = plan
         self._lock = new_lock()
         self._is_running = partial(is_held, self._lock)

@@ -13,18 +13,12 @@ import numpy as np
 
 from ..plan import Call, Later, Memory, Moving, Plan, Pointer, ShareEnd
 from .executor import address_of
+from .memory import aligned_bytes
 
 _ALIGNMENT = 64
 _MOVING, _OWN, _LATER, _SHARE = 0, 1, 2, 3
 _DEPTH_FIRST_SLOTS, _TOGETHER_SLOTS = 11, 3
 _WORKSPACE, _DEPTH_FIRST_SECONDS, _TOGETHER_SECONDS = 8, 10, 2
-
-
-def aligned_bytes(size: int) -> np.ndarray:
-    """``size`` bytes that begin at a multiple of 64."""
-    raw = np.empty(size + _ALIGNMENT, np.uint8)
-    start = -raw.ctypes.data % _ALIGNMENT
-    return raw[start : start + size]
 
 
 @dataclass(frozen=True)

@@ -13,13 +13,14 @@ from normengine.graph import Spec
 from normengine.kernels import REGISTRY, Kernel
 from normengine.kernels.compiled import BUILT
 from normengine.ops import OPS, OperatorError
+from normengine.ops.window import MAX_WINDOW
 
 Shape = tuple[int, ...]
 Attrs = dict[str, Any]
 
 
-def kernels(*ops: str) -> Any:
-    ids = [(isa, op) for isa in BUILT for op in ops]
+def kernels(*ops: str, isas: tuple[str, ...] = BUILT) -> Any:
+    ids = [(isa, op) for isa in isas for op in ops]
     return pytest.mark.parametrize("kernel", ids, ids="-".join, indirect=True)
 
 
@@ -29,7 +30,9 @@ def kernel(request: pytest.FixtureRequest) -> Kernel:
     return next(k for k in REGISTRY.kernels[op] if k.name == f"{op}_f32_{isa}")
 
 
-SLIDING = kernels("max_pool2d", "max_pool2d_grad", "avg_pool2d", "avg_pool2d_grad")
+WINDOWS = ("max_pool2d", "max_pool2d_grad", "avg_pool2d", "avg_pool2d_grad")
+SLIDING = kernels(*WINDOWS)
+EVERYWHERE = kernels(*WINDOWS, isas=("numba", *BUILT))
 ADAPTIVE = kernels("adaptive_avg_pool2d", "adaptive_avg_pool2d_grad")
 MAXIMA = kernels("max_pool2d", "max_pool2d_grad")
 
@@ -102,6 +105,32 @@ def test_common_windows(kernel: Kernel) -> None:
 def test_random_windows(kernel: Kernel) -> None:
     for number, (shape, attrs) in enumerate(random_windows(kernel.op, 150, 1)):
         check(kernel, *problem_arrays(kernel.op, shape, attrs, number))
+
+
+def largest_windows(op: str) -> Iterator[Attrs]:
+    """Windows as large as they may be: SAME over everything, beyond it, and steps from one end to the other."""
+    more: tuple[Any, ...] = ((1, 1), (1, 1)) if op.startswith("max") else (True, False)
+    far, half = MAX_WINDOW - 1, MAX_WINDOW // 2 - 1
+    for each in more:
+        yield window(op, (far, far), (1, 1), (half,) * 4, each, False)
+        yield window(op, (far, 3), (MAX_WINDOW, 2), (far - 1, 1, far - 1, 1), each, True)
+        yield window(op, (2, far), (1, MAX_WINDOW), (0, 2, 0, far - 1), each, False)
+        yield window(op, (1, 2), (MAX_WINDOW, MAX_WINDOW), (0, 1, 0, 1), each, True)
+    if op.startswith("max"):
+        yield window(op, (3, 3), (1, 1), (half,) * 4, (half, half), False)
+        yield window(op, (2, far), (1, 3), (far, half, 0, half), (far, 1), False)
+        yield window(op, (MAX_WINDOW // 3, 2), (1, MAX_WINDOW), (0, far, MAX_WINDOW - 3, 0), (3, far), True)
+
+
+@EVERYWHERE
+def test_the_largest_windows(kernel: Kernel) -> None:
+    for attrs in largest_windows(kernel.op):
+        for shape in ((1, 1, 1, 1), (2, 19, 8, 7), (1, 3, 2, 9)):
+            try:
+                pooled(kernel.op, shape, attrs)
+            except OperatorError:
+                continue
+            check(kernel, *problem_arrays(kernel.op, shape, attrs))
 
 
 @ADAPTIVE

@@ -381,7 +381,7 @@ BAD = [
     rejected([node("Sub", ["x"], ["y"], "s")], "Sub 's': needs 2 inputs, got 1"),
     rejected([node("Conv", ["x", "w"], ["y"], "c")], r"its input must be \(N, C, H, W\), got shape \(2, 4, 7\)",
              {"x": (2, 4, 7)}, {"w": draw(5, 4, 3)}),
-    rejected([node("Conv", ["x", "w"], ["y"], "c", pads=[2**40, 0, 2**40, 0])], "more than this machine's",
+    rejected([node("Conv", ["x", "w"], ["y"], "c", pads=[2**40, 0, 2**40, 0])], "Conv 'c': kernel, stride, dilation,",
              weights={"w": W3}),
     rejected([node("Relu", ["z"], ["y"], "r")], "Relu 'r' reads 'z', which nothing before it makes"),
     rejected([node("Relu", ["x"], ["x"], "r"), node("Relu", ["x"], ["y"])], "Relu 'r' makes 'x', which exists already"),

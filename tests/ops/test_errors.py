@@ -92,6 +92,7 @@ INT = "int64"
         ("expand", [Spec((2, 3))], {"shape": (3,)}, "cannot expand shape (2, 3) to the fewer axes of (3,)"),
         ("expand", [Spec((3,))], {"shape": (-1, 3)},
          "cannot expand shape (3,) to (-1, 3): -1 stands where the input has no axis"),
+        ("expand", [Spec((3,))], {"shape": (-2, 3)}, "cannot expand shape (3,) to (-2, 3): extents are -1, 0 or more"),
         ("cast", [Spec((3,))], {"dtype": "float16"},
          "cannot convert to float16; the dtypes are float32, float64, int64, uint32, uint8, bool"),
         ("reshape", [Spec((2, 3))], {"shape": (4, -1)},
@@ -102,12 +103,16 @@ INT = "int64"
          "cannot reshape (2, 3) to (-1, -1): one extent may be -1, the others are 0 or more"),
         ("reshape", [Spec((6,))], {"shape": (6, 0)},
          "cannot reshape (6,) to (6, 0): 0 copies an input extent, but the input has no such"),
+        ("reshape", [Spec((6,))], {"shape": (1,) * 32 + (6,)},
+         "the result has 33 axes, at most 32 are supported; merge some of them"),
         ("permute", [Spec((2, 3))], {"axes": (0, 0)},
          "permute of shape (2, 3) needs each axis 0..1 once, got (0, 0)"),
         ("slice", [Spec((4, 5))], {"starts": (0, 5), "stops": (4, 9), "steps": (1, 1)},
          "slice 5:9:1 of axis 1 with extent 5 selects nothing"),
         ("slice", [Spec((4,))], {"starts": (3,), "stops": (0,), "steps": (-1,)},
          "slice of axis 0 has step -1; steps must be positive"),
+        ("unslice", [Spec((4, 5))], {"starts": (0, 0), "steps": (-1, 1), "shape": (4, 5)},
+         "unslice of shape (4, 5) has steps (-1, 1); steps must be positive"),
         ("concat", [Spec((2, 3, 4)), Spec((2, 3, 5))], {"axis": 1},
          "inputs must agree except along axis 1: input 1 has shape (2, 3, 5), input 0 has shape (2, 3, 4)"),
         ("concat", [Spec((2, 3)), Spec((2, 3), INT)], {"axis": 1},
@@ -129,6 +134,8 @@ INT = "int64"
          'reduction must be "none", "mean" or "sum", got \'average\''),
         ("cross_entropy", [Spec((8, 10)), Spec((8,), INT)], {**LOSS, "label_smoothing": 1.2},
          "label_smoothing must be between 0 and 1, got 1.2"),
+        ("cross_entropy", [Spec((8, 10)), Spec((8,), INT)], {**LOSS, "ignore_index": 2**63},
+         "ignore_index must be a 64-bit integer, as labels are, got 9223372036854775808"),
         ("cross_entropy_with_grad", [Spec((8, 10)), Spec((8,), INT)], {**LOSS, "reduction": "none"},
          'reduction must be "mean" or "sum", got \'none\''),
         ("dropout", [Spec((4,)), Spec((), "uint32"), Spec((), INT)], {"p": 0.5, "layer": 0, "per_channel": False},
@@ -145,6 +152,31 @@ def test_message(op: str, specs: list[Spec], attrs: dict[str, Any], message: str
         builder.add_multi(op, *inputs, **attrs)
     assert str(caught.value) == f"Layer 'features.3': {message}"
     assert builder.nodes == []
+
+
+@pytest.mark.parametrize(
+    ("op", "shapes", "attrs"),
+    [
+        ("expand", ((1,),), {"shape": (2**62, 2**62)}),
+        ("add", ((2**22, 1), (2**22,)), {}),
+        ("matmul", ((2**22, 1), (1, 2**22)), {"transpose_a": False, "transpose_b": False}),
+        ("unslice", ((4,),), {"starts": (2**60,), "steps": (1,), "shape": (2**61,)}),
+    ],
+)
+def test_results_that_no_machine_holds_are_refused(op: str, shapes: Any, attrs: dict[str, Any]) -> None:
+    builder = Builder()
+    inputs = [builder.input(f"x{i}", Spec(shape)) for i, shape in enumerate(shapes)]
+    with pytest.raises(
+        OperatorError, match=rf"^{op}: the result of shape \(.*\) takes \d+ bytes, more than this machine"
+    ):
+        builder.add(op, *inputs, **attrs)
+
+
+def test_inputs_that_no_array_can_be_are_refused() -> None:
+    with pytest.raises(OperatorError, match="input 'x' has 70 axes, at most 32 are supported"):
+        Builder().input("x", Spec((1,) * 70))
+    with pytest.raises(OperatorError, match=r"input 'x' of shape \(4294967296, 4294967296\) takes"):
+        Builder().input("x", Spec((2**32, 2**32)))
 
 
 def test_operator_name_stands_for_a_missing_layer() -> None:

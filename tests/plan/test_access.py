@@ -72,3 +72,8 @@ def test_every_set_of_axes_is_a_row_of_alternating_sums(shape):
                 y = y.reshape(given).sum((0, 2))
                 assert y.shape == kept
             assert np.allclose(y.ravel(), x.sum(axes).ravel())
+
+
+def test_the_step_of_one_element_does_not_matter() -> None:
+    whole = Access.whole(Value("x", Spec((4, 5))))
+    assert whole.sliced((1, 2), (1, 2**63 - 1), (3, 1)).strides == (5, 1)

@@ -3,7 +3,7 @@
 A kernel's parameters are names of its :class:`~normengine.kernels.base.Signature` — arrays come as pointers to
 float32 (``target``: int64; ``scratch`` and the thread's own ``workspace``: float64), numbers as int64 or float64 —
 besides ``begin`` and ``end``, the tasks to do, and ``has_<input>``, whether an optional input is there. The body is
-compiled by Numba on first use, with the functions of :mod:`..scalars` that its module imports.
+compiled by Numba on first use, with the functions of :mod:`..scalars` and :mod:`.window` that its module imports.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from typing import Any
 from ..base import REGISTRY, Kernel, Launch, Problem, Signature
 from ..cache import cache_folder, compile_function, digest
 from ..code import Code, CodeCache
+from . import window
 
 Array = Any
 FLOATS = ("eps", "label_smoothing", "low", "high")
@@ -52,7 +53,7 @@ _codes = CodeCache()
 
 def _compile(stage: Callable[..., None], op: str) -> Code:
     source = entry_source(stage, REGISTRY.signatures[op])
-    files = [Path(str(sys.modules[stage.__module__].__file__))]
+    files = [Path(str(sys.modules[stage.__module__].__file__)), Path(window.__file__)]
     files += [Path(__file__).parents[1] / name for name in ("abi.py", "inline.py", "scalars.py")]
     name = digest(source, *(file.read_text(encoding="utf-8") for file in files))
     path = cache_folder() / "portable" / f"{stage.__name__}-{name}.code"
@@ -77,7 +78,7 @@ def _namespace(module: str) -> dict[str, Any]:
     for name, value in vars(sys.modules[module]).items():
         if not inspect.isfunction(value):
             space[name] = value
-        elif value.__module__ == module:
+        elif value.__module__ in (module, window.__name__):
             space[name] = register_jitable(FunctionType(value.__code__, space, name))
         elif value.__module__ == scalars.__name__:
             space[name] = getattr(abi, name) if name in inline.PRIMITIVES else inline.function(name)

@@ -8,16 +8,7 @@ import numpy as np
 
 from ..base import Launch, Problem
 from .build import Array, portable
-
-
-def first_inside(start: int, stride: int) -> int:
-    """The first position p with start + p * stride >= 0."""
-    return max(0, -(start // stride))
-
-
-def end_inside(start: int, stride: int, size: int, positions: int) -> int:
-    """One behind the last position p < positions with start + p * stride < size."""
-    return min(positions, (size - 1 - start) // stride + 1)
+from .window import end_inside, first_inside
 
 
 def add_rows(

@@ -8,6 +8,7 @@ import numpy as np
 
 from ..base import Launch, Problem
 from .build import Array, portable
+from .window import end_inside, first_inside
 
 
 def largest(
@@ -16,14 +17,10 @@ def largest(
     """Index in the plane of a window's maximum: the first of equal ones, a NaN before all; -1 for an empty window."""
     best = np.float32(-np.inf)
     place = -1
-    for kh in range(KH):
+    for kh in range(first_inside(top, dilation_h), end_inside(top, dilation_h, H, KH)):
         h = top + kh * dilation_h
-        if h < 0 or h >= H:
-            continue
-        for kw in range(KW):
+        for kw in range(first_inside(left, dilation_w), end_inside(left, dilation_w, W, KW)):
             w = left + kw * dilation_w
-            if w < 0 or w >= W:
-                continue
             value = x[plane + h * W + w]
             if value > best or value != value or place < 0:
                 best = value

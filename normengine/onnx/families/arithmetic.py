@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-import numpy as np
-
 from ...graph import Node, Value
-from ...ops import OPS, Op
+from ...ops import OPS, Op, OperatorError
+from ...ops.rules import broadcast
 from ..node import OnnxError
 from ..reading import Call
 from ..table import READERS, reads, writes
@@ -111,10 +110,10 @@ def read_expand(call: Call) -> Value:
     """Broadcasting in both directions: an extent of 1 in the target keeps the input's."""
     x, target = call.value(0), call.integers(1, "the shape")
     try:
-        shape = np.broadcast_shapes(x.shape, target)
-    except ValueError:
+        shape = broadcast([x.shape, target])
+    except OperatorError:
         raise OnnxError(f"cannot expand shape {x.shape} to {target}") from None
-    return x if shape == x.shape else call.add("expand", x, shape=tuple(map(int, shape)))
+    return x if shape == x.shape else call.add("expand", x, shape=shape)
 
 
 CAST = {1: "float32", 11: "float64", 7: "int64", 6: "int64", 2: "uint8", 12: "uint32", 9: "bool"}

@@ -6,10 +6,11 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
+from ...ops.rules import broadcast
 from ..node import OnnxError
 from ..reading import Call, bounded
 from ..table import evaluates
-from .shape import slices
+from .shape import slices, unsqueezed
 
 Arrays = Sequence[np.ndarray]
 
@@ -63,8 +64,8 @@ def gather(call: Call) -> Arrays:
 
 @evaluates("Unsqueeze")
 def unsqueeze(call: Call) -> Arrays:
-    x, axes = call.array(0, "the input"), call.integers_anywhere("axes", 1) or ()
-    return [np.expand_dims(x, axes)]
+    x = call.array(0, "the input")
+    return [x.reshape(unsqueezed(call, x.shape))]
 
 
 @evaluates("Squeeze")
@@ -110,7 +111,7 @@ def cut(call: Call) -> Arrays:
 @evaluates("Expand")
 def expand(call: Call) -> Arrays:
     x = call.array(0, "the input")
-    return [np.broadcast_to(x, bounded(np.broadcast_shapes(x.shape, call.integers(1, "the shape"))))]
+    return [np.broadcast_to(x, bounded(broadcast([x.shape, call.integers(1, "the shape")])))]
 
 
 @evaluates("Range")
@@ -123,7 +124,7 @@ def span(call: Call) -> Arrays:
 @evaluates("Where")
 def where(call: Call) -> Arrays:
     condition, x, y = (call.array(i, "the input") for i in range(3))
-    bounded(np.broadcast_shapes(condition.shape, x.shape, y.shape))
+    bounded(broadcast([condition.shape, x.shape, y.shape]))
     return [np.where(condition, x, y)]
 
 
@@ -139,7 +140,7 @@ def _divide(a: np.ndarray, b: np.ndarray) -> np.ndarray:
 def _elementwise(function: Callable[..., np.ndarray], same: bool = True) -> Callable[[Call], Arrays]:
     def evaluate(call: Call) -> Arrays:
         arrays = [call.array(i, "the input") for i in range(len(call.node.inputs))]
-        bounded(np.broadcast_shapes(*(a.shape for a in arrays)))
+        bounded(broadcast([a.shape for a in arrays]))
         result = np.asarray(function(*arrays))
         return [result.astype(arrays[0].dtype, copy=False) if same else result]
 

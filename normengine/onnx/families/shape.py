@@ -59,12 +59,18 @@ def read_squeeze(call: Call) -> Value:
 
 @reads("Unsqueeze")
 def read_unsqueeze(call: Call) -> Value:
-    x, given = call.value(0), call.integers_anywhere("axes", 1) or ()
-    rank = x.spec.rank + len(given)
-    axes, extents = call.axes(given, rank), iter(x.shape)
+    x = call.value(0)
+    return call.add("reshape", x, shape=unsqueezed(call, x.shape))
+
+
+def unsqueezed(call: Call, shape: tuple[int, ...]) -> tuple[int, ...]:
+    """``shape`` with the extents of 1 that an ``Unsqueeze`` node puts in."""
+    given = call.integers_anywhere("axes", 1) or ()
+    rank = len(shape) + len(given)
+    axes, extents = set(call.axes(given, rank)), iter(shape)
     if len(axes) != len(given):
         raise OnnxError(f"axes {given} name an axis twice")
-    return call.add("reshape", x, shape=tuple(1 if a in axes else next(extents) for a in range(rank)))
+    return tuple(1 if a in axes else next(extents) for a in range(rank))
 
 
 @reads("Transpose")
