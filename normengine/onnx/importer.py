@@ -21,6 +21,7 @@ from .schema import check_types
 from .table import EVALUATORS, READERS
 
 
+@np.errstate(all="ignore")
 def import_graph(model: OnnxModel, shapes: Mapping[str, tuple[int, ...]]) -> Graph:
     """The graph of ``model`` for inputs of the given ``shapes``; its weights are the model's own arrays.
 
@@ -129,8 +130,7 @@ class Reading:
         evaluator = EVALUATORS.get(node.op_type)
         if evaluator is not None and all(name in self.known for name in node.inputs if name):
             try:
-                with np.errstate(all="ignore"):
-                    return [np.asarray(a) for a in evaluator(call)]
+                return [np.asarray(a) for a in evaluator(call)]
             except (ValueError, IndexError, TypeError, ArithmeticError, MemoryError) as error:
                 raise error if isinstance(error, OnnxError) else OnnxError(f"cannot be computed: {error}") from None
         results = READERS[node.op_type](call)

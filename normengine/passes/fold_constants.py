@@ -10,7 +10,6 @@ import numpy as np
 from ..graph import Graph, Node, Value
 from ..ops import OPS
 
-
 _PRODUCTS = {"conv2d": 1, "linear": 1, "matmul": 0}
 """Operators that are sums of products, and which input says of how many: its size is divided by its first extent."""
 

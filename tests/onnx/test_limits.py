@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 import onnx
 import pytest
@@ -23,7 +25,7 @@ def ints(*numbers):
 
 def chain(count, op_type="Relu"):
     names = ["x", *(f"t{i}" for i in range(count - 1)), "y"]
-    return [node(op_type, [a], [b]) for a, b in zip(names, names[1:], strict=False)]
+    return [node(op_type, [a], [b]) for a, b in itertools.pairwise(names)]
 
 
 def refused(content, text, name=None, limits=None, shapes=X):
@@ -56,7 +58,7 @@ def nested(model, depth, width):
     proto.opset_import.append(opsets[1])
     for i in range(depth):
         names = ["a", *(f"t{k}" for k in range(width - 1)), "b"]
-        body = [node(f"f{i + 1}", [a], [b], domain="mine") for a, b in zip(names, names[1:], strict=False)]
+        body = [node(f"f{i + 1}", [a], [b], domain="mine") for a, b in itertools.pairwise(names)]
         last = [node("Relu", ["a"], ["b"])]
         body = body if i < depth - 1 else last
         proto.functions.append(helper.make_function("mine", f"f{i}", ["a"], ["b"], body, opsets))
