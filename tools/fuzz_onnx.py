@@ -79,8 +79,11 @@ def draw(seed: int, number: int) -> Model:
     return Model(content, spoilt, beside)
 
 
-def feeds_for(rng: Rng, session: ne.InferenceSession) -> dict[str, np.ndarray] | None:
-    """An array for each input, a name's extent the same wherever it stands; None where one would be too large."""
+def feeds_for(rng: Rng, session: ne.InferenceSession, odd: bool) -> dict[str, np.ndarray] | None:
+    """An array for each input, a name's extent the same wherever it stands; None where one would be too large.
+
+    Some have a number in them that is ``odd``: not finite, or near the largest.
+    """
     named: dict[str, int] = {}
     feeds: dict[str, np.ndarray] = {}
     for given in session.get_inputs():
@@ -91,7 +94,7 @@ def feeds_for(rng: Rng, session: ne.InferenceSession) -> dict[str, np.ndarray] |
         if np.prod(shape, dtype=float) > MOST_ELEMENTS:
             return None
         numbers = rng.standard_normal(shape) * 3
-        if numbers.size and rng.random() < 0.1:
+        if odd and numbers.size and rng.random() < 0.1:
             numbers.reshape(-1)[0] = rng.choice([np.nan, np.inf, 1e38])
         kind = given.type[len("tensor(") : -1]
         dtype = np.dtype({"float": "float32", "double": "float64"}.get(kind, kind))
@@ -109,7 +112,7 @@ def try_model(seed: int, number: int, compare: bool) -> str:
             session = ne.InferenceSession(source)
         except REFUSALS:
             return "refused"
-        feeds = feeds_for(rng, session)
+        feeds = feeds_for(rng, session, odd=not compare)
         if feeds is None:
             return "opened"
         try:
@@ -165,8 +168,8 @@ def work(seed: int, memory: float, compare: bool) -> None:
 class Worker:
     """A process that tries models, started when one is needed and again when it ended."""
 
-    def __init__(self, arguments: list[str], limit: float) -> None:
-        self._command = [sys.executable, __file__, "--worker", *arguments]
+    def __init__(self, command: list[str], limit: float) -> None:
+        self._command = command
         self._limit = limit
         self._process: subprocess.Popen[str] | None = None
         self._answers: queue.Queue[str] = queue.Queue()
@@ -199,18 +202,21 @@ class Worker:
         self._answers = queue.Queue()
         self._tried = 0
         threading.Thread(target=self._listen, args=(self._process.stdout, self._answers), daemon=True).start()
-        self._process.stdin.write("")  # type: ignore[union-attr]
 
     @staticmethod
     def _listen(stream: IO[str], answers: queue.Queue[str]) -> None:
-        for line in stream:
-            answers.put(line)
+        with stream:
+            for line in stream:
+                answers.put(line)
         answers.put("")
 
     def end(self) -> None:
         if self._process is not None:
             self._process.kill()
             self._process.wait()
+            if self._process.stdin is not None:
+                with contextlib.suppress(BrokenPipeError):
+                    self._process.stdin.close()
             self._process = None
 
 
@@ -233,8 +239,9 @@ class Campaign:
             return None if over else self._next - 1
 
     def run(self) -> None:
-        arguments = ["--seed", str(self.options.seed), "--memory", str(self.options.memory)]
-        worker = Worker(arguments + ["--compare"] * self.options.compare, self.options.limit)
+        options = self.options
+        command = [sys.executable, __file__, "--worker", "--seed", str(options.seed), "--memory", str(options.memory)]
+        worker = Worker(command + ["--compare"] * options.compare, options.limit)
         try:
             while (number := self.number()) is not None:
                 self.note(number, *worker.answer(number))

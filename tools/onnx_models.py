@@ -39,12 +39,20 @@ KINDS = AttributeProto.AttributeType
 
 def valid(rng: Rng) -> ModelProto:
     """Some nodes, each of the last one's output; mostly valid, for the rules here know nothing of some operators."""
+    operators = [str(rng.choice(list(RULES) if rng.random() < 0.4 else OPERATORS)) for _ in range(5)]
     opset = int(rng.choice([OLDEST_OPSET, 9, 11, 12, 13, 14, 17, 18, 20, NEWEST]))
-    drawing = Drawing(rng, opset)
-    for _ in range(int(rng.choice([1, 1, 2, 3, 5]))):
-        if not drawing.node(str(rng.choice(list(RULES) if rng.random() < 0.4 else OPERATORS))):
+    drawing = Drawing(rng, opset if schema_of(operators[0], opset) else NEWEST)
+    for op_type in operators[: int(rng.choice([1, 1, 2, 3, 5]))]:
+        if not drawing.node(op_type):
             break
     return drawing.model()
+
+
+def schema_of(op_type: str, opset: int) -> onnx.defs.OpSchema | None:
+    try:
+        return onnx.defs.get_schema(op_type, opset, "")
+    except onnx.defs.SchemaError:
+        return None
 
 
 class Drawing:
@@ -82,9 +90,8 @@ class Drawing:
 
     def node(self, op_type: str) -> bool:
         """Add the operator; whether its output can be read by another."""
-        try:
-            schema = onnx.defs.get_schema(op_type, self.opset, "")
-        except onnx.defs.SchemaError:
+        schema = schema_of(op_type, self.opset)
+        if schema is None:
             return True
         names, attributes = RULES.get(op_type, by_schema)(self, schema)
         if op_type not in READERS or self.rng.random() < 0.1:
