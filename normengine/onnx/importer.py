@@ -47,8 +47,13 @@ def _refuse(model: OnnxModel, nodes: Sequence[OnnxNode]) -> None:
         name = f"{node.domain}.{node.op_type}" if node.domain else node.op_type
         named.setdefault(name, []).append(f"'{node.label}'")
     if named:
-        listed = "; ".join(f"{name} ({', '.join(labels)})" for name, labels in sorted(named.items()))
+        listed = _some([f"{name} ({_some(labels, ', ')})" for name, labels in sorted(named.items())], "; ")
         raise OnnxError(f"{model.source} uses operators that are not supported: {listed}")
+
+
+def _some(words: list[str], between: str, most: int = 20) -> str:
+    more = [f"and {len(words) - most} more"] if len(words) > most else []
+    return between.join([*words[:most], *more])
 
 
 class Reading:

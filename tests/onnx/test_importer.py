@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from contextlib import suppress
 from pathlib import Path
 
@@ -340,6 +341,16 @@ def test_unsupported_operators_are_listed_together(model):
         "model bytes uses operators that are not supported: Resize ('up', 'further up'); "
         "com.microsoft.Attention ('head')"
     )
+
+
+def test_a_list_of_unsupported_operators_has_an_end(model):
+    names = ["x", *(f"a{i}" for i in range(499)), "y"]
+    nodes = [node(f"Other{i % 50}", [a], [b]) for i, (a, b) in enumerate(itertools.pairwise(names))]
+    nodes += [node("Resize", ["y", "", "s"], [f"r{i}"]) for i in range(50)]
+    content = model(nodes, X, ["y", *(f"r{i}" for i in range(50))], {"s": np.ones(4, np.float32)})
+    with pytest.raises(OnnxError, match=r"Other0 \('a0', 'a50', .*; and 31 more$") as error:
+        import_graph(read_model(content), X)
+    assert len(str(error.value)) < 5000
 
 
 def test_what_no_output_needs_is_left_out(model):

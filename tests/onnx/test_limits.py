@@ -78,7 +78,19 @@ def test_functions_of_many_bytes(model):
     proto = nested(model, 3, 30)
     proto.functions[-1].doc_string = "x" * 1000
     limits = FileLimits(model_bytes=500_000)
-    refused(proto.SerializeToString(), r"has 9\d\d\d\d\d bytes with its functions in place", "model_bytes", limits)
+    refused(proto.SerializeToString(), r"may have 9\d\d\d\d\d bytes with its functions in place", "model_bytes", limits)
+
+
+def test_functions_that_repeat_the_attributes_of_their_call(model):
+    proto = nested(model, 2, 2)
+    for node_ in proto.functions[0].node:
+        node_.attribute.add(name="v", ref_attr_name="v", type=onnx.AttributeProto.FLOATS)
+    for function in proto.functions:
+        function.attribute.append("v")
+    proto.functions[1].node[0].attribute.add(name="alpha", ref_attr_name="v", type=onnx.AttributeProto.FLOATS)
+    proto.graph.node[0].attribute.append(helper.make_attribute("v", [0.5] * 10_000))
+    limits = FileLimits(model_bytes=150_000)
+    refused(proto.SerializeToString(), r"may have 2\d\d\d\d\d bytes with its functions in place", "model_bytes", limits)
 
 
 def test_functions_that_call_themselves(model):
