@@ -37,7 +37,7 @@ class FileLimits:
     rank: int = AXES
     list_length: int = 2**20
     pieces: int = 1024
-    constant_bytes: int = 2**30
+    constant_bytes: int = 2**28
 
     def __post_init__(self) -> None:
         for field in fields(self):
