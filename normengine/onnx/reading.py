@@ -12,7 +12,6 @@ import numpy as np
 from ..graph import Node, Spec, Value
 from .limits import MEMORY, FileLimits
 from .node import AXES, OnnxError, OnnxNode
-from .tensors import possible
 
 if TYPE_CHECKING:
     from .importer import Reading
@@ -154,9 +153,11 @@ class Call:
 
 
 def checked(spec: Spec, limits: FileLimits) -> Spec:
-    """The spec of an array that the network computes, which must fit into the machine's memory."""
+    """The spec of an array that the network computes, which has elements that fit into the machine's memory."""
     if spec.rank > limits.rank:
         limits.check("rank", spec.rank, f"an array has {spec.rank} axes")
-    if spec.nbytes > MEMORY or (not spec.size and not possible(spec.shape, 8)):
+    if spec.size == 0:
+        raise OnnxError(f"an array of shape {spec.shape} has no elements, and networks compute with none of those")
+    if spec.nbytes > MEMORY:
         raise OnnxError(f"an array of shape {spec.shape} takes {spec.nbytes} bytes, more than this machine's {MEMORY}")
     return spec

@@ -160,7 +160,9 @@ def test_shapes_that_no_array_can_have(model):
     proto.graph.initializer.add(name="w", data_type=1, dims=[2**32, 2**32, 0], raw_data=b"")
     refused(proto.SerializeToString(), r"weight 'w' has the shape \(4294967296, 4294967296, 0\), which no array can")
     shape = (2**32, 2**32, 0)
-    refused(model(chain(1), {"x": shape}, ["y"]), "input 'x': an array of shape", shapes={"x": shape})
+    refused(
+        model(chain(1), {"x": shape}, ["y"]), "input 'x': an array of shape .* has no elements", shapes={"x": shape}
+    )
 
 
 def test_lists_of_attributes(model):
