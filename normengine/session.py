@@ -16,6 +16,7 @@ from .passes import decompose, fold_constants, switched_off
 from .passes.fold_batchnorm import Folding, fold_batchnorm
 
 if TYPE_CHECKING:
+    from .onnx.limits import FileLimits
     from .onnx.reader import Port
     from .runtime.parts import ProgramOfParts
     from .runtime.profile import Profile
@@ -32,6 +33,10 @@ _TYPES = {
     "uint8": "tensor(uint8)",
     "bool": "tensor(bool)",
 }
+
+_FOLDED = 2**26
+"""Elements of the largest constant that is computed when a network is opened, a few tenths of a second's work; what is
+larger, and what comes after twice as much, is computed at each run."""
 
 
 @dataclass(frozen=True)
@@ -51,15 +56,21 @@ class InferenceSession:
     that is exact; ``foldings`` says of each where it went or why it stayed. A program is made for each combination of
     input extents when it first comes, and the last ``programs`` of them are kept; all of them share the weights. A
     large batch of a network that treats its samples one by one runs in parts that stay in the cache. Sessions may be
-    used from several threads.
+    used from several threads. ``limits`` is what reading the file may cost (``normengine.onnx.FileLimits``).
 
     Raises:
-        ValueError: the file is damaged, or the network uses what is not supported (the message lists it all).
+        ValueError: the file is damaged, breaks ONNX's rules or goes beyond the limits, or the network uses what is not
+            supported (the message lists it all).
         OSError: the file cannot be read.
     """
 
     def __init__(
-        self, path_or_bytes: str | os.PathLike[str] | bytes, *, programs: int = 8, without_passes: Collection[str] = ()
+        self,
+        path_or_bytes: str | os.PathLike[str] | bytes,
+        *,
+        programs: int = 8,
+        without_passes: Collection[str] = (),
+        limits: FileLimits | None = None,
     ) -> None:
         load_modules("normengine.onnx.importer")
         from .onnx.importer import check_operators
@@ -69,7 +80,7 @@ class InferenceSession:
             raise ValueError(f"programs must be at least 1, got {programs}")
         switched_off(without_passes)  # raises for unknown names
         self._without = tuple(without_passes)
-        self._model = read_model(path_or_bytes)
+        self._model = read_model(path_or_bytes, limits)
         self._lock = new_lock()
         self._limit = programs
         self._programs: OrderedDict[Shapes, Program | ProgramOfParts] = OrderedDict()
@@ -211,7 +222,7 @@ class InferenceSession:
 
         names = [port.name for port in self._model.inputs]
         graph, self.foldings = fold_batchnorm(import_graph(self._model, dict(zip(names, shapes, strict=True))))
-        return self._sharing(fold_constants(decompose(graph)))
+        return self._sharing(fold_constants(decompose(graph), _FOLDED, 2 * _FOLDED))
 
     def _sharing(self, graph: Graph) -> Graph:
         """``graph`` with the arrays that a kept program holds already in place of its own of the same content."""

@@ -13,6 +13,7 @@ import pytest
 from onnx import helper, numpy_helper
 
 import normengine as ne
+from normengine import session as session_module
 from normengine.onnx import OnnxError
 from normengine.passes.fold_batchnorm import Folding
 from normengine.runtime import parts
@@ -332,3 +333,15 @@ def test_a_batch_is_cut_where_the_parts_make_the_whole(shape, batch, monkeypatch
     assert np.array_equal(y, np.maximum(x, 0).reshape(6, 12))
     cut = isinstance(next(reversed(session._programs.values())), parts.ProgramOfParts)
     assert cut == (batch == "N" and shape[0] != 6)
+
+
+def test_large_constants_are_left_to_the_runs(monkeypatch):
+    """A network of few bytes whose constants take long to compute is open at once, and right when it runs."""
+    nodes = [
+        node("ConstantOfShape", ["s"], ["c"]), node("Sigmoid", ["c"], ["half"]),
+        node("ReduceSum", ["half"], ["sum"], keepdims=0), node("Add", ["x", "sum"], ["y"]),
+    ]  # fmt: skip
+    content = model(nodes, {"x": [2]}, {"y": [2]}, {"s": np.array([1000, 20])})
+    for most in (10, 10**6):
+        monkeypatch.setattr(session_module, "_FOLDED", most)
+        assert np.allclose(ne.InferenceSession(content).run(None, {"x": np.zeros(2, np.float32)})[0], 10_000)

@@ -9,9 +9,14 @@ from __future__ import annotations
 import importlib
 from typing import Any
 
-__all__ = ["OnnxError", "Report", "export"]
+__all__ = ["FileLimits", "OnnxError", "Report", "export"]
 
-_HOMES = {"export": "normengine.export", "Report": "normengine.export", "OnnxError": "normengine.onnx.node"}
+_HOMES = {
+    "export": "normengine.export",
+    "Report": "normengine.export",
+    "OnnxError": "normengine.onnx.node",
+    "FileLimits": "normengine.onnx.limits",
+}
 
 
 def __getattr__(name: str) -> Any:

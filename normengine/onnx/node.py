@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+
+from ..graph import MAX_RANK
 
 
 class OnnxError(ValueError):
@@ -22,7 +23,7 @@ class OnnxNode:
     domain: str
     inputs: tuple[str, ...]
     outputs: tuple[str, ...]
-    attributes: Mapping[str, Any]
+    attributes: dict[str, Any]
 
     def __str__(self) -> str:
         return f"{self.op_type} '{self.label}'"
@@ -36,8 +37,11 @@ class OnnxNode:
     def text(self, name: str, default: str | None = None) -> str:
         return str(self._get(name, str, "a string", default))
 
-    def integers(self, name: str, default: tuple[int, ...] | None = None) -> tuple[int, ...]:
+    def integers(self, name: str, default: tuple[int, ...] | None = None, most: int = 2 * MAX_RANK) -> tuple[int, ...]:
+        """A list that says something of each axis: at most two numbers for it, if ``most`` is not given."""
         found = self._get(name, tuple, "a list of integers", default)
+        if len(found) > most:
+            raise OnnxError(f"attribute '{name}' must have at most {most} integers, got {len(found)}")
         if not all(type(n) is int for n in found):
             raise OnnxError(f"attribute '{name}' must be a list of integers, got {found}")
         return tuple(found)
@@ -51,5 +55,5 @@ class OnnxNode:
         if found is None:
             raise OnnxError(f"attribute '{name}' is missing")
         if not isinstance(found, kind):
-            raise OnnxError(f"attribute '{name}' must be {words}, got {found!r}")
+            raise OnnxError(f"attribute '{name}' must be {words}, got {str(found)[:80]}")
         return found

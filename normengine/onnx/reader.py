@@ -6,17 +6,21 @@ This and the writer are the only modules that know protobuf; what follows in the
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import onnx
 from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 
+from .files import open_regular, printable
+from .functions import functions_in_place
+from .limits import FileLimits
 from .node import OnnxError, OnnxNode
-from .tensors import DTYPES, tensor_array, type_name
+from .order import in_order, needed
+from .schema import check_node
+from .tensors import DTYPES, Tensors, text, type_name
 
 OLDEST_OPSET = 7
 """Broadcasting is NumPy's since then."""
@@ -44,67 +48,111 @@ class OnnxModel:
     nodes: tuple[OnnxNode, ...]
     weights: Mapping[str, np.ndarray]
     metadata: Mapping[str, str] = field(default_factory=dict)
+    limits: FileLimits = field(default_factory=FileLimits)
 
 
-def read_model(source: str | os.PathLike[str] | bytes) -> OnnxModel:
-    """Read a model from a path or from the bytes of a file.
+def read_model(source: str | os.PathLike[str] | bytes, limits: FileLimits | None = None) -> OnnxModel:
+    """Read a model from a path or from the bytes of a file, if it stays within the ``limits``.
 
-    Raises :class:`OnnxError` (a ValueError) for what is no ONNX model, is damaged, or needs data that is missing;
-    OSError where the file itself cannot be read.
+    Raises :class:`OnnxError` (a ValueError) for what is no ONNX model, is damaged, breaks ONNX's rules, goes beyond
+    the limits, or needs data that is missing; OSError where the file itself cannot be read.
     """
+    limits = limits or FileLimits()
     if isinstance(source, (bytes, bytearray, memoryview)):
-        return _parse(bytes(source), "model bytes", None)
-    path = Path(source)
-    if path.is_dir():
-        raise OnnxError(f"{path} is a folder; give the .onnx file in it")
-    if not path.exists():
-        raise FileNotFoundError(f"there is no file {path}")
-    return _parse(path.read_bytes(), str(path), path.parent)
+        name = "model bytes"
+        _check_size(memoryview(source).nbytes, name, limits)
+        return _parse(bytes(source), name, Tensors(None, limits))
+    path = os.fsdecode(source)
+    name = printable(path)
+    file, size = open_regular(path, name)
+    with file:
+        _check_size(size, name, limits)
+        return _parse(file.read(size), name, Tensors(os.path.dirname(path) or ".", limits))
 
 
-def _parse(data: bytes, name: str, folder: Path | None) -> OnnxModel:
+def _check_size(size: int, name: str, limits: FileLimits) -> None:
+    if size > MAX_MODEL_BYTES:
+        raise OnnxError(f"{name} has {size} bytes, an ONNX file at most {MAX_MODEL_BYTES}; keep the weights beside it")
+    limits.check("model_bytes", size, f"{name} has {size} bytes")
+
+
+def _parse(data: bytes, name: str, tensors: Tensors) -> OnnxModel:
     if not data:
         raise OnnxError(f"{name} is empty")
-    if len(data) > MAX_MODEL_BYTES:
-        raise OnnxError(
-            f"{name} has {len(data)} bytes, an ONNX file at most {MAX_MODEL_BYTES}; keep the weights beside it"
-        )
     model = onnx.ModelProto()
     try:
         model.ParseFromString(data)
     except DecodeError:
         raise OnnxError(f"{name} is damaged or not an ONNX file ({len(data)} bytes that do not parse)") from None
+    if not model.ir_version:
+        raise OnnxError(f"{name} is damaged or not an ONNX file: it does not say its IR version")
     if not model.HasField("graph") or not (model.graph.node or model.graph.output):
         raise OnnxError(f"{name} is damaged or not an ONNX file: it has no graph")
-    if len(model.functions):
-        model = _without_functions(model, name)
-    graph = model.graph
-    if len(graph.sparse_initializer):
+    if not model.graph.output:
+        raise OnnxError(f"{name}: the network has no outputs; export it with one")
+    if len(model.graph.sparse_initializer):
         raise OnnxError(f"{name}: sparse weights are not supported; store them dense")
-    weights: dict[str, np.ndarray] = {}
-    for tensor in graph.initializer:
-        key = _text(tensor.name)
-        if key in weights:
-            raise OnnxError(f"{name}: two weights are named '{key}'")
-        weights[key] = tensor_array(tensor, f"{name}: weight '{key}'", folder)
+    _check_node_names(model.graph, name)
+    if len(model.functions):
+        model = functions_in_place(model, name, tensors.limits)
+    tensors.limits.check("nodes", len(model.graph.node), f"{name} has {len(model.graph.node)} nodes")
+    opset = _opset(model, name)
+    weights = _weights(model.graph, name, tensors)
+    inputs = _inputs(model.graph, weights, f"{name}: input", tensors.limits)
+    outputs = tuple(_port(v, f"{name}: output", tensors.limits) for v in model.graph.output)
+    given, wanted = [*weights, *(port.name for port in inputs)], [port.name for port in outputs]
     return OnnxModel(
         source=name,
-        opset=_opset(model, name),
-        inputs=tuple(_port(v, f"{name}: input") for v in graph.input if _text(v.name) not in weights),
-        outputs=tuple(_port(v, f"{name}: output") for v in graph.output),
-        nodes=tuple(_node(n, name, folder) for n in _needed(graph)),
+        opset=opset,
+        inputs=inputs,
+        outputs=outputs,
+        nodes=_nodes(model.graph, opset, given, wanted, tensors, name),
         weights=weights,
-        metadata={_text(p.key): _text(p.value) for p in model.metadata_props},
+        metadata={text(p.key): text(p.value) for p in model.metadata_props},
+        limits=tensors.limits,
     )
 
 
-def _without_functions(model: onnx.ModelProto, name: str) -> onnx.ModelProto:
-    from onnx.inliner import inline_local_functions
+def _weights(graph: onnx.GraphProto, name: str, tensors: Tensors) -> dict[str, np.ndarray]:
+    weights: dict[str, np.ndarray] = {}
+    for tensor in graph.initializer:
+        key = text(tensor.name)
+        if key in weights:
+            raise OnnxError(f"{name}: two weights are named '{key}'")
+        weights[key] = tensors.array(tensor, f"{name}: weight '{key}'")
+    return weights
 
+
+def _nodes(
+    graph: onnx.GraphProto, opset: int, given: list[str], wanted: list[str], tensors: Tensors, source: str
+) -> tuple[OnnxNode, ...]:
+    """The nodes that the ``wanted`` names need, in an order in which they can run. The form of all is checked."""
+    nodes: dict[OnnxNode, onnx.NodeProto] = {}
+    node: OnnxNode | None = None
     try:
-        return inline_local_functions(model)
-    except RuntimeError as error:
-        raise OnnxError(f"{name}: its functions cannot be put in place: {error}") from None
+        for proto in graph.node:
+            node = _node(proto)
+            nodes[node] = proto
+            if not node.domain:
+                check_node(node, proto.attribute, opset)
+        node = None
+        kept = needed(in_order(list(nodes), given), wanted)
+        for node in kept:
+            for attribute in nodes[node].attribute:
+                name = text(attribute.name)
+                node.attributes[name] = _attribute(attribute, f"attribute '{name}'", tensors)
+    except OnnxError as error:
+        raise OnnxError(f"{source}: {node}: {error}" if node else f"{source}: {error}") from None
+    return tuple(kept)
+
+
+def _check_node_names(graph: onnx.GraphProto, name: str) -> None:
+    seen: set[str | bytes] = set()
+    for node in graph.node:
+        if node.name in seen:
+            raise OnnxError(f"{name}: two nodes are named '{text(node.name)}'")
+        if node.name:
+            seen.add(node.name)
 
 
 def _opset(model: onnx.ModelProto, name: str) -> int:
@@ -112,22 +160,54 @@ def _opset(model: onnx.ModelProto, name: str) -> int:
     if not versions:
         raise OnnxError(f"{name} is damaged or not an ONNX file: it does not say which opset it uses")
     newest = onnx.defs.onnx_opset_version()
+    if len(set(versions)) > 1:
+        raise OnnxError(f"{name} imports the standard operators twice, at opsets {versions[0]} and {versions[1]}")
     if not OLDEST_OPSET <= versions[0] <= newest:
         raise OnnxError(f"{name} uses opset {versions[0]}; export it with one from {OLDEST_OPSET} to {newest}")
     return int(versions[0])
 
 
-def _port(info: onnx.ValueInfoProto, place: str) -> Port:
+def _inputs(
+    graph: onnx.GraphProto, weights: Mapping[str, np.ndarray], place: str, limits: FileLimits
+) -> tuple[Port, ...]:
+    """What a run gives; an input that is a weight as well has its value, and must be declared as it is."""
+    ports: dict[str, Port] = {}
+    for info in graph.input:
+        port = _port(info, place, limits)
+        if port.name in ports:
+            raise OnnxError(f"{place} '{port.name}' is declared twice")
+        ports[port.name] = port
+        weight = weights.get(port.name)
+        if weight is not None and not _declares(port, weight):
+            raise OnnxError(
+                f"{place} '{port.name}' is declared as {port.dtype} of shape {port.shape}, its weight is "
+                f"{weight.dtype} of shape {weight.shape}"
+            )
+    return tuple(port for port in ports.values() if port.name not in weights)
+
+
+def _declares(port: Port, weight: np.ndarray) -> bool:
+    if port.dtype != weight.dtype:
+        return False
+    if port.shape is None:
+        return True
+    same = (not isinstance(n, int) or n == found for n, found in zip(port.shape, weight.shape, strict=False))
+    return len(port.shape) == weight.ndim and all(same)
+
+
+def _port(info: onnx.ValueInfoProto, place: str, limits: FileLimits) -> Port:
+    name = text(info.name)
     if not info.type.HasField("tensor_type"):
         kind = info.type.WhichOneof("value") or "nothing"
-        raise OnnxError(f"{place} '{info.name}' must be a tensor, got {kind}")
+        raise OnnxError(f"{place} '{name}' must be a tensor, got {kind}")
     tensor = info.type.tensor_type
     if tensor.elem_type not in DTYPES:
-        raise OnnxError(f"{place} '{info.name}' is {type_name(tensor.elem_type)}, which is not supported")
+        raise OnnxError(f"{place} '{name}' is {type_name(tensor.elem_type)}, which is not supported")
     shape: tuple[int | str | None, ...] | None = None
     if tensor.HasField("shape"):
-        shape = tuple(_extent(d, f"{place} '{info.name}'") for d in tensor.shape.dim)
-    return Port(_text(info.name), shape, DTYPES[tensor.elem_type])
+        limits.check("rank", len(tensor.shape.dim), f"{place} '{name}' has {len(tensor.shape.dim)} axes")
+        shape = tuple(_extent(d, f"{place} '{name}'") for d in tensor.shape.dim)
+    return Port(name, shape, DTYPES[tensor.elem_type])
 
 
 def _extent(dim: onnx.TensorShapeProto.Dimension, place: str) -> int | str | None:
@@ -135,36 +215,23 @@ def _extent(dim: onnx.TensorShapeProto.Dimension, place: str) -> int | str | Non
         if dim.dim_value < 0:
             raise OnnxError(f"{place}: extent {dim.dim_value} is negative")
         return int(dim.dim_value)
-    return _text(dim.dim_param) or None
+    return text(dim.dim_param) or None
 
 
-def _needed(graph: onnx.GraphProto) -> list[onnx.NodeProto]:
-    """The nodes, in their order, that an output of the network needs."""
-    wanted = {port.name for port in graph.output}
-    needed: list[onnx.NodeProto] = []
-    for node in reversed(graph.node):
-        if not wanted.isdisjoint(node.output):
-            wanted.update(node.input)
-            needed.append(node)
-    return needed[::-1]
+def _node(proto: onnx.NodeProto) -> OnnxNode:
+    """The node without its attributes, which are read when it is known that it is needed."""
+    op_type, inputs, outputs = text(proto.op_type), _texts(proto.input), _texts(proto.output)
+    label = text(proto.name) or next((o for o in outputs if o), "") or op_type
+    domain = text(proto.domain)
+    return OnnxNode(op_type, label, "" if domain == "ai.onnx" else domain, inputs, outputs, {})
 
 
-def _node(proto: onnx.NodeProto, name: str, folder: Path | None) -> OnnxNode:
-    op_type, inputs, outputs = _text(proto.op_type), tuple(map(_text, proto.input)), tuple(map(_text, proto.output))
-    label = _text(proto.name) or next((o for o in outputs if o), "") or op_type
-    attributes: dict[str, Any] = {}
-    for attribute in proto.attribute:
-        attributes[_text(attribute.name)] = _attribute(attribute, f"{name}: {op_type} '{label}'", folder)
-    domain = _text(proto.domain)
-    return OnnxNode(op_type, label, "" if domain == "ai.onnx" else domain, inputs, outputs, attributes)
+def _texts(names: Iterable[str]) -> tuple[str, ...]:
+    found = tuple(names)
+    return tuple(map(text, found)) if bytes in set(map(type, found)) else found
 
 
-def _text(name: str | bytes) -> str:
-    """A name; what is no UTF-8 comes as bytes from a damaged file."""
-    return name.decode("utf-8", errors="replace") if isinstance(name, bytes) else name
-
-
-def _attribute(attribute: onnx.AttributeProto, place: str, folder: Path | None) -> Any:
+def _attribute(attribute: onnx.AttributeProto, place: str, tensors: Tensors) -> Any:
     kind = attribute.type
     kinds = onnx.AttributeProto
     if kind == kinds.FLOAT:
@@ -172,13 +239,11 @@ def _attribute(attribute: onnx.AttributeProto, place: str, folder: Path | None) 
     if kind == kinds.INT:
         return int(attribute.i)
     if kind == kinds.STRING:
-        return _text(attribute.s)
-    if kind == kinds.FLOATS:
-        return tuple(map(float, attribute.floats))
-    if kind == kinds.INTS:
-        return tuple(map(int, attribute.ints))
-    if kind == kinds.STRINGS:
-        return tuple(map(_text, attribute.strings))
+        return text(attribute.s)
     if kind == kinds.TENSOR:
-        return tensor_array(attribute.t, f"{place}: attribute '{attribute.name}'", folder)
-    return None  # graphs, types and sparse tensors: no supported operator has them
+        return tensors.array(attribute.t, place)
+    if kind not in (kinds.FLOATS, kinds.INTS, kinds.STRINGS):
+        return None  # graphs, types and sparse tensors: no supported operator has them
+    given = attribute.floats if kind == kinds.FLOATS else attribute.ints if kind == kinds.INTS else attribute.strings
+    tensors.limits.check("list_length", len(given), f"{place} is a list of {len(given)}")
+    return tuple(map(text, given)) if kind == kinds.STRINGS else tuple(given)

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..graph import MEMORY, Node, Value
+from ..graph import MAX_RANK, MEMORY, Node, Spec, Value
+from .limits import FileLimits
 from .node import OnnxError, OnnxNode
 
 if TYPE_CHECKING:
@@ -64,11 +65,13 @@ class Call:
             raise OnnxError(f"{what} must be known before the network runs, but '{self.name(index)}' is computed by it")
         return found
 
-    def integers(self, index: int, what: str) -> tuple[int, ...]:
-        """A known input as integers."""
+    def integers(self, index: int, what: str, most: int = 2 * MAX_RANK) -> tuple[int, ...]:
+        """A known input as integers that say something of each axis: at most two for it, if ``most`` is not given."""
         found = self.array(index, what)
         if found.dtype.kind not in "iu":
             raise OnnxError(f"{what} must be integers, got {found.dtype}")
+        if found.size > most:
+            raise OnnxError(f"{what} must be at most {most} integers, got {found.size}")
         return tuple(map(int, found.reshape(-1)))
 
     def scalar(self, index: int, what: str) -> float:
@@ -78,19 +81,19 @@ class Call:
             raise OnnxError(f"{what} must be one number, got shape {found.shape}")
         return float(found.reshape(()))
 
-    def integers_anywhere(self, attribute: str, index: int) -> tuple[int, ...] | None:
+    def integers_anywhere(self, attribute: str, index: int, most: int = 2 * MAX_RANK) -> tuple[int, ...] | None:
         """Integers that are an attribute in older opsets and an input in newer ones; None where absent."""
         if self.given(index):
-            return self.integers(index, attribute)
-        return self.node.integers(attribute) if attribute in self.node.attributes else None
+            return self.integers(index, attribute, most)
+        return self.node.integers(attribute, most=most) if attribute in self.node.attributes else None
 
     def alone(self, index: int) -> bool:
         """Whether no other node reads this input and it is no output of the network."""
         return self._reading.readers[self.name(index)] == 1
 
     def producer(self, value: Value) -> Node | None:
-        """The node that makes ``value``, where that was one of the last few."""
-        return next((n for n in reversed(self._reading.builder.nodes) if value in n.outputs), None)
+        """The node that makes ``value``."""
+        return self._reading.makers.get(value)
 
     def constant(self, array: np.ndarray | float, name: str | None = None) -> Value:
         array = np.asarray(array, np.float32) if isinstance(array, (int, float)) else array
@@ -99,7 +102,31 @@ class Call:
     def add(self, op: str, *inputs: Value, **attrs: Any) -> Value:
         if op != "cast" and any(v.dtype == "float64" for v in inputs):
             raise OnnxError("computes in DOUBLE, which is not supported; export the network in float32")
-        return self._reading.builder.add(op, *inputs, **attrs)
+        builder, limits = self._reading.builder, self._reading.limits
+        made = builder.add(op, *inputs, **attrs)
+        checked(made.spec, limits)
+        self._reading.makers[made] = builder.nodes[-1]
+        if len(builder.nodes) > limits.nodes:
+            limits.check("nodes", len(builder.nodes), f"the network becomes {len(builder.nodes)} nodes here")
+        return made
+
+    def pieces(self, count: int) -> None:
+        """Raise where the node would cut its input into that many arrays."""
+        self._reading.limits.check("pieces", count, f"its input would be cut into {count} arrays")
+
+    def bounded(self, shape: Sequence[int]) -> tuple[int, ...]:
+        """``shape``, checked before a view of it is made, which takes no memory."""
+        shape = tuple(int(n) for n in shape)
+        self._reading.limits.check("rank", len(shape), f"an array has {len(shape)} axes")
+        if any(n < 0 for n in shape) or math.prod(max(n, 1) for n in shape) * 8 > MEMORY:
+            raise OnnxError(f"an array of shape {shape} cannot be made: extents are negative or exceed the memory")
+        return shape
+
+    def room(self, shape: Sequence[int], itemsize: int = 8) -> tuple[int, ...]:
+        """``shape``, checked before an array of it is computed, and counted among all that are."""
+        shape = self.bounded(shape)
+        self._reading.take(math.prod(shape) * itemsize)
+        return shape
 
     def pad(self, value: Value, padding: Padding) -> Value:
         """Remember how ``value`` was padded, so that a layer that reads it can pad by itself."""
@@ -125,9 +152,10 @@ class Call:
         return self.node.inputs[index]
 
 
-def bounded(shape: Sequence[int], itemsize: int = 8) -> tuple[int, ...]:
-    """``shape``, checked before an array of it is made."""
-    shape = tuple(int(n) for n in shape)
-    if any(n < 0 for n in shape) or math.prod(shape) * itemsize > MEMORY:
-        raise OnnxError(f"an array of shape {shape} cannot be made: extents are negative or exceed the memory")
-    return shape
+def checked(spec: Spec, limits: FileLimits) -> Spec:
+    """The spec of an array that the network computes, which has elements and not too many axes."""
+    if spec.rank > limits.rank:
+        limits.check("rank", spec.rank, f"an array has {spec.rank} axes")
+    if spec.size == 0:
+        raise OnnxError(f"an array of shape {spec.shape} has no elements, and networks compute with none of those")
+    return spec

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import math
+import os
 from pathlib import Path
 
 import numpy as np
 import onnx
 
+from .files import open_regular, printable, reason
+from .limits import FileLimits
 from .node import OnnxError
 
 DTYPES: dict[int, str] = {
@@ -21,42 +24,112 @@ DTYPES: dict[int, str] = {
 }
 
 _FIELDS = {
-    "float32": "float_data",
-    "float64": "double_data",
-    "int64": "int64_data",
-    "int32": "int32_data",
-    "uint8": "int32_data",
-    "uint32": "uint64_data",
-    "bool": "int32_data",
+    "float32": ("float_data", "float32"),
+    "float64": ("double_data", "float64"),
+    "int64": ("int64_data", "int64"),
+    "int32": ("int32_data", "int32"),
+    "uint8": ("int32_data", "int32"),
+    "uint32": ("uint64_data", "uint64"),
+    "bool": ("int32_data", "int32"),
 }
+"""Where ONNX stores the numbers of each element type one by one, and as what."""
 
 
-def tensor_array(tensor: onnx.TensorProto, place: str, folder: Path | None) -> np.ndarray:
-    """The values of ``tensor``, read-only where they are the file's own bytes; ``folder`` is where the file lies.
+class Tensors:
+    """Reads the tensors of one file, which lies in ``folder`` (None: only its bytes are known).
 
-    Raises :class:`OnnxError`, beginning with ``place``, for a type that is not supported, extents that are negative
-    or do not fit the stored bytes, and external data that is missing or too short.
+    ``external`` counts the bytes that were read from files beside it.
     """
-    if tensor.data_type not in DTYPES:
-        raise OnnxError(f"{place} is {type_name(tensor.data_type)}, which is not supported; store it as FLOAT")
-    dtype = np.dtype(DTYPES[tensor.data_type])
-    shape = tuple(map(int, tensor.dims))
-    if any(n < 0 for n in shape):
-        raise OnnxError(f"{place} has the shape {shape}: an extent is negative")
-    size = math.prod(shape)
-    if tensor.HasField("segment"):
-        raise OnnxError(f"{place} is stored in segments, which are not supported")
-    if tensor.data_location == onnx.TensorProto.EXTERNAL:
-        stored = _external(tensor, place, folder, size * dtype.itemsize)
-    elif tensor.HasField("raw_data"):
-        stored = tensor.raw_data
-    else:
-        return _from_field(tensor, dtype, shape, place)
-    if len(stored) != size * dtype.itemsize:
-        raise OnnxError(
-            f"{place} of shape {shape} takes {size * dtype.itemsize} bytes as {dtype}, the file holds {len(stored)}"
-        )
-    return np.frombuffer(stored, dtype.newbyteorder("<")).astype(dtype, copy=False).reshape(shape)
+
+    def __init__(self, folder: str | None, limits: FileLimits) -> None:
+        self.folder = folder
+        self.limits = limits
+        self.external = 0
+
+    def array(self, tensor: onnx.TensorProto, place: str) -> np.ndarray:
+        """The values of ``tensor``, read-only where they are the file's own bytes.
+
+        Raises :class:`OnnxError`, beginning with ``place``, for a type that is not supported, extents that are
+        negative or do not fit the stored bytes, and external data that is missing or too short.
+        """
+        if tensor.data_type not in DTYPES:
+            raise OnnxError(f"{place} is {type_name(tensor.data_type)}, which is not supported; store it as FLOAT")
+        dtype = np.dtype(DTYPES[tensor.data_type])
+        self.limits.check("rank", len(tensor.dims), f"{place} has {len(tensor.dims)} axes")
+        shape = tuple(map(int, tensor.dims))
+        if any(n < 0 for n in shape):
+            raise OnnxError(f"{place} has the shape {shape}: an extent is negative")
+        size = math.prod(shape)
+        if not size and not possible(shape, dtype.itemsize):
+            raise OnnxError(f"{place} has the shape {shape}, which no array can have")
+        if tensor.HasField("segment"):
+            raise OnnxError(f"{place} is stored in segments, which are not supported")
+        if tensor.data_location == onnx.TensorProto.EXTERNAL:
+            stored = self._external(tensor, place, size * dtype.itemsize)
+        elif tensor.HasField("raw_data"):
+            stored = tensor.raw_data
+        else:
+            return _from_field(tensor, dtype, shape, place)
+        if len(stored) != size * dtype.itemsize:
+            raise OnnxError(
+                f"{place} of shape {shape} takes {size * dtype.itemsize} bytes as {dtype}, the file holds {len(stored)}"
+            )
+        return np.frombuffer(stored, dtype.newbyteorder("<")).astype(dtype, copy=False).reshape(shape)
+
+    def _external(self, tensor: onnx.TensorProto, place: str, nbytes: int) -> bytes:
+        entries: dict[str, str] = {}
+        for entry in tensor.external_data:
+            key, value = text(entry.key), os.fsdecode(entry.value)
+            if entries.setdefault(key, value) != value:
+                raise OnnxError(f"{place} says twice, and not the same, what '{key}' of its external data is")
+        location = entries.get("location", "")
+        shown = printable(location)
+        if self.folder is None:
+            raise OnnxError(f"{place} is stored in '{shown}' beside the file; open the model by its path, not as bytes")
+        offset, length = (_number(entries.get(key), key, place) for key in ("offset", "length"))
+        offset = offset or 0
+        path = os.path.join(self.folder, location)
+        try:
+            real = os.path.realpath(path)
+            inside = Path(real).is_relative_to(os.path.realpath(self.folder))
+            if not location or os.path.isabs(location) or not inside:
+                raise OnnxError(f"{place} is stored at '{shown}', which is outside the model's folder")
+            file, held = open_regular(path, f"'{shown}'")
+        except FileNotFoundError:
+            raise OnnxError(
+                f"{place} is stored in {printable(path)}, which is missing; put it beside the model"
+            ) from None
+        except (OSError, ValueError) as error:
+            raise OnnxError(f"{place} is stored in '{shown}', which cannot be read: {reason(error)}") from None
+        with file:
+            if length not in (None, nbytes) or offset + nbytes > held:
+                raise OnnxError(
+                    f"{place} takes {nbytes} bytes at offset {offset} of {printable(path)}; the model says "
+                    f"{nbytes if length is None else length}, the file holds {held}"
+                )
+            self.external += nbytes
+            words = f"{place}: {self.external} bytes are read from files beside the model"
+            self.limits.check("external_bytes", self.external, words)
+            file.seek(offset)
+            return file.read(nbytes)
+
+
+def possible(shape: tuple[int, ...], itemsize: int) -> bool:
+    """Whether NumPy can have an array of that shape, which counts an extent of 0 as 1."""
+    return math.prod(max(n, 1) for n in shape) * itemsize < 2**63
+
+
+def text(name: str | bytes) -> str:
+    """A name; what is no UTF-8 comes as bytes from a damaged file."""
+    return name.decode("utf-8", errors="replace") if isinstance(name, bytes) else name
+
+
+def _number(given: str | None, key: str, place: str) -> int | None:
+    if given is None:
+        return None
+    if not (given.isascii() and given.isdigit() and len(given) < 20):
+        raise OnnxError(f"{place}: {key} of its external data must be a number of bytes, got '{printable(given)[:40]}'")
+    return int(given)
 
 
 def type_name(number: int) -> str:
@@ -68,31 +141,8 @@ def type_name(number: int) -> str:
 
 
 def _from_field(tensor: onnx.TensorProto, dtype: np.dtype, shape: tuple[int, ...], place: str) -> np.ndarray:
-    stored = getattr(tensor, _FIELDS[dtype.name])
+    field, stored_as = _FIELDS[dtype.name]
+    stored = getattr(tensor, field)
     if len(stored) != math.prod(shape):
         raise OnnxError(f"{place} of shape {shape} has {math.prod(shape)} numbers, the file holds {len(stored)}")
-    return np.array(stored, dtype=dtype).reshape(shape)
-
-
-def _external(tensor: onnx.TensorProto, place: str, folder: Path | None, nbytes: int) -> bytes:
-    entries = {e.key: e.value for e in tensor.external_data}
-    location = entries.get("location", "")
-    if folder is None:
-        raise OnnxError(f"{place} is stored in '{location}' beside the file; open the model by its path, not as bytes")
-    path = folder / location
-    if not location or Path(location).is_absolute() or not path.resolve().is_relative_to(folder.resolve()):
-        raise OnnxError(f"{place} is stored at '{location}', which is outside the model's folder")
-    if not path.is_file():
-        raise OnnxError(f"{place} is stored in {path}, which is missing; put it beside the model")
-    try:
-        offset, length = int(entries.get("offset", 0)), int(entries.get("length", nbytes))
-    except ValueError:
-        raise OnnxError(f"{place}: offset and length in '{location}' must be numbers") from None
-    held = path.stat().st_size
-    if offset < 0 or length != nbytes or offset + length > held:
-        raise OnnxError(
-            f"{place} takes {nbytes} bytes at offset {offset} of {path}; the model says {length}, the file holds {held}"
-        )
-    with path.open("rb") as file:
-        file.seek(offset)
-        return file.read(length)
+    return np.array(stored, dtype=stored_as).astype(dtype, copy=False).reshape(shape)

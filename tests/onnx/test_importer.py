@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from contextlib import suppress
 from pathlib import Path
 
@@ -342,6 +343,16 @@ def test_unsupported_operators_are_listed_together(model):
     )
 
 
+def test_a_list_of_unsupported_operators_has_an_end(model):
+    names = ["x", *(f"a{i}" for i in range(499)), "y"]
+    nodes = [node(f"Other{i % 50}", [a], [b]) for i, (a, b) in enumerate(itertools.pairwise(names))]
+    nodes += [node("Resize", ["y", "", "s"], [f"r{i}"]) for i in range(50)]
+    content = model(nodes, X, ["y", *(f"r{i}" for i in range(50))], {"s": np.ones(4, np.float32)})
+    with pytest.raises(OnnxError, match=r"Other0 \('a0', 'a50', .*; and 31 more$") as error:
+        import_graph(read_model(content), X)
+    assert len(str(error.value)) < 5000
+
+
 def test_what_no_output_needs_is_left_out(model):
     nodes = [
         node("Relu", ["x"], ["y"]),
@@ -414,6 +425,26 @@ BAD = [
     rejected([node("Cast", ["x"], ["y"], "c", to=TensorProto.FLOAT16)], "element type number 10 is not supported"),
     rejected([node("Split", ["x", "s"], ["y", "z"], "s", axis=1)], "cannot split axis 1 of shape",
              weights={"s": ints(1, 2)}),
+    rejected([node("ReduceMax", ["x"], ["y"], "m", axes=[1])], r"input 'x': an array of shape \(2, 0\) has no elements",
+             {"x": (2, 0)}),
+    rejected([node("ReduceMean", ["x"], ["y"], axes=[1])], r"input 'x': an array of shape \(2, 0\) has no elements",
+             {"x": (2, 0)}),
+    rejected([node("Expand", ["x", "s"], ["e"], "e"), node("ReduceMax", ["e"], ["y"])],
+             r"Expand 'e': an array of shape \(0, 2, 1\) has no elements", {"x": (2, 1)}, weights={"s": ints(0, 1, 1)}),
+    rejected([node("Gemm", ["x", "w"], ["y"], "g")], r"Gemm 'g': an array of shape \(2, 0\) has no elements",
+             {"x": (2, 4)}, weights={"w": draw(4, 0)}),
+    rejected([node("Conv", ["x", "w"], ["y"], "c")], r"Conv 'c': weight must have an element, got shape \(0, 4, 3, 3\)",
+             weights={"w": draw(0, 4, 3, 3)}),
+    rejected([node("Pow", ["x", "p"], ["y"], "p")], "the exponent must be 0.5, -0.5 or an integer",
+             weights={"p": np.float32("nan")}),
+    rejected([node("Pow", ["x", "p"], ["y"], "p")], "the exponent must be 0.5, -0.5 or an integer",
+             weights={"p": np.float32("inf")}),
+    rejected([node("Range", ["a", "b", "a"], ["r"], "r"), node("Add", ["x", "r"], ["y"])],
+             "Range 'r': cannot be computed", weights={"a": np.float32(1), "b": np.float32("inf")}),
+    rejected([node("Reshape", ["s", "t"], ["r"], "r"), node("Reshape", ["x", "r"], ["y"])],
+             "Reshape 'r': cannot be computed", weights={"s": ints(1, 2), "t": ints(-(2**62), 3)}),
+    rejected([node("Squeeze", ["s", "t"], ["r"], "r"), node("Reshape", ["x", "r"], ["y"])],
+             "Squeeze 'r': cannot be computed", weights={"s": ints(1, 2), "t": ints(2**40)}),
     rejected([node("MatMul", ["x", "x"], ["y"], "m")], "products of computed arrays must be of two matrices"),
     rejected([node("Gemm", ["x", "w"], ["y"], "g")], "both factors must be matrices", weights={"w": draw(6, 5)}),
 ]  # fmt: skip

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from contextlib import suppress
+from pathlib import Path
 
 import numpy as np
 import onnx
@@ -186,3 +190,114 @@ def test_random_damage_never_gives_another_error(proto):
         damaged[places] = rng.integers(0, 256, 3)
         with suppress(OnnxError):
             read_model(damaged.tobytes())
+
+
+def test_paths_that_are_no_file(tmp_path):
+    loop = tmp_path / "loop.onnx"
+    loop.symlink_to(loop)
+    with pytest.raises(OSError, match="symbolic links"):
+        read_model(loop)
+    with pytest.raises(OnnxError, match=r"model\\0.onnx is not the path of a file"):
+        read_model("model\0.onnx")
+    with pytest.raises(OnnxError, match=r"\\ud800 is not the path of a file"):
+        read_model("\ud800")
+    with pytest.raises(TypeError, match="path should be|expected str"):
+        read_model(None)
+
+
+def test_a_path_that_is_no_text(proto, tmp_path):
+    path = os.fsencode(tmp_path) + b"/\xff.onnx"
+    try:
+        Path(os.fsdecode(path)).write_bytes(b"no model")
+    except OSError:
+        pytest.skip("this file system has names of text alone")
+    with pytest.raises(OnnxError, match="ff.onnx is damaged or not") as error:
+        read_model(os.fsdecode(path))
+    assert str(error.value).encode()
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no pipes with names")
+def test_a_pipe_is_refused_and_not_waited_for(external, tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    script = (
+        "import sys; from normengine.onnx.reader import read_model\n"
+        "try:\n    read_model(sys.argv[1])\nexcept ValueError as error:\n    print(error)"
+    )
+
+    def answer(path):
+        command = [sys.executable, "-c", script, path]
+        return subprocess.run(command, capture_output=True, text=True, timeout=60, check=True).stdout
+
+    assert "pipe is a pipe, a socket or a device; give a regular file" in answer(tmp_path / "pipe")
+    (tmp_path / "weights.bin").unlink()
+    os.mkfifo(tmp_path / "weights.bin")
+    assert "'weights.bin', which cannot be read: 'weights.bin' is a pipe, a socket or a device" in answer(external)
+
+
+def with_entries(external, **entries):
+    """The model's file with other entries for its external data."""
+    proto = onnx.load(external, load_external_data=False)
+    stored = proto.graph.initializer[0].external_data
+    del stored[:]
+    for key, value in {"location": "weights.bin", **entries}.items():
+        stored.add(key=key, value=value)
+    external.write_bytes(proto.SerializeToString())
+    return external
+
+
+@pytest.mark.parametrize("key", ["offset", "length"])
+@pytest.mark.parametrize("value", ["-1", "1e3", "", " 4", "1_0", "٣", "9" * 5000, "0x10"])
+def test_external_entries_that_are_no_number_of_bytes(key, value, external):
+    with pytest.raises(OnnxError, match=f"weight 'w': {key} of its external data must be a number of bytes, got '"):
+        read_model(with_entries(external, **{key: value}))
+
+
+def test_external_entries_beyond_the_file(external):
+    for entries in ({"offset": "9" * 18}, {"length": "9" * 18}, {"length": "0"}, {"offset": "1"}):
+        with pytest.raises(OnnxError, match="weight 'w' takes 48 bytes at offset"):
+            read_model(with_entries(external, **entries))
+
+
+def test_external_entries_that_contradict_each_other(external):
+    proto = onnx.load(external, load_external_data=False)
+    proto.graph.initializer[0].external_data.add(key="location", value="weights.bin")
+    external.write_bytes(proto.SerializeToString())
+    assert np.array_equal(read_model(external).weights["w"], WEIGHT)
+    proto.graph.initializer[0].external_data.add(key="location", value="other.bin")
+    external.write_bytes(proto.SerializeToString())
+    with pytest.raises(OnnxError, match="says twice, and not the same, what 'location' of its external data is"):
+        read_model(external)
+
+
+def test_external_locations_that_are_no_file(external):
+    (external.parent / "loop").symlink_to(external.parent / "loop")
+    (external.parent / "folder").mkdir()
+    (external.parent / "away").symlink_to("/")
+    cases = {
+        "loop": "cannot be read|which is missing",
+        "folder": "is a folder",
+        "away/etc/passwd": "outside the model's folder",
+        "a\0b": "cannot be read|which is missing",
+        "x" * 5000: "cannot be read",
+    }
+    for location, text in cases.items():
+        with pytest.raises(OnnxError, match=text):
+            read_model(with_entries(external, location=location))
+
+
+def test_external_locations_that_are_no_text(external):
+    content = with_entries(external, location="weightsX.bin").read_bytes()
+    external.write_bytes(content.replace(b"weightsX.bin", b"weights\xff.bin"))
+    with pytest.raises(OnnxError, match="which is missing") as error:
+        read_model(external)
+    assert str(error.value).encode()
+
+
+def test_names_that_are_no_text(proto):
+    content = proto.SerializeToString()
+    for name in (b"\xff", b"\0", b"\xed\xa0\x80"):
+        damaged = content.replace(b"product", name * (7 // len(name)) + b"p" * (7 % len(name)))
+        assert len(read_model(damaged).nodes) == 1
+        with pytest.raises(OnnxError, match="MatMul '") as error:
+            read_model(damaged.replace(b"\n\x01w", b"\n\x01\xff"))
+        assert str(error.value).encode()

@@ -97,7 +97,7 @@ def read_pow(call: Call) -> Value:
     one = call.constant(1.0)
     if power in (0.5, -0.5):
         return call.add("sqrt" if power > 0 else "rsqrt", x)
-    if power == 0 or abs(power) > 8 or power != int(power):
+    if power == 0 or not abs(power) <= 8 or not power.is_integer():
         raise OnnxError(f"the exponent must be 0.5, -0.5 or an integer from -8 to 8 but 0, got {power}")
     result = x
     for _ in range(int(abs(power)) - 1):

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import functools
+import math
 from collections.abc import Callable, Sequence
 
 import numpy as np
 
 from ...ops.rules import broadcast
 from ..node import OnnxError
-from ..reading import Call, bounded
+from ..reading import Call
 from ..table import evaluates
 from .shape import slices, unsqueezed
 
@@ -30,7 +32,7 @@ def constant(call: Call) -> Arrays:
 
 @evaluates("ConstantOfShape")
 def constant_of_shape(call: Call) -> Arrays:
-    shape = bounded(call.integers(0, "the shape"))
+    shape = call.bounded(call.integers(0, "the shape"))
     fill = call.node.tensor("value") if "value" in call.node.attributes else np.zeros(1, np.float32)
     return [np.broadcast_to(fill.reshape(()), shape)]
 
@@ -51,14 +53,17 @@ def cast(call: Call) -> Arrays:
     number = call.node.integer("to")
     if number not in _NUMPY:
         raise OnnxError(f"element type number {number} is not supported")
-    return [call.array(0, "the input").astype(_NUMPY[number], copy=False)]
+    x = call.array(0, "the input")
+    if x.dtype != _NUMPY[number]:
+        call.room(x.shape, max(x.itemsize, np.dtype(_NUMPY[number]).itemsize))
+    return [x.astype(_NUMPY[number], copy=False)]
 
 
 @evaluates("Gather")
 def gather(call: Call) -> Arrays:
     x, indices = call.array(0, "the input"), call.array(1, "the indices")
     axis = call.axis(call.node.integer("axis", 0), x.ndim)
-    bounded((*x.shape[:axis], *indices.shape, *x.shape[axis + 1 :]))
+    call.room((*x.shape[:axis], *indices.shape, *x.shape[axis + 1 :]), x.itemsize)
     return [np.take(x, indices, axis=axis)]
 
 
@@ -75,15 +80,23 @@ def squeeze(call: Call) -> Arrays:
 
 @evaluates("Reshape")
 def reshape(call: Call) -> Arrays:
-    x = call.array(0, "the input")
-    target = call.integers(1, "the shape")
-    return [x.reshape([x.shape[a] if n == 0 else n for a, n in enumerate(target)])]
+    x, target = call.array(0, "the input"), call.integers(1, "the shape")
+    if not call.node.integer("allowzero", 0):
+        target = tuple(x.shape[a] if n == 0 else n for a, n in enumerate(target))
+    return [_reshaped(call, x, target)]
+
+
+def _reshaped(call: Call, x: np.ndarray, shape: Sequence[int]) -> np.ndarray:
+    if not x.flags.c_contiguous:
+        call.room(x.shape, x.itemsize)
+    return x.reshape(shape)
 
 
 @evaluates("Flatten")
 def flatten(call: Call) -> Arrays:
     x, axis = call.array(0, "the input"), call.node.integer("axis", 1)
-    return [x.reshape(int(np.prod(x.shape[:axis])), -1)]
+    axis = axis if axis == x.ndim else call.axis(axis, x.ndim)
+    return [_reshaped(call, x, (math.prod(x.shape[:axis]), math.prod(x.shape[axis:])))]
 
 
 @evaluates("Transpose")
@@ -95,7 +108,7 @@ def transpose(call: Call) -> Arrays:
 @evaluates("Concat")
 def concat(call: Call) -> Arrays:
     parts = [call.array(i, "the input") for i in range(len(call.node.inputs))]
-    bounded((sum(p.size for p in parts),))
+    call.room((sum(p.size for p in parts),), parts[0].itemsize)
     return [np.concatenate(parts, axis=call.node.integer("axis"))]
 
 
@@ -111,20 +124,20 @@ def cut(call: Call) -> Arrays:
 @evaluates("Expand")
 def expand(call: Call) -> Arrays:
     x = call.array(0, "the input")
-    return [np.broadcast_to(x, bounded(broadcast([x.shape, call.integers(1, "the shape")])))]
+    return [np.broadcast_to(x, call.bounded(broadcast([x.shape, call.integers(1, "the shape")])))]
 
 
 @evaluates("Range")
 def span(call: Call) -> Arrays:
     start, limit, delta = (call.array(i, "the limits").reshape(()) for i in range(3))
-    (count,) = bounded((max(0, int(np.ceil((limit - start) / delta))),))
+    (count,) = call.room((max(0, math.ceil((limit.item() - start.item()) / delta.item())),))
     return [(start + np.arange(count) * delta).astype(start.dtype)]
 
 
 @evaluates("Where")
 def where(call: Call) -> Arrays:
     condition, x, y = (call.array(i, "the input") for i in range(3))
-    bounded(broadcast([condition.shape, x.shape, y.shape]))
+    call.room(broadcast([condition.shape, x.shape, y.shape]), x.itemsize)
     return [np.where(condition, x, y)]
 
 
@@ -140,7 +153,7 @@ def _divide(a: np.ndarray, b: np.ndarray) -> np.ndarray:
 def _elementwise(function: Callable[..., np.ndarray], same: bool = True) -> Callable[[Call], Arrays]:
     def evaluate(call: Call) -> Arrays:
         arrays = [call.array(i, "the input") for i in range(len(call.node.inputs))]
-        bounded(broadcast([a.shape for a in arrays]))
+        call.room(broadcast([a.shape for a in arrays]), arrays[0].itemsize)
         result = np.asarray(function(*arrays))
         return [result.astype(arrays[0].dtype, copy=False) if same else result]
 
@@ -154,8 +167,8 @@ _SAME_TYPE: dict[str, Callable[..., np.ndarray]] = {
     "Div": _divide,
     "Mod": np.mod,
     "Pow": np.power,
-    "Min": lambda *a: np.min(np.broadcast_arrays(*a), axis=0),
-    "Max": lambda *a: np.max(np.broadcast_arrays(*a), axis=0),
+    "Min": lambda *a: functools.reduce(np.minimum, a),
+    "Max": lambda *a: functools.reduce(np.maximum, a),
     "Neg": np.negative,
     "Abs": np.abs,
     "Floor": np.floor,
@@ -187,6 +200,7 @@ def _reduction(function: Callable[..., np.ndarray]) -> Callable[[Call], Arrays]:
         if not axes and call.node.integer("noop_with_empty_axes", 0):
             return [x]
         kept = bool(call.node.integer("keepdims", 1))
+        call.room(x.shape, x.itemsize)  # a view of few bytes may have any number of elements to go through
         return [np.asarray(function(x, axis=axes or None, keepdims=kept)).astype(x.dtype, copy=False)]
 
     return evaluate

@@ -25,9 +25,10 @@ def read_gemm(call: Call) -> Value:
     bias = call.known(2) if call.given(2) else None
     if known is not None:
         x = call.add("permute", a, axes=(1, 0)) if trans_a else a
-        weight = call.constant(scaled(known if trans_b else known.T, alpha), call.name(1))
+        weight = call.constant(scaled(call, known if trans_b else known.T, alpha), call.name(1))
         if bias is not None and is_row(bias, weight.shape[0]):
-            row = np.broadcast_to(scaled(bias.reshape(-1), beta), (weight.shape[0],))
+            call.room((weight.shape[0],), bias.itemsize)
+            row = np.broadcast_to(scaled(call, bias.reshape(-1), beta), (weight.shape[0],))
             return call.add("linear", x, weight, call.constant(np.ascontiguousarray(row), call.name(2)))
         y = call.add("linear", x, weight)
     else:
@@ -39,9 +40,12 @@ def read_gemm(call: Call) -> Value:
     return call.add("add", y, c if beta == 1 else call.add("mul", c, call.constant(beta)))
 
 
-def scaled(array: np.ndarray, factor: float) -> np.ndarray:
+def scaled(call: Call, array: np.ndarray, factor: float) -> np.ndarray:
     """``array`` times ``factor``, computed in float64; the array itself where the factor is 1."""
-    return array if factor == 1 else (array.astype(np.float64) * factor).astype(array.dtype)
+    if factor == 1:
+        return array
+    call.room(array.shape, array.itemsize)
+    return np.multiply(array, factor, dtype=np.float64, order="C").astype(array.dtype)
 
 
 def is_row(bias: np.ndarray, width: int) -> bool:

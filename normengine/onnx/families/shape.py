@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import math
 
 import numpy as np
@@ -89,7 +88,9 @@ def read_concat(call: Call) -> Value:
 def read_split(call: Call) -> list[Value]:
     x = call.value(0)
     axis = call.axis(call.node.integer("axis", 0), x.spec.rank)
-    sizes, parts = call.integers_anywhere("split", 1), len(call.node.outputs)
+    parts = len(call.node.outputs)
+    call.pieces(parts)
+    sizes = call.integers_anywhere("split", 1, most=parts)
     if sizes is None:
         step = -(-x.shape[axis] // parts)
         sizes = tuple(min(step, x.shape[axis] - i * step) for i in range(parts))
@@ -100,7 +101,9 @@ def read_split(call: Call) -> list[Value]:
 
 
 def cut(call: Call, x: Value, axis: int, start: int, stop: int, step: int = 1) -> Value:
-    """``x[..., start:stop:step, ...]`` along one axis."""
+    """``x[..., start:stop:step, ...]`` along one axis, where the step of a single element is 1."""
+    if len(range(start, stop, step)) == 1:
+        stop, step = start + 1, 1
     if (start, step) == (0, 1) and stop >= x.shape[axis]:
         return x
     rank = x.spec.rank
@@ -134,6 +137,8 @@ def slices(call: Call, shape: tuple[int, ...]) -> list[tuple[int, slice]]:
     if not len(starts) == len(ends) == len(axes) == len(steps) or 0 in steps:
         raise OnnxError(f"starts {starts}, ends {ends}, axes {axes} and steps {steps} do not fit each other")
     places = [call.axis(a, len(shape)) for a in axes]
+    if len(set(places)) < len(places):
+        raise OnnxError(f"axes {axes} name an axis twice")
     # an end before the first element, with a negative step, is what slice() calls None
     return [
         (a, slice(s, None if t < 0 and e < -shape[a] else e, t))
@@ -143,21 +148,37 @@ def slices(call: Call, shape: tuple[int, ...]) -> list[tuple[int, slice]]:
 
 @reads("Gather")
 def read_gather(call: Call) -> Value:
-    """Known places along one axis: one, or several in equal steps, or a few that are put together."""
+    """Known places along one axis, as few slices of equal steps as there are, put together."""
     x, indices = call.value(0), call.array(1, "the indices")
     axis = call.axis(call.node.integer("axis", 0), x.spec.rank)
     extent = x.shape[axis]
-    places = [int(i) for i in indices.reshape(-1)]
-    if not places or any(not -extent <= i < extent for i in places):
-        raise OnnxError(f"indices {places[:8]} are not all inside axis {axis} of shape {x.shape}")
-    places = [i % extent for i in places]
-    steps = {b - a for a, b in itertools.pairwise(places)} or {1}
-    if len(steps) == 1 and min(steps) > 0:
-        picked = cut(call, x, axis, places[0], places[-1] + 1, min(steps))
-    else:
-        picked = call.add("concat", *(cut(call, x, axis, i, i + 1) for i in places), axis=axis)
+    if not indices.size or indices.min() < -extent or indices.max() >= extent:
+        raise OnnxError(f"indices {indices.reshape(-1)[:8].tolist()} are not all inside axis {axis} of shape {x.shape}")
+    call.room(indices.shape)
+    places = np.where(indices < 0, indices.astype(np.int64) + extent, indices).reshape(-1)
+    runs = _runs(call, places)
+    parts = [cut(call, x, axis, start, stop, step) for start, stop, step in runs]
+    picked = parts[0] if len(parts) == 1 else call.add("concat", *parts, axis=axis)
     shape = (*x.shape[:axis], *indices.shape, *x.shape[axis + 1 :])
     return picked if picked.shape == shape else call.add("reshape", picked, shape=shape)
+
+
+def _runs(call: Call, places: np.ndarray) -> list[tuple[int, int, int]]:
+    """``places`` as ranges (start, stop, step) one behind the other; each goes on as far as its steps are equal."""
+    steps = np.diff(places)
+    changes = np.flatnonzero(steps[1:] != steps[:-1]) + 1  # where a place is not one step behind the last
+    runs: list[tuple[int, int, int]] = []
+    first, last = 0, len(places) - 1
+    while first <= last:
+        call.pieces(len(runs) + 1)
+        end = first
+        if first < last and steps[first] > 0:
+            i = int(np.searchsorted(changes, first, side="right"))
+            end = int(changes[i]) if i < len(changes) else last
+        step = int(steps[first]) if end > first else 1
+        runs.append((int(places[first]), int(places[end]) + 1, step))
+        first = end + 1
+    return runs
 
 
 @reads("Pad")
@@ -168,12 +189,12 @@ def read_pad(call: Call) -> Value:
     given = call.integers_anywhere("pads", 1) or ()
     fill = call.scalar(2, "the fill value") if call.given(2) else call.node.number("value", 0.0)
     axes = call.integers(3, "axes") if call.given(3) else tuple(range(x.spec.rank))
-    if len(given) != 2 * len(axes):
+    places = [call.axis(axis, x.spec.rank) for axis in axes]
+    if len(given) != 2 * len(places) or len(set(places)) < len(places):
         raise OnnxError(f"pads {given} must be two numbers for each of the axes {axes}")
     before, after = [0] * x.spec.rank, [0] * x.spec.rank
-    for i, axis in enumerate(axes):
-        axis = call.axis(axis, x.spec.rank)
-        before[axis], after[axis] = given[i], given[i + len(axes)]
+    for i, axis in enumerate(places):
+        before[axis], after[axis] = given[i], given[i + len(places)]
     for axis in range(x.spec.rank):
         if before[axis] < 0 or after[axis] < 0:
             x = cut(call, x, axis, max(0, -before[axis]), x.shape[axis] + min(0, after[axis]))
