@@ -11,7 +11,9 @@ from ..graph import Spec, Value
 from ..nn.memory import side_by_side
 from ..nn.parameter import Parameter
 from ..ops import Builder
+from ..settings import LARGEST, finite
 
+_PLAIN = (float, int)
 Entry = tuple[str, Parameter, Value, Value]
 """Name, parameter, the parameter's state value, its gradient."""
 
@@ -30,9 +32,13 @@ class Update:
 
     def scalars(self) -> dict[str, np.ndarray]:
         """The float32 scalars of the coming step by name, from what ``param_groups`` says now; the same arrays each
-        time, with other content."""
-        for array, value in self._scalars.values():
-            array[()] = value()
+        time, with other content.
+
+        Raises TypeError or ValueError for one that is no finite number.
+        """
+        for name, (array, value) in self._scalars.items():
+            number = value()
+            array[()] = number if type(number) is float else finite(number, name)
         return {name: array for name, (array, _) in self._scalars.items()}
 
     def commit(self) -> None:
@@ -117,10 +123,16 @@ class Optimizer:
         self.param_groups.append(group)
 
     def check(self, group: Mapping[str, Any]) -> None:
-        """Raise ValueError for settings that make no sense."""
+        """Raise TypeError or ValueError for settings that make no sense."""
         for name in ("lr", "weight_decay", "eps", "momentum"):
-            if name in group and not group[name] >= 0:
-                raise ValueError(f"{self._name}: {name} must be 0 or more, got {group[name]}")
+            value = group.get(name, 0)
+            if not (type(value) in _PLAIN and 0 <= value <= LARGEST):
+                finite(value, self.setting(group, name), low=0)
+
+    def setting(self, group: Mapping[str, Any], name: str) -> str:
+        """What messages call a setting of a group."""
+        places = [i for i, known in enumerate(self.param_groups) if known["params"] is group["params"]]
+        return f"{self._name}: {name} of group {places[0] if places else len(self.param_groups)}"
 
     def zero_grad(self, set_to_none: bool = True) -> None:
         """Nothing: gradients live inside a step only."""
@@ -160,7 +172,10 @@ class Optimizer:
         return update
 
     def structure(self) -> tuple[Any, ...]:
-        """What the emitted nodes depend on, besides shapes: another result means that a step must be built anew."""
+        """What the emitted nodes depend on, besides shapes: another result means that a step must be built anew. Raises
+        as :meth:`check` does."""
+        for group in self.param_groups:
+            self.check(group)
         groups = tuple((self.variant(group), tuple(id(p) for p in group["params"])) for group in self.param_groups)
         return groups, self.ages()
 

@@ -13,6 +13,7 @@ from ..data.augment import Augment
 from ..nn import BCEWithLogitsLoss, Module, eager, random
 from ..nn.mode import kept_mode
 from ..optim import Optimizer
+from ..settings import finite, whole
 from .history import Epoch, History
 from .inputs import as_input, as_target, check_parts
 from .schedule import Schedule
@@ -104,16 +105,17 @@ class Trainer:
             FloatingPointError: the loss is not finite; the message names the epoch, the batch and the layer.
             KeyboardInterrupt: as it comes; model, optimizer and ``trainer.history`` are good to go on with.
         """
-        if isinstance(epochs, bool) or not isinstance(epochs, (int, np.integer)) or epochs < 0:
-            raise ValueError(f"Trainer.fit: epochs must be an integer of 0 or more, got {epochs!r}")
+        epochs = whole(epochs, "Trainer.fit: epochs")
+        for group in self.optimizer.param_groups:
+            self.optimizer.check(group)
         if seed is not None:
             self.seed = self.step.seed = int(seed)
-        loader, held_out = self._data(x, y, batch_size, validation, shuffle, augment, int(epochs))
+        loader, held_out = self._data(x, y, batch_size, validation, shuffle, augment, epochs)
         rates = [group["lr"] for group in self.optimizer.param_groups]
         with kept_mode(self.model, None if self.model.training else True):
             try:
                 for i in range(epochs):
-                    rate = None if schedule is None else _rates(self.optimizer, rates, schedule, i, int(epochs))
+                    rate = None if schedule is None else _rates(self.optimizer, rates, schedule, i, epochs)
                     record = self._epoch(loader, held_out, len(self.history) + 1, epochs - i - 1, rate, progress)
                     self.history.epochs.append(record)
                     if callback is not None:
@@ -156,8 +158,7 @@ class Trainer:
             ValueError: ``x`` is empty or does not fit the model.
         """
         x = as_input(x, "Trainer.predict: x")
-        if isinstance(batch_size, bool) or not isinstance(batch_size, (int, np.integer)) or batch_size < 1:
-            raise ValueError(f"Trainer.predict: batch_size must be a positive integer, got {batch_size!r}")
+        batch_size = whole(batch_size, "Trainer.predict: batch_size", low=1)
         with kept_mode(self.model, training=False):
             return np.concatenate([self.model(x[i : i + batch_size]) for i in range(0, len(x), batch_size)])
 
@@ -287,7 +288,7 @@ def _rates(
     """A function of the share of this epoch that is done, which sets the learning rates."""
 
     def set_rates(done: float) -> None:
-        factor = schedule((epoch + done) / epochs)
+        factor = finite(schedule((epoch + done) / epochs), "Trainer.fit: what the schedule gives", low=0)
         for group, rate in zip(optimizer.param_groups, rates, strict=True):
             group["lr"] = rate * factor
 
