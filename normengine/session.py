@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from .conversion import converted
 from .graph import Graph
 from .passes import decompose, fold_constants, switched_off
 from .passes.fold_batchnorm import Folding, fold_batchnorm
@@ -279,15 +280,13 @@ def _array(port: Port, given: Any) -> np.ndarray:
 def _converted(port: Port, array: np.ndarray) -> np.ndarray:
     """``array`` in the declared type, where that says the same: other floats, or integers that fit."""
     kind, wanted = array.dtype.kind, np.dtype(port.dtype)
-    if wanted.kind == "f" and kind == "f":
-        return array.astype(wanted)
+    if wanted.kind == kind == "f" or (wanted.kind in "iu" and kind in "iu"):
+        return converted(array, wanted, f"input '{port.name}'")
     if wanted.kind == "f" and kind in "iub":
         raise ValueError(
             f"input '{port.name}' must be {port.dtype}, got {array.dtype}; convert images with "
             "x.astype(np.float32) / 255, as the network was trained"
         )
-    if wanted.kind in "iu" and kind in "iu" and (array.size == 0 or np.array_equal(array, array.astype(wanted))):
-        return array.astype(wanted)
     raise ValueError(f"input '{port.name}' must be {port.dtype}, got {array.dtype}; convert with astype")
 
 

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from ..conversion import converted
 from ..settings import finite
 from . import functional as F
 from .module import Module
@@ -15,7 +16,7 @@ def _as_weight(weight: Any, what: str) -> np.ndarray | None:
     """``weight`` as a float32 array of its own, which must be finite and nowhere negative."""
     if weight is None:
         return None
-    given = np.array(weight, np.float32)
+    given = np.array(converted(np.asarray(weight), np.float32, what))
     if not (np.isfinite(given) & (given >= 0)).all():
         wrong = given[~(np.isfinite(given) & (given >= 0))]
         raise ValueError(f"{what} must hold finite numbers of 0 or more, got {wrong.flat[0]}")

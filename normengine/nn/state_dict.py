@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from ..conversion import converted
+
 if TYPE_CHECKING:
     from .module import Module
 
@@ -54,7 +56,10 @@ def load(module: Module, state_dict: Mapping[str, Any], strict: bool) -> Incompa
         elif array.shape != target.shape:
             misfits.append(f"{key} has shape {array.shape}, the model needs {target.shape}")
         else:
-            fitting[key] = array
+            try:
+                fitting[key] = np.array(converted(array, target.dtype, key))
+            except ValueError as error:
+                misfits.append(str(error))
     complaints = []
     if strict and missing:
         complaints.append(f"missing keys: {', '.join(missing)}")
@@ -64,7 +69,6 @@ def load(module: Module, state_dict: Mapping[str, Any], strict: bool) -> Incompa
         complaints.append(f"other shapes or dtypes: {', '.join(misfits)}")
     if complaints:
         raise StateDictError(f"load_state_dict of {type(module).__name__}: {'; '.join(complaints)}; nothing was loaded")
-    copies = {key: np.array(array, own[key].dtype) for key, array in fitting.items()}
-    for key, array in copies.items():
+    for key, array in fitting.items():
         own[key][...] = array
     return IncompatibleKeys(missing, unexpected)

@@ -7,11 +7,12 @@ from typing import Any
 
 import numpy as np
 
+from ..conversion import converted
 from ..graph import Spec, Value
 from ..nn.memory import side_by_side
 from ..nn.parameter import Parameter
 from ..ops import Builder
-from ..settings import LARGEST, finite
+from ..settings import LARGEST, finite, whole
 
 _PLAIN = (float, int)
 Entry = tuple[str, Parameter, Value, Value]
@@ -274,14 +275,17 @@ class Optimizer:
                 continue
             array = np.asarray(given)
             if what == "step":
-                checked["step"] = int(array)
+                steps = converted(array, np.int64, f"{self._name}: saved step of parameter {number}")
+                checked["step"] = whole(steps.item(), f"{self._name}: saved step of parameter {number}")
             elif array.shape != parameter.shape:
                 raise ValueError(
                     f"{self._name}: saved {what} of parameter {number} has shape {array.shape}, "
                     f"the parameter has shape {parameter.shape}"
                 )
             else:
-                checked[what] = np.array(array, np.float32)
+                checked[what] = np.array(
+                    converted(array, np.float32, f"{self._name}: saved {what} of parameter {number}")
+                )
         return checked
 
     def _overwrite(self, parameter: Parameter, entries: dict[str, Any]) -> None:
