@@ -12,6 +12,7 @@ import numpy as np
 
 from .conversion import converted
 from .graph import Graph
+from .ops import LabelRule, label_rules
 from .passes import decompose, fold_constants, switched_off
 from .passes.fold_batchnorm import Folding, fold_batchnorm
 
@@ -73,6 +74,7 @@ class InferenceSession:
         self._lock = ForkSafeLock()
         self._limit = programs
         self._programs: OrderedDict[Shapes, Program | ProgramOfParts] = OrderedDict()
+        self._labels: dict[Shapes, tuple[LabelRule, ...]] = {}
         self._places = {port.name: i for i, port in enumerate(self._model.outputs)}
         self._last: Program | ProgramOfParts | None = None
         self._narrow = [i for i, port in enumerate(self._model.outputs) if port.dtype == "int32"]
@@ -97,7 +99,8 @@ class InferenceSession:
         float32, since nobody knows their scale.
 
         Raises:
-            ValueError: names are unknown or missing, or an array has another rank, extent or type than declared.
+            ValueError: names are unknown or missing, an array has another rank, extent or type than declared, or labels
+                of a loss are no classes.
         """
         if isinstance(output_names, str):
             raise ValueError(f"output_names must be a list of names or None, got {output_names!r}; put it into a list")
@@ -105,8 +108,8 @@ class InferenceSession:
         last = self._last
         results = None if last is None else last.run_alike(input_feed)
         if results is None:
-            feeds = self._feeds(input_feed)
-            results = self._program(tuple(array.shape for array in feeds.values())).run(feeds)
+            program, feeds = self._ready(input_feed)
+            results = program.run(feeds)
         for i in self._narrow:
             results[i] = results[i].astype(np.int32)
         return [results[i] for i in places] or results
@@ -126,8 +129,7 @@ class InferenceSession:
         result. Raises as :meth:`run` does."""
         from .runtime.profile import profile_program
 
-        feeds = self._feeds(input_feed)
-        program = self._program(tuple(array.shape for array in feeds.values()))
+        program, feeds = self._ready(input_feed)
         given = ", ".join("x".join(map(str, array.shape)) for array in feeds.values())
         return profile_program(program, feeds, f"{self._model.source} on {given}", runs)
 
@@ -152,11 +154,21 @@ class InferenceSession:
             raise ValueError(f"feeds: {' and '.join(parts)}; the inputs are {_listed(names)}")
         return feeds
 
+    def _ready(self, input_feed: Mapping[str, Any]) -> tuple[Program | ProgramOfParts, dict[str, np.ndarray]]:
+        """The program for these inputs, and the arrays to run it on, which were checked."""
+        feeds = self._feeds(input_feed)
+        shapes = tuple(array.shape for array in feeds.values())
+        program = self._program(shapes)
+        for rule in self._labels.get(shapes, ()):
+            (labels,) = rule.source.outputs
+            rule.check(feeds, f"input '{labels.name}'" if labels.name in feeds else self._model.source)
+        return program, feeds
+
     def _program(self, shapes: Shapes) -> Program | ProgramOfParts:
         with self._lock:
             program = self._programs.get(shapes) or self._make(shapes)
             self._programs.move_to_end(shapes)
-            self._last = None if self._widened else program
+            self._last = None if self._widened or self._labels.get(shapes) else program
             return program
 
     def _make(self, shapes: Shapes) -> Program | ProgramOfParts:
@@ -170,9 +182,9 @@ class InferenceSession:
             program = compile_graph(graph, self._without)
         else:
             program = ProgramOfParts(sizes, lambda size: self._part(_with_batch(shapes, size)))
-        self._programs[shapes] = program
+        self._programs[shapes], self._labels[shapes] = program, label_rules(graph)
         while len(self._programs) > self._limit:
-            self._programs.popitem(last=False)
+            del self._labels[self._programs.popitem(last=False)[0]]
         return program
 
     def _part(self, shapes: Shapes) -> Program:

@@ -233,6 +233,27 @@ def test_integers_where_the_network_reads_integers():
         session(x.astype(np.int64) * 2)
 
 
+@pytest.mark.parametrize("computed", [False, True])
+@pytest.mark.parametrize("reduction", ["mean", "none"])
+def test_labels_of_a_loss_are_classes(computed, reduction):
+    loss = {"ignore_index": -100, "reduction": reduction}
+    nodes = [node("Reshape", ["int_y", "int_s"], ["flat"])] if computed else []
+    nodes += [node("SoftmaxCrossEntropyLoss", ["x", "flat" if computed else "int_y"], ["l"], **loss)]
+    session = ne.InferenceSession(
+        model(nodes, {"x": ("N", 3), "int_y": ("N", 1) if computed else ("N",)}, {"l": ("N",)[reduction == "mean" :]},
+              {"int_s": np.array([-1])} if computed else {}))  # fmt: skip
+    x, y = draw(4, 3), np.array([0, 2, -100, 1]).reshape((4, 1) if computed else 4)
+    place = "model bytes" if computed else "input 'int_y'"
+    for _ in range(2):
+        assert np.isfinite(session.run(None, {"x": x, "int_y": y})[0]).all()
+        for wrong in (3, -1, 2**40):
+            message = f"{place}: labels must be in 0..2 for 3 classes, got {wrong} at index 1"
+            with pytest.raises(ValueError, match=message):
+                session.run(None, {"x": x, "int_y": np.where(y == 2, wrong, y)})
+    with pytest.raises(ValueError, match="labels must be in 0..2"):
+        session.profile({"x": x, "int_y": y + 1}, runs=1)
+
+
 def test_32_bit_integers_come_out_as_declared():
     session = ne.InferenceSession(model([node("Cast", ["x"], ["short"], to=6)], {"x": ("N", 3)}, {"short": ("N", 3)}))
     y = session(np.array([[1.5, -2.5, 7]], np.float32))

@@ -10,9 +10,9 @@ import numpy as np
 
 from ..conversion import converted
 from ..graph import Spec
+from ..ops import label_rules
 from . import random
 from .context import current
-from .labels import label_rules
 from .trace import Trace, trace
 
 if TYPE_CHECKING:

@@ -11,9 +11,9 @@ import numpy as np
 
 from ..graph import Graph, Spec
 from ..nn import random
-from ..nn.labels import LabelRule, label_rules
 from ..nn.module import Module
 from ..nn.trace import Trace, trace
+from ..ops import LabelRule, label_rules
 from ..optim import Optimizer, Update
 from ..passes import differentiate, switched_off
 from ..runtime import Program, compile_graph
