@@ -15,6 +15,7 @@ from .graph import Graph
 from .ops import LabelRule, label_rules
 from .passes import decompose, fold_constants, switched_off
 from .passes.fold_batchnorm import Folding, fold_batchnorm
+from .settings import whole
 
 if TYPE_CHECKING:
     from .onnx.reader import Port
@@ -54,22 +55,36 @@ class InferenceSession:
     large batch of a network that treats its samples one by one runs in parts that stay in the cache. Sessions may be
     used from several threads.
 
+    ``without_passes`` names passes over the graph to leave out. ``kernels`` are algorithms by operator to use wherever
+    they can be, before those of the environment variable ``NORMENGINE_KERNELS``: with ``{"conv2d": "direct"}`` sums are
+    taken as they are defined (see ``docs/kernels.md``).
+
     Raises:
-        ValueError: the file is damaged, or the network uses what is not supported (the message lists it all).
+        ValueError: the file is damaged, or the network uses what is not supported (the message lists it all); or
+            ``kernels`` names no operator or algorithm.
         OSError: the file cannot be read.
     """
 
     def __init__(
-        self, path_or_bytes: str | os.PathLike[str] | bytes, *, programs: int = 8, without_passes: Collection[str] = ()
+        self,
+        path_or_bytes: str | os.PathLike[str] | bytes,
+        *,
+        programs: int = 8,
+        without_passes: Collection[str] = (),
+        kernels: Mapping[str, str] | None = None,
     ) -> None:
         from .onnx.importer import check_operators
         from .onnx.reader import read_model
         from .runtime.locks import ForkSafeLock
 
-        if programs < 1:
-            raise ValueError(f"programs must be at least 1, got {programs}")
+        programs = whole(programs, "programs", low=1)
         switched_off(without_passes)  # raises for unknown names
         self._without = tuple(without_passes)
+        if kernels is not None:
+            from .kernels import REGISTRY
+
+            REGISTRY.preferred(kernels)  # raises for unknown names
+        self._kernels = dict(kernels or {})
         self._model = read_model(path_or_bytes)
         self._lock = ForkSafeLock()
         self._limit = programs
@@ -179,7 +194,7 @@ class InferenceSession:
         sizes = self._sizes(graph, shapes)
         program: Program | ProgramOfParts
         if len(sizes) == 1:
-            program = compile_graph(graph, self._without)
+            program = compile_graph(graph, self._without, self._kernels)
         else:
             program = ProgramOfParts(sizes, lambda size: self._part(_with_batch(shapes, size)))
         self._programs[shapes], self._labels[shapes] = program, label_rules(graph)

@@ -13,6 +13,7 @@ import pytest
 from onnx import helper, numpy_helper
 
 import normengine as ne
+from normengine.kernels.cpu import backend
 from normengine.onnx import OnnxError
 from normengine.passes.fold_batchnorm import Folding
 from normengine.runtime import parts
@@ -104,7 +105,7 @@ def test_the_last_programs_are_kept_and_share_the_weights():
         for program in session._programs.values()
     ]
     assert weights[0]["w"] is weights[1]["w"]
-    with pytest.raises(ValueError, match="programs must be at least 1, got 0"):
+    with pytest.raises(ValueError, match="programs must be a positive integer, got 0"):
         ne.InferenceSession(CONV, programs=0)
 
 
@@ -209,6 +210,33 @@ def test_a_fixed_batch_stays_fixed():
     assert session(draw(2, 3)).shape == (2, 3)
     with pytest.raises(ValueError, match=r"input 'x' must be \(2, 3\), got shape \(3, 3\)"):
         session(draw(3, 3))
+
+
+def chosen(session, x):
+    """The kernels of convolutions that run a batch."""
+    session(x)
+    calls = [
+        c for p in session._programs.values() for part in p.programs for call in part.plan.calls for c in call.each()
+    ]
+    return {call.kernel for call in calls if call.op == "conv2d"}
+
+
+@pytest.mark.skipif(backend() != "compiled", reason="Numba has one kernel for each operator")
+def test_a_session_may_ask_for_kernels(monkeypatch):
+    w = np.random.default_rng(0).standard_normal((32, 32, 3, 3)).astype(np.float32)
+    content = model([node("Conv", ["x", "w"], ["y"], pads=[1, 1, 1, 1])],
+                    {"x": ("N", 32, 24, 24)}, {"y": ("N", 32, 24, 24)}, {"w": w})  # fmt: skip
+    monkeypatch.setattr(parts, "PART_BYTES", 1 << 20)
+    monkeypatch.setenv("NORMENGINE_KERNELS", "conv2d=winograd2")
+    assert all("winograd2" in kernel for kernel in chosen(ne.InferenceSession(content), draw(1, 32, 24, 24)))
+    direct = ne.InferenceSession(content, kernels={"conv2d": "direct"})
+    for batch in (1, 3, 40):
+        assert all("direct" in kernel for kernel in chosen(direct, draw(batch, 32, 24, 24)))
+    x = draw(2, 32, 24, 24)
+    x[0, 5, 11, 7] = np.inf
+    assert (~np.isfinite(direct(x))).sum() == 32 * 9
+    with pytest.raises(ValueError, match="kernels must be a dict .*: conv2d has depthwise, direct, first, winograd2"):
+        ne.InferenceSession(content, kernels={"conv2d": "exact"})
 
 
 def test_images_of_any_size():

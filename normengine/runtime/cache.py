@@ -7,6 +7,7 @@ from collections import OrderedDict
 from typing import Any
 
 from ..graph import Graph, Value
+from ..kernels import REGISTRY
 from ..kernels.cpu import backend, isas
 from ..passes import switched_off
 from .locks import ForkSafeLock
@@ -47,7 +48,7 @@ class ProgramCache:
 
     def get(self, graph: Graph) -> Program:
         """The program of ``graph``, compiled now if no graph of its structure was seen lately."""
-        key = (isas(), backend(), switched_off(), structure(graph))
+        key = (isas(), backend(), switched_off(), tuple(sorted(REGISTRY.preferred().items())), structure(graph))
         with self._lock:
             if key not in self._programs:
                 self._programs[key] = compile_graph(graph)
