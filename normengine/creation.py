@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from .conversion import converted
 from .nn import random
 from .nn.array import Array
 from .nn.module import check_placement
@@ -55,7 +56,9 @@ def ones_like(input: Any, *, dtype: Any = None, device: Any = None) -> Array:
 def tensor(data: Any, *, dtype: Any = None, device: Any = None) -> Array:
     """A copy of ``data`` as an array: floating point becomes float32, integers int64."""
     array = np.array(data)
-    return array.astype(_dtype(dtype, device, _KINDS.get(array.dtype.kind, array.dtype))).view(Array)
+    if dtype is None and array.dtype.kind in _KINDS:
+        array = converted(array, _KINDS[array.dtype.kind], "tensor: data")
+    return array.astype(_dtype(dtype, device, array.dtype)).view(Array)
 
 
 def from_numpy(array: np.ndarray) -> Array:

@@ -6,14 +6,17 @@ import os
 from collections import OrderedDict
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from .conversion import converted
 from .graph import Graph
 from .locks import load_modules, new_lock
+from .ops import LabelRule, label_rules
 from .passes import decompose, fold_constants, switched_off
 from .passes.fold_batchnorm import Folding, fold_batchnorm
+from .settings import whole
 
 if TYPE_CHECKING:
     from .onnx.limits import FileLimits
@@ -49,6 +52,13 @@ class NodeArg:
     type: str
 
 
+class _Kept(NamedTuple):
+    """What a session has for inputs of some shapes, and the labels that are to be looked at before each run."""
+
+    program: Program | ProgramOfParts
+    labels: tuple[LabelRule, ...]
+
+
 class InferenceSession:
     """An ONNX network in memory.
 
@@ -58,9 +68,13 @@ class InferenceSession:
     large batch of a network that treats its samples one by one runs in parts that stay in the cache. Sessions may be
     used from several threads. ``limits`` is what reading the file may cost (``normengine.onnx.FileLimits``).
 
+    ``without_passes`` names passes over the graph to leave out. ``kernels`` are algorithms by operator to use wherever
+    they can be, before those of the environment variable ``NORMENGINE_KERNELS``: with ``{"conv2d": "direct"}`` sums are
+    taken as they are defined (see ``docs/kernels.md``).
+
     Raises:
         ValueError: the file is damaged, breaks ONNX's rules or goes beyond the limits, or the network uses what is not
-            supported (the message lists it all).
+            supported (the message lists it all); or ``kernels`` names no operator or algorithm.
         OSError: the file cannot be read.
     """
 
@@ -71,19 +85,24 @@ class InferenceSession:
         programs: int = 8,
         without_passes: Collection[str] = (),
         limits: FileLimits | None = None,
+        kernels: Mapping[str, str] | None = None,
     ) -> None:
         load_modules("normengine.onnx.importer")
         from .onnx.importer import check_operators
         from .onnx.reader import read_model
 
-        if programs < 1:
-            raise ValueError(f"programs must be at least 1, got {programs}")
+        programs = whole(programs, "programs", low=1)
         switched_off(without_passes)  # raises for unknown names
         self._without = tuple(without_passes)
+        if kernels is not None:
+            from .kernels import REGISTRY
+
+            REGISTRY.preferred(kernels)  # raises for unknown names
+        self._kernels = dict(kernels or {})
         self._model = read_model(path_or_bytes, limits)
         self._lock = new_lock()
         self._limit = programs
-        self._programs: OrderedDict[Shapes, Program | ProgramOfParts] = OrderedDict()
+        self._programs: OrderedDict[Shapes, _Kept] = OrderedDict()
         self._places = {port.name: i for i, port in enumerate(self._model.outputs)}
         self._last: Program | ProgramOfParts | None = None
         self._narrow = [i for i, port in enumerate(self._model.outputs) if port.dtype == "int32"]
@@ -108,7 +127,8 @@ class InferenceSession:
         float32, since nobody knows their scale.
 
         Raises:
-            ValueError: names are unknown or missing, or an array has another rank, extent or type than declared.
+            ValueError: names are unknown or missing, an array has another rank, extent or type than declared, or labels
+                of a loss are no classes.
         """
         if isinstance(output_names, str):
             raise ValueError(f"output_names must be a list of names or None, got {output_names!r}; put it into a list")
@@ -116,8 +136,8 @@ class InferenceSession:
         last = self._last
         results = None if last is None else last.run_alike(input_feed)
         if results is None:
-            feeds = self._feeds(input_feed)
-            results = self._program(tuple(array.shape for array in feeds.values())).run(feeds)
+            program, feeds = self._ready(input_feed)
+            results = program.run(feeds)
         for i in self._narrow:
             results[i] = results[i].astype(np.int32)
         return [results[i] for i in places] or results
@@ -138,8 +158,7 @@ class InferenceSession:
         load_modules("normengine.runtime.profile")
         from .runtime.profile import profile_program
 
-        feeds = self._feeds(input_feed)
-        program = self._program(tuple(array.shape for array in feeds.values()))
+        program, feeds = self._ready(input_feed)
         given = ", ".join("x".join(map(str, array.shape)) for array in feeds.values())
         return profile_program(program, feeds, f"{self._model.source} on {given}", runs)
 
@@ -164,21 +183,30 @@ class InferenceSession:
             raise ValueError(f"feeds: {' and '.join(parts)}; the inputs are {_listed(names)}")
         return feeds
 
-    def _program(self, shapes: Shapes) -> Program | ProgramOfParts:
-        with self._lock:
-            program = self._kept(shapes, self._programs.get(shapes) or self._make(shapes))
-            self._last = None if self._widened else program
-            return program
+    def _ready(self, input_feed: Mapping[str, Any]) -> tuple[Program | ProgramOfParts, dict[str, np.ndarray]]:
+        """The program for these inputs, and the arrays to run it on, which were checked."""
+        feeds = self._feeds(input_feed)
+        kept = self._made(tuple(array.shape for array in feeds.values()))
+        for rule in kept.labels:
+            (labels,) = rule.source.outputs
+            rule.check(feeds, f"input '{labels.name}'" if labels.name in feeds else self._model.source)
+        return kept.program, feeds
 
-    def _kept(self, shapes: Shapes, program: Program | ProgramOfParts) -> Program | ProgramOfParts:
-        """``program``, kept as the one used last."""
-        self._programs[shapes] = program
+    def _made(self, shapes: Shapes) -> _Kept:
+        with self._lock:
+            kept = self._kept(shapes, self._programs.get(shapes) or self._make(shapes))
+            self._last = None if self._widened or kept.labels else kept.program
+            return kept
+
+    def _kept(self, shapes: Shapes, made: _Kept) -> _Kept:
+        """What was made for these shapes, kept as what was used last."""
+        self._programs[shapes] = made
         self._programs.move_to_end(shapes)
         while len(self._programs) > self._limit:
             self._programs.popitem(last=False)
-        return program
+        return made
 
-    def _make(self, shapes: Shapes) -> Program | ProgramOfParts:
+    def _make(self, shapes: Shapes) -> _Kept:
         load_modules("normengine.runtime.parts")
         from .onnx.node import OnnxError
         from .runtime.parts import ProgramOfParts
@@ -188,13 +216,15 @@ class InferenceSession:
         sizes = self._sizes(graph, shapes)
         if len(sizes) == 1:
             try:
-                return compile_graph(graph, self._without)
+                program: Program | ProgramOfParts = compile_graph(graph, self._without, self._kernels)
             except ValueError as error:
                 raise OnnxError(f"{self._model.source}: {error}") from None
-        return ProgramOfParts(sizes, lambda size: self._part(_with_batch(shapes, size)))
+        else:
+            program = ProgramOfParts(sizes, lambda size: self._part(_with_batch(shapes, size)))
+        return _Kept(program, label_rules(graph))
 
     def _part(self, shapes: Shapes) -> Program:
-        (program,) = self._kept(shapes, self._programs.get(shapes) or self._make(shapes)).programs
+        (program,) = self._kept(shapes, self._programs.get(shapes) or self._make(shapes)).program.programs
         return program
 
     def _sizes(self, graph: Graph, shapes: Shapes) -> list[int]:
@@ -228,7 +258,7 @@ class InferenceSession:
         """``graph`` with the arrays that a kept program holds already in place of its own of the same content."""
         held: dict[tuple[Any, ...], list[np.ndarray]] = {}
         for kept in list(self._programs.values()):
-            for program in kept.programs:
+            for program in kept.program.programs:
                 for value, array in program.plan.graph.constants.items():
                     held.setdefault((value.name, array.shape, array.dtype), []).append(array)
 
@@ -298,15 +328,13 @@ def _array(port: Port, given: Any) -> np.ndarray:
 def _converted(port: Port, array: np.ndarray) -> np.ndarray:
     """``array`` in the declared type, where that says the same: other floats, or integers that fit."""
     kind, wanted = array.dtype.kind, np.dtype(port.dtype)
-    if wanted.kind == "f" and kind == "f":
-        return array.astype(wanted)
+    if wanted.kind == kind == "f" or (wanted.kind in "iu" and kind in "iu"):
+        return converted(array, wanted, f"input '{port.name}'")
     if wanted.kind == "f" and kind in "iub":
         raise ValueError(
             f"input '{port.name}' must be {port.dtype}, got {array.dtype}; convert images with "
             "x.astype(np.float32) / 255, as the network was trained"
         )
-    if wanted.kind in "iu" and kind in "iu" and (array.size == 0 or np.array_equal(array, array.astype(wanted))):
-        return array.astype(wanted)
     raise ValueError(f"input '{port.name}' must be {port.dtype}, got {array.dtype}; convert with astype")
 
 

@@ -32,21 +32,31 @@ cdef extern from "tile_taps.h" nogil:
                     const tile_finish* finish)
 
 
+cdef extern from "absent.h" nogil:
+    float present(float weight)
+    void pack_absent(float* to, int64_t count)
+    void pack_present(float* to, int64_t count)
+    int finite_rows(const float* x, int64_t rows, int64_t row_step, int64_t cols, int64_t col_step)
+    void present_store(int64_t vectors, int sharing, const tile_depth* depth, const float* x, const float* w,
+                       const float* made, float* out, const int64_t* target, int64_t out_block, int accumulate,
+                       const tile_finish* finish)
+
+
 cdef extern from "pack.h" nogil:
     void spread_lanes(float* to, int64_t to_step, const float* lines, int64_t step, int64_t lanes, int64_t count)
 
 
 cdef struct Direct:
     # A task makes `rows` rows of the grids of `images` images, for one of `parts` parts of the panels, `chunk` blocks
-    # of input channels at a time. Of those it copies the input rows that it needs, with zeros around them, `height` x
-    # `width` pixels whose first is that at `top`, `left` of the grid's origin, unless `copied` is 0. step_h and step_w
-    # lie between the inputs of neighbouring pixels of a grid; row, block and image are distances in floats between
+    # of input channels at a time. Of those it reads `height` x `width` pixels whose first is that at `top`, `left` of
+    # the grid's origin, and copies them, with zeros around the image, unless `copied` is 0. step_h and step_w lie between the inputs of neighbouring pixels of a grid; row, block and image are distances in floats between
     # what is read, line is that between output rows, in pixels. The tables of pixels and taps begin `tables` bytes into
     # the scratch memory. `cleared` says that some pixels are reached by no tap. `merged` is the number of phases that
-    # lie side by side, or 0, and `made` where in the workspace, in floats, they are made. `products` multiply-adds
-    # of vectors of a task ask for what the next one copies, or none if it is 0.
+    # lie side by side, or 0, and `made` where in the workspace, in floats, they are made. `absent` says that some weights
+    # of a panel are (absent.h). `products` multiply-adds of vectors of a task ask for what the next one copies, or none
+    # if it is 0.
     int64_t images, rows, bands, parts, chunk, copied, height, width, top, left, step_h, step_w, row, block, image, line
-    int64_t tables, cleared, merged, made, products, panels, phases
+    int64_t tables, cleared, merged, made, absent, products, panels, phases
 
 
 cdef struct Panel:
@@ -166,14 +176,54 @@ cdef void finish_channels(tile_finish* finish, const float* bias, int64_t channe
         finish.bias = padded
 
 
+cdef bint finite_band(const Direct* d, const Side* side, const float* band, int64_t image, int64_t images, int64_t row,
+                      int64_t first, int64_t end) noexcept nogil:
+    # Whether the blocks first..end of what a band reads are finite; between pixels without neighbours it reads nothing.
+    cdef int64_t down = d.step_h if d.height == (d.rows - 1) * d.step_h + 1 else 1
+    cdef int64_t right = d.step_w if d.width == (phases_of(d).width - 1) * d.step_w + 1 else 1
+    cdef int64_t rows = d.height, i, b
+    cdef const float* x = band
+    if not d.copied:
+        x = side.data + image * d.image + first * d.block + row * d.step_h * d.row
+        rows = least(rows, d.block // d.row - row * d.step_h)
+    for i in range(images):
+        for b in range(end - first):
+            if not finite_rows(x + i * d.image + b * d.block, ceil_div(rows, down), down * d.row,
+                               ceil_div(d.width, right), right * SIMD_WIDTH):
+                return False
+    return True
+
+
+cdef void present_pixels(const Direct* d, const Phase* phase, const int64_t* source, const int64_t* target, int64_t pixels,
+                         int64_t vectors, const tile_depth* depth, const float* x, const float* w, float* out,
+                         int64_t out_block, bint accumulate, const tile_finish* finish) noexcept nogil:
+    # As pixel_tiles, one by one, of inputs that are not finite: the same sums, but for the products of absent weights.
+    cdef bint sharing = phase.across and TAPS_PIXELS(vectors) > 0
+    cdef tile_depth alone = depth[0]
+    cdef float made[4 * 16]
+    cdef int64_t first = 0, i, place
+    for i in range(pixels):
+        if sharing:
+            place = i % phase.width * d.step_w
+            alone.first, alone.end = depth.first - place, depth.end - place
+            taps_tiles(1, SIMD_WIDTH, d.step_w, vectors, &alone, x + source[i], w, made, &first, SIMD_WIDTH, 0, NULL)
+        else:
+            tiles(1, 0, 1, vectors, depth, x, source + i, w, made, &first, SIMD_WIDTH, 0, NULL)
+        present_store(vectors, sharing, depth, x + source[i], w, made, out, target + i, out_block, accumulate, finish)
+
+
 cdef void pixel_tiles(const Direct* d, const Phase* phase, const int64_t* tables, int64_t pixel, int64_t pixels,
                       const Panel* panel, const tile_depth* depth, const float* x, const float* w, float* out,
-                      int64_t out_block, bint accumulate, const tile_finish* finish) noexcept nogil:
-    # So many pixels of a phase; rows by themselves where taps share inputs or a tile of such takes more pixels.
+                      int64_t out_block, bint accumulate, const tile_finish* finish, bint spoiled) noexcept nogil:
+    # So many pixels of a phase; rows by themselves where taps share inputs or a tile of such takes more pixels; with
+    # `spoiled`, absent weights meet inputs that are not finite.
     cdef int64_t span = panel.span, vectors = panel.vectors
     cdef const int64_t* source = tables + phase.sources + pixel
     cdef const int64_t* target = tables + phase.targets + pixel
     cdef int64_t first = 0
+    if spoiled:
+        present_pixels(d, phase, source, target, pixels, vectors, depth, x, w, out, out_block, accumulate, finish)
+        return
     if phase.across and span == 1 and TAPS_PIXELS(vectors) > 0:
         while first < pixels:
             taps_tiles(phase.width, SIMD_WIDTH, d.step_w, vectors, depth, x + source[first], w, out, target + first,
@@ -200,8 +250,8 @@ cdef void row_taps(const Phase* phase, const int64_t* tables, int64_t first, int
 
 cdef void panel_tiles(const Direct* d, const Phase* phase, const int64_t* tables, int64_t images, int64_t row,
                       int64_t rows, int64_t height, const Panel* panel, int64_t rest, tile_depth* depth, const float* x,
-                      const float* w, float* out, int64_t out_block, bint accumulate,
-                      const tile_finish* finish) noexcept nogil:
+                      const float* w, float* out, int64_t out_block, bint accumulate, const tile_finish* finish,
+                      bint spoiled) noexcept nogil:
     # So many rows from `row` on of some images of `height` rows.
     cdef int64_t line = d.images * phase.width, i = 0, end
     cdef window_axis axis
@@ -209,7 +259,7 @@ cdef void panel_tiles(const Direct* d, const Phase* phase, const int64_t* tables
     if not phase.apart:
         row_taps(phase, tables, 0, phase.rows.count, rest, depth)
         pixel_tiles(d, phase, tables, 0, images * rows * phase.width, panel, depth, x, w, out, out_block, accumulate,
-                    finish)
+                    finish, spoiled)
         return
     axis = window_axis_of(phase.rows.count, phase.rows.shift_step, phase.rows.shift, d.step_h, height, phase.height)
     while i < rows:
@@ -222,7 +272,7 @@ cdef void panel_tiles(const Direct* d, const Phase* phase, const int64_t* tables
             within.end = within.first + 1
         row_taps(phase, tables, within.first, within.end, rest, depth)
         pixel_tiles(d, phase, tables, i * line, (end - i - 1) * line + images * phase.width, panel, depth, x, w, out,
-                    out_block, accumulate, finish)
+                    out_block, accumulate, finish, spoiled)
         i = end
 
 
@@ -241,6 +291,7 @@ cdef void direct_band(const Direct* d, const Convolved* c, const float* packed, 
     cdef const float* x
     cdef float* target
     cdef int64_t out
+    cdef bint spoiled = False
     finish.low, finish.high = c.low, c.high
     depth.next = next
     target = c.target.data
@@ -254,6 +305,8 @@ cdef void direct_band(const Direct* d, const Convolved* c, const float* packed, 
         chunk_end = least(chunk + d.chunk, in_end)
         if d.copied:
             copy_band(d, &c.source, band, image, images, row * d.step_h + d.top, chunk, chunk_end)
+        if d.absent:
+            spoiled = not finite_band(d, &c.source, band, image, images, row, chunk, chunk_end)
         for p in range(first, end):
             panel = panels_of(d) + p
             a, b = most(chunk, panel.in_first), least(chunk_end, panel.in_end)
@@ -286,7 +339,7 @@ cdef void direct_band(const Direct* d, const Convolved* c, const float* packed, 
                             rest if b == in_blocks else 0, &depth, x,
                             packed + phase.weights + (panel.weights + (a - panel.in_first) * SIMD_WIDTH * lanes) * taps,
                             target + out, out_block, a > panel.in_first,
-                            &finish if b == panel.in_end else NULL)
+                            &finish if b == panel.in_end else NULL, spoiled)
         chunk = chunk_end
     if d.merged:
         spread_band(d, c, target, image, images, row)

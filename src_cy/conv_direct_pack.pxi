@@ -17,8 +17,8 @@ cdef struct Kernels:
 
 cdef void weight_square(const Kernels* k, int64_t out, int64_t outs, int64_t channel, int64_t channels,
                         float* to) noexcept nogil:
-    # [tap][V inputs][V outputs] for `channels` inputs and `outs` outputs from the given ones; zeros where the groups
-    # differ and for lanes that hold no output.
+    # [tap][V inputs][V outputs] for `channels` inputs and `outs` outputs from the given ones, absent (absent.h) where the
+    # groups differ and for lanes that hold no output.
     cdef int64_t group = out // k.outputs, lane, c, t
     cdef const float* weight
     if (outs == SIMD_WIDTH and (out + outs - 1) // k.outputs == group and channel >= group * k.inputs
@@ -26,15 +26,17 @@ cdef void weight_square(const Kernels* k, int64_t out, int64_t outs, int64_t cha
         weight = (k.data + group * k.group_step + (out - group * k.outputs) * k.output_step
                   + (channel - group * k.inputs) * k.input_step)
         pack_square(to, weight, k.output_step, k.input_step, channels, k.taps)
+        if k.window.groups > 1:
+            pack_present(to, k.taps * SIMD_WIDTH)
         return
-    memset(to, 0, k.taps * SIMD_WIDTH * SIMD_WIDTH * sizeof(float))
+    pack_absent(to, k.taps * SIMD_WIDTH)
     for lane in range(outs):
         group = (out + lane) // k.outputs
         weight = k.data + group * k.group_step + (out + lane - group * k.outputs) * k.output_step
         for c in range(most(group * k.inputs - channel, 0), least((group + 1) * k.inputs - channel, channels)):
             for t in range(k.taps):
-                to[(t * SIMD_WIDTH + c) * SIMD_WIDTH + lane] = weight[(channel + c - group * k.inputs) * k.input_step
-                                                                      + t]
+                to[(t * SIMD_WIDTH + c) * SIMD_WIDTH + lane] = present(weight[(channel + c - group * k.inputs)
+                                                                              * k.input_step + t])
 
 
 cdef int64_t phase_of_tap(int64_t tap, int64_t pad, int64_t stride) noexcept nogil:
@@ -49,7 +51,7 @@ cdef void merged_tap(const Kernels* k, const float* weight, int64_t first, int64
     cdef int64_t lane, c
     for lane in range(most(first, 0), least(first + k.outputs, outs)):
         for c in range(channels):
-            to[c * SIMD_WIDTH + lane] = weight[c * k.input_step + (lane - first) * k.output_step]
+            to[c * SIMD_WIDTH + lane] = present(weight[c * k.input_step + (lane - first) * k.output_step])
 
 
 cdef void merged_square(const Kernels* k, const Phase* phase, int64_t out, int64_t outs, int64_t channel,
@@ -58,7 +60,7 @@ cdef void merged_square(const Kernels* k, const Phase* phase, int64_t out, int64
     # that lie wholly behind a narrow image have no position.
     cdef const Numbers* p = k.window
     cdef int64_t i, j, h, w, row, col
-    memset(to, 0, k.taps * SIMD_WIDTH * SIMD_WIDTH * sizeof(float))
+    pack_absent(to, k.taps * SIMD_WIDTH)
     for i in range(p.kh):
         row = phase_of_tap(i, p.pad_top, p.stride_h)
         while row < phase.out_step_h:

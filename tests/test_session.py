@@ -14,6 +14,7 @@ from onnx import helper, numpy_helper
 
 import normengine as ne
 from normengine import session as session_module
+from normengine.kernels.cpu import backend
 from normengine.onnx import OnnxError
 from normengine.passes.fold_batchnorm import Folding
 from normengine.runtime import parts
@@ -21,6 +22,11 @@ from normengine.runtime import parts
 RNG = np.random.default_rng(0)
 W = RNG.standard_normal((4, 2, 3, 3)).astype(np.float32)
 node = helper.make_node
+
+
+def programs_of(session):
+    """What the session keeps, the one used last behind the others."""
+    return [kept.program for kept in session._programs.values()]
 
 
 def draw(*shape):
@@ -101,11 +107,10 @@ def test_the_last_programs_are_kept_and_share_the_weights():
         session(draw(n, 2, 5, 5))
     assert list(session._programs) == [((3, 2, 5, 5),), ((2, 2, 5, 5),)]
     weights = [
-        {value.name: array for value, array in program.plan.graph.constants.items()}
-        for program in session._programs.values()
+        {value.name: array for value, array in program.plan.graph.constants.items()} for program in programs_of(session)
     ]
     assert weights[0]["w"] is weights[1]["w"]
-    with pytest.raises(ValueError, match="programs must be at least 1, got 0"):
+    with pytest.raises(ValueError, match="programs must be a positive integer, got 0"):
         ne.InferenceSession(CONV, programs=0)
 
 
@@ -115,7 +120,7 @@ def test_what_one_size_alone_needed_goes_with_its_program():
         {"x": ("N", "W")}, {"y": ("N", "W")})  # fmt: skip
     session = ne.InferenceSession(content, programs=1)
     assert session(np.ones((1, 5), np.float32)).tolist() == [[5.0] * 5]
-    (program,) = session._programs.values()
+    (program,) = programs_of(session)
     (constant,) = map(weakref.ref, program.plan.graph.constants.values())
     del program
     assert session(np.ones((1, 2), np.float32)).tolist() == [[2.0] * 2]
@@ -212,6 +217,31 @@ def test_a_fixed_batch_stays_fixed():
         session(draw(3, 3))
 
 
+def chosen(session, x):
+    """The kernels of convolutions that run a batch."""
+    session(x)
+    calls = [c for p in programs_of(session) for part in p.programs for call in part.plan.calls for c in call.each()]
+    return {call.kernel for call in calls if call.op == "conv2d"}
+
+
+@pytest.mark.skipif(backend() != "compiled", reason="Numba has one kernel for each operator")
+def test_a_session_may_ask_for_kernels(monkeypatch):
+    w = np.random.default_rng(0).standard_normal((32, 32, 3, 3)).astype(np.float32)
+    content = model([node("Conv", ["x", "w"], ["y"], pads=[1, 1, 1, 1])],
+                    {"x": ("N", 32, 24, 24)}, {"y": ("N", 32, 24, 24)}, {"w": w})  # fmt: skip
+    monkeypatch.setattr(parts, "PART_BYTES", 1 << 20)
+    monkeypatch.setenv("NORMENGINE_KERNELS", "conv2d=winograd2")
+    assert all("winograd2" in kernel for kernel in chosen(ne.InferenceSession(content), draw(1, 32, 24, 24)))
+    direct = ne.InferenceSession(content, kernels={"conv2d": "direct"})
+    for batch in (1, 3, 40):
+        assert all("direct" in kernel for kernel in chosen(direct, draw(batch, 32, 24, 24)))
+    x = draw(2, 32, 24, 24)
+    x[0, 5, 11, 7] = np.inf
+    assert (~np.isfinite(direct(x))).sum() == 32 * 9
+    with pytest.raises(ValueError, match="kernels must be a dict .*: conv2d has depthwise, direct, first, winograd2"):
+        ne.InferenceSession(content, kernels={"conv2d": "exact"})
+
+
 def test_images_of_any_size():
     content = model(
         [node("Conv", ["x", "w"], ["c"]), node("GlobalAveragePool", ["c"], ["y"])],
@@ -230,8 +260,29 @@ def test_integers_where_the_network_reads_integers():
     x = np.array([[0, 51, 255]], np.uint8)
     assert np.allclose(session(x), [[0, 0.2, 1]])
     assert np.array_equal(session(x.astype(np.int64)), session(x))
-    with pytest.raises(ValueError, match="input 'bytes' must be uint8, got int64; convert with astype"):
+    with pytest.raises(ValueError, match="input 'bytes' must hold numbers that uint8 has, got 510"):
         session(x.astype(np.int64) * 2)
+
+
+@pytest.mark.parametrize("computed", [False, True])
+@pytest.mark.parametrize("reduction", ["mean", "none"])
+def test_labels_of_a_loss_are_classes(computed, reduction):
+    loss = {"ignore_index": -100, "reduction": reduction}
+    nodes = [node("Reshape", ["int_y", "int_s"], ["flat"])] if computed else []
+    nodes += [node("SoftmaxCrossEntropyLoss", ["x", "flat" if computed else "int_y"], ["l"], **loss)]
+    session = ne.InferenceSession(
+        model(nodes, {"x": ("N", 3), "int_y": ("N", 1) if computed else ("N",)}, {"l": ("N",)[reduction == "mean" :]},
+              {"int_s": np.array([-1])} if computed else {}))  # fmt: skip
+    x, y = draw(4, 3), np.array([0, 2, -100, 1]).reshape((4, 1) if computed else 4)
+    place = "model bytes" if computed else "input 'int_y'"
+    for _ in range(2):
+        assert np.isfinite(session.run(None, {"x": x, "int_y": y})[0]).all()
+        for wrong in (3, -1, 2**40):
+            message = f"{place}: labels must be in 0..2 for 3 classes, got {wrong} at index 1"
+            with pytest.raises(ValueError, match=message):
+                session.run(None, {"x": x, "int_y": np.where(y == 2, wrong, y)})
+    with pytest.raises(ValueError, match="labels must be in 0..2"):
+        session.profile({"x": x, "int_y": y + 1}, runs=1)
 
 
 def test_32_bit_integers_come_out_as_declared():
@@ -331,7 +382,7 @@ def test_a_batch_is_cut_where_the_parts_make_the_whole(shape, batch, monkeypatch
     session = ne.InferenceSession(file)
     (y,) = session.run(None, {"x": x})
     assert np.array_equal(y, np.maximum(x, 0).reshape(6, 12))
-    cut = isinstance(next(reversed(session._programs.values())), parts.ProgramOfParts)
+    cut = isinstance(programs_of(session)[-1], parts.ProgramOfParts)
     assert cut == (batch == "N" and shape[0] != 6)
 
 

@@ -6,6 +6,8 @@ from collections.abc import Callable
 
 import numpy as np
 
+from ..settings import whole
+
 Augment = Callable[[np.ndarray, np.random.Generator], np.ndarray]
 
 
@@ -16,10 +18,9 @@ def random_shift(pixels: int) -> Augment:
     generator and returns new images of the same shape and dtype.
 
     Raises:
-        ValueError: ``pixels`` is negative.
+        ValueError: ``pixels`` is not an integer of 0 or more.
     """
-    if pixels < 0:
-        raise ValueError(f"random_shift: pixels must not be negative, got {pixels}")
+    pixels = whole(pixels, "random_shift: pixels")
 
     def shift(images: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         count, _, height, width = images.shape

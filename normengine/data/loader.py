@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from ..settings import whole
 from .augment import Augment
 
 
@@ -59,14 +60,12 @@ class DataLoader:
         drop_last: bool = False,
         augment: Augment | None = None,
     ) -> None:
-        if isinstance(batch_size, bool) or not isinstance(batch_size, (int, np.integer)) or batch_size < 1:
-            raise ValueError(f"DataLoader: batch_size must be a positive integer, got {batch_size!r}")
-        if isinstance(seed, bool) or not isinstance(seed, (int, np.integer)) or seed < 0:
-            raise ValueError(f"DataLoader: seed must be an integer of 0 or more, got {seed!r}")
+        batch_size = whole(batch_size, "DataLoader: batch_size", low=1)
+        seed = whole(seed, "DataLoader: seed")
         self.dataset = TensorDataset(*dataset) if isinstance(dataset, (tuple, list)) else dataset
         if len(self.dataset) == 0:
             raise ValueError("DataLoader: the data set has no samples")
-        self.batch_size = int(batch_size)
+        self.batch_size = batch_size
         self.shuffle = shuffle
         self.seed = seed
         self.drop_last = drop_last

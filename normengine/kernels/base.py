@@ -120,6 +120,7 @@ class Registry:
     def __init__(self) -> None:
         self.signatures: dict[str, Signature] = {}
         self.kernels: dict[str, list[Kernel]] = {}
+        self.algorithms: dict[str, set[str]] = {}
 
     def declare(self, signature: Signature) -> Signature:
         self.signatures[signature.op] = signature
@@ -129,43 +130,57 @@ class Registry:
         if kernel.op not in self.signatures:
             raise KeyError(f"kernel {kernel.name}: operator {kernel.op} has no signature")
         self.kernels.setdefault(kernel.op, []).append(kernel)
+        self.name(kernel.op, kernel.algorithm)
         return kernel
 
-    def supporting(self, problem: Problem, isas: Sequence[str]) -> list[Kernel]:
+    def name(self, op: str, algorithm: str) -> None:
+        """Make an algorithm one that users may ask for, whether it was built for this machine or not."""
+        self.algorithms.setdefault(op, set()).add(algorithm)
+
+    def supporting(
+        self, problem: Problem, isas: Sequence[str], preferred: Mapping[str, str] | None = None
+    ) -> list[Kernel]:
         """The kernels that support ``problem`` among those of the instruction sets ``isas``; there is one at least.
 
-        Where the user prefers an algorithm (see :mod:`.prefer`) that supports it, only those of that algorithm.
+        Where the user prefers an algorithm that supports it, only those of that algorithm: ``preferred`` is what
+        :meth:`preferred` gave, or, where it is None, gives now.
         """
         rows = [k for k in self.kernels.get(problem.op, ()) if k.isa in isas and k.supports(problem)]
         if not rows:
             raise LookupError(f"no kernel for {problem.op} with inputs {problem.inputs} among {', '.join(isas)}")
-        wanted = self.preferred().get(problem.op)
+        wanted = (self.preferred() if preferred is None else preferred).get(problem.op)
         return [k for k in rows if k.algorithm == wanted] or rows
 
-    def preferred(self) -> dict[str, str]:
-        """The algorithm that the user wants, by operator."""
-        if not os.environ.get(VARIABLE):
-            return {}
-        return preferences({op: [k.algorithm for k in kernels] for op, kernels in self.kernels.items()})
+    def preferred(self, given: Mapping[str, str] | None = None) -> dict[str, str]:
+        """The algorithm that the user wants, by operator (see :mod:`.prefer`)."""
+        return preferences(self.algorithms, given) if given is not None or os.environ.get(VARIABLE) else {}
 
     def choose(
-        self, problem: Problem, isas: Sequence[str], besides: Callable[[Kernel], float] = lambda kernel: 0.0
+        self,
+        problem: Problem,
+        isas: Sequence[str],
+        besides: Callable[[Kernel], float] = lambda kernel: 0.0,
+        preferred: Mapping[str, str] | None = None,
     ) -> Kernel:
         """The cheapest kernel that supports ``problem``; ``besides`` is what a kernel costs beside its own work, less
         what of that is done once and for all."""
-        rows = self.supporting(problem, isas)
+        rows = self.supporting(problem, isas, preferred)
         return min(rows, key=lambda k: (k.cost(problem) + besides(k), -isas.index(k.isa)))
 
     def explain(
-        self, problem: Problem, isas: Sequence[str], besides: Callable[[Kernel], float] = lambda kernel: 0.0
+        self,
+        problem: Problem,
+        isas: Sequence[str],
+        besides: Callable[[Kernel], float] = lambda kernel: 0.0,
+        preferred: Mapping[str, str] | None = None,
     ) -> str:
         """Why :meth:`choose` takes its kernel: what it is preferred to, and what is out of the question."""
-        chosen = self.choose(problem, isas, besides)
+        chosen = self.choose(problem, isas, besides, preferred)
         least = chosen.cost(problem) + besides(chosen)
         reasons = [f"{chosen.name} costs least ({least:.3g}) or, of equals, is of the best instruction set"]
-        wanted = self.preferred().get(problem.op)
+        wanted = (self.preferred() if preferred is None else preferred).get(problem.op)
         if wanted and chosen.algorithm == wanted:
-            reasons = [f"{chosen.name} costs {least:.3g}, its algorithm is wanted ({VARIABLE})"]
+            reasons = [f"{chosen.name} costs {least:.3g}, its algorithm is wanted"]
         for kernel in self.kernels[problem.op]:
             if kernel.isa not in isas:
                 reasons.append(f"{kernel.name}: {kernel.isa} is not in use")

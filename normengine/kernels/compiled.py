@@ -339,6 +339,8 @@ def kernel(row: Row, isa: str, addresses: dict[str, int], sizes: Sizes) -> Kerne
 
 
 def _register() -> tuple[str, ...]:
+    for row in ROWS:
+        REGISTRY.name(row.op, row.algorithm)
     built = []
     for isa in detect():
         try:

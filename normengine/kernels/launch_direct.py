@@ -224,10 +224,11 @@ def direct(problem: Problem, sizes: Sizes) -> Launch:
     s = plan.stencil
     in_blocks, rest = ceil_div(s.in_channels, width), s.in_channels % width
     top, left = s.reach()[:2]
+    read_height, read_width = plan.height, plan.width
     if plan.copied:
         row, image = plan.width * width, plan.chunk * plan.block
     else:
-        top = left = 0
+        read_height, read_width, top, left = read_height + top, min(read_width + left, s.in_width), 0, 0
         row, image = s.in_width * width, in_blocks * plan.block
     panels: list[int] = []
     a_tap = 0
@@ -252,9 +253,9 @@ def direct(problem: Problem, sizes: Sizes) -> Launch:
     lanes = ceil_div(s.out_channels, width) * width
     made = (plan.images * plan.rows * s.phases[0].width * lanes + width) * bool(s.merged)
     extra = (
-        *(plan.images, plan.rows, plan.bands, plan.parts, plan.chunk, int(plan.copied), plan.height, plan.width),
+        *(plan.images, plan.rows, plan.bands, plan.parts, plan.chunk, int(plan.copied), read_height, read_width),
         *(top, left, s.step_h, s.step_w, row, plan.block, image, s.out_width),
-        *(weights * FLOAT, int(not all(f.taps for f in s.phases)), s.merged, band),
+        *(weights * FLOAT, int(not all(f.taps for f in s.phases)), s.merged, band, int(_absent(s, width))),
         _products(plan, width) if plan.copied and from_memory(problem) else 0,
         *(len(plan.panels), len(s.phases), *panels, *phases),
     )
@@ -264,6 +265,13 @@ def direct(problem: Problem, sizes: Sizes) -> Launch:
         workspace=max(taps * width * width, band + made) * FLOAT,
         extra=extra,
     )
+
+
+def _absent(s: Stencil, width: int) -> bool:
+    """Whether outputs of one block differ in the inputs of which they are sums: groups that are no whole blocks, phases
+    side by side."""
+    ragged = s.groups > 1 and (s.out_channels // s.groups % width or s.in_channels // s.groups % width)
+    return bool(s.merged or ragged)
 
 
 def _products(plan: Plan, width: int) -> int:

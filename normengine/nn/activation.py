@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from ..settings import finite
 from . import functional as F
 from .module import Module
 
@@ -59,6 +60,7 @@ class LeakyReLU(Module):
 
     def __init__(self, negative_slope: float = 0.01, inplace: bool = False) -> None:
         super().__init__()
+        finite(negative_slope, "LeakyReLU: negative_slope")
         self.negative_slope = negative_slope
         self.inplace = inplace
 

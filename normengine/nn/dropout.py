@@ -5,9 +5,9 @@ The noise is a function of (seed, step, layer, element): the same for any number
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
+from ..settings import finite
 from . import functional as F
 from .module import Module
 
@@ -17,8 +17,7 @@ class _Rate(Module):
 
     def __init__(self, p: float = 0.5, inplace: bool = False) -> None:
         super().__init__()
-        if not 0 <= p <= 1:
-            raise ValueError(f"{type(self).__name__}: p must be in [0, 1], got {p}")
+        finite(p, f"{type(self).__name__}: p", 0, 1)
         self.p = p
         self.inplace = inplace
 
@@ -45,10 +44,7 @@ class GaussianDropout(Module):
 
     def __init__(self, p: float = 0.5) -> None:
         super().__init__()
-        if not 0 <= p < 1:
-            raise ValueError(
-                f"GaussianDropout: p must be in [0, 1), got {p}; the noise has variance p / (1 - p), infinite at p = 1"
-            )
+        finite(p, "GaussianDropout: p", 0, 1, below=True)
         self.p = p
 
     def forward(self, x: Any) -> Any:
@@ -63,8 +59,7 @@ class UniformDropout(Module):
 
     def __init__(self, beta: float = 0.1) -> None:
         super().__init__()
-        if not 0 <= beta < math.inf:
-            raise ValueError(f"UniformDropout: beta must be 0 or more, got {beta}")
+        finite(beta, "UniformDropout: beta", low=0)
         self.beta = beta
 
     def forward(self, x: Any) -> Any:

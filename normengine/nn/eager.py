@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING, Any, ParamSpec
 
 import numpy as np
 
+from ..conversion import converted
 from ..graph import Spec
 from ..locks import load_modules, new_lock
+from ..ops import label_rules
 from . import random
 from .context import current
-from .labels import label_rules
 from .trace import Trace, trace
 
 if TYPE_CHECKING:
@@ -50,13 +51,14 @@ def function(body: Callable[P, Any]) -> Callable[P, Any]:
 
 
 def as_array(array: np.ndarray, what: str) -> np.ndarray:
-    """``array`` as C-contiguous float32, or int64 if it holds integers; ValueError for what is empty or no number."""
+    """``array`` as C-contiguous float32, or int64 if it holds integers; ValueError for what is empty, or
+    holds what these have not."""
     kinds = {"f": np.float32, "i": np.int64, "u": np.int64, "b": np.int64}
     if array.dtype.kind not in kinds:
         raise ValueError(f"{what}: input must be float32, got {array.dtype}; convert with x.astype(np.float32)")
     if array.size == 0:
         raise ValueError(f"{what}: input of shape {array.shape} is an empty batch; give at least one sample")
-    return np.require(np.asarray(array), kinds[array.dtype.kind], "C")
+    return converted(np.asarray(array), kinds[array.dtype.kind], f"{what}: input")
 
 
 def run(

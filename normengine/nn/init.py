@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
+from ..settings import finite
 from . import random
 from .parameter import Parameter
 
@@ -45,11 +46,13 @@ def _fill(tensor: T, values: Any) -> T:
 
 def uniform_(tensor: T, a: float = 0.0, b: float = 1.0, generator: np.random.Generator | None = None) -> T:
     """U(a, b)."""
+    a, b = finite(a, "uniform_: a"), finite(b, "uniform_: b")
     return _fill(tensor, (generator or random.generator()).uniform(a, b, tensor.shape))
 
 
 def normal_(tensor: T, mean: float = 0.0, std: float = 1.0, generator: np.random.Generator | None = None) -> T:
     """N(mean, std^2)."""
+    mean, std = finite(mean, "normal_: mean"), finite(std, "normal_: std", low=0)
     return _fill(tensor, (generator or random.generator()).normal(mean, std, tensor.shape))
 
 
@@ -63,7 +66,8 @@ def trunc_normal_(
 ) -> T:
     """N(mean, std^2) drawn again until it lies in [a, b]."""
     draw = generator or random.generator()
-    if not a < b or mean + 6 * std < a or mean - 6 * std > b:
+    mean, std = finite(mean, "trunc_normal_: mean"), finite(std, "trunc_normal_: std", low=0)
+    if not a < b or mean + 6 * std < a or mean - 6 * std > b or std > 1000 * (b - a):
         raise ValueError(f"trunc_normal_: [{a}, {b}] hardly meets a normal distribution of mean {mean}, std {std}")
     values = draw.normal(mean, std, tensor.shape)
     while (outside := (values < a) | (values > b)).any():

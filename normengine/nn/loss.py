@@ -6,12 +6,21 @@ from typing import Any
 
 import numpy as np
 
+from ..conversion import converted
+from ..settings import finite
 from . import functional as F
 from .module import Module
 
 
-def _as_weight(weight: Any) -> np.ndarray | None:
-    return None if weight is None else np.array(weight, np.float32)
+def _as_weight(weight: Any, what: str) -> np.ndarray | None:
+    """``weight`` as a float32 array of its own, which must be finite and nowhere negative."""
+    if weight is None:
+        return None
+    given = np.array(converted(np.asarray(weight), np.float32, what))
+    if not (np.isfinite(given) & (given >= 0)).all():
+        wrong = given[~(np.isfinite(given) & (given >= 0))]
+        raise ValueError(f"{what} must hold finite numbers of 0 or more, got {wrong.flat[0]}")
+    return given
 
 
 class _Loss(Module):
@@ -43,10 +52,9 @@ class CrossEntropyLoss(_Loss):
         label_smoothing: float = 0.0,
     ) -> None:
         super().__init__(size_average, reduce, reduction)
-        if not 0 <= label_smoothing <= 1:
-            raise ValueError(f"CrossEntropyLoss: label_smoothing must be in [0, 1], got {label_smoothing}")
+        finite(label_smoothing, "CrossEntropyLoss: label_smoothing", 0, 1)
         self.weight: Any
-        self.register_buffer("weight", _as_weight(weight))
+        self.register_buffer("weight", _as_weight(weight, f"{type(self).__name__}: weight"))
         self.ignore_index = ignore_index
         self.label_smoothing = label_smoothing
 
@@ -74,7 +82,7 @@ class NLLLoss(_Loss):
     ) -> None:
         super().__init__(size_average, reduce, reduction)
         self.weight: Any
-        self.register_buffer("weight", _as_weight(weight))
+        self.register_buffer("weight", _as_weight(weight, f"{type(self).__name__}: weight"))
         self.ignore_index = ignore_index
 
     def forward(self, input: Any, target: Any) -> Any:
@@ -105,8 +113,8 @@ class BCEWithLogitsLoss(_Loss):
         super().__init__(size_average, reduce, reduction)
         self.weight: Any
         self.pos_weight: Any
-        self.register_buffer("weight", _as_weight(weight))
-        self.register_buffer("pos_weight", _as_weight(pos_weight))
+        self.register_buffer("weight", _as_weight(weight, f"{type(self).__name__}: weight"))
+        self.register_buffer("pos_weight", _as_weight(pos_weight, f"{type(self).__name__}: pos_weight"))
 
     def forward(self, input: Any, target: Any) -> Any:
         return F.binary_cross_entropy_with_logits(

@@ -7,6 +7,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
+from ..conversion import converted
 from . import eager
 from .context import current
 from .parameter import Parameter
@@ -326,7 +327,7 @@ def _buffer_array(name: str, value: Any) -> np.ndarray | None:
         raise TypeError(f"buffer '{name}' must be an array of numbers, got {array.dtype}")
     kept = {"f": np.float32, "i": np.int64, "u": np.int64, "b": np.bool_}
     dtype: Any = np.uint8 if array.dtype == np.uint8 else kept[array.dtype.kind]
-    return np.require(array, dtype, ["C", "W"])
+    return np.require(converted(array, dtype, f"buffer '{name}'"), None, ["C", "W"])
 
 
 def check_placement(device: Any = None, dtype: Any = None) -> None:

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from ..settings import finite
 from . import functional as F
 from .context import current
 from .module import Module, check_placement
@@ -40,6 +41,9 @@ class BatchNorm(Module):
         check_placement(device, dtype)
         if num_features < 1:
             raise ValueError(f"{type(self).__name__}: num_features must be positive, got {num_features}")
+        finite(eps, f"{type(self).__name__}: eps", low=0)
+        if momentum is not None:
+            finite(momentum, f"{type(self).__name__}: momentum", 0, 1)
         self.num_features = num_features
         self.eps = eps
         self.momentum = momentum

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ..conversion import converted
 from ..shapes import numbers
 from .array import Array
 from .context import current
@@ -52,7 +53,7 @@ class Parameter(_Base):
         array = np.asarray(data)
         if array.dtype.kind not in "fiub":
             raise TypeError(f"Parameter: data must be numbers, got an array of {array.dtype}")
-        self._data = side_by_side(array).view(Array)
+        self._data = side_by_side(converted(array, np.float32, "Parameter: data")).view(Array)
         self.requires_grad = bool(requires_grad)
 
     @property
@@ -62,7 +63,7 @@ class Parameter(_Base):
 
     @data.setter
     def data(self, value: Any) -> None:
-        array = np.asarray(value)
+        array = converted(np.asarray(value), np.float32, "Parameter: data")
         if array.shape == self._data.shape:
             self._data[...] = array
         else:

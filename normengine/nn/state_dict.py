@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from ..conversion import converted
 from ..locks import at_once
 
 if TYPE_CHECKING:
@@ -58,7 +59,10 @@ def load(module: Module, state_dict: Mapping[str, Any], strict: bool) -> Incompa
         elif array.shape != target.shape:
             misfits.append(f"{key} has shape {array.shape}, the model needs {target.shape}")
         else:
-            fitting[key] = array
+            try:
+                fitting[key] = np.array(converted(array, target.dtype, key))
+            except ValueError as error:
+                misfits.append(str(error))
     complaints = []
     if strict and missing:
         complaints.append(f"missing keys: {', '.join(missing)}")
@@ -71,6 +75,5 @@ def load(module: Module, state_dict: Mapping[str, Any], strict: bool) -> Incompa
         complaints.append(f"arrays of the model that are read-only: {', '.join(fixed)}")
     if complaints:
         raise StateDictError(f"load_state_dict of {type(module).__name__}: {'; '.join(complaints)}; nothing was loaded")
-    copies = {key: np.array(array, own[key].dtype) for key, array in fitting.items()}
-    at_once([partial(setitem, own[key], ..., array) for key, array in copies.items()])()
+    at_once([partial(setitem, own[key], ..., array) for key, array in fitting.items()])()
     return IncompatibleKeys(missing, unexpected)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ..conversion import converted
 from ..graph import Spec, Value
 from ..ops import Builder, OperatorError
 from .context import _current, current
@@ -242,7 +243,10 @@ class Tracer:
             kinds = {"f": np.float32, "i": np.int64, "u": np.int64, "b": np.int64}
             if array.dtype.kind not in kinds:
                 raise self.error(f"an array of numbers is needed, got {array.dtype}")
-            copy = np.array(array, kinds[array.dtype.kind], order="C", subok=False)
+            try:
+                copy = np.array(converted(array, kinds[array.dtype.kind], "an array"), order="C", subok=False)
+            except ValueError as error:
+                raise self.error(str(error)) from None
             self._constants[id(array)] = array, self.builder.constant(copy)
         return self._constants[id(array)][1]
 

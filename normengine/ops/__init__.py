@@ -19,6 +19,7 @@ from . import (
 from .base import Attrs, Case, OnnxMapping, Op, OperatorError, Scalar
 from .builder import Builder
 from .evaluate import evaluate
+from .labels import LabelRule, label_rules
 from .rebatch import merge_batches, with_batch
 from .reduce import sum_to
 from .table import OPS, register
@@ -47,11 +48,13 @@ __all__ = [
     "Attrs",
     "Builder",
     "Case",
+    "LabelRule",
     "OnnxMapping",
     "Op",
     "OperatorError",
     "Scalar",
     "evaluate",
+    "label_rules",
     "merge_batches",
     "register",
     "sum_to",

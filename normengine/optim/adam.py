@@ -8,6 +8,7 @@ from typing import Any
 
 from ..graph import Value
 from ..nn.parameter import Parameter
+from ..settings import finite
 from .optimizer import Optimizer, Rule
 
 
@@ -18,7 +19,7 @@ class Adam(Optimizer):
     at a parameter's step t ``p = p - lr / (1 - beta1^t) * m / (sqrt(v / (1 - beta2^t)) + eps)``. ``amsgrad`` divides
     by the largest v so far (Reddi et al., 2018); ``decoupled_weight_decay`` is :class:`AdamW`. ``maximize`` turns the
     gradient's sign. ``foreach`` and ``fused`` are accepted and change nothing.
-    Raises ValueError for negative settings, or betas outside [0, 1).
+    Raises TypeError or ValueError for settings that are negative or no finite numbers, or betas outside [0, 1).
     """
 
     def __init__(
@@ -54,8 +55,12 @@ class Adam(Optimizer):
 
     def check(self, group: Mapping[str, Any]) -> None:
         super().check(group)
-        if len(group["betas"]) != 2 or not all(0 <= beta < 1 for beta in group["betas"]):
-            raise ValueError(f"{self._name}: betas must be two numbers in [0, 1), got {group['betas']}")
+        betas = group["betas"]
+        if not isinstance(betas, (tuple, list)) or len(betas) != 2:
+            raise TypeError(f"{self.setting(group, 'betas')} must be two numbers in [0, 1), got {betas!r}")
+        for beta in betas:
+            if not (type(beta) is float and 0 <= beta < 1):
+                finite(beta, self.setting(group, "betas"), 0, 1, below=True)
 
     def variant(self, group: Mapping[str, Any]) -> tuple[Any, ...]:
         return (

@@ -9,12 +9,15 @@ from typing import Any
 
 import numpy as np
 
+from ..conversion import converted
 from ..graph import Spec, Value
 from ..locks import at_once
 from ..nn.memory import side_by_side
 from ..nn.parameter import Parameter
 from ..ops import Builder
+from ..settings import LARGEST, finite, whole
 
+_PLAIN = (float, int)
 Entry = tuple[str, Parameter, Value, Value]
 """Name, parameter, the parameter's state value, its gradient."""
 
@@ -33,9 +36,13 @@ class Update:
 
     def scalars(self) -> dict[str, np.ndarray]:
         """The float32 scalars of the coming step by name, from what ``param_groups`` says now; the same arrays each
-        time, with other content."""
-        for array, value in self._scalars.values():
-            array[()] = value()
+        time, with other content.
+
+        Raises TypeError or ValueError for one that is no finite number.
+        """
+        for name, (array, value) in self._scalars.items():
+            number = value()
+            array[()] = number if type(number) is float else finite(number, name)
         return {name: array for name, (array, _) in self._scalars.items()}
 
 
@@ -116,10 +123,16 @@ class Optimizer:
         self.param_groups.append(group)
 
     def check(self, group: Mapping[str, Any]) -> None:
-        """Raise ValueError for settings that make no sense."""
+        """Raise TypeError or ValueError for settings that make no sense."""
         for name in ("lr", "weight_decay", "eps", "momentum"):
-            if name in group and not group[name] >= 0:
-                raise ValueError(f"{self._name}: {name} must be 0 or more, got {group[name]}")
+            value = group.get(name, 0)
+            if not (type(value) in _PLAIN and 0 <= value <= LARGEST):
+                finite(value, self.setting(group, name), low=0)
+
+    def setting(self, group: Mapping[str, Any], name: str) -> str:
+        """What messages call a setting of a group."""
+        places = [i for i, known in enumerate(self.param_groups) if known["params"] is group["params"]]
+        return f"{self._name}: {name} of group {places[0] if places else len(self.param_groups)}"
 
     def zero_grad(self, set_to_none: bool = True) -> None:
         """Nothing: gradients live inside a step only."""
@@ -158,7 +171,10 @@ class Optimizer:
         return update
 
     def structure(self) -> tuple[Any, ...]:
-        """What the emitted nodes depend on, besides shapes: another result means that a step must be built anew."""
+        """What the emitted nodes depend on, besides shapes: another result means that a step must be built anew. Raises
+        as :meth:`check` does."""
+        for group in self.param_groups:
+            self.check(group)
         groups = tuple((self.variant(group), tuple(id(p) for p in group["params"])) for group in self.param_groups)
         return groups, self.ages()
 
@@ -254,14 +270,16 @@ class Optimizer:
                 continue
             array = np.asarray(given)
             if what == "step":
-                checked["step"] = _counter(int(array))
+                steps = converted(array, np.int64, f"{self._name}: saved step of parameter {number}")
+                checked["step"] = _counter(whole(steps.item(), f"{self._name}: saved step of parameter {number}"))
             elif array.shape != parameter.shape:
                 raise ValueError(
                     f"{self._name}: saved {what} of parameter {number} has shape {array.shape}, "
                     f"the parameter has shape {parameter.shape}"
                 )
             else:
-                checked[what] = side_by_side(np.asarray(array))
+                values = converted(array, np.float32, f"{self._name}: saved {what} of parameter {number}")
+                checked[what] = side_by_side(values)
         return checked
 
     def _overwrite(self, parameter: Parameter, entries: dict[str, np.ndarray]) -> Iterator[Callable[[], Any]]:

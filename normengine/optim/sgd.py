@@ -7,6 +7,7 @@ from typing import Any
 
 from ..graph import Value
 from ..nn.parameter import Parameter
+from ..settings import finite
 from .optimizer import Optimizer, Rule
 
 
@@ -16,7 +17,8 @@ class SGD(Optimizer):
     ``g = grad + weight_decay * p``; with momentum ``b = momentum * b + (1 - dampening) * g`` (``b = g`` at a
     parameter's first step) and ``g = b``, or ``g + momentum * b`` with ``nesterov``; then ``p = p - lr * g``.
     ``maximize`` turns the gradient's sign. ``foreach`` and ``fused`` are accepted and change nothing.
-    Raises ValueError for negative settings, or Nesterov momentum with dampening or without momentum.
+    Raises TypeError or ValueError for settings that are negative or no finite numbers, or Nesterov momentum with
+    dampening or without momentum.
     """
 
     def __init__(
@@ -49,6 +51,8 @@ class SGD(Optimizer):
 
     def check(self, group: Mapping[str, Any]) -> None:
         super().check(group)
+        if type(group["dampening"]) is not int:
+            finite(group["dampening"], self.setting(group, "dampening"))
         if group["nesterov"] and (group["momentum"] <= 0 or group["dampening"] != 0):
             raise ValueError(
                 f"SGD: nesterov needs momentum above 0 and dampening 0, "

@@ -22,12 +22,14 @@ Besides = Callable[[Kernel], float]
 
 
 class Calls(Storage):
-    """Appends calls of kernels to those of the plan; ``setup`` are those that run once."""
+    """Appends calls of kernels to those of the plan; ``setup`` are those that run once. Kernels are those of
+    ``isas`` and, by operator, of the algorithms that the user prefers."""
 
-    def __init__(self, graph: Graph, width: int, isas: Sequence[str]) -> None:
+    def __init__(self, graph: Graph, width: int, isas: Sequence[str], preferred: Mapping[str, str]) -> None:
         super().__init__(width)
         self.graph = graph
         self.isas = isas
+        self.preferred = preferred
         self.setup: list[Call] = []
 
     def problem(self, node: Node) -> Problem:
@@ -40,7 +42,7 @@ class Calls(Storage):
         group = self.group if self.group is not None and self.group.known.issuperset(outputs) else None
         asked = self._whole(problem, given, outputs, group)
         besides = self._besides(asked, given, group)
-        kernel = REGISTRY.choose(asked, self.isas, besides)
+        kernel = REGISTRY.choose(asked, self.isas, besides, self.preferred)
         problem = replace(problem, alone=group is not None)
         launch = kernel.launch(problem)
         pointers: dict[str, Argument] = {name: self._read(kernel, name, v, layer) for name, v in given.items()}
@@ -50,7 +52,7 @@ class Calls(Storage):
         scratch = "packed" if packed else "local" if group and not kernel.packs else "scratch"
         call = replace(
             self._call(kernel, problem, launch, pointers, Memory(scratch, launch.scratch), layer),
-            why=partial(REGISTRY.explain, asked, self.isas, besides),
+            why=partial(REGISTRY.explain, asked, self.isas, besides, self.preferred),
             nbytes=sum(v.spec.nbytes for v in (*given.values(), *outputs) if v is not None),
         )
         once = self.setup if packed else group.outer if group and kernel.packs else None
@@ -70,7 +72,7 @@ class Calls(Storage):
         given: Given = dict(zip(signature.inputs, node.inputs, strict=True))
         asked = self._whole(problem, given, (), group)
         besides = self._besides(asked, given, group)
-        rows = [k for k in REGISTRY.supporting(asked, self.isas) if k.partial is not None]
+        rows = [k for k in REGISTRY.supporting(asked, self.isas, self.preferred) if k.partial is not None]
         kernel = min(rows, key=lambda k: k.cost(asked) + besides(k))
         assert kernel.partial is not None
         first, last = kernel.partial(problem, group.chunks)
@@ -81,7 +83,7 @@ class Calls(Storage):
         slots = list(call.arguments)
         slots[call.workspace_slot - 1] = Pointer(sums, a_chunk=first.scratch)
         slots[-1] = Later()
-        why = partial(REGISTRY.explain, asked, self.isas, besides)
+        why = partial(REGISTRY.explain, asked, self.isas, besides, self.preferred)
         call = replace(
             call,
             stages=((kernel.stages[0], first.tasks[0]),),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cache
 from math import prod
 
@@ -47,11 +47,12 @@ def group_size(nodes: Sequence[Node], batch: int) -> int:
 
 
 class Joining:
-    """Says which nodes go depth first together; ``isas`` are the instruction sets in use."""
+    """Says which nodes go depth first together; kernels are chosen as :class:`~.calls.Calls` does."""
 
-    def __init__(self, batch: int, isas: Sequence[str]) -> None:
+    def __init__(self, batch: int, isas: Sequence[str], preferred: Mapping[str, str]) -> None:
         self.batch = batch
         self.isas = isas
+        self.preferred = preferred
         self._sizes: dict[Node, tuple[int, int]] = {}
         self._well: dict[tuple[Node, int], bool] = {}
 
@@ -87,7 +88,7 @@ class Joining:
 
     def _sums_pay(self, node: Node) -> bool:
         """Whether there is a kernel that sums over groups of images, whose partial sums are not too large."""
-        kernel = REGISTRY.choose(_problem(node), self.isas)
+        kernel = REGISTRY.choose(_problem(node), self.isas, preferred=self.preferred)
         if kernel.partial is None:
             return False
         size = group_size([node], self.batch)

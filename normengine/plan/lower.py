@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import replace
 from functools import partial
 
 import numpy as np
 
 from ..graph import Graph, Node, Value
-from ..kernels import Problem
+from ..kernels import REGISTRY, Problem
 from ..kernels.blocks import blocked_shape
 from ..kernels.cpu import backend, isas
 from ..passes.pipeline import ASK_AHEAD, BLOCKS, DEPTH_FIRST, IN_PLACE, TOGETHER
@@ -30,17 +30,18 @@ from .together import join_updates
 VIEWS = ("reshape", "permute", "slice")
 
 
-def make_plan(graph: Graph, off: Collection[str] = ()) -> Plan:
+def make_plan(graph: Graph, off: Collection[str] = (), kernels: Mapping[str, str] | None = None) -> Plan:
     """Lower a graph of kernel operators, chains and movements (see ``passes``) to a :class:`Plan`.
 
     ``off`` names what is left out (see ``passes/pipeline.py``): "blocks", and activations are never held in blocks of
     channels; "depth_first", and every call is for all images of the batch; "in_place", and no group of images writes
     over what it has read; "ask_ahead", and none asks for memory ahead; "together", and every update is a call of its
-    own. The last four need the compiled executor.
+    own. The last four need the compiled executor. ``kernels`` are algorithms by operator to use wherever they can be
+    (see ``kernels/prefer.py``).
     """
     compiled, width = backend() == "compiled", 0 if BLOCKS in off else block_width(isas())
     depth_first = compiled and width > 0 and DEPTH_FIRST not in off
-    lowering = _Lowering(graph, width, depth_first)
+    lowering = _Lowering(graph, width, depth_first, REGISTRY.preferred(kernels))
     lowering.lower()
     if IN_PLACE not in off:
         lowering.taken = in_place(lowering.calls)
@@ -52,11 +53,11 @@ def make_plan(graph: Graph, off: Collection[str] = ()) -> Plan:
 
 
 class _Lowering(Runs):
-    def __init__(self, graph: Graph, width: int, depth_first: bool) -> None:
-        runs = runs_of(graph, isas()) if depth_first else [Run((node,), False) for node in graph.nodes]
+    def __init__(self, graph: Graph, width: int, depth_first: bool, preferred: Mapping[str, str]) -> None:
+        runs = runs_of(graph, isas(), preferred) if depth_first else [Run((node,), False) for node in graph.nodes]
         nodes = tuple(node for run in runs for node in run.nodes)
         graph = Graph(graph.inputs, graph.outputs, nodes, graph.state, graph.constants, graph.updates)
-        super().__init__(graph, width, isas())
+        super().__init__(graph, width, isas(), preferred)
         self.runs = runs
         self.guard = 0
         self.taken: dict[Memory, Memory] = {}

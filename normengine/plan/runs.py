@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Callable, Container, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
 
 import numpy as np
 
@@ -21,20 +21,20 @@ def batch_of(graph: Graph) -> int:
     return next((v.shape[0] for v in graph.inputs if len(v.shape) == 4), 0)
 
 
-def runs_of(graph: Graph, isas: Sequence[str]) -> list[Run]:
+def runs_of(graph: Graph, isas: Sequence[str], preferred: Mapping[str, str]) -> list[Run]:
     """The nodes of ``graph`` in the order in which they are lowered, those together that go depth first."""
     batch = batch_of(graph)
     if not group_sizes(batch):
         return [Run((node,), False) for node in graph.nodes]
-    runs = in_runs(graph, batch, Joining(batch, isas))
+    runs = in_runs(graph, batch, Joining(batch, isas, preferred))
     return [Run(run.nodes, run.images and len(run.nodes) > 1) for run in runs]
 
 
 class Runs(Calls):
     """Lowers the nodes of a run for one group, and gathers the calls; ``places`` are those of local memory."""
 
-    def __init__(self, graph: Graph, width: int, isas: Sequence[str]) -> None:
-        super().__init__(graph, width, isas)
+    def __init__(self, graph: Graph, width: int, isas: Sequence[str], preferred: Mapping[str, str]) -> None:
+        super().__init__(graph, width, isas, preferred)
         self.places: dict[Memory, int] = {}
 
     @abstractmethod

@@ -7,6 +7,7 @@ from collections import OrderedDict
 from typing import Any
 
 from ..graph import Graph, Value
+from ..kernels import REGISTRY
 from ..kernels.cpu import backend, isas
 from ..locks import new_lock
 from ..passes import switched_off
@@ -48,7 +49,7 @@ class ProgramCache:
 
     def get(self, graph: Graph) -> Program:
         """The program of ``graph``, compiled now if no graph of its structure was seen lately."""
-        key = (isas(), backend(), switched_off(), structure(graph))
+        key = (isas(), backend(), switched_off(), tuple(sorted(REGISTRY.preferred().items())), structure(graph))
         with self._lock:
             program = self._programs.get(key)
             if program is None:

@@ -19,13 +19,14 @@ from .tables import Tables
 from .threads import get_num_threads
 
 
-def compile_graph(graph: Graph, without: Collection[str] = ()) -> Program:
+def compile_graph(graph: Graph, without: Collection[str] = (), kernels: Mapping[str, str] | None = None) -> Program:
     """The program of ``graph``: prepared by the passes but those named by ``without``, planned, in memory.
 
-    Raises ValueError for a name that no pass has (see :mod:`normengine.passes.pipeline`).
+    ``kernels`` are algorithms by operator, such as ``{"conv2d": "direct"}``, to use wherever they can be.
+    Raises ValueError for a name that no pass has (see :mod:`normengine.passes.pipeline`), or no operator or algorithm.
     """
     off = switched_off(without)
-    return Program(make_plan(prepare(graph, off), off))
+    return Program(make_plan(prepare(graph, off), off, kernels))
 
 
 class Program:

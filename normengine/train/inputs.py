@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from ..conversion import converted
 from ..nn.module import Module
 from ..optim import Optimizer
 
@@ -17,7 +18,7 @@ def as_input(array: Any, what: str) -> np.ndarray:
         raise ValueError(f"{what} must be floating point, got {array.dtype}; convert with x.astype(np.float32) / 255")
     if array.dtype.kind != "f":
         raise ValueError(f"{what} must be float32, got {array.dtype}; convert with x.astype(np.float32)")
-    return _filled(np.ascontiguousarray(array, np.float32) if array.ndim else array.astype(np.float32), what)
+    return _filled(converted(array, np.float32, what), what)
 
 
 def as_target(array: Any, what: str) -> np.ndarray:
@@ -25,7 +26,7 @@ def as_target(array: Any, what: str) -> np.ndarray:
     array = np.asarray(array)
     if array.dtype.kind not in "iubf":
         raise ValueError(f"{what} must be integer labels or float32 targets, got {array.dtype}")
-    return _filled(np.ascontiguousarray(array, np.int64 if array.dtype.kind in "iub" else np.float32), what)
+    return _filled(converted(array, np.int64 if array.dtype.kind in "iub" else np.float32, what), what)
 
 
 def _filled(array: np.ndarray, what: str) -> np.ndarray:

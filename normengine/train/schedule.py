@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 
+from ..settings import finite
+
 Schedule = Callable[[float], float]
 
 
@@ -14,10 +16,9 @@ def cosine(warmup: float = 0.0) -> Schedule:
     Give it to ``Trainer.fit`` as ``schedule``. I. Loshchilov and F. Hutter, "SGDR", ICLR 2017, without restarts.
 
     Raises:
-        ValueError: ``warmup`` is not in [0, 1).
+        TypeError, ValueError: ``warmup`` is no number in [0, 1).
     """
-    if not 0 <= warmup < 1:
-        raise ValueError(f"cosine: warmup must be at least 0 and less than 1, got {warmup}")
+    warmup = finite(warmup, "cosine: warmup", 0, 1, below=True)
 
     def factor(done: float) -> float:
         if done < warmup:

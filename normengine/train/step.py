@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from ..graph import Graph, Spec
+from ..kernels import REGISTRY
 from ..locks import is_held, load_modules, new_lock
 from ..nn import random
-from ..nn.labels import LabelRule, label_rules
 from ..nn.module import Module
 from ..nn.trace import Trace, trace
+from ..ops import LabelRule, label_rules
 from ..optim import Optimizer, Update
 from ..passes import differentiate, switched_off
 from ..runtime import Program, compile_graph
@@ -64,6 +65,9 @@ class TrainStep:
             default drawn from the generator that ``ne.manual_seed`` sets.
         without_passes: names of passes over the graph to leave out, to see what they bring; results stay the same
             within rounding. The environment variable ``NORMENGINE_PASSES_OFF`` names more.
+        kernels: algorithms by operator to use wherever they can be, before those of the environment variable
+            ``NORMENGINE_KERNELS``, such as ``{"conv2d": "direct", "conv2d_input_grad": "direct"}`` for sums as they are
+            defined (see ``docs/kernels.md``).
 
     The step is compiled at the first call, and again for a new batch shape or when a setting of a module or of the
     optimizer changes that alters the computation; learning rates and weight decay are read at every call.
@@ -77,6 +81,7 @@ class TrainStep:
         *,
         seed: int | None = None,
         without_passes: Collection[str] = (),
+        kernels: Mapping[str, str] | None = None,
     ) -> None:
         check_parts("TrainStep", model, loss, optimizer)
         self.model = model
@@ -85,6 +90,8 @@ class TrainStep:
         self.seed = random.draw_seed() if seed is None else int(seed)
         switched_off(without_passes)  # raises for unknown names
         self.without_passes = tuple(without_passes)
+        REGISTRY.preferred(kernels)  # raises for unknown names
+        self.kernels = dict(kernels or {})
         self._steps = np.zeros((), np.int64)
         self._compiled: dict[tuple[Any, ...], _Compiled] = {}
         self._last: _Last | None = None
@@ -243,7 +250,7 @@ class TrainStep:
                              "compute it from the model's output, outside of detach() and no_grad()")  # fmt: skip
         update = self.optimizer.emit(builder, entries)
         graph = builder.graph([loss])
-        program = compile_graph(graph, self.without_passes)
+        program = compile_graph(graph, self.without_passes, self.kernels)
         noise = {name: np.zeros((), np.uint32) for name in ("rng_seed", "rng_step")}
         return _Compiled(program, forward, traced, update, label_rules(forward), noise)
 

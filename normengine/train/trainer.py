@@ -16,6 +16,7 @@ from ..locks import at_once
 from ..nn import BCEWithLogitsLoss, Module, eager, random
 from ..nn.mode import kept_mode
 from ..optim import Optimizer
+from ..settings import finite, whole
 from .history import Epoch, History
 from .inputs import as_input, as_target, check_parts
 from .schedule import Schedule
@@ -107,18 +108,19 @@ class Trainer:
             FloatingPointError: the loss is not finite; the message names the epoch, the batch and the layer.
             KeyboardInterrupt: as it comes; model, optimizer and ``trainer.history`` are good to go on with.
         """
-        if isinstance(epochs, bool) or not isinstance(epochs, (int, np.integer)) or epochs < 0:
-            raise ValueError(f"Trainer.fit: epochs must be an integer of 0 or more, got {epochs!r}")
+        epochs = whole(epochs, "Trainer.fit: epochs")
+        for group in self.optimizer.param_groups:
+            self.optimizer.check(group)
         if seed is not None:
             self.seed = self.step.seed = int(seed)
-        loader, held_out = self._data(x, y, batch_size, validation, shuffle, augment, int(epochs))
+        loader, held_out = self._data(x, y, batch_size, validation, shuffle, augment, epochs)
         groups = self.optimizer.param_groups
         rates = [group["lr"] for group in groups]
         restore = at_once([partial(setitem, group, "lr", lr) for group, lr in zip(groups, rates, strict=True)])
         with kept_mode(self.model, None if self.model.training else True):
             try:
                 for i in range(epochs):
-                    rate = None if schedule is None else _rates(self.optimizer, rates, schedule, i, int(epochs))
+                    rate = None if schedule is None else _rates(self.optimizer, rates, schedule, i, epochs)
                     record = self._epoch(loader, held_out, len(self.history) + 1, epochs - i - 1, rate, progress)
                     self.history.epochs.append(record)
                     if callback is not None:
@@ -160,8 +162,7 @@ class Trainer:
             ValueError: ``x`` is empty or does not fit the model.
         """
         x = as_input(x, "Trainer.predict: x")
-        if isinstance(batch_size, bool) or not isinstance(batch_size, (int, np.integer)) or batch_size < 1:
-            raise ValueError(f"Trainer.predict: batch_size must be a positive integer, got {batch_size!r}")
+        batch_size = whole(batch_size, "Trainer.predict: batch_size", low=1)
         with kept_mode(self.model, training=False):
             return np.concatenate([self.model(x[i : i + batch_size]) for i in range(0, len(x), batch_size)])
 
@@ -291,7 +292,7 @@ def _rates(
     """A function of the share of this epoch that is done, which sets the learning rates."""
 
     def set_rates(done: float) -> None:
-        factor = schedule((epoch + done) / epochs)
+        factor = finite(schedule((epoch + done) / epochs), "Trainer.fit: what the schedule gives", low=0)
         for group, rate in zip(optimizer.param_groups, rates, strict=True):
             group["lr"] = rate * factor
 

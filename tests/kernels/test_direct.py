@@ -196,7 +196,7 @@ def test_which_channels_vectors_span(isa: str, channels: int, outputs: int, span
     layer = Layer((2, channels, 12, 12), outputs)
     row = next(k for k in REGISTRY.kernels["conv2d"] if k.name == f"conv2d_direct_f32_{isa}")
     numbers = row.launch(problem_of("conv2d", *layer.arrays("conv2d"))).extra
-    panels = [numbers[i : i + 7] for i in range(23, 23 + 7 * numbers[21], 7)]
+    panels = [numbers[i : i + 7] for i in range(24, 24 + 7 * numbers[22], 7)]
     assert [(span, vectors) for *_, span, vectors, _ in panels] == spans
 
 
@@ -204,7 +204,7 @@ def test_groups_have_lanes_of_their_own() -> None:
     kernel = next(k for k in REGISTRY.kernels["conv2d"] if k.name == f"conv2d_direct_f32_{BUILT[0]}")
     layer = Layer((2, 32, 12, 12), 4, groups=2)
     numbers = kernel.launch(problem_of("conv2d", *layer.arrays("conv2d"))).extra
-    assert {numbers[23 + 7 * i + 4] for i in range(numbers[21])} == {1}
+    assert {numbers[24 + 7 * i + 4] for i in range(numbers[22])} == {1}
 
 
 @pytest.mark.parametrize(

@@ -41,9 +41,7 @@ def test_the_user_may_prefer_an_algorithm(monkeypatch: pytest.MonkeyPatch) -> No
     assert registry.choose(small_one, ("avx2",)).name == "op_fast"
     monkeypatch.setenv("NORMENGINE_KERNELS", " op=exact ")
     assert registry.choose(small_one, ("avx2",)).name == "op_exact"
-    assert registry.explain(small_one, ("avx2",)) == (
-        "op_exact costs 2, its algorithm is wanted (NORMENGINE_KERNELS); op_fast: costs 1"
-    )
+    assert registry.explain(small_one, ("avx2",)) == ("op_exact costs 2, its algorithm is wanted; op_fast: costs 1")
     assert registry.choose(large_one, ("avx2",)).name == "op_fast"
     monkeypatch.setenv("NORMENGINE_KERNELS", "op=best")
     with pytest.raises(ValueError, match="got 'op=best': op has exact, fast"):
@@ -51,3 +49,24 @@ def test_the_user_may_prefer_an_algorithm(monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.setenv("NORMENGINE_KERNELS", "conv=direct")
     with pytest.raises(ValueError, match="the operators that have a choice are op"):
         registry.choose(small_one, ("avx2",))
+
+
+def test_what_is_given_comes_before_the_variable(monkeypatch: pytest.MonkeyPatch) -> None:
+    registry = Registry()
+    registry.declare(Signature("op", ("x",), ("y",), (), lambda problem: ()))
+    for name in ("fast", "exact"):
+        registry.register(Kernel("op", f"op_{name}", "avx2", (), lambda problem: Launch((1,)), algorithm=name))
+    registry.name("op", "elsewhere")
+    assert registry.preferred() == {} == registry.preferred({})
+    monkeypatch.setenv("NORMENGINE_KERNELS", "op=fast")
+    assert registry.preferred() == {"op": "fast"} and registry.preferred({"op": "exact"}) == {"op": "exact"}
+    problem = Problem("op", ((1,),), ((1,),), {})
+    assert registry.choose(problem, ("avx2",), preferred={"op": "exact"}).name == "op_exact"
+    assert "its algorithm is wanted" in registry.explain(problem, ("avx2",), preferred={"op": "exact"})
+    for given, message in (
+        ({"op": "best"}, "got 'op': 'best': op has elsewhere, exact, fast"),
+        ({"conv": "fast"}, "got 'conv': 'fast': the operators that have a choice are op"),
+        ("op=fast", "kernels must be a dict such as .'conv2d': 'direct'.*, got 'op=fast'"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            registry.preferred(given)  # type: ignore[arg-type]

@@ -150,7 +150,7 @@ def test_dropout_outside_of_training_is_nothing() -> None:
         (lambda: F.pad(X, (1, 1), mode="reflect"), "only zeros are supported"),
         (lambda: F.dropout(X, 1.5), r"dropout: p must be in \[0, 1\], got 1.5"),
         (lambda: F.gaussian_dropout(X, 1.0), r"gaussian_dropout: p must be in \[0, 1\), got 1.0"),
-        (lambda: F.uniform_dropout(X, -1), "beta must be 0 or more, got -1"),
+        (lambda: F.uniform_dropout(X, -1), "beta must be a finite number of 0 or more, got -1"),
         (lambda: F.gelu(X, "fast"), "approximate must be 'none' or 'tanh', got 'fast'"),
         (lambda: F.linear(X, np.ones((3, 4))), r"input has 6 features \(shape \(5, 6\)\), weight expects 4"),
         (lambda: F.linear(X, np.ones(6)), r"linear takes input \(..., I\) and weight \(O, I\)"),

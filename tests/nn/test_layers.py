@@ -92,7 +92,7 @@ def test_other_reprs(layer: nn.Module, text: str) -> None:
         (lambda: nn.BatchNorm2d(0), "num_features must be positive, got 0"),
         (lambda: nn.Dropout(1.5), r"p must be in \[0, 1\], got 1.5"),
         (lambda: nn.GaussianDropout(1.0), r"p must be in \[0, 1\), got 1.0"),
-        (lambda: nn.UniformDropout(-0.1), "beta must be 0 or more, got -0.1"),
+        (lambda: nn.UniformDropout(-0.1), "beta must be a finite number of 0 or more, got -0.1"),
         (lambda: nn.GELU("fast"), "approximate must be 'none' or 'tanh', got 'fast'"),
         (lambda: nn.MaxPool2d(2, return_indices=True), "cannot return indices"),
         (lambda: nn.AvgPool2d(2, divisor_override=3), "has no divisor_override"),

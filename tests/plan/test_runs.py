@@ -35,7 +35,7 @@ def convolution(batch: int, channels: int, side: int) -> Node:
     [(16, 32, True), (64, 14, True), (64, 4, False), (256, 8, False), (256, 24, True), (64, 96, False)],
 )
 def test_a_convolution_joins_where_its_weights_are_used_often_enough(channels: int, side: int, joins: bool) -> None:
-    assert Joining(32, isas())([], convolution(32, channels, side)) is joins
+    assert Joining(32, isas(), {})([], convolution(32, channels, side)) is joins
 
 
 def test_the_largest_images_say_how_many_are_in_a_group() -> None:

@@ -81,11 +81,11 @@ def test_the_same_bits_where_images_go_depth_first():
         assert same(state, results[0][1])
 
 
-def compiled_step():
+def compiled_step(**settings):
     model = nn.Sequential(
         nn.Conv2d(3, 16, 3, padding=1), nn.ReLU(), nn.Conv2d(16, 16, 3, padding=1), nn.ReLU(),
         nn.Flatten(), nn.Linear(16 * 64, 4))  # fmt: skip
-    step = ne.TrainStep(model, nn.CrossEntropyLoss(), optim.SGD(model.parameters(), lr=0.1))
+    step = ne.TrainStep(model, nn.CrossEntropyLoss(), optim.SGD(model.parameters(), lr=0.1), **settings)
     rng = np.random.default_rng(0)
     step(rng.standard_normal((8, 3, 8, 8)).astype(np.float32), rng.integers(0, 4, 8))
     return step.program.plan
@@ -105,7 +105,19 @@ def test_the_user_may_choose_the_kernels_of_a_step(monkeypatch):
     for call in plan.calls:
         if call.op in chosen:
             assert call.kernel.startswith(f"{call.op}_{chosen[call.op]}_f32_")
-    assert "its algorithm is wanted (NORMENGINE_KERNELS)" in plan.explain()
+    assert "its algorithm is wanted" in plan.explain()
+
+
+@pytest.mark.skipif(backend() != "compiled", reason="Numba has one kernel for each operator")
+def test_a_step_may_ask_for_kernels(monkeypatch):
+    monkeypatch.setenv("NORMENGINE_KERNELS", "conv2d=winograd2")
+    plan = compiled_step(kernels={"conv2d": "direct", "conv2d_weight_grad": "direct"})
+    kernels = [
+        call.kernel for outer in plan.calls for call in outer.each() if call.op in ("conv2d", "conv2d_weight_grad")
+    ]
+    assert kernels and all("_direct_" in kernel for kernel in kernels)
+    with pytest.raises(ValueError, match="kernels must be a dict .*: conv2d_weight_grad has depthwise, direct, first"):
+        compiled_step(kernels={"conv2d_weight_grad": "exact"})
 
 
 def test_another_seed_gives_other_masks():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from ...settings import finite
 from ..context import current
 from ..eager import function
 from ..tensor import Tensor
@@ -30,7 +31,8 @@ def relu(input: Any, inplace: bool = False) -> Any:
 @function
 def leaky_relu(input: Any, negative_slope: float = 0.01, inplace: bool = False) -> Any:
     """x where x > 0, else negative_slope * x."""
-    return settle(input, lift(input)._apply("leaky_relu", negative_slope=float(negative_slope)), inplace)
+    slope = finite(negative_slope, "leaky_relu: negative_slope")
+    return settle(input, lift(input)._apply("leaky_relu", negative_slope=slope), inplace)
 
 
 @function

@@ -6,19 +6,12 @@ function of (seed, step, layer, element) alone.
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
+from ...settings import finite
 from ..eager import function
 from ..tensor import Tensor
 from .activation import lift, settle
-
-
-def _probability(p: Any, name: str, closed: bool = True) -> float:
-    value = float(p)
-    if not (0 <= value <= 1 if closed else 0 <= value < 1):
-        raise ValueError(f"{name}: p must be in [0, 1{']' if closed else ')'}, got {p}")
-    return value
 
 
 def _noisy(x: Tensor, op: str, **attrs: Any) -> Tensor:
@@ -29,7 +22,7 @@ def _noisy(x: Tensor, op: str, **attrs: Any) -> Tensor:
 @function
 def dropout(input: Any, p: float = 0.5, training: bool = True, inplace: bool = False) -> Any:
     """Each element becomes 0 with probability ``p``, else x / (1 - p) (Srivastava et al., 2014)."""
-    p = _probability(p, "dropout")
+    p = finite(p, "dropout: p", 0, 1)
     x = lift(input)
     if not training or p == 0:
         return x
@@ -39,7 +32,7 @@ def dropout(input: Any, p: float = 0.5, training: bool = True, inplace: bool = F
 @function
 def dropout2d(input: Any, p: float = 0.5, training: bool = True, inplace: bool = False) -> Any:
     """Each channel (n, c) of (N, C, H, W) becomes 0 as a whole with probability ``p`` (Tompson et al., 2015)."""
-    p = _probability(p, "dropout2d")
+    p = finite(p, "dropout2d: p", 0, 1)
     x = lift(input)
     if x.ndim != 4:
         raise x._tracer.error(f"input must be (N, C, H, W), got shape {x.shape}")
@@ -51,7 +44,7 @@ def dropout2d(input: Any, p: float = 0.5, training: bool = True, inplace: bool =
 @function
 def gaussian_dropout(input: Any, p: float = 0.5, training: bool = True) -> Any:
     """Times N(1, p / (1 - p)), the variance of dropout with rate ``p`` (Srivastava et al., 2014, section 10)."""
-    p = _probability(p, "gaussian_dropout", closed=False)
+    p = finite(p, "gaussian_dropout: p", 0, 1, below=True)
     x = lift(input)
     return _noisy(x, "gaussian_dropout", p=p, per_channel=False) if training and p else x
 
@@ -59,8 +52,6 @@ def gaussian_dropout(input: Any, p: float = 0.5, training: bool = True) -> Any:
 @function
 def uniform_dropout(input: Any, beta: float = 0.1, training: bool = True) -> Any:
     """Times 1 + r with r uniform in [-beta, beta] ("Uout"; Li et al., CVPR 2019)."""
-    beta = float(beta)
-    if not 0 <= beta < math.inf:
-        raise ValueError(f"uniform_dropout: beta must be 0 or more, got {beta}")
+    beta = finite(beta, "uniform_dropout: beta", low=0)
     x = lift(input)
     return _noisy(x, "uniform_dropout", beta=beta, per_channel=False) if training and beta else x

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from ...settings import finite
 from ..eager import function
 from ..tensor import Tensor
 from .activation import lift
@@ -52,8 +53,7 @@ def cross_entropy(
     """
     _check("cross_entropy", reduction, size_average, reduce)
     x, y = lift(input), lift(target)
-    if not 0 <= label_smoothing <= 1:
-        raise ValueError(f"cross_entropy: label_smoothing must be in [0, 1], got {label_smoothing}")
+    label_smoothing = finite(label_smoothing, "cross_entropy: label_smoothing", 0, 1)
     if x.ndim < 2:
         raise x._tracer.error(f"logits must be (N, C) or (N, C, ...), got shape {x.shape}")
     if y.dtype == np.float32:
@@ -63,7 +63,7 @@ def cross_entropy(
         "cross_entropy",
         y,
         *rest,
-        label_smoothing=float(label_smoothing),
+        label_smoothing=label_smoothing,
         ignore_index=int(ignore_index),
         reduction=reduction,
     )

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from ...settings import finite
 from .. import eager
 from ..context import current
 from ..tensor import Tensor
@@ -55,14 +56,16 @@ def _batch_norm(
     tracer = x._tracer
     if x.ndim < 2:
         raise tracer.error(f"input must be (N, C) or (N, C, ...), got shape {x.shape}")
+    eps = finite(eps, "batch_norm: eps", low=0)
+    momentum = momentum if isinstance(momentum, Tensor) else finite(momentum, "batch_norm: momentum", 0, 1)
     channels = x.shape[1]
     gamma = lift(np.ones(channels, np.float32) if weight is None else weight)
     beta = lift(np.zeros(channels, np.float32) if bias is None else bias)
     if not training:
         if running_mean is None or running_var is None:
             raise tracer.error("batch_norm needs running_mean and running_var unless it is training")
-        return x._apply("batch_norm", gamma, beta, lift(running_mean), lift(running_var), eps=float(eps))
-    y, mean, var = tracer.add_multi("batch_norm_train", x, gamma, beta, eps=float(eps))
+        return x._apply("batch_norm", gamma, beta, lift(running_mean), lift(running_var), eps=eps)
+    y, mean, var = tracer.add_multi("batch_norm_train", x, gamma, beta, eps=eps)
     if running_mean is not None and running_var is not None:
         count = math.prod(x.shape) // channels
         _remember(lift(running_mean), mean, momentum)
@@ -72,5 +75,5 @@ def _batch_norm(
 
 def _remember(running: Tensor, batch: Tensor, momentum: Any) -> None:
     share = lift(momentum)
-    kept = (1.0 - momentum) if isinstance(momentum, (int, float)) else 1.0 - share
+    kept = (1.0 - momentum) if isinstance(momentum, float) else 1.0 - share
     running._tracer.update(running, running * kept + batch * share)

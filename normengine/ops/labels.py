@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from ..graph import Graph
-from ..ops import evaluate
+from .evaluate import evaluate
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,48 @@
+"""Numbers that users give as settings, and what is said of those that make no sense."""
+
+from __future__ import annotations
+
+import math
+import operator
+from typing import Any
+
+LARGEST = float.fromhex("0x1.fffffep127")
+"""The largest float32."""
+
+
+def finite(value: Any, what: str, low: float = -math.inf, high: float = math.inf, *, below: bool = False) -> float:
+    """``value``, a number or an array of one, as a float in ``[low, high]``, or ``[low, high)`` with ``below``.
+
+    Raises:
+        TypeError: it is no real number; ``what`` begins the message.
+        ValueError: it is NaN, infinite as float32, or outside the interval.
+    """
+    if getattr(value, "size", 0) == 1 and hasattr(value, "item"):
+        value = value.item()
+    try:
+        if isinstance(value, (str, bytes, bytearray)):
+            raise TypeError
+        number = float(value)
+    except (TypeError, ValueError):
+        raise TypeError(f"{what} must be a number, got {value!r}") from None
+    except OverflowError:
+        number = math.inf
+    if not (low <= number <= high and abs(number) <= LARGEST) or (below and number == high):
+        if high < math.inf:
+            rule = f"in [{low:g}, {high:g}{')' if below else ']'}"
+        else:
+            rule = "a finite number" + (f" of {low:g} or more" if low > -math.inf else "")
+        raise ValueError(f"{what} must be {rule}, got {value}")
+    return number
+
+
+def whole(value: Any, what: str, low: int = 0) -> int:
+    """``value``, an integer, as an int of at least ``low``; raises ValueError for anything else."""
+    try:
+        number = low - 1 if isinstance(value, bool) else operator.index(value)
+    except TypeError:
+        number = low - 1
+    if number < low:
+        rule = "a positive integer" if low == 1 else f"an integer of {low} or more"
+        raise ValueError(f"{what} must be {rule}, got {value!r}")
+    return number
