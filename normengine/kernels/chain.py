@@ -33,7 +33,7 @@ from typing import Any
 
 import numpy as np
 
-from .cache import cache_folder, compile_function, digest, write_atomically
+from .cache import cache_folder, compile_function, digest, write_entry
 from .code import Code
 from .inline import PRIMITIVES, TYPES, Inliner
 
@@ -156,7 +156,7 @@ def _compile(source: str) -> Code:
 
 def _function(source: str, path: Path) -> Callable[..., None]:
     """The generated function; its source is kept beside its code."""
-    write_atomically(path, source.encode())
+    write_entry(path, source.encode())
     # A name of its own: where the file could not be written, Python would take lines of this module for its source.
     space: dict[str, Any] = {"__name__": f"{__name__}.generated"}
     exec(compile(source, str(path), "exec"), space)
