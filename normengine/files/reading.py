@@ -38,7 +38,10 @@ def open_regular(path: str | os.PathLike[str]) -> BinaryIO:
 def _regular(name: str, flags: int) -> int:
     """For ``open(..., opener=)``: waits for no FIFO's writer, and asks the open file for its kind, since a name may
     come to mean another one."""
-    descriptor = os.open(name, flags | getattr(os, "O_NONBLOCK", 0))
+    try:
+        descriptor = os.open(name, flags | getattr(os, "O_NONBLOCK", 0))
+    except FileNotFoundError:
+        raise FileNotFoundError(f"{name}: there is no such file") from None
     kind = kind_of(os.fstat(descriptor).st_mode)
     if kind:
         os.close(descriptor)

@@ -17,7 +17,7 @@ def test_a_file(tmp_path):
 
 
 def test_what_is_not_there(tmp_path):
-    with pytest.raises(FileNotFoundError):
+    with pytest.raises(FileNotFoundError, match="f: there is no such file"):
         open_regular(tmp_path / "f")
     with pytest.raises(ValueError, match="a file name cannot hold a NUL character"):
         open_regular(f"{tmp_path}/f\0")
