@@ -17,13 +17,14 @@ from .tables import Tables, aligned_bytes
 from .threads import get_num_threads
 
 
-def compile_graph(graph: Graph, without: Collection[str] = ()) -> Program:
+def compile_graph(graph: Graph, without: Collection[str] = (), tried: bool = False) -> Program:
     """The program of ``graph``: prepared by the passes but those named by ``without``, planned, in memory.
 
+    With ``tried`` it finds out whether all that it stores is finite before it stores any of it.
     Raises ValueError for a name that no pass has (see :mod:`normengine.passes.pipeline`).
     """
     off = switched_off(without)
-    return Program(make_plan(prepare(graph, off), off))
+    return Program(make_plan(prepare(graph, off), off, tried))
 
 
 class Program:
@@ -61,6 +62,12 @@ class Program:
         return (self,)
 
     @property
+    def finite(self) -> bool:
+        """Whether all is finite that the last run was to store, as far as that was tried; known when ``check`` is
+        called."""
+        return not self._tables.verdict
+
+    @property
     def nbytes(self) -> int:
         """Bytes that the program owns from run to run: its arena, packed weights, and the threads' workspaces."""
         tables = self._tables
@@ -72,8 +79,8 @@ class Program:
         """Run once and return fresh arrays for the outputs.
 
         ``feeds`` holds a C-contiguous array of exactly the declared shape and dtype for every graph input and state
-        value, by name; arrays that the graph updates are changed in place. ``check`` is called with output 0 as soon
-        as that is known; if it raises, nothing after it runs, so that no state has changed.
+        value, by name; arrays that the graph updates are changed in place. ``check`` is called with output 0 before
+        the first of them is changed; if it raises, none is.
         """
         with self._lock:
             results = self._bind(feeds)
@@ -131,6 +138,7 @@ class Program:
 
     def _bind(self, feeds: Mapping[str, np.ndarray]) -> list[np.ndarray]:
         """Point the slots to the arrays that were given and to fresh ones for the outputs, which are returned."""
+        self._tables.verdict[()] = 0
         if self._bound is None or not all(map(is_, map(feeds.get, self._kept), self._bound)):
             self._bound = None
             arrays = [self._checked(name, feeds) for name in self._kept]
