@@ -81,7 +81,7 @@ class _Lowering(Runs):
 
     def _updates_in_place(self) -> dict[Value, Value]:
         """New values that can be written straight over the old: made by a chain after which nobody reads the old, and
-        whose results nobody reads, so that it can run when all else is done; and stored once."""
+        whose results all are such ones, stored once and read by nobody, so that it can run when all else is done."""
         producers, readers = self.graph.producers(), self.graph.consumers()
         position = {node: i for i, node in enumerate(self.graph.nodes)}
         last_read: dict[Value, int] = {}
@@ -99,12 +99,12 @@ class _Lowering(Runs):
             producer = producers.get(new)
             if producer is None or producer.op != "chain" or times[new] > 1 or old in read_at_end:
                 continue
-            if any(v in outputs or v in readers for v in producer.outputs):
+            if new in outputs or new in readers:
                 continue
             through_view = any(base.get(v) is old for v in producer.inputs)
             if last_read.get(old, -1) <= position[producer] and not through_view:
                 legal[new] = old
-        return legal
+        return {new: old for new, old in legal.items() if all(v in legal for v in producers[new].outputs)}
 
     def _give_homes(self) -> None:
         for new, old in self.in_place.items():

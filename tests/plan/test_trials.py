@@ -30,6 +30,14 @@ def read_too(b: Builder, x: Value, s: Value) -> Value:
     return new
 
 
+def beside_a_copy(b: Builder, x: Value, s: Value) -> Value:
+    """The same loop makes what is stored twice, and so is copied."""
+    again = b.add("add", x, s)
+    for name in "vw":
+        b.update(b.state_value(name, Spec((3, 3))), again)
+    return b.add("relu", s)  # is finite
+
+
 def graph_of(new: Callable[[Builder, Value, Value], Value], output: bool) -> Graph:
     b = Builder()
     x, s = b.input("x", Spec((3, 3))), b.state_value("s", Spec((3, 3)))
@@ -43,7 +51,7 @@ def graph_of(new: Callable[[Builder, Value, Value], Value], output: bool) -> Gra
 @pytest.mark.usefixtures("backend")
 @pytest.mark.parametrize("without", [(), ("fuse", "together")])
 @pytest.mark.parametrize("output", [False, True])
-@pytest.mark.parametrize("new", [plain, moved, read_too])
+@pytest.mark.parametrize("new", [plain, moved, read_too, beside_a_copy])
 def test_what_is_not_finite_is_known_before_anything_is_stored(
     new: Callable[[Builder, Value, Value], Value], output: bool, without: tuple[str, ...]
 ) -> None:
@@ -58,17 +66,16 @@ def test_what_is_not_finite_is_known_before_anything_is_stored(
         if not program.finite:
             raise ArithmeticError
 
-    arrays["x"][2, 1] = LARGE
-    arrays["s"][2, 1] = 1.0
-    program.run(arrays, lambda loss: seen.append(program.finite))
-    for v in graph.state:
-        arrays[v.name][...] = 1
     arrays["x"][2, 1] = np.inf
     with pytest.raises(ArithmeticError):
         program.run(arrays, check)
-    arrays["x"][2, 1] = 1
+    for value in (np.inf, LARGE, 1):
+        arrays["x"][2, 1] = value
+        program.run(arrays, lambda loss: seen.append(program.finite))
+        for v in graph.state:
+            arrays[v.name][...] = 1
     program.run(arrays, check)
-    assert seen == [new is not read_too, False, True]
+    assert seen == [False, False, new is not read_too, True, True]
     assert (arrays["u"] == 2).all()
 
 
