@@ -71,6 +71,19 @@ def test_a_file_is_replaced_and_nothing_is_left_beside_it(tmp_path):
     assert list(tmp_path.iterdir()) == [path]
 
 
+def test_looking_whether_a_file_can_be_written_leaves_nothing(tmp_path):
+    path = tmp_path / "f"
+    check_replaceable(path)
+    assert list(tmp_path.iterdir()) == []
+    path.write_bytes(b"old")
+    check_replaceable(path)
+    assert path.read_bytes() == b"old" and list(tmp_path.iterdir()) == [path]
+    with pytest.raises(IsADirectoryError, match="is a folder; give the name of a file"):
+        check_replaceable(tmp_path)
+    with pytest.raises(FileNotFoundError, match="the folder .*none does not exist"):
+        check_replaceable(tmp_path / "none" / "f")
+
+
 def test_a_link_stays_a_link(tmp_path):
     real, link = tmp_path / "real", tmp_path / "link"
     real.write_bytes(b"old")
