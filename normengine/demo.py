@@ -14,6 +14,7 @@ import numpy as np
 
 from . import __version__, nn, onnx, optim
 from .data import DataLoader, digits
+from .files import check_replaceable
 from .kernels import cpu
 from .runtime.threads import get_num_threads, set_num_threads
 from .session import InferenceSession
@@ -96,11 +97,7 @@ def check_writable(folder: Path, files: tuple[Path, ...]) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
         for path in files:
-            if path.is_dir():
-                raise IsADirectoryError("is a folder")
-            probe = path.with_name(f".{path.name}.probe")
-            probe.touch()
-            probe.unlink()
+            check_replaceable(path)
     except OSError as error:
         reason = error.strerror or str(error)
         raise OSError(

@@ -3,19 +3,28 @@
 from __future__ import annotations
 
 import os
+import tempfile
 from collections.abc import Iterator
 from importlib.util import find_spec
+from pathlib import Path
 
 import pytest
 
+from normengine.files import distrusted
 from normengine.kernels.cpu import backend as backend_in_use
 from normengine.runtime import threads as threads_module
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Compiled chains are kept beside pytest's own cache, so that the user's folder is neither read nor filled."""
+    """Compiled chains are kept beside pytest's own cache, so that the user's folder is neither read nor filled; where
+    other users can write there, from which no code would be loaded, in a folder of this run."""
     if not os.environ.get("NORMENGINE_CACHE"):
-        os.environ["NORMENGINE_CACHE"] = str(config.cache.mkdir("normengine"))
+        folder = config.cache.mkdir("normengine")
+        if distrusted(folder) is not None:
+            temporary = tempfile.TemporaryDirectory()
+            config.add_cleanup(temporary.cleanup)
+            folder = Path(temporary.name)
+        os.environ["NORMENGINE_CACHE"] = str(folder)
     os.environ.setdefault("MPLBACKEND", "Agg")
 
 

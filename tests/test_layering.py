@@ -25,8 +25,8 @@ MAY_IMPORT = {
 }
 """The layers below the top; whatever else is in the package may import everything."""
 
-FOUNDATION = {"locks"}
-"""Modules beside the layers that all of them may import, and that import nothing of the package."""
+FOUNDATION = {"files", "locks"}
+"""What lies below the layers: all of them may import it, and it imports nothing else of the package."""
 
 DOORS = {Path("onnx/__init__.py"): {"export"}}
 """Files that give users a name of a higher layer. They import it when a user asks for it, and nothing else does."""

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from ..files import open_regular
 from .reading import check_labels, find, read_bytes
 
 _RECORD = 1 + 3 * 32 * 32  # the label, then the red, green and blue planes
@@ -27,7 +28,8 @@ def cifar10(folder: str | os.PathLike[str], train: bool = True) -> tuple[np.ndar
 
     Raises:
         FileNotFoundError: a file is missing; the message lists what was looked for.
-        ValueError: a file is damaged: no whole number of records, files of different sizes, labels out of range.
+        ValueError: a file is damaged: no whole number of records, more than the 10,000 of the data set, files of
+            different sizes, labels out of range.
     """
     names = [f"data_batch_{i}.bin" for i in range(1, 6)] if train else ["test_batch.bin"]
     paths = [_find(folder, name) for name in names]
@@ -42,7 +44,7 @@ def cifar10(folder: str | os.PathLike[str], train: bool = True) -> tuple[np.ndar
     labels = np.empty(sum(counts), np.int64)
     first = 0
     for path, count in zip(paths, counts, strict=True):
-        with path.open("rb") as stream:
+        with open_regular(path) as stream:
             promise = f"{count} records of {_RECORD}"
             records = read_bytes(path, stream, count * _RECORD, promise).reshape(count, _RECORD)
         check_labels(path, records[:, 0], 10)
@@ -66,7 +68,7 @@ def _find(folder: str | os.PathLike[str], name: str) -> Path:
 
 def _records(path: Path) -> int:
     size = path.stat().st_size
-    if size == 0 or size % _RECORD:
+    if size == 0 or size % _RECORD or size > _RECORDS * _RECORD:
         raise ValueError(
             f"{path}: expected {_RECORDS * _RECORD} bytes ({_RECORDS} records of {_RECORD}), found {size}; "
             "get the file again"

@@ -9,34 +9,40 @@ from pathlib import Path
 
 import numpy as np
 
-from .reading import check_labels, decompressed, find, open_plain_or_gzip, read_bytes
+from .reading import MAX_BYTES, check_labels, check_size, decompressed, find, open_plain_or_gzip, read_bytes
 
 _SUBFOLDERS = ("raw", "MNIST/raw")
 
 
-def mnist(folder: str | os.PathLike[str], train: bool = True) -> tuple[np.ndarray, np.ndarray]:
+def mnist(
+    folder: str | os.PathLike[str], train: bool = True, *, max_bytes: int = MAX_BYTES
+) -> tuple[np.ndarray, np.ndarray]:
     """Read the training (or the test) images and labels of MNIST from ``folder``.
 
     Looks for ``train-images-idx3-ubyte`` and ``train-labels-idx1-ubyte`` (``t10k-...`` for the test set), with a dot
     or a hyphen before ``idx``, gzip-compressed (``.gz``) or not, in ``folder``, ``folder/raw`` and
     ``folder/MNIST/raw``. Format: "The MNIST database of handwritten digits" by Y. LeCun, C. Cortes and C. Burges.
 
+    What a file says of its size is checked before anything of that size is made: at most ``max_bytes`` are read of a
+    file (by default 2**30), and a compressed one may become a hundred times as large, or 16 MiB.
+
     Returns:
         Images ``(N, 1, H, W) float32`` from 0 to 1 and labels ``(N,) int64`` from 0 to 9.
 
     Raises:
         FileNotFoundError: a file is missing; the message lists what was looked for.
-        ValueError: a file is damaged: another format, fewer or more bytes than its header says, labels out of range.
+        ValueError: a file is damaged: another format, fewer or more bytes than its header says, labels out of range;
+            or it is larger than is read.
     """
     part = "train" if train else "t10k"
     image_path = _find(folder, f"{part}-images", "idx3", "MNIST images")
     label_path = _find(folder, f"{part}-labels", "idx1", "MNIST labels")
-    labels = read_idx(label_path, rank=1)
+    labels = read_idx(label_path, rank=1, max_bytes=max_bytes)
     check_labels(label_path, labels, 10)
-    images = read_idx(image_path, rank=3)
+    images = read_idx(image_path, rank=3, max_bytes=max_bytes)
     if len(images) != len(labels):
         raise ValueError(f"{image_path} has {len(images)} images, but {label_path} has {len(labels)} labels")
-    return images[:, None].astype(np.float32) / 255, labels.astype(np.int64)
+    return np.divide(images[:, None], np.float32(255), dtype=np.float32), labels.astype(np.int64)
 
 
 def _find(folder: str | os.PathLike[str], stem: str, kind: str, what: str) -> Path:
@@ -44,7 +50,7 @@ def _find(folder: str | os.PathLike[str], stem: str, kind: str, what: str) -> Pa
     return find(folder, _SUBFOLDERS, names, what)
 
 
-def read_idx(path: str | os.PathLike[str], rank: int) -> np.ndarray:
+def read_idx(path: str | os.PathLike[str], rank: int, max_bytes: int = MAX_BYTES) -> np.ndarray:
     """Read an IDX file of ``rank`` dimensions of unsigned bytes: big-endian magic number 0x0800 + rank, the extents
     as 32-bit integers, the values row by row.
 
@@ -52,7 +58,8 @@ def read_idx(path: str | os.PathLike[str], rank: int) -> np.ndarray:
         The values as a read-only uint8 array.
 
     Raises:
-        ValueError: the magic number is another, an extent is 0, or the file's size is not what the extents say.
+        ValueError: the magic number is another, an extent is 0, the file's size is not what the extents say, or more
+            than ``max_bytes``; a compressed file would become more than a hundred times as large, and more than 16 MiB.
     """
     path = Path(path)
     size = 4 + 4 * rank
@@ -69,4 +76,6 @@ def read_idx(path: str | os.PathLike[str], rank: int) -> np.ndarray:
         if 0 in extents:
             raise ValueError(f"{path}: the header says the shape is {tuple(extents)}, which holds no values")
         promise = f"a header of {size} and values of shape {tuple(extents)}"
-        return read_bytes(path, stream, math.prod(extents), promise, already=size).reshape(extents)
+        count = math.prod(extents)
+        check_size(path, size + count, promise, max_bytes)
+        return read_bytes(path, stream, count, promise, already=size).reshape(extents)

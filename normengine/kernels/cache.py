@@ -2,7 +2,9 @@
 
 The folder is ``NORMENGINE_CACHE`` or ``normengine`` in the user's cache folder. A file's name holds a hash of all
 that its code depends on (source, compiler versions, CPU); its first 32 bytes are the SHA-256 of the rest, so a damaged
-file is noticed and built again. Where the folder cannot be written, functions are compiled anew in each process.
+file is noticed and built again. Code is loaded only from a folder and from files that no other user can have written
+(``files/trust.py``). Where the folder is not such a one, or cannot be written, functions are compiled anew in each
+process.
 """
 
 from __future__ import annotations
@@ -10,13 +12,13 @@ from __future__ import annotations
 import hashlib
 import os
 import sys
-import tempfile
 import warnings
 from collections.abc import Callable, Collection
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 
+from ..files import distrusted, make_private, read_private, replace_file
 from .code import Code, load, object_code
 
 _DIGEST = 32
@@ -24,22 +26,36 @@ _warned: set[str] = set()
 
 
 def cache_folder() -> Path:
-    """Where compiled code is kept; it may not exist yet."""
+    """Where compiled code is kept; it may not exist yet.
+
+    Raises ValueError where ``NORMENGINE_CACHE`` is a relative path, which would mean another folder, perhaps of another
+    user, wherever the process happens to be.
+    """
     chosen = os.environ.get("NORMENGINE_CACHE")
     if chosen:
+        if not os.path.isabs(chosen):
+            raise ValueError(f"NORMENGINE_CACHE must be an absolute path, got {chosen!r}")
         return Path(chosen)
     try:
         if sys.platform == "win32":
-            base = Path(os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local")
+            base = _absolute("LOCALAPPDATA") or Path.home() / "AppData" / "Local"
         elif sys.platform == "darwin":
             base = Path.home() / "Library" / "Caches"
         else:
-            base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+            base = _absolute("XDG_CACHE_HOME") or Path.home() / ".cache"
     except RuntimeError:
+        base = Path()
+    if not base.is_absolute():
         # A user without a home. Nothing can be kept below the null device; a folder that all users share would not do,
         # since code is run that lies there.
         base = Path(os.devnull)
     return base / "normengine"
+
+
+def _absolute(variable: str) -> Path | None:
+    """A folder that the system names; a relative one is ignored, as the XDG Base Directory Specification wants."""
+    folder = os.environ.get(variable, "")
+    return Path(folder) if os.path.isabs(folder) else None
 
 
 def digest(*parts: str) -> str:
@@ -70,45 +86,47 @@ def _numba_version() -> str:
     return version("numba")
 
 
-def write_atomically(path: Path, data: bytes) -> bool:
+def write_entry(path: Path, data: bytes) -> bool:
     """Put ``data`` at ``path`` in one move; False, after one warning for the folder, where that cannot be done."""
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=path.name, suffix=".tmp")
-        try:
-            with os.fdopen(handle, "wb") as file:
-                file.write(data)
-            os.replace(temporary, path)
-        except BaseException:
-            os.unlink(temporary)
-            raise
+        make_private(path.parent)
+        reason = distrusted(path.parent)
+        if reason is None:
+            replace_file(str(path), data, 0o600)
+            return True
+        _warn(f"is not used, since {reason}", "belongs to you and that only you can write")
     except OSError as error:
-        folder = str(cache_folder())
-        if folder not in _warned:
-            _warned.add(folder)
-            warnings.warn(
-                f"normengine: the cache folder {folder} cannot be written ({error.strerror or error}); compiled code "
-                "is not kept for the next run; set NORMENGINE_CACHE to a folder that can be written",
-                RuntimeWarning,
-                stacklevel=2,
-            )
-        return False
-    return True
+        _warn(f"cannot be written ({error.strerror or error})", "can be written")
+    return False
+
+
+def _warn(what: str, wanted: str) -> None:
+    folder = str(cache_folder())
+    if folder not in _warned:
+        _warned.add(folder)
+        warnings.warn(
+            f"normengine: the cache folder {folder} {what}; compiled code is not kept for the next run; set "
+            f"NORMENGINE_CACHE to a folder that {wanted}",
+            RuntimeWarning,
+            stacklevel=3,
+        )
 
 
 def read_checked(path: Path) -> bytes | None:
-    """What :func:`write_checked` wrote to ``path``, or None if it is not there or not whole."""
+    """What :func:`write_checked` wrote to ``path``; None if it is not there, not whole, or may be of another user."""
     try:
-        data = path.read_bytes()
+        if distrusted(path.parent) is not None:
+            return None
     except OSError:
         return None
+    data = read_private(path) or b""
     body = data[_DIGEST:]
     return body if len(data) > _DIGEST and hashlib.sha256(body).digest() == data[:_DIGEST] else None
 
 
 def write_checked(path: Path, body: bytes) -> bool:
-    """Write ``body`` after its checksum; see :func:`write_atomically`."""
-    return write_atomically(path, hashlib.sha256(body).digest() + body)
+    """Write ``body`` after its checksum; see :func:`write_entry`."""
+    return write_entry(path, hashlib.sha256(body).digest() + body)
 
 
 def compile_function(make: Callable[[], Callable[..., None]], path: Path, fastmath: Collection[str]) -> Code:

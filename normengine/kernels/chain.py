@@ -33,7 +33,7 @@ from typing import Any
 
 import numpy as np
 
-from .cache import cache_folder, compile_function, digest, write_atomically
+from .cache import cache_folder, compile_function, digest, write_entry
 from .code import Code, CodeCache
 from .inline import PRIMITIVES, TYPES, Inliner
 
@@ -70,7 +70,8 @@ class Chain:
     """A chain; ``results[o]`` is the step that output o stores, ``aliases`` are (output, input) pairs that are the
     same memory element by element. An output of stride "zero" is for an inner extent of 1; of one of stride "sum" the
     rows' sums are stored instead of its elements. ``lanes`` is the number of
-    lanes of a block of channels, a power of two, or 0."""
+    lanes of a block of channels, a power of two, or 0. With ``tries`` there is a last slot, for 0 or the address of an
+    int64: the chain then stores no results, and 1 there if one of them is not finite."""
 
     rank: int
     inputs: tuple[Operand, ...]
@@ -80,6 +81,7 @@ class Chain:
     aliases: tuple[tuple[int, int], ...]
     steps: tuple[Step, ...]
     lanes: int = 0
+    tries: bool = False
 
     def constants(self) -> tuple[float, ...]:
         """The values of the constant slots, in order of first use."""
@@ -158,7 +160,7 @@ def _compile(source: str) -> Code:
 
 def _function(source: str, path: Path) -> Callable[..., None]:
     """The generated function; its source is kept beside its code."""
-    write_atomically(path, source.encode())
+    write_entry(path, source.encode())
     # A name of its own: where the file could not be written, Python would take lines of this module for its source.
     space: dict[str, Any] = {"__name__": f"{__name__}.generated"}
     exec(compile(source, str(path), "exec"), space)
@@ -191,6 +193,8 @@ class _Writer:
         self.constants = {struct.pack("d", value): j for j, value in enumerate(chain.constants())}
         self.sums = [k for k, operand in enumerate(chain.outputs) if operand.stride == "sum"]
         self.inliner = Inliner()
+        self.trying = False
+        assert not (chain.tries and self.sums), "what stores sums cannot be tried"
 
     def source(self) -> str:
         body = self._body()
@@ -203,7 +207,8 @@ class _Writer:
             '"""' + "; ".join(self._summary(j, step) for j, step in enumerate(chain.steps)) + '"""',
             "import numpy as np",
             f"from numba import {', '.join(TYPES)}",
-            f"from normengine.kernels.abi import array, double_of, row, {', '.join(PRIMITIVES)}",
+            f"from normengine.kernels.abi import {', '.join(('array', 'double_of', 'row', *PRIMITIVES))}",
+            *(["from normengine.kernels.abi import int64_at"] if chain.tries else []),
             "",
         ]
         sizes, count = {}, len(self.arrays) + len(self.sums)
@@ -234,8 +239,19 @@ class _Writer:
         lines += [f"k{j} = float32(double_of(args[{slot}]))" for j, slot in enumerate(slots)]
         for turn, k in enumerate(self.sums):
             lines.append(f"pw{k} = args[{slots.stop}] + thread * args[{slots.stop + 1}] + {4 * SUM_WIDTH * turn}")
-        lines += self._rows() if self.outer else self._blocks()
+        if chain.tries:
+            lines += [f"tried = args[{slots.stop}]", "if tried != 0:", *_indented(self._trial()), "else:"]
+        loops = self._rows() if self.outer else self._blocks()
+        lines += _indented(loops) if chain.tries else loops
         return ["def chain(args, begin, end, thread):", *("    " + line for line in lines)]
+
+    def _trial(self) -> list[str]:
+        """The loops without stores. The exponent of what is not finite is the largest there is, whatever the sign."""
+        self.trying = True
+        loops = self._rows() if self.outer else self._blocks()
+        self.trying = False
+        self.inliner.lines = []
+        return ["largest = int32(0)", *loops, "if largest >= int32(0x7F800000):", "    int64_at(tried)[0] = 1"]
 
     def _blocks(self) -> list[str]:
         lines = [f"p{name} = args[{number}]" for name, number, _ in self.arrays]
@@ -311,6 +327,10 @@ class _Writer:
         for k, operand in enumerate(chain.outputs):
             name = f"x{self.alias[k]}" if k in self.alias else f"y{k}"
             value = f"v{chain.results[k]}"
+            if self.trying:
+                if operand.dtype == "float32":
+                    body.append(f"largest = max(largest, int32(bits_of({value}) & int32(0x7FFFFFFF)))")
+                continue
             if operand.stride == "sum":
                 body.append(f"store_w{k}(pw{k}, j, load_w{k}(pw{k}, j) + {value})")
                 continue
@@ -338,3 +358,7 @@ class _Writer:
         if step.dtype == "bool":
             return result if all(self._dtype(ref) == "bool" for ref in step.arguments) else f"({result}) != 0"
         return f"{step.dtype}({result})"
+
+
+def _indented(lines: Sequence[str]) -> list[str]:
+    return ["    " + line for line in lines]

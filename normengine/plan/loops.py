@@ -41,13 +41,14 @@ def elementwise_call(
     layer: str,
     loop: Loop,
     sums: Mapping[Value, Access] = _NOTHING,
+    tries: bool = False,
 ) -> Call:
     """The call that runs ``nodes``, all of one shape, in one loop.
 
     ``sources`` and ``targets`` say where the values read from outside and written are, each as the loop walks it;
     ``aliases`` maps a target that overwrites a source, element by element, to that source; ``sums`` says where the
-    sums of values over the pixels of each row of the loop go, lane by lane. Integer attributes become
-    operands, so that layers that differ in nothing else share one compiled chain.
+    sums of values over the pixels of each row of the loop go, lane by lane. ``tries`` makes a call that can be tried.
+    Integer attributes become operands, so that layers that differ in nothing else share one compiled chain.
     """
     reads = [(pointer(a), v.dtype, a.strides) for v, a in sources.items()]
     place: dict[Value, Ref] = {v: ("input", k) for k, v in enumerate(sources)}
@@ -100,6 +101,7 @@ def elementwise_call(
         aliases=tuple((order.index(new), sources_order.index(old)) for new, old in aliases.items()),
         steps=tuple(steps),
         lanes=lanes,
+        tries=tries,
     )
     if lanes:
         block = repeats(loop.shape, lanes) * lanes
@@ -112,6 +114,7 @@ def elementwise_call(
     arguments_ += chain.constants()
     workspace_slot = len(arguments_)
     arguments_ += [None, chain.workspace] if sums else []
+    arguments_ += [None] if tries else []
     names = "+".join(step.function for step in steps)
     return Call(
         op="chain",
@@ -125,6 +128,7 @@ def elementwise_call(
         flops=len(steps) * prod(loop.shape),
         nbytes=sum(_touched(a) for a in (*sources.values(), *targets.values(), *sums.values())),
         writes=frozenset(pointer(a).memory for a in (*targets.values(), *sums.values())),
+        trial_slot=len(arguments_) - 1 if tries else -1,
     )
 
 

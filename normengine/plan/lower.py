@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Collection, Mapping
 from dataclasses import replace
 from functools import partial
@@ -26,13 +27,17 @@ from .reductions import as_alternating
 from .runs import Runs, runs_of
 from .storage import block_width
 from .together import join_updates
+from .trials import stores, trials
 
 VIEWS = ("reshape", "permute", "slice")
 
 
-def make_plan(graph: Graph, off: Collection[str] = (), kernels: Mapping[str, str] | None = None) -> Plan:
+def make_plan(
+    graph: Graph, off: Collection[str] = (), kernels: Mapping[str, str] | None = None, tried: bool = False
+) -> Plan:
     """Lower a graph of kernel operators, chains and movements (see ``passes``) to a :class:`Plan`.
 
+    With ``tried`` all updates are tried before the first of them is done.
     ``off`` names what is left out (see ``passes/pipeline.py``): "blocks", and activations are never held in blocks of
     channels; "depth_first", and every call is for all images of the batch; "in_place", and no group of images writes
     over what it has read; "ask_ahead", and none asks for memory ahead; "together", and every update is a call of its
@@ -43,6 +48,7 @@ def make_plan(graph: Graph, off: Collection[str] = (), kernels: Mapping[str, str
     depth_first = compiled and width > 0 and DEPTH_FIRST not in off
     lowering = _Lowering(graph, width, depth_first, REGISTRY.preferred(kernels))
     lowering.lower()
+    lowering.updates_last(tried)
     if IN_PLACE not in off:
         lowering.taken = in_place(lowering.calls)
     if ASK_AHEAD not in off:
@@ -59,7 +65,7 @@ class _Lowering(Runs):
         graph = Graph(graph.inputs, graph.outputs, nodes, graph.state, graph.constants, graph.updates)
         super().__init__(graph, width, isas(), preferred)
         self.runs = runs
-        self.guard = 0
+        self.after_loss = self.guard = 0
         self.taken: dict[Memory, Memory] = {}
         self.results = frozenset(graph.results())
         self.read_by: dict[Value, set[Run]] = {}
@@ -77,8 +83,9 @@ class _Lowering(Runs):
     # Where values live.
 
     def _updates_in_place(self) -> dict[Value, Value]:
-        """New values that can be written straight over the old: made by a chain after which nobody reads the old."""
-        producers = self.graph.producers()
+        """New values that can be written straight over the old: made by a chain after which nobody reads the old, and
+        whose results all are such ones, stored once and read by nobody, so that it can run when all else is done."""
+        producers, readers = self.graph.producers(), self.graph.consumers()
         position = {node: i for i, node in enumerate(self.graph.nodes)}
         last_read: dict[Value, int] = {}
         base: dict[Value, Value] = {}
@@ -90,14 +97,17 @@ class _Lowering(Runs):
         outputs = set(self.graph.outputs)
         read_at_end = {base.get(v, v) for v in self.graph.results()}
         legal: dict[Value, Value] = {}
+        times = Counter(new for _, new in self.graph.updates)
         for old, new in self.graph.updates:
             producer = producers.get(new)
-            if producer is None or producer.op != "chain" or new in outputs or new in legal or old in read_at_end:
+            if producer is None or producer.op != "chain" or times[new] > 1 or old in read_at_end:
+                continue
+            if new in outputs or new in readers:
                 continue
             through_view = any(base.get(v) is old for v in producer.inputs)
             if last_read.get(old, -1) <= position[producer] and not through_view:
                 legal[new] = old
-        return legal
+        return {new: old for new, old in legal.items() if all(v in legal for v in producers[new].outputs)}
 
     def _give_homes(self) -> None:
         for new, old in self.in_place.items():
@@ -120,10 +130,17 @@ class _Lowering(Runs):
                 self.lower_node(*run.nodes)
             if self.graph.outputs and any(self.graph.outputs[0] in node.outputs for node in run.nodes):
                 self._store_output(0)
-                self.guard = len(self.calls)
-        for index in range(1 if self.guard else 0, len(self.graph.outputs)):
+                self.after_loss = len(self.calls)
+        for index in range(1 if self.after_loss else 0, len(self.graph.outputs)):
             self._store_output(index)
         self._store_updates()
+
+    def updates_last(self, tried: bool) -> None:
+        """Put what stores to state behind everything else, where no call reads what another one of them has stored."""
+        last = [call for call in self.calls if stores(call)]
+        self.calls = [call for call in self.calls if not stores(call)] + (trials(last) if tried else [])
+        self.guard = len(self.calls)
+        self.calls += last
 
     def _read_outside(self, run: Run, value: Value) -> bool:
         return value in self.results or bool(self.read_by.get(value, set()) - {run})
@@ -166,7 +183,8 @@ class _Lowering(Runs):
         plain = {} if on_blocks else self.in_place
         aliases = {new: old for new in node.outputs if (old := plain.get(new)) in sources}
         nodes = node.attrs["nodes"]
-        call = elementwise_call(nodes, sources, targets, aliases, self.pointer, node.layer, loop, sums)
+        tries = any(new.dtype == "float32" for new in node.outputs if new in plain)
+        call = elementwise_call(nodes, sources, targets, aliases, self.pointer, node.layer, loop, sums, tries)
         if self.group is not None:
             call = in_group(call)
         self.calls.append(replace(call, kind="update") if self.stored.issuperset(node.outputs) else call)
@@ -179,7 +197,9 @@ class _Lowering(Runs):
 
     def _runs_on_blocks(self, node: Node, shape: tuple[int, ...]) -> bool:
         """Whether a chain goes over blocks of channels: if one of its inputs is held so, and all can be. In a group a
-        chain that takes sums does."""
+        chain that takes sums does; one that makes new state does not, which is not held so."""
+        if self.stored.issuperset(node.outputs):
+            return False
         summing = self.group is not None and "sums" in node.attrs
         wanted = summing or any(v in self.held and v.shape == shape for v in node.inputs)
         return wanted and self.width > 0 and fits_blocks(node)
@@ -260,14 +280,13 @@ class _Lowering(Runs):
         copies = []
         for old, new in self.graph.updates:
             if self.in_place.get(new) is old:
-                self.access(new)  # out of blocks, if that is where it was made
-            else:
-                access = self.access(new)
-                if self.home(access.base).kind == "feed":
-                    fresh = Value(new.name, new.spec)
-                    self.copy(access, Access.whole(fresh), "")
-                    access = Access.whole(fresh)
-                copies.append((access, Access.whole(old)))
+                continue
+            access = self.access(new)
+            if self.home(access.base).kind == "feed":
+                fresh = Value(new.name, new.spec)
+                self.copy(access, Access.whole(fresh), "")
+                access = Access.whole(fresh)
+            copies.append((access, Access.whole(old)))
         for source, target in copies:
             self.copy(source, target, "")
 
@@ -297,7 +316,7 @@ class _Lowering(Runs):
         after the loss, lie side by side in the order of the updates."""
         updates = (call for outer in self.calls for call in outer.inner or (outer,) if call.kind == "update")
         read = dict.fromkeys(m for call in updates for m in call.memories() if m not in call.writes)
-        gradients = {m: alive[m] for m in read if m in alive and alive[m].first >= self.guard}
+        gradients = {m: alive[m] for m in read if m in alive and alive[m].first >= self.after_loss}
         others = {m: lifetime for m, lifetime in alive.items() if m not in gradients}
         block, begins = side_by_side(list(gradients.values()))
         (start, *offsets), total = place([block, *others.values()], shared=True)

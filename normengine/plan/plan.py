@@ -20,6 +20,7 @@ class Memory:
     - ``constant``: ``array``, shared by all programs;
     - ``packed``: the program's own, filled once by the plan's ``setup`` calls;
     - ``scratch``: as arena, shared by the stages of one kernel;
+    - ``verdict``: the program's own int64, 0 until a call that tries an update finds what is not finite;
     - ``local``: at ``offset`` in the memory that a thread has for the groups of a depth-first call.
     """
 
@@ -83,6 +84,7 @@ class Call:
 
     ``writes`` is the memory of the results. Where ``asks`` is there (see :class:`~normengine.kernels.base.Kernel`), it
     asks for memory with each of ``products`` multiply-adds of vectors; ``writes_late`` is that of the kernel too.
+    ``trial_slot`` is the argument slot of a call that can be tried (see :mod:`.trials`), or -1.
     """
 
     op: str
@@ -106,6 +108,7 @@ class Call:
     asks: Callable[[], int] | None = None
     products: float = 0.0
     writes_late: bool = False
+    trial_slot: int = -1
 
     def each(self) -> tuple[Call, ...]:
         """The calls whose kernels do the work, with their part of it for the whole batch: the inner ones, or this."""
@@ -143,7 +146,7 @@ def depth_first_call(inner: Sequence[Call], images: int, groups: int, chunks: in
 @dataclass(frozen=True)
 class Plan:
     """Everything that a program needs: ``calls`` in order (``setup`` once, before the first run), and how memory is
-    laid out. ``guard`` is the index of the first call after the one that makes output 0."""
+    laid out. From the call number ``guard`` on, and only there, calls store to what is given."""
 
     graph: Graph
     calls: tuple[Call, ...]

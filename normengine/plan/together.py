@@ -1,4 +1,5 @@
-"""Updates that do not depend on each other as one call, so that threads meet once after all of them."""
+"""Updates that do not depend on each other as one call, so that threads meet once after all of them; and trials of
+updates."""
 
 from __future__ import annotations
 
@@ -9,14 +10,15 @@ from .plan import Call, Memory
 
 
 def join_updates(calls: Sequence[Call]) -> list[Call]:
-    """``calls`` with each run of consecutive updates, of which none writes what another reads or writes, as one."""
+    """``calls`` with each run of consecutive updates, or trials of updates, of which none writes what another reads or
+    writes, as one."""
     runs: list[list[Call]] = []
     touched: set[Memory] = set()
     written: set[Memory] = set()
     for call in calls:
         memories = call.memories()
         independent = written.isdisjoint(memories) and touched.isdisjoint(call.writes)
-        if runs and independent and _can_join(runs[-1][0]) and _can_join(call):
+        if runs and independent and _can_join(runs[-1][0]) and _can_join(call) and call.kind == runs[-1][0].kind:
             runs[-1].append(call)
         else:
             runs.append([call])
@@ -47,4 +49,4 @@ def together(calls: Sequence[Call]) -> Call:
 
 
 def _can_join(call: Call) -> bool:
-    return call.kind == "update" and len(call.stages) == 1 and bool(call.writes)
+    return call.kind in ("update", "trial") and len(call.stages) == 1 and bool(call.writes)

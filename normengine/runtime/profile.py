@@ -12,6 +12,7 @@ from statistics import median
 
 import numpy as np
 
+from ..files import write_atomically
 from ..plan import Call
 from .limits import Limits, limits
 from .parts import ProgramOfParts
@@ -111,7 +112,7 @@ class Profile:
             text = json.dumps({"displayTimeUnit": "ms", "traceEvents": list(self._events())})
         else:
             raise ValueError(f"a profile is saved as .html (a page) or .json (a trace), got '{path}'")
-        path.write_text(text, encoding="utf-8")
+        write_atomically(path, text.encode())
 
     def _events(self) -> Iterable[dict[str, object]]:
         """The calls one after the other, in microseconds, as the Trace Event Format has complete events."""

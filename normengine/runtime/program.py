@@ -19,14 +19,17 @@ from .tables import Tables
 from .threads import get_num_threads
 
 
-def compile_graph(graph: Graph, without: Collection[str] = (), kernels: Mapping[str, str] | None = None) -> Program:
+def compile_graph(
+    graph: Graph, without: Collection[str] = (), kernels: Mapping[str, str] | None = None, tried: bool = False
+) -> Program:
     """The program of ``graph``: prepared by the passes but those named by ``without``, planned, in memory.
 
-    ``kernels`` are algorithms by operator, such as ``{"conv2d": "direct"}``, to use wherever they can be.
+    ``kernels`` are algorithms by operator, such as ``{"conv2d": "direct"}``, to use wherever they can be. With
+    ``tried`` the program finds out whether all that it stores is finite before it stores any of it.
     Raises ValueError for a name that no pass has (see :mod:`normengine.passes.pipeline`), or no operator or algorithm.
     """
     off = switched_off(without)
-    return Program(make_plan(prepare(graph, off), off, kernels))
+    return Program(make_plan(prepare(graph, off), off, kernels, tried))
 
 
 class Program:
@@ -71,6 +74,12 @@ class Program:
         return (self,)
 
     @property
+    def finite(self) -> bool:
+        """Whether all is finite that the last run was to store, as far as that was tried; known when ``check`` is
+        called."""
+        return not self._tables.verdict
+
+    @property
     def nbytes(self) -> int:
         """Bytes that the program owns from run to run: its arena, packed weights, and the threads' workspaces."""
         tables = self._tables
@@ -85,9 +94,9 @@ class Program:
         """Run once and return fresh arrays for the outputs.
 
         ``feeds`` holds a C-contiguous array of exactly the declared shape and dtype for every graph input and state
-        value, by name; arrays that the graph updates are changed in place. ``check`` is called with output 0 as soon
-        as that is known; if it raises, nothing after it runs, so that no state has changed. ``counters``, int64 of one
-        element each, are one more when state has changed: no signal handler sees the one without the other.
+        value, by name; arrays that the graph updates are changed in place. ``check`` is called with output 0 before
+        the first of them is changed; if it raises, none is. ``counters``, int64 of one element each, are one more when
+        state has changed: no signal handler sees the one without the other.
         """
         if self._is_running():
             return Program(self.plan).run(feeds, check, counters)
@@ -97,6 +106,7 @@ class Program:
             if check is None:
                 self._executor.run(self._begin, self._end, threads, counters)
             else:
+                self._tables.verdict[()] = 0
                 self._executor.run(self._begin, self._guard, threads)
                 check(results[0])
                 self._executor.run(self._guard, self._end, threads, counters)

@@ -44,7 +44,8 @@ class Tables:
 
     The slots of ``feeds`` and ``outputs``, by name and by number, are to be filled in at each run, with the address of
     the array and the bytes that come with the slot; those of ``workspaces`` with memory for ``workspace`` bytes a
-    thread. ``inside`` tells of the calls with inner calls, by their number.
+    thread. ``verdict`` is where calls that try updates say that one is not finite. ``inside`` tells of the calls with
+    inner calls, by their number.
     """
 
     def __init__(self, plan: Plan, arena: np.ndarray) -> None:
@@ -58,6 +59,7 @@ class Tables:
         self.workspaces: list[int] = []
         self.workspace = 0
         self.packed: dict[Memory, np.ndarray] = {}
+        self.verdict = np.zeros((), np.int64)
         self.inside: dict[int, Inside] = {}
         self._arena = arena
         self._offsets = plan.offsets
@@ -189,6 +191,8 @@ class Tables:
             if memory not in self.packed:
                 self.packed[memory] = aligned_bytes(memory.nbytes)
             self.slots[slot] = self.packed[memory].ctypes.data + pointer.offset
+        elif memory.kind == "verdict":
+            self.slots[slot] = self.verdict.ctypes.data
         elif memory.kind == "local":
             self.slots[slot] = self._offsets[memory] + pointer.offset
         else:

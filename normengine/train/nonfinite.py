@@ -1,4 +1,4 @@
-"""Where a NaN or infinity came from: the forward pass once more, with every value kept."""
+"""Where a NaN or infinity came from: the step once more, with every value kept, and without its update."""
 
 from __future__ import annotations
 
@@ -7,8 +7,11 @@ from dataclasses import replace
 
 import numpy as np
 
-from ..graph import Graph
+from ..graph import Graph, Value
 from ..runtime import compile_graph
+
+_MEMORY = "optimizer."
+"""What the names of an optimizer's state begin with."""
 
 
 def explain_nonfinite(forward: Graph, feeds: Mapping[str, np.ndarray], kinds: Mapping[str, str]) -> str:
@@ -29,3 +32,30 @@ def explain_nonfinite(forward: Graph, feeds: Mapping[str, np.ndarray], kinds: Ma
             where = f"{kinds.get(node.layer, node.op)} '{node.layer}'" if node.layer else node.op
             return f"the first values that are not finite come out of {where}; a lower learning rate may help"
     return "every value before it is finite"
+
+
+def explain_update(
+    graph: Graph, gradients: Mapping[str, Value], feeds: Mapping[str, np.ndarray], kinds: Mapping[str, str]
+) -> str:
+    """One clause that names the first statistic, gradient or new value that is not finite.
+
+    ``graph`` is that of the whole step, ``gradients`` has the gradient of each parameter by its name, in the order of
+    the forward pass; for the others see :func:`explain_nonfinite`.
+    """
+    stored = {old.name: new for old, new in graph.updates if new.dtype == "float32"}
+    statistics = {name: new for name, new in stored.items() if name not in gradients and not name.startswith(_MEMORY)}
+    asked = [(f"the new {_of(name, kinds)} is not finite", new) for name, new in statistics.items()]
+    asked += [
+        (f"the gradient of {_of(name, kinds)} is not finite", grad) for name, grad in reversed(list(gradients.items()))
+    ]
+    asked += [(f"all gradients are finite, but the new {_of(name, kinds)} is not", new) for name, new in stored.items()]
+    arrays = compile_graph(replace(graph, outputs=tuple(v for _, v in asked), updates=())).run(feeds)
+    for (what, _), array in zip(asked, arrays, strict=True):
+        if not np.isfinite(array).all():
+            return f"{what}; smaller inputs or a lower learning rate may help"
+    return "what it would store is not finite; smaller inputs or a lower learning rate may help"
+
+
+def _of(name: str, kinds: Mapping[str, str]) -> str:
+    layer = name.rpartition(".")[0]
+    return f"'{name}' of {kinds[layer]}" if layer in kinds else f"'{name}'"

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..graph import Graph, Spec
+from ..graph import Graph, Spec, Value
 from ..kernels import REGISTRY
 from ..locks import is_held, load_modules, new_lock
 from ..nn import random
@@ -20,7 +20,7 @@ from ..optim import Optimizer, Update
 from ..passes import differentiate, switched_off
 from ..runtime import Program, compile_graph
 from .inputs import as_input, as_target, check_parts
-from .nonfinite import explain_nonfinite
+from .nonfinite import explain_nonfinite, explain_update
 from .watch import PLAIN, Watch, WatchedList
 
 if TYPE_CHECKING:
@@ -33,6 +33,8 @@ _KEPT = 8  # programs of other batch shapes and settings, each with memory of it
 class _Compiled:
     program: Program
     forward: Graph
+    graph: Graph
+    gradients: dict[str, Value]
     traced: Trace
     update: Update
     labels: tuple[LabelRule, ...]
@@ -116,7 +118,8 @@ class TrainStep:
 
         Raises:
             ValueError: for shapes, dtypes or labels that the model or the loss cannot take.
-            FloatingPointError: if the loss is not finite; the message names the layer where that began.
+            FloatingPointError: if the loss is not finite, and the message names the layer where that began; or if
+                anything would not be finite that is to be stored, and it names what.
             RuntimeError: if a signal handler or finalizer calls it while it is at work in the same thread.
 
         Whatever is raised, parameters, running statistics and the optimizer are as they were. A KeyboardInterrupt
@@ -126,12 +129,16 @@ class TrainStep:
             step, feeds = self._prepare(x, y)
 
             def check(loss: np.ndarray) -> None:
-                if not math.isfinite(loss):
-                    kinds = {name: type(m).__name__ for name, m in self.model.named_modules()}
-                    raise FloatingPointError(
-                        f"TrainStep: the loss is {float(loss)} at step {self.steps + 1}; "
-                        f"{explain_nonfinite(step.forward, feeds, kinds)}; nothing was updated"
-                    )
+                if step.program.finite and math.isfinite(loss):
+                    return
+                kinds = {name: type(m).__name__ for name, m in self.model.named_modules()}
+                if math.isfinite(loss):
+                    reason = explain_update(step.graph, step.gradients, feeds, kinds)
+                else:
+                    reason = explain_nonfinite(step.forward, feeds, kinds)
+                raise FloatingPointError(
+                    f"TrainStep: the loss is {float(loss)} at step {self.steps + 1}; {reason}; nothing was updated"
+                )
 
             (loss,) = step.program.run(feeds, check, (self._steps, *step.update.counters))
         return float(loss)
@@ -250,9 +257,10 @@ class TrainStep:
                              "compute it from the model's output, outside of detach() and no_grad()")  # fmt: skip
         update = self.optimizer.emit(builder, entries)
         graph = builder.graph([loss])
-        program = compile_graph(graph, self.without_passes, self.kernels)
+        program = compile_graph(graph, self.without_passes, self.kernels, tried=True)
+        gradients = {name: grad for name, _, _, grad in entries}
         noise = {name: np.zeros((), np.uint32) for name in ("rng_seed", "rng_step")}
-        return _Compiled(program, forward, traced, update, label_rules(forward), noise)
+        return _Compiled(program, forward, graph, gradients, traced, update, label_rules(forward), noise)
 
 
 _TABLES = frozenset({"_parameters", "_buffers", "_modules", "_non_persistent"})

@@ -1,8 +1,11 @@
 """Reader of IDX files, on small files written here: found under every name, damaged in every way."""
 
 import gzip
+import os
 import re
 import struct
+import sys
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -84,6 +87,55 @@ def test_sizes_beyond_the_file_take_no_memory(tmp_path, suffix):
     path = tmp_path / f"images{suffix}"
     write(path, struct.pack(">4I", 2051, 60000, 60000, 60000) + bytes(100))
     with pytest.raises(ValueError, match=r"expected 216000000000016 bytes .*, found (116|at most [0-9]+);"):
+        read_idx(path, 3)
+
+
+def bomb(path, size, count):
+    """A gzip file of ``size`` bytes at most that holds ``count`` black pictures of 1024 x 1024 pixels."""
+    with gzip.open(path, "wb") as stream:
+        stream.write(struct.pack(">4I", 2051, count, 1024, 1024))
+        for _ in range(count):
+            stream.write(bytes(2**20))
+    assert path.stat().st_size < size
+
+
+def test_a_small_file_that_becomes_a_large_one(tmp_path):
+    """It is refused by its header, before it takes memory; decompressed by the user it is read."""
+    path = tmp_path / "images.gz"
+    bomb(path, 50_000, 40)
+    tracemalloc.start()
+    with pytest.raises(ValueError, match="bytes would become 41943056 .* never become more than 100 times as large; "):
+        read_idx(path, 3)
+    assert tracemalloc.get_traced_memory()[1] < 2**20
+    tracemalloc.stop()
+    (tmp_path / "images").write_bytes(gzip.decompress(path.read_bytes()))
+    assert read_idx(tmp_path / "images", 3).shape == (40, 1024, 1024)
+
+
+@pytest.mark.parametrize("suffix", ["", ".gz"])
+def test_no_more_is_read_than_was_asked_for(tmp_path, images, suffix):
+    path = tmp_path / f"images{suffix}"
+    write(path, idx(images))
+    assert read_idx(path, 3, max_bytes=156).shape == (7, 5, 4)
+    with pytest.raises(ValueError, match=r"its 156 bytes \(.*\) are more than the 155 that are read; give max_bytes"):
+        read_idx(path, 3, max_bytes=155)
+
+
+def test_a_large_file_of_holes_takes_no_memory(tmp_path, labels):
+    path = tmp_path / "train-images-idx3-ubyte"
+    path.write_bytes(struct.pack(">4I", 2051, 25_000_000, 28, 28))
+    os.truncate(path, 16 + 25_000_000 * 28 * 28)
+    write(tmp_path / "train-labels-idx1-ubyte", idx(labels))
+    with pytest.raises(ValueError, match="are more than the 1073741824 that are read; give max_bytes"):
+        mnist(tmp_path)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="FIFOs are POSIX's")
+@pytest.mark.parametrize("suffix", ["", ".gz"])
+def test_a_fifo_is_not_waited_for(tmp_path, suffix):
+    path = tmp_path / f"images{suffix}"
+    os.mkfifo(path)
+    with pytest.raises(OSError, match="is a FIFO; give the name of a regular file"):
         read_idx(path, 3)
 
 

@@ -7,14 +7,15 @@ import inspect
 import os
 import subprocess
 import sys
-import tempfile
 import warnings
 from importlib.machinery import ModuleSpec
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
+from normengine.files import atomic
 from normengine.kernels import cache, chain
 from normengine.kernels.chain import Chain, Operand, Step
 
@@ -127,7 +128,7 @@ def test_a_folder_that_may_only_be_read_gives_its_code(
     def refuse(*_: object, **__: object) -> None:
         raise PermissionError(13, "Permission denied")
 
-    monkeypatch.setattr(tempfile, "mkstemp", refuse)
+    monkeypatch.setattr(atomic, "create", refuse)
     if not damaged:
         assert doubled() == (42, 1)
         return
@@ -138,8 +139,8 @@ def test_a_folder_that_may_only_be_read_gives_its_code(
 
 def test_a_full_disk_leaves_nothing_and_the_code_runs(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     class Full:
-        def __init__(self, handle: int, mode: str) -> None:
-            self.file = original(handle, mode)
+        def __init__(self, *args: Any, **options: Any) -> None:
+            self.file = open(*args, **options)  # noqa: SIM115
 
         def __enter__(self) -> Full:
             return self
@@ -147,12 +148,14 @@ def test_a_full_disk_leaves_nothing_and_the_code_runs(folder: Path, monkeypatch:
         def __exit__(self, *_: object) -> None:
             self.file.close()
 
+        def fileno(self) -> int:
+            return self.file.fileno()
+
         def write(self, data: bytes) -> None:
             self.file.write(data[: len(data) // 2])
             raise OSError(28, "No space left on device")
 
-    original = os.fdopen
-    monkeypatch.setattr(os, "fdopen", Full)
+    monkeypatch.setattr(atomic, "open", Full, raising=False)
     with pytest.warns(RuntimeWarning, match="No space left on device") as seen:
         assert doubled() == doubled() == (42, 0)
     assert len(seen) == 1
@@ -165,8 +168,63 @@ def test_nothing_is_left_of_a_write_that_failed(folder: Path, monkeypatch: pytes
 
     monkeypatch.setattr(os, "replace", refuse)
     with pytest.warns(RuntimeWarning, match="No space left on device"):
-        assert not cache.write_atomically(folder / "a", b"data")
+        assert not cache.write_entry(folder / "a", b"data")
     assert list(folder.iterdir()) == []
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no modes as POSIX has")
+@pytest.mark.parametrize("place", ["folder", "folder above", "entry", "link", "FIFO"])
+def test_code_that_others_can_have_planted_is_not_loaded(folder: Path, place: str) -> None:
+    """From a folder of others nothing is loaded and nothing is kept there; an entry of others is replaced."""
+    doubled()
+    (code,) = folder.glob("chains/*.code")
+    content = code.read_bytes()
+    if place == "link":
+        code.rename(code.with_suffix(".other"))
+        code.symlink_to(code.with_suffix(".other"))
+    elif place == "FIFO":
+        code.unlink()
+        os.mkfifo(code)
+    else:
+        {"folder": code.parent, "folder above": folder, "entry": code}[place].chmod(0o777)
+    if "folder" in place:
+        message = f"cache folder {folder} is not used, since .* can be written by other users; .* that only you can"
+        with pytest.warns(RuntimeWarning, match=message) as seen:
+            assert doubled() == doubled() == (42, 0)
+        assert len(seen) == 1 and code.read_bytes() == content
+    else:
+        assert doubled() == (42, 0)
+        assert doubled() == (42, 1)
+        assert code.lstat().st_mode & 0o777 == 0o600
+
+
+@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() != 0, reason="only root gives files away")
+@pytest.mark.parametrize("place", ["folder", "entry"])
+def test_code_of_another_user_is_not_loaded(folder: Path, place: str) -> None:
+    doubled()
+    (code,) = folder.glob("chains/*.code")
+    os.chown(folder if place == "folder" else code, 12345, 12345)
+    if place == "folder":
+        with pytest.warns(RuntimeWarning, match=f"is not used, since {folder} belongs to another user"):
+            assert doubled() == (42, 0)
+        return
+    assert doubled() == (42, 0)
+    assert code.stat().st_uid == os.geteuid()
+    assert doubled() == (42, 1)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no modes as POSIX has")
+def test_what_is_kept_is_this_users_alone(folder: Path) -> None:
+    doubled()
+    modes = {path.suffix: path.stat().st_mode & 0o777 for path in (folder, *folder.rglob("*"))}
+    assert modes == {"": 0o700, ".code": 0o600, ".py": 0o600}
+
+
+@pytest.mark.parametrize("relative", ["cache", "~/cache", "."])
+def test_a_relative_folder_is_an_error(monkeypatch: pytest.MonkeyPatch, relative: str) -> None:
+    monkeypatch.setenv("NORMENGINE_CACHE", relative)
+    with pytest.raises(ValueError, match=f"^NORMENGINE_CACHE must be an absolute path, got '{relative}'$"):
+        doubled()
 
 
 def test_the_name_depends_on_source_and_compiler(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -210,6 +268,8 @@ def test_a_user_without_a_home_keeps_nothing(monkeypatch: pytest.MonkeyPatch) ->
         ("linux", {}, "~/.cache/normengine"),
         ("darwin", {}, "~/Library/Caches/normengine"),
         ("win32", {"LOCALAPPDATA": "/local"}, "/local/normengine"),
+        ("linux", {"XDG_CACHE_HOME": "relative"}, "~/.cache/normengine"),
+        ("linux", {"HOME": "relative"}, "/dev/null/normengine"),
         ("linux", {"NORMENGINE_CACHE": "/mine"}, "/mine"),
     ],
 )

@@ -1,6 +1,7 @@
 """A profile: every call once, totals that add up, state untouched, a page and a trace that can be read."""
 
 import json
+import os
 from html.parser import HTMLParser
 
 import numpy as np
@@ -144,6 +145,19 @@ def test_a_page_of_its_own(tmp_path):
     assert "<title>Net &amp; Co</title>" in text
     assert reader.rows[1] == [*PROFILE.columns(PROFILE.kinds()[0][0]), "convolutions", "2"]
     assert reader.rows[-3] == ["0", *PROFILE.columns(TIMINGS[0]), "conv2d", "1x3x8x8 -> 1x8x6x6", "<first>"]
+
+
+def test_a_profile_that_cannot_be_written_leaves_the_old_file(tmp_path, monkeypatch):
+    path = tmp_path / "trace.json"
+    path.write_bytes(b"old")
+
+    def full(descriptor):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OSError, match="cannot be written .No space left on device."):
+        PROFILE.save(path)
+    assert path.read_bytes() == b"old" and list(tmp_path.iterdir()) == [path]
 
 
 def test_other_files_are_refused(tmp_path):

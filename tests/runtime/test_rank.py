@@ -43,7 +43,7 @@ def network(node: object, shape: tuple[int, ...], **arrays: np.ndarray) -> bytes
 
 
 def test_files_that_state_more_axes_than_an_array_has() -> None:
-    with pytest.raises(ne.onnx.OnnxError, match="input 'x' has 70 axes, at most 32 are supported"):
+    with pytest.raises(ne.onnx.OnnxError, match="input 'x' has 70 axes, more than the 32 that are read"):
         ne.InferenceSession(network(helper.make_node("Neg", ["x"], ["y"]), (1,) * 70))
     many = network(helper.make_node("Unsqueeze", ["x", "a"], ["y"], name="u"), (2,), a=np.arange(100_000))
     with pytest.raises(ne.onnx.OnnxError, match="Unsqueeze 'u': the result has 100001 axes"):

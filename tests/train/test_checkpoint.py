@@ -1,6 +1,7 @@
 """Weights on disk: what is written is what is read, and what goes wrong changes nothing."""
 
 import os
+import sys
 
 import numpy as np
 import pytest
@@ -90,6 +91,45 @@ def test_array_type_that_numpy_does_not_have(tmp_path):
     path.write_bytes(len(header).to_bytes(8, "little") + header + bytes(4))
     with pytest.raises(ValueError, match="holds an array of a type that NumPy does not have"):
         ne.load(network(), path)
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [("0.weight", r"0\.weight has shape \(5368709120,\), the model needs \(4, 1, 3, 3\)"), ("x", "unexpected keys: x")],
+)
+def test_a_large_array_of_holes_takes_no_memory(tmp_path, name, message):
+    path, model = tmp_path / "model.safetensors", network()
+    size = 20 * 2**30
+    header = f'{{"{name}":{{"dtype":"F32","shape":[{size // 4}],"data_offsets":[0,{size}]}}}}'.encode()
+    path.write_bytes(len(header).to_bytes(8, "little") + header)
+    os.truncate(path, 8 + len(header) + size)
+    before = arrays(model)
+    with pytest.raises(ValueError, match=message):
+        ne.load(model, path)
+    assert ne.load(model, path, strict=False) is model if name == "x" else True
+    assert same(arrays(model), before)
+
+
+@pytest.mark.parametrize("shape", [[1] * 100, [0, 2**62]])
+def test_array_shape_that_numpy_does_not_have(tmp_path, shape):
+    path = tmp_path / "model.safetensors"
+    size = 4 * (0 not in shape)
+    header = f'{{"0.weight":{{"dtype":"F32","shape":{shape},"data_offsets":[0,{size}]}}}}'.encode()
+    path.write_bytes(len(header).to_bytes(8, "little") + header + bytes(size))
+    with pytest.raises(ValueError, match=r"model\.safetensors: holds an array of a shape that NumPy does not have"):
+        ne.load(network(), path)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="FIFOs are POSIX's")
+def test_what_is_no_file(tmp_path):
+    path = tmp_path / "model.safetensors"
+    os.mkfifo(path)
+    with pytest.raises(OSError, match="is a FIFO; give the name of a regular file"):
+        ne.load(network(), path)
+    with pytest.raises(OSError, match="is a FIFO, which cannot be replaced as a whole"):
+        ne.save(network(), path)
+    with pytest.raises(IsADirectoryError, match="is a folder; give the name of a regular file"):
+        ne.load(network(), tmp_path)
 
 
 def test_missing_file_and_folder(tmp_path):
