@@ -237,7 +237,8 @@ class _Grouping:
         return operands, {v: count for v, count in unread.items() if count}
 
     def _take_place(self, unit: _Unit, home: _Unit) -> None:
-        """Whoever feeds ``unit`` or waits for it now does so with ``home``."""
+        """Whoever feeds ``unit`` or waits for it now does so with ``home``. Of their bits the older one stays, since
+        more units wait for it."""
         for u in unit.needs:
             del u.feeds[unit]
             u.feeds[home] = home.needs[u] = None
@@ -245,8 +246,9 @@ class _Grouping:
             del u.needs[unit]
             if u is not home:
                 u.needs[home] = home.feeds[u] = None
-        home.above = (home.above | unit.above) & ~unit.bit
-        self._pass_on(home, gone=unit.bit)
+        home.above = (home.above | unit.above) & ~(home.bit | unit.bit)
+        home.bit, gone = sorted((home.bit, unit.bit))
+        self._pass_on(home, gone)
 
 
 def _operations(node: Node) -> int:
