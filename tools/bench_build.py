@@ -206,7 +206,7 @@ def build_step(name: str, size: int) -> Times:
             super().__init__()
             self.conv = nn.Conv2d(CHANNELS, CHANNELS, 3, padding=1, bias=False)
             self.norm = nn.BatchNorm2d(CHANNELS)
-            self.act = nn.ReLU()
+            self.act = nn.LeakyReLU(0.8)  # hundreds of ReLUs in a row have gradients that are not finite
 
         def forward(self, x):  # type: ignore[no-untyped-def]
             y = self.act(self.norm(self.conv(x)))

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import heapq
 from collections import Counter
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from itertools import islice
 from types import MappingProxyType
 
@@ -124,7 +124,7 @@ class _Grouping:
 
     def _append(self, unit: _Unit, node: Node) -> None:
         unit.nodes.append(node)
-        unit.operations += _operations(node)
+        unit.operations += operations([node])
         unit.operands, unit.unread = self._with(unit, node)
         self.unit_of.update(dict.fromkeys(node.outputs, unit))
 
@@ -159,7 +159,7 @@ class _Grouping:
         )
 
     def _has_room(self, unit: _Unit, node: Node) -> bool:
-        return unit.operations + _operations(node) <= MAX_OPERATIONS and _fits(*self._with(unit, node))
+        return unit.operations + operations([node]) <= MAX_OPERATIONS and _fits(*self._with(unit, node))
 
     @staticmethod
     def _is_sum(node: Node) -> bool:
@@ -251,10 +251,10 @@ class _Grouping:
         self._pass_on(home, gone)
 
 
-def _operations(node: Node) -> int:
-    """What a node counts of those that a chain may have: its operations, and one for its result."""
-    scalar = OPS[node.op].scalar
-    return 1 + (scalar.operations if scalar else 1)
+def operations(nodes: Iterable[Node]) -> int:
+    """What nodes count of those that a chain may have: their operations, and one for the result of each."""
+    scalars = (OPS[node.op].scalar for node in nodes)
+    return sum(1 + (scalar.operations if scalar else 1) for scalar in scalars)
 
 
 def _fits(operands: Collection[Value], results: Collection[Value]) -> bool:

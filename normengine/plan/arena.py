@@ -15,7 +15,7 @@ LARGE_BYTES = 32 << 10
 NEAR = 0.1
 """How far apart the parts of two arrays may be for one to gain from what the other has just left in a cache."""
 
-MOST_OTHERS = 512
+MOST_OTHERS = 256
 """Arrays that one is compared with, those that come soonest before or after it."""
 
 
