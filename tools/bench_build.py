@@ -1,6 +1,6 @@
 """How long it takes to build programs of large networks, at two sizes: the ratio of the times says how they grow.
 
-    python tools/bench_build.py [NAME ...] [--size N] [--cold]
+    python tools/bench_build.py [NAME ...] [--size N] [--batch N] [--cold]
 
 Each network is built in a process of its own. "reading" is the session without a program, "building" the rest up to
 the end of its first run (of a training step: all of it), "again" is a second run. With an empty cache of code
@@ -59,7 +59,7 @@ class Model:
     def content(self) -> bytes:
         from onnx import TensorProto, helper
 
-        shape = (1, CHANNELS, PIXELS, PIXELS)
+        shape = ("N", CHANNELS, PIXELS, PIXELS)
         inputs = [helper.make_tensor_value_info("x", TensorProto.FLOAT, shape)]
         outputs = [helper.make_tensor_value_info(name, TensorProto.FLOAT, None) for name in self.outputs]
         graph = helper.make_graph(self.nodes, "network", inputs, outputs, self.weights)
@@ -183,11 +183,11 @@ class Times:
         return f"reading {self.reading:7.2f} s, building {self.building:7.2f} s, again {1e3 * self.again:8.2f} ms"
 
 
-def build_session(name: str, size: int) -> Times:
+def build_session(name: str, size: int, batch: int) -> Times:
     import normengine as ne
 
     content = SESSIONS[name][0](size).content()
-    x = np.random.default_rng(0).standard_normal((1, CHANNELS, PIXELS, PIXELS), np.float32)
+    x = np.random.default_rng(0).standard_normal((batch, CHANNELS, PIXELS, PIXELS), np.float32)
     start = time.perf_counter()
     session = ne.InferenceSession(content)
     read = time.perf_counter()
@@ -197,7 +197,7 @@ def build_session(name: str, size: int) -> Times:
     return Times(read - start, built - read, time.perf_counter() - built)
 
 
-def build_step(name: str, size: int) -> Times:
+def build_step(name: str, size: int, batch: int) -> Times:
     import normengine as ne
     from normengine import nn, optim
 
@@ -219,7 +219,7 @@ def build_step(name: str, size: int) -> Times:
     optimizer = optim.Adam(parameters) if name == "step-adam" else optim.SGD(parameters, lr=1e-3, momentum=0.9)
     step = ne.TrainStep(model, nn.CrossEntropyLoss(), optimizer)
     rng = np.random.default_rng(0)
-    x, y = rng.standard_normal((16, CHANNELS, PIXELS, PIXELS), np.float32), rng.integers(0, 10, 16)
+    x, y = rng.standard_normal((batch, CHANNELS, PIXELS, PIXELS), np.float32), rng.integers(0, 10, batch)
     start = time.perf_counter()
     step(x, y)
     built = time.perf_counter()
@@ -227,9 +227,9 @@ def build_step(name: str, size: int) -> Times:
     return Times(0.0, built - start, time.perf_counter() - built)
 
 
-def timed(name: str, size: int, cache: str) -> Times | None:
+def timed(name: str, size: int, batch: int, cache: str) -> Times | None:
     """The times of a process that builds the network; None where it failed."""
-    command = [sys.executable, __file__, "--one", name, "--size", str(size)]
+    command = [sys.executable, __file__, "--one", name, "--size", str(size), "--batch", str(batch)]
     done = subprocess.run(command, env={**os.environ, "NORMENGINE_CACHE": cache}, stdout=subprocess.PIPE, text=True)
     return Times(*map(float, done.stdout.split())) if done.returncode == 0 else None
 
@@ -238,6 +238,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join((*SESSIONS, *STEPS))} (default: all)")
     parser.add_argument("--size", type=int, help="steps of the larger network (default: one for each network)")
+    parser.add_argument("--batch", type=int, default=16, help="images (default: 16, which go depth first)")
     parser.add_argument("--cold", action="store_true", help="with an empty cache of code")
     parser.add_argument("--one", action="store_true", help=argparse.SUPPRESS)
     options = parser.parse_args()
@@ -247,7 +248,7 @@ def main() -> int:
         parser.error(f"there is no network {unknown[0]}, choose from {', '.join(sizes)}")
     if options.one:
         (name,) = options.names
-        times = (build_session if name in SESSIONS else build_step)(name, options.size)
+        times = (build_session if name in SESSIONS else build_step)(name, options.size, options.batch)
         print(times.reading, times.building, times.again)
         return 0
     failed = False
@@ -258,8 +259,8 @@ def main() -> int:
             for turn, number in enumerate((size // 2, size)):
                 cache = os.path.join(folder, str(turn if options.cold else 0))
                 if not options.cold:
-                    timed(name, number, cache)
-                measured.append(timed(name, number, cache))
+                    timed(name, number, options.batch, cache)
+                measured.append(timed(name, number, options.batch, cache))
                 print(f"{name:14s} {number:6d}: {measured[-1] or 'failed'}", flush=True)
         half, whole = measured
         if half is None or whole is None:

@@ -172,14 +172,14 @@ def test_chains_have_a_bounded_number_of_results():
     assert all(len(n.outputs) <= MAX_RESULTS and operations(n) <= MAX_OPERATIONS for n in fuse(b.graph([total])).nodes)
 
 
-@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("seed", range(2))
 def test_long_lines_with_branches_compute_what_the_references_do(seed):
     rng = np.random.default_rng(seed)
     b = Builder()
     values = [b.input(f"x{i}", Spec((2, 3))) for i in range(3)]
     for _ in range(150):
         one, two = (values[-1 - i] for i in rng.integers(0, min(len(values), 30), 2))
-        op = str(rng.choice(["tanh", "sub", "sub", "relu"]))
+        op = str(rng.choice(["sub", "sub", "relu"]))
         values.append(b.add(op, one, two) if op == "sub" else b.add(op, one))
     graph = b.graph(values[-20:])
     assert len(chains_of(fuse(graph))) > 1
