@@ -34,6 +34,10 @@ class Problem:
     attrs: Mapping[str, Any]
     alone: bool = False
 
+    def __hash__(self) -> int:
+        """Of all but the attributes, which are a mapping."""
+        return hash((self.op, self.inputs, self.outputs, self.alone))
+
 
 @dataclass(frozen=True)
 class Signature:

@@ -7,7 +7,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import lru_cache, partial
 from importlib import import_module
 
 from . import (
@@ -28,6 +28,8 @@ from .launches import Sizes
 
 Supports = Callable[[Problem], bool]
 Cost = Callable[[Problem, Sizes], float]
+REMEMBERED = 256
+"""Problems that each row remembers its answers for."""
 A_FLOAT = 2.0
 """Multiply-adds of a vector in the time that a value takes from or to memory."""
 
@@ -312,7 +314,9 @@ ROWS = (
 
 
 def kernel(row: Row, isa: str, addresses: dict[str, int], sizes: Sizes) -> Kernel:
-    """The row for one instruction set, whose module gave the functions' addresses and its sizes."""
+    """The row for one instruction set, whose module gave the functions' addresses and its sizes. Layers of a network
+    are alike, so what the row says of the last problems is remembered."""
+    remembered = lru_cache(REMEMBERED)
 
     def partial_launches(problem: Problem, chunks: int) -> tuple[Launch, Launch]:
         return launches.in_groups(row.launch(replace(problem, alone=True), sizes), chunks)
@@ -322,11 +326,11 @@ def kernel(row: Row, isa: str, addresses: dict[str, int], sizes: Sizes) -> Kerne
         name="_".join(filter(None, (row.op, row.algorithm, "f32", isa))),
         isa=isa,
         stages=tuple(partial(addresses.__getitem__, stage) for stage in row.stages),
-        launch=lambda problem: row.launch(problem, sizes),
-        supports=row.supports,
-        cost=lambda problem: row.cost(problem, sizes),
+        launch=remembered(lambda problem: row.launch(problem, sizes)),
+        supports=remembered(row.supports),
+        cost=remembered(lambda problem: row.cost(problem, sizes)),
         packs=row.packs,
-        packing=lambda problem: row.packing(problem, sizes),
+        packing=remembered(lambda problem: row.packing(problem, sizes)),
         blocked=row.blocked,
         width=sizes["width"],
         tolerance=row.tolerance,

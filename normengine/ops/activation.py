@@ -133,10 +133,11 @@ def _activation(
     function: Callable[..., np.ndarray],
     derivative: Callable[..., np.ndarray],
     from_output: bool,
+    operations: tuple[int, int],
     onnx: OnnxMapping | None = None,
     attrs: dict[str, Any] | None = None,
 ) -> tuple[Op, Op]:
-    """The operator ``name`` and its ``<name>_grad``."""
+    """The operator ``name`` and its ``<name>_grad``, of so many ``operations`` each."""
     attrs = attrs or {}
 
     def gradient(builder: Builder, node: Node, grads: Sequence[Value | None]) -> Sequence[Value | None]:
@@ -149,7 +150,7 @@ def _activation(
             elementwise_infer("input"),
             elementwise_reference(function),
             gradient,
-            Scalar(name, tuple(attrs)),
+            Scalar(name, tuple(attrs), operations=operations[0]),
             onnx=onnx,
             cases=_cases(attrs),
         ),
@@ -157,27 +158,28 @@ def _activation(
             f"{name}_grad",
             elementwise_infer("output gradient", "output" if from_output else "input"),
             elementwise_reference(derivative),
-            scalar=Scalar(f"{name}_grad", tuple(attrs)),
+            scalar=Scalar(f"{name}_grad", tuple(attrs), operations=operations[1]),
             cases=_grad_cases(function if from_output else None, attrs),
         ),
     )
 
 
 register(
-    *_activation("relu", relu, relu_grad, True, OnnxMapping("Relu")),
+    *_activation("relu", relu, relu_grad, True, (2, 2), OnnxMapping("Relu")),
     *_activation(
         "leaky_relu",
         leaky_relu,
         leaky_relu_grad,
         False,
+        (3, 3),
         OnnxMapping("LeakyRelu", {"negative_slope": "alpha"}, {"alpha": 0.01}),
         {"negative_slope": 0.1},
     ),
-    *_activation("relu6", relu6, relu6_grad, True),
-    *_activation("sigmoid", sigmoid, sigmoid_grad, True, OnnxMapping("Sigmoid")),
-    *_activation("tanh", np.tanh, tanh_grad, True, OnnxMapping("Tanh")),
-    *_activation("silu", silu, silu_grad, False),
-    *_activation("gelu", gelu, gelu_grad, False),
-    *_activation("gelu_tanh", gelu_tanh, gelu_tanh_grad, False),
-    *_activation("hardswish", hardswish, hardswish_grad, False),
+    *_activation("relu6", relu6, relu6_grad, True, (4, 4)),
+    *_activation("sigmoid", sigmoid, sigmoid_grad, True, (35, 3), OnnxMapping("Sigmoid")),
+    *_activation("tanh", np.tanh, tanh_grad, True, (54, 3), OnnxMapping("Tanh")),
+    *_activation("silu", silu, silu_grad, False, (35, 40)),
+    *_activation("gelu", gelu, gelu_grad, False, (53, 90)),
+    *_activation("gelu_tanh", gelu_tanh, gelu_tanh_grad, False, (62, 72)),
+    *_activation("hardswish", hardswish, hardswish_grad, False, (7, 7)),
 )

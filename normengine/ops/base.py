@@ -26,12 +26,14 @@ class Scalar:
     """How an elementwise operator computes one element: a function of ``kernels/scalars.py``.
 
     It is called with one element of each input, then the named attributes as float32 constants; with ``index`` set,
-    the element's position (see the operator) as uint32 comes after the inputs.
+    the element's position (see the operator) as uint32 comes after the inputs. ``operations`` are those of the
+    function with all that it calls, as many as its source has: what a compiler has to do with it grows with them.
     """
 
     function: str
     attrs: tuple[str, ...] = ()
     index: bool = False
+    operations: int = 1
 
 
 @dataclass(frozen=True)

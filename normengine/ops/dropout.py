@@ -107,6 +107,7 @@ def _noise_op(
     parameter: str,
     infer: Infer,
     settings: Sequence[float],
+    operations: int,
 ) -> Op:
     def reference(arrays: Arrays, attrs: Attrs) -> tuple[np.ndarray, ...]:
         x, seed, step = arrays
@@ -126,7 +127,7 @@ def _noise_op(
         infer,
         reference,
         gradient,
-        Scalar(name, (parameter, "layer"), index=True),
+        Scalar(name, (parameter, "layer"), index=True, operations=operations),
         cases=(
             *(case(setting, 0, False, _draw) for setting in settings),
             case(settings[-1], 3, True, _draw),
@@ -145,6 +146,7 @@ register(
         "p",
         _infer("p", _PROBABILITY, lambda p: 0.0 <= p <= 1.0),
         (0.0, 0.3, 0.5, 1.0, 0.4),
+        38,
     ),
     _noise_op(
         "gaussian_dropout",
@@ -152,6 +154,7 @@ register(
         "p",
         _infer("p", _BELOW_ONE, lambda p: 0.0 <= p < 1.0),
         (0.0, 0.3, 0.5),
+        123,
     ),
     _noise_op(
         "uniform_dropout",
@@ -159,5 +162,6 @@ register(
         "beta",
         _infer("beta", "0 or more", lambda beta: 0.0 <= beta < math.inf),
         (0.0, 0.3, 1.5),
+        38,
     ),
 )

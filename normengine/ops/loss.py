@@ -221,14 +221,14 @@ register(
         elementwise_infer("input", "target"),
         elementwise_reference(bce_with_logits),
         _bce_gradient,
-        Scalar("bce_with_logits"),
+        Scalar("bce_with_logits", operations=88),
         cases=tuple(_bce_case(shapes, grad=False) for shapes in _BCE),
     ),
     Op(
         "bce_with_logits_grad",
         elementwise_infer("output gradient", "input", "target"),
         elementwise_reference(bce_with_logits_grad),
-        scalar=Scalar("bce_with_logits_grad"),
+        scalar=Scalar("bce_with_logits_grad", operations=37),
         cases=tuple(_bce_case(shapes, grad=True) for shapes in _BCE),
     ),
 )

@@ -301,7 +301,7 @@ register(
         "count_weight",
         _count_infer("float32"),
         elementwise_reference(lambda n: 1.0 / n),
-        scalar=Scalar("count_weight"),
+        scalar=Scalar("count_weight", operations=2),
         cases=(Case(draw=_draw_counts), Case(draw=_draw_count)),
     ),
 )

@@ -29,7 +29,7 @@ register(
         elementwise_infer("input"),
         elementwise_reference(_erf),
         _erf_gradient,
-        Scalar("erf"),
+        Scalar("erf", operations=56),
         onnx=OnnxMapping("Erf"),
         cases=(Case(((),)), Case(((3, 17),)), Case(((2, 3, 5, 7),))),
     ),

@@ -12,6 +12,7 @@ Everything is computed in float64 and rounded to float32 once. See Jacob et al.,
 
 from __future__ import annotations
 
+import heapq
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -53,30 +54,83 @@ def fold_batchnorm(graph: Graph) -> tuple[Graph, tuple[Folding, ...]]:
     the layer's name and ``.bias``.
     """
     editor = _Editor(graph)
-    norms = [node for node in graph.nodes if node.op in _NORMS]
-    found: dict[Node, Folding] = {}
-    waiting = norms
-    while waiting:  # what one leaves behind may let another go
-        found |= {norm: editor.fold(norm) for norm in waiting}
-        left = [norm for norm in waiting if not found[norm].into]
-        waiting = left if len(left) < len(waiting) else []
-    return editor.graph(), tuple(found[norm] for norm in norms)
+    norms = {position: node for position, node in enumerate(graph.nodes) if node.op in _NORMS}
+    found: dict[int, Folding] = {}
+    waiting = [(0, position) for position in norms]  # round and position: a heap, since it is sorted
+    queued = set(waiting)
+    while waiting:
+        turn, position = heapq.heappop(waiting)
+        if position in found and found[position].into:
+            continue
+        found[position] = editor.fold(norms[position])
+        for other in editor.take_changed() & norms.keys():  # what one leaves behind may let another go
+            again = (turn if other > position else turn + 1, other)
+            if again not in queued:
+                queued.add(again)
+                heapq.heappush(waiting, again)
+    return editor.graph(), tuple(found[position] for position in norms)
 
 
 class _Editor:
-    """The graph while nodes are exchanged: values keep their identity, so no reader has to be told."""
+    """The graph while nodes are exchanged: values keep their identity, so no reader has to be told. A node that takes
+    another's place has its position."""
 
     def __init__(self, graph: Graph) -> None:
         self._graph = graph
-        self._nodes = list(graph.nodes)
+        self._nodes: dict[int, Node] = dict(enumerate(graph.nodes))
+        self._position = {node: i for i, node in self._nodes.items()}
+        self._makers = graph.producers()
+        self._readers: dict[Value, dict[int, None]] = {}
+        for i, node in self._nodes.items():
+            self._read(node, i)
+        self._changed: set[int] = set()
         self._constants = dict(graph.constants)
         self._exact: dict[Value, np.ndarray] = {}
         self._results = set(graph.results())
         self._labels = labels(graph)
 
     def graph(self) -> Graph:
-        whole = replace(self._graph, nodes=tuple(self._nodes), constants=self._constants)
+        whole = replace(
+            self._graph, nodes=tuple(self._nodes[i] for i in sorted(self._nodes)), constants=self._constants
+        )
         return check(whole.pruned())
+
+    def take_changed(self) -> set[int]:
+        """The positions of nodes that have had other neighbours since this was asked last."""
+        changed, self._changed = self._changed, set()
+        return changed
+
+    def _read(self, node: Node, position: int) -> None:
+        for value in node.inputs:
+            self._readers.setdefault(value, {})[position] = None
+
+    def _readers_of(self, value: Value) -> list[Node]:
+        return [self._nodes[i] for i in sorted(self._readers.get(value, ()))]
+
+    def _take_out(self, node: Node) -> int:
+        """Remove ``node``; returns its position."""
+        position = self._position.pop(node)
+        del self._nodes[position]
+        for value in dict.fromkeys(node.inputs):
+            del self._readers[value][position]
+        self._touch(node)
+        return position
+
+    def _put_in(self, node: Node, position: int) -> None:
+        self._nodes[position] = node
+        self._position[node] = position
+        self._makers.update(dict.fromkeys(node.outputs, node))
+        self._read(node, position)
+        self._touch(node)
+
+    def _touch(self, node: Node) -> None:
+        """Note that the neighbours of ``node`` are no longer what they were."""
+        for value in node.inputs:
+            if value in self._makers and (maker := self._position.get(self._makers[value])) is not None:
+                self._changed.add(maker)
+            self._changed.update(self._readers.get(value, ()))
+        for value in node.outputs:
+            self._changed.update(self._readers.get(value, ()))
 
     def fold(self, norm: Node) -> Folding:
         name = self._labels[norm]
@@ -107,25 +161,25 @@ class _Editor:
 
     def _into_layer_before(self, norm: Node, scale: np.ndarray, shift: np.ndarray) -> tuple[str, ...]:
         x = norm.inputs[0]
-        layer = next((n for n in self._nodes if x in n.outputs), None)
+        layer = self._makers.get(x)
         if layer is None:
             raise _Stays("its input is an input of the network")
         if layer.op not in _LAYERS:
             raise _Stays(f"its input comes from '{self._labels[layer]}', neither a convolution nor a linear layer")
         if x in self._results:
             raise _Stays("its input is also an output of the network")
-        others = [n for n in self._nodes if x in n.inputs and n is not norm]
+        others = [n for n in self._readers_of(x) if n is not norm]
         if others:
             raise _Stays(f"its input is also read by {self._named(others)}")
         weight, bias = self._parameters(layer)
         columns = scale.reshape(-1, *[1] * (weight.ndim - 1))
         self._exchange(layer, layer.inputs[0], weight * columns, bias * scale + shift, norm.outputs)
-        self._nodes.remove(norm)
+        self._take_out(norm)
         return (self._labels[layer],)
 
     def _into_layers_behind(self, norm: Node, scale: np.ndarray, shift: np.ndarray) -> tuple[str, ...]:
         (y,) = norm.outputs
-        readers = [n for n in self._nodes if y in n.inputs]
+        readers = self._readers_of(y)
         if y in self._results or any(n.op not in _LAYERS or n.inputs[0] is not y for n in readers):
             raise _Stays  # no layer follows that could take it, which needs no words
         padding = [n for n in readers if any(n.attrs.get("padding", ()))]
@@ -144,7 +198,7 @@ class _Editor:
             raise _Stays("the folded weight is no finite float32 number")
         for layer, (weight, bias) in zip(readers, folded, strict=True):
             self._exchange(layer, norm.inputs[0], weight, bias, layer.outputs)
-        self._nodes.remove(norm)
+        self._take_out(norm)
         return tuple(self._labels[layer] for layer in readers)
 
     def _named(self, nodes: Sequence[Node]) -> str:
@@ -170,7 +224,7 @@ class _Editor:
         bias_name = layer.inputs[2].name if len(layer.inputs) > 2 else f"{stem}.bias"
         parameters = (self._constant(layer.inputs[1].name, weight), self._constant(bias_name, bias))
         made = replace(layer, inputs=(x, *parameters), outputs=outputs)
-        self._nodes[self._nodes.index(layer)] = made
+        self._put_in(made, self._take_out(layer))
         self._labels[made] = self._labels[layer]
 
     def _constant(self, name: str, exact: np.ndarray) -> Value:

@@ -5,18 +5,28 @@ A chain's attribute ``nodes`` holds the nodes it stands for, in order; its input
 outside, its outputs the values that are read outside. Sums over batch and image of what a chain makes are taken in the
 same loop: the attribute ``sums`` holds their nodes. Elementwise nodes whose results are only stored to state at the end
 of the run (running statistics, the optimizer's update) are never joined with others, so that all of them can run last.
+A line of nodes that is longer than ``MAX_OPERATIONS`` allows becomes several chains, which share their code where they
+are alike.
 """
 
 from __future__ import annotations
 
 import heapq
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Collection, Iterable
+from itertools import islice
 from types import MappingProxyType
 
 from ..graph import Graph, Node, Value, check
 from ..ops import OPS
 
 MAX_OPERANDS = 12
+MAX_RESULTS = 16
+MAX_OPERATIONS = 256
+"""Of a chain, each node counting one more than it has (see :class:`~normengine.ops.base.Scalar`): what a compiler takes
+for a chain grows with them, and more in one pass over memory would save next to nothing."""
+MOST_BESIDE = 16
+"""Loops that read one array and are tried for one that begins to read it, the last ones."""
 
 
 def fuse(graph: Graph) -> Graph:
@@ -54,20 +64,39 @@ def update_only(graph: Graph) -> set[Node]:
     return found
 
 
+class _Unit:
+    """Nodes that become one: a node alone, or those of a chain. ``above`` is the bit set of the units that this one
+    depends on, ``needs`` and ``feeds`` are those next to it on either side. ``operands`` are the values that it reads
+    from outside, ``unread`` counts for each value that it makes the readers outside, of which what the graph gives has
+    one more."""
+
+    def __init__(self, number: int) -> None:
+        self.bit = 1 << number
+        self.nodes: list[Node] = []
+        self.above = 0
+        self.needs: dict[_Unit, None] = {}
+        self.feeds: dict[_Unit, None] = {}
+        self.operands: set[Value] = set()
+        self.unread: dict[Value, int] = {}
+        self.operations = 0
+
+    def waits_for(self, other: _Unit) -> bool:
+        return bool(self.above & other.bit)
+
+
 class _Grouping:
-    """Greedy grouping in program order; ``above[u]`` is the bit set of units that unit ``u`` depends on, ``needed`` are
-    the units that others depend on."""
+    """Greedy grouping in program order."""
 
     def __init__(self, graph: Graph, last: set[Node]) -> None:
         self.graph = graph
         self.last = last
-        self.members: list[list[Node]] = []
-        self.above: list[int] = []
-        self.needed: set[int] = set()
-        self.unit_of: dict[Value, int] = {}
-        self.readers: dict[Value, list[int]] = {}
+        self.units: list[_Unit] = []
+        self.unit_of: dict[Value, _Unit] = {}
+        self.readers: dict[Value, dict[_Unit, None]] = {}
         self.sums: set[Value] = set()
         self.order = {node: i for i, node in enumerate(graph.nodes)}
+        self.results = set(graph.results())
+        self.reads = Counter(v for node in graph.nodes for v in dict.fromkeys(node.inputs))
 
     def groups(self) -> list[list[Node]]:
         for node in self.graph.nodes:
@@ -78,115 +107,158 @@ class _Grouping:
                 homes = [u for u in sources if self._alike(u, node) and not self._reads_sums(u, [node])]
             home = next((u for u in homes if self._may_join(u, sources)), None)
             if home is None:
-                home = len(self.members)
-                self.members.append([])
-                self.above.append(0)
-            if self.members[home] and self._is_sum(node):
+                home = _Unit(len(self.units))
+                self.units.append(home)
+            if home.nodes and self._is_sum(node):
                 self.sums.update(node.outputs)
-            self.members[home].append(node)
-            self.unit_of.update(dict.fromkeys(node.outputs, home))
-            self._depend(home, [u for u in sources if u != home])
+            self._append(home, node)
+            self._depend(home, [u for u in sources if u is not home])
             for other in homes:
-                if other != home:
+                if other is not home:
                     self._merge(other, home)
             for other in self._beside(home, node):
                 self._merge(other, home)
             for value in node.inputs:
-                self.readers.setdefault(value, []).append(home)
-        return [m for m in self.members if m]
+                self.readers.setdefault(value, {})[home] = None
+        return [u.nodes for u in self.units if u.nodes]
 
-    def _beside(self, home: int, node: Node) -> list[int]:
+    def _append(self, unit: _Unit, node: Node) -> None:
+        unit.nodes.append(node)
+        unit.operations += operations([node])
+        unit.operands, unit.unread = self._with(unit, node)
+        self.unit_of.update(dict.fromkeys(node.outputs, unit))
+
+    def _with(self, unit: _Unit, node: Node) -> tuple[set[Value], dict[Value, int]]:
+        """The unit's ``operands`` and ``unread`` with one more node."""
+        unread = {**unit.unread, **{v: self.reads[v] + (v in self.results) for v in node.outputs}}
+        operands = unit.operands | {v for v in node.inputs if self.unit_of.get(v) is not unit}
+        for value in dict.fromkeys(node.inputs):
+            if value in unread:
+                unread[value] -= 1
+        return operands, {v: count for v, count in unread.items() if count}
+
+    def _beside(self, home: _Unit, node: Node) -> list[_Unit]:
         """Loops that read one of the node's arrays and wait for the same units as its loop, of which neither waits for
         the other."""
         arrays = [v for v in node.inputs if v.shape == node.outputs[0].shape and v.spec.size > 1]
-        found = dict.fromkeys(u for v in arrays for u in self.readers.get(v, ()))
-        waiting = [u for u in found if u != home and self.members[u] and self.above[u] == self.above[home]]
-        return [u for u in waiting if self._alike(u, node)]
+        found = dict.fromkeys(u for v in arrays for u in self._last_readers(v))
+        return [u for u in found if u is not home and u.above == home.above and self._alike(u, node)]
 
-    def _alike(self, unit: int, node: Node) -> bool:
-        first = self.members[unit][0]
+    def _last_readers(self, value: Value) -> list[_Unit]:
+        """The loops that were the last to begin to read ``value``, in order."""
+        return list(islice(reversed(self.readers.get(value, {})), MOST_BESIDE))[::-1]
+
+    def _alike(self, unit: _Unit, node: Node) -> bool:
+        first = unit.nodes[0]
         return (
             OPS[node.op].scalar is not None
             and OPS[first.op].scalar is not None
             and first.outputs[0].shape == node.outputs[0].shape
             and (first in self.last) == (node in self.last)
-            and len(self._operands([*self.members[unit], node])) <= MAX_OPERANDS
+            and self._has_room(unit, node)
         )
+
+    def _has_room(self, unit: _Unit, node: Node) -> bool:
+        return unit.operations + operations([node]) <= MAX_OPERATIONS and _fits(*self._with(unit, node))
 
     @staticmethod
     def _is_sum(node: Node) -> bool:
         """Whether the node adds up the values of each channel of images."""
         return node.op == "reduce_sum" and len(node.inputs[0].shape) == 4 and node.attrs["axes"] == (0, 2, 3)
 
-    def _sums(self, unit: int, node: Node) -> bool:
+    def _sums(self, unit: _Unit, node: Node) -> bool:
         """Whether the unit is a loop that makes what ``node`` sums up."""
-        first = self.members[unit][0]
+        first = unit.nodes[0]
         return (
             OPS[first.op].scalar is not None
             and first not in self.last
             and first.outputs[0].shape == node.inputs[0].shape
             and node.inputs[0].dtype == "float32"
+            and self._has_room(unit, node)
         )
 
-    def _reads_sums(self, unit: int, nodes: list[Node]) -> bool:
-        return any(v in self.sums and self.unit_of[v] == unit for n in nodes for v in n.inputs)
+    def _reads_sums(self, unit: _Unit, nodes: list[Node]) -> bool:
+        return any(v in self.sums and self.unit_of[v] is unit for n in nodes for v in n.inputs)
 
-    @staticmethod
-    def _operands(nodes: list[Node]) -> set[Value]:
-        made = {v for n in nodes for v in n.outputs}
-        return {v for n in nodes for v in n.inputs if v not in made}
+    def _may_join(self, unit: _Unit, sources: dict[_Unit, None]) -> bool:
+        return not any(u.waits_for(unit) for u in sources if u is not unit)
 
-    def _may_join(self, unit: int, sources: dict[int, None]) -> bool:
-        return not any(self.above[u] >> unit & 1 for u in sources if u != unit)
-
-    def _depend(self, unit: int, sources: list[int]) -> None:
+    def _depend(self, unit: _Unit, sources: list[_Unit]) -> None:
         added = 0
         for u in sources:
-            added |= self.above[u] | 1 << u
-        self.needed.update(sources)
-        if not added & ~self.above[unit]:
-            return
-        self.above[unit] |= added
-        if unit not in self.needed:
-            return
-        for u, bits in enumerate(self.above):
-            if bits >> unit & 1:
-                self.above[u] |= added
+            added |= u.above | u.bit
+            unit.needs[u] = u.feeds[unit] = None
+        if added & ~unit.above:
+            unit.above |= added
+            self._pass_on(unit)
 
-    def _merge(self, unit: int, home: int) -> None:
+    def _pass_on(self, unit: _Unit, gone: int = 0) -> None:
+        """What ``unit`` depends on, and itself, those that wait for it depend on too, and not on what is ``gone``."""
+        changed = [unit]
+        while changed:
+            current = changed.pop()
+            inherited = current.above | current.bit
+            for u in current.feeds:
+                if inherited & ~u.above or u.above & gone:
+                    u.above = (u.above | inherited) & ~gone
+                    changed.append(u)
+
+    def _merge(self, unit: _Unit, home: _Unit) -> None:
         """Move ``unit`` into ``home``, which reads it, if no third unit lies on a way between them."""
-        others = self.above[home] & ~self.above[unit] & ~(1 << unit)
-        between = any(self.above[u] >> unit & 1 for u in _bits(others))
-        joined = self.members[unit] + self.members[home]
-        if between or self.above[unit] >> home & 1 or len(self._operands(joined)) > MAX_OPERANDS:
+        if unit.waits_for(home) or any(u.waits_for(unit) for u in home.needs if u is not unit):
             return
-        if self._reads_sums(unit, self.members[home]):
+        if unit.operations + home.operations > MAX_OPERATIONS or self._reads_sums(unit, home.nodes):
             return
-        self.members[home] = sorted(joined, key=self.order.__getitem__)
-        self.members[unit] = []
-        for node in joined:
+        operands, unread = self._joined(unit, home)
+        if not _fits(operands, unread):
+            return
+        home.operands, home.unread = operands, unread
+        home.operations += unit.operations
+        home.nodes = sorted(unit.nodes + home.nodes, key=self.order.__getitem__)
+        for node in unit.nodes:
             self.unit_of.update(dict.fromkeys(node.outputs, home))
             for value in node.inputs:
-                self.readers.setdefault(value, []).append(home)
-        inherited = self.above[unit]
-        self.above[unit] = 0
-        if unit in self.needed:
-            self.needed.add(home)
-        for u, bits in enumerate(self.above):
-            if bits >> unit & 1 and u != home:
-                self.above[u] = bits & ~(1 << unit) | 1 << home
-        self.above[home] = self.above[home] & ~(1 << unit) | inherited
-        for u, bits in enumerate(self.above):
-            if bits >> home & 1:
-                self.above[u] |= self.above[home]
+                self.readers[value].pop(unit, None)
+        for node in home.nodes:
+            for value in node.inputs:
+                self.readers.setdefault(value, {})[home] = None
+        unit.nodes = []
+        self._take_place(unit, home)
+
+    def _joined(self, unit: _Unit, home: _Unit) -> tuple[set[Value], dict[Value, int]]:
+        """What ``operands`` and ``unread`` are of both units together."""
+        unread = {**unit.unread, **home.unread}
+        for reader, maker in ((home, unit), (unit, home)):
+            for node in reader.nodes:
+                for value in dict.fromkeys(node.inputs):
+                    if self.unit_of.get(value) is maker:
+                        unread[value] -= 1
+        operands = {v for v in unit.operands | home.operands if self.unit_of.get(v) not in (unit, home)}
+        return operands, {v: count for v, count in unread.items() if count}
+
+    def _take_place(self, unit: _Unit, home: _Unit) -> None:
+        """Whoever feeds ``unit`` or waits for it now does so with ``home``. Of their bits the older one stays, since
+        more units wait for it."""
+        for u in unit.needs:
+            del u.feeds[unit]
+            u.feeds[home] = home.needs[u] = None
+        for u in unit.feeds:
+            del u.needs[unit]
+            if u is not home:
+                u.needs[home] = home.feeds[u] = None
+        home.above = (home.above | unit.above) & ~(home.bit | unit.bit)
+        home.bit, gone = sorted((home.bit, unit.bit))
+        self._pass_on(home, gone)
 
 
-def _bits(number: int) -> Iterator[int]:
-    """The positions of the bits that are set."""
-    while number:
-        low = number & -number
-        yield low.bit_length() - 1
-        number ^= low
+def operations(nodes: Iterable[Node]) -> int:
+    """What nodes count of those that a chain may have: their operations, and one for the result of each."""
+    scalars = (OPS[node.op].scalar for node in nodes)
+    return sum(1 + (scalar.operations if scalar else 1) for scalar in scalars)
+
+
+def _fits(operands: Collection[Value], results: Collection[Value]) -> bool:
+    return len(operands) <= MAX_OPERANDS and len(results) <= MAX_RESULTS
 
 
 def _chain(group: list[Node], readers: dict[Value, list[Node]], results: set[Value]) -> Node:

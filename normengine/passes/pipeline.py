@@ -15,6 +15,7 @@ from .extend_conv import extend_conv
 from .fold_constants import fold_constants
 from .fuse import fuse, separate
 from .join_loss_grad import join_loss_grad
+from .limit_code import limit_code
 from .recompute import recompute
 from .spread_sums import spread_sums
 
@@ -63,8 +64,8 @@ def switched_off(without: Collection[str] = ()) -> frozenset[str]:
 
 def prepare(graph: Graph, off: Collection[str] = ()) -> Graph:
     """``graph`` with composite operators written out, numbers made of constants alone computed, and every pass run that
-    is not ``off``."""
+    is not ``off``; what is compiled for it has a limit (see :mod:`.limit_code`)."""
     graph = fold_constants(decompose(graph), most=1)
     for name, (run, instead) in PASSES.items():
         graph = (instead if name in off else run)(graph)
-    return graph
+    return limit_code(graph)

@@ -12,6 +12,7 @@ from dataclasses import replace
 from types import MappingProxyType
 
 from ..graph import Graph, Node, Value, check
+from .fuse import MAX_OPERATIONS, operations
 
 CHEAP = frozenset(
     ("add", "sub", "mul", "neg", "relu", "relu_grad", "relu6", "relu6_grad", "leaky_relu", "leaky_relu_grad")
@@ -39,6 +40,7 @@ class _Chains:
         self.now = {node: node for node in graph.nodes}
         self.maker = {v: node for node in graph.nodes for v in node.outputs}
         self.results = set(graph.results())
+        self.readers = {v: set(nodes) for v, nodes in graph.consumers().items()}
 
     def graph(self) -> Graph:
         g = self.source
@@ -54,7 +56,7 @@ class _Chains:
 
     def _saves(self, chain: Node, value: Value) -> bool:
         tree = self._tree(value)
-        if tree is None or len(_operands(chain, tree) - {value}) > MAX_OPERANDS:
+        if tree is None or len(_operands(chain, tree) - {value}) > MAX_OPERANDS or not _has_room(chain, tree):
             return False
         before, after = _large(chain.inputs, _shape(chain)), _large(_operands(chain, tree), _shape(chain)) - {value}
         if len(after) < len(before):
@@ -65,10 +67,9 @@ class _Chains:
         """Whether every chain that reads ``value`` can compute it while it reads no more than now."""
         tree = self._tree(value)
         assert tree is not None
-        for reader in self.now.values():
-            if value not in reader.inputs:
-                continue
-            if reader.op != "chain" or _shape(reader) != value.shape:
+        for node in self.readers[value]:
+            reader = self.now[node]
+            if reader.op != "chain" or _shape(reader) != value.shape or not _has_room(reader, tree):
                 return False
             operands = _operands(reader, tree) - {value}
             shape = _shape(reader)
@@ -101,6 +102,10 @@ class _Chains:
         attrs["nodes"] = (*copies, *attrs["nodes"])
         inputs = tuple(operands_of([*attrs["nodes"], *attrs.get("sums", ())]))
         self.now[node] = replace(chain, inputs=inputs, attrs=MappingProxyType(attrs))
+        for read in chain.inputs:
+            self.readers[read].discard(node)
+        for read in inputs:
+            self.readers.setdefault(read, set()).add(node)
 
     def _without_unread(self) -> Iterable[Node]:
         """The nodes in order, chains without what nobody reads."""
@@ -133,6 +138,11 @@ def _pruned(chain: Node, read: set[Value]) -> Node:
 def _shape(chain: Node) -> tuple[int, ...]:
     shape: tuple[int, ...] = chain.attrs["nodes"][0].outputs[0].shape
     return shape
+
+
+def _has_room(chain: Node, tree: list[Node]) -> bool:
+    """Whether a chain stays as short as ``fuse`` makes them if it has the nodes of ``tree`` too."""
+    return operations((*chain.attrs["nodes"], *tree)) <= MAX_OPERATIONS
 
 
 def steps_to(value: Value, nodes: Sequence[Node]) -> list[Node]:

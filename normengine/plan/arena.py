@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from bisect import insort
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import accumulate
 
@@ -16,8 +15,8 @@ LARGE_BYTES = 32 << 10
 NEAR = 0.1
 """How far apart the parts of two arrays may be for one to gain from what the other has just left in a cache."""
 
-Gap = tuple[int, int]
-"""Where memory is free, and where that ends."""
+MOST_OTHERS = 256
+"""Arrays that one is compared with, those that come soonest before or after it."""
 
 
 @dataclass(frozen=True)
@@ -47,65 +46,88 @@ def place(lifetimes: Sequence[Lifetime], shared: bool = False) -> tuple[list[int
     that were in their place before and come after: a thread writes what is in its own caches.
     """
     offsets = [0] * len(lifetimes)
-    placed: list[int] = []  # by offset
-    large = _Large()
+    placed, large = _Placed(len(lifetimes)), _Large(len(lifetimes))
     total = 0
     for i in sorted(range(len(lifetimes)), key=lambda i: (-lifetimes[i].size, lifetimes[i].first, i)):
         item = lifetimes[i]
-        gaps = _gaps(item, total, placed, lifetimes, offsets)
+        starts, ends = placed.gaps(item, total)
         if shared and item.size >= LARGE_BYTES:
-            offsets[i] = large.place(item, list(gaps), total)
+            offsets[i] = large.place(item, starts, ends, total)
         else:
-            offsets[i], _ = next(gaps)
-        insort(placed, i, key=offsets.__getitem__)
+            offsets[i] = int(starts[0])
+        placed.add(item, offsets[i])
         total = max(total, offsets[i] + _aligned(item.size))
     return offsets, total
 
 
-def _gaps(
-    item: Lifetime, total: int, placed: Sequence[int], lifetimes: Sequence[Lifetime], offsets: Sequence[int]
-) -> Iterator[Gap]:
-    """Where there is room for ``item``, ascending; the last gap is the one behind everything."""
-    at = 0
-    for j in placed:
-        other = lifetimes[j]
-        if other.last < item.first or item.last < other.first:
-            continue
-        if at + item.size <= offsets[j]:
-            yield at, offsets[j]
-        at = max(at, _aligned(offsets[j] + other.size))
-    yield at, max(total, at + _aligned(item.size))
+class _Placed:
+    """The lifetimes that have a place, by offset: columns of offset, aligned end, first and last call."""
+
+    def __init__(self, most: int) -> None:
+        self._table = np.zeros((4, most), np.int64)
+        self._count = 0
+
+    def add(self, item: Lifetime, offset: int) -> None:
+        table, count = self._table, self._count
+        at = int(np.searchsorted(table[0, :count], offset, side="right"))
+        table[:, at + 1 : count + 1] = table[:, at:count]
+        table[:, at] = offset, offset + _aligned(item.size), item.first, item.last
+        self._count += 1
+
+    def gaps(self, item: Lifetime, total: int) -> tuple[np.ndarray, np.ndarray]:
+        """Where memory is free that has room for ``item``, ascending, and where that ends; the last is behind all."""
+        offsets, ends, first, last = self._table[:, : self._count]
+        alive = (first <= item.last) & (last >= item.first)
+        begins = np.concatenate([offsets[alive], [0]])
+        free = np.concatenate([[0], np.maximum.accumulate(ends[alive])])
+        begins[-1] = max(total, int(free[-1]) + _aligned(item.size))
+        fits = free + item.size <= begins
+        return free[fits], begins[fits]
 
 
 class _Large:
     """The large lifetimes that have a place, as rows of offset, size, first and last call."""
 
-    def __init__(self) -> None:
-        self._rows: list[tuple[int, int, int, int]] = []
+    def __init__(self, most: int) -> None:
+        self._rows = np.zeros((most, 4))
+        self._count = 0
 
-    def place(self, item: Lifetime, gaps: Sequence[Gap], total: int) -> int:
-        rows = np.array(self._rows, np.float64).reshape(-1, 4)
-        others = rows[(rows[:, 2] > item.last) | (rows[:, 3] < item.first)]
-        at = _candidates(item, gaps, others)
+    def place(self, item: Lifetime, starts: np.ndarray, ends: np.ndarray, total: int) -> int:
+        rows = self._rows[: self._count]
+        others = _nearest(item, rows[(rows[:, 2] > item.last) | (rows[:, 3] < item.first)])
+        at = _candidates(item, starts, ends, others)
         growth = np.maximum(at + item.size - total, 0)
         best = int(at[np.lexsort((at, np.round(_cost(item, at, others)), growth))[0]])
-        self._rows.append((best, item.size, item.first, item.last))
+        self._rows[self._count] = best, item.size, item.first, item.last
+        self._count += 1
         return best
 
 
-def _candidates(item: Lifetime, gaps: Sequence[Gap], others: np.ndarray) -> np.ndarray:
+def _nearest(item: Lifetime, others: np.ndarray) -> np.ndarray:
+    """Those of the others that count most, where they are many."""
+    if len(others) <= MOST_OTHERS:
+        return others
+    return others[np.argpartition(_calls_between(item, others), MOST_OTHERS)[:MOST_OTHERS]]
+
+
+def _calls_between(item: Lifetime, others: np.ndarray) -> np.ndarray:
+    _, _, first, last = others.T
+    return np.maximum(first - item.last, item.first - last)
+
+
+def _candidates(item: Lifetime, starts: np.ndarray, ends: np.ndarray, others: np.ndarray) -> np.ndarray:
     """Both ends of each gap, and where the item begins, or has its middle, as one of the others."""
     begin, middle = others[:, 0], others[:, 0] + np.floor((others[:, 1] - item.size) / (2 * ALIGNMENT)) * ALIGNMENT
     wanted = np.concatenate([begin, middle])
-    found = [np.array([[start, start + (end - start - item.size) // ALIGNMENT * ALIGNMENT] for start, end in gaps])]
-    found += [wanted[(wanted >= start) & (wanted + item.size <= end)] for start, end in gaps]
-    return np.unique(np.concatenate(found, axis=None))
+    gap = np.searchsorted(starts, wanted, side="right") - 1  # the last that begins before; gaps do not overlap
+    wanted = wanted[(wanted >= starts[0]) & (wanted + item.size <= ends[gap])]
+    return np.unique(np.concatenate([starts, starts + (ends - starts - item.size) // ALIGNMENT * ALIGNMENT, wanted]))
 
 
 def _cost(item: Lifetime, at: np.ndarray, others: np.ndarray) -> np.ndarray:
     """For each offset of ``item``, the sum over the bytes that it has in common with others of how far apart the parts
     are in which these lie, from 0 (the same) to 1, less ``NEAR``; the more calls lie between, the less they count."""
-    offset, size, first, last = others.T
+    offset, size, _, _ = others.T
     start, begin = at[:, None], np.maximum(at[:, None], offset)
     end = np.maximum(np.minimum(start + item.size, offset + size), begin)
 
@@ -113,8 +135,7 @@ def _cost(item: Lifetime, at: np.ndarray, others: np.ndarray) -> np.ndarray:
         return np.abs((address - start) / item.size - (address - offset) / size)
 
     mean = (apart(begin) + 2 * apart((begin + end) / 2) + apart(end)) / 4
-    calls_between = np.maximum(first - item.last, item.first - last)
-    return np.asarray(((end - begin) * (mean - NEAR) / (1 + calls_between)).sum(axis=1))
+    return np.asarray(((end - begin) * (mean - NEAR) / (1 + _calls_between(item, others))).sum(axis=1))
 
 
 def _aligned(size: int) -> int:

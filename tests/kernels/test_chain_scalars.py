@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import math
 from pathlib import Path
 
@@ -12,6 +13,9 @@ from normengine.kernels import chain as chain_module
 from normengine.kernels import scalars
 from normengine.kernels.chain import Step
 from normengine.kernels.code import _library
+from normengine.kernels.inline import Inliner, definitions
+from normengine.ops import OPS
+from normengine.ops.base import Op
 
 from .test_chain import Ref, draw, run, step
 
@@ -157,3 +161,13 @@ def test_loops_are_vector_code(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     function = chain_module._function(chain.source(), tmp_path / "chain.py")
     code = str(_library(function, "vector_code", {"contract"})._final_module)
     assert " x float>" in code and "x double" not in code and "fptrunc" not in code
+
+
+@pytest.mark.parametrize("op", [op for op in OPS.values() if op.scalar], ids=lambda op: op.name)
+def test_an_operator_says_how_many_operations_its_function_has(op: Op) -> None:
+    assert op.scalar is not None
+    inliner = Inliner()
+    parameters = [argument.arg for argument in definitions()[op.scalar.function].args.args]
+    result = inliner.call(op.scalar.function, parameters)
+    nodes = ast.walk(ast.parse("\n".join([*inliner.lines, result])))
+    assert op.scalar.operations == sum(isinstance(n, (ast.BinOp, ast.Compare, ast.Call, ast.UnaryOp)) for n in nodes)

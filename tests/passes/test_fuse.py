@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 
 from normengine.graph import Spec
-from normengine.ops import Builder, evaluate
+from normengine.ops import OPS, Builder, evaluate
 from normengine.passes import decompose, fuse
-from normengine.passes.fuse import update_only
+from normengine.passes.fuse import MAX_OPERATIONS, MAX_RESULTS, update_only
 from normengine.runtime import compile_graph
 
 
@@ -139,3 +139,51 @@ def test_decompose_keeps_the_meaning():
     want, got = evaluate(graph, feeds), evaluate(written, feeds)
     for old, new in zip(graph.outputs, written.outputs):
         assert np.allclose(want[old], got[new], rtol=1e-6, atol=1e-6)
+
+
+def chains_of(graph):
+    return [n for n in graph.nodes if n.op == "chain"]
+
+
+def operations(chain):
+    return sum(1 + OPS[n.op].scalar.operations for n in chain.attrs["nodes"])
+
+
+@pytest.mark.parametrize("op, most", [("relu", 85), ("tanh", 4), ("mul", 128)])
+def test_a_long_line_becomes_chains_of_bounded_length(op, most):
+    b = Builder()
+    x = y = b.input("x", Spec((2, 3)))
+    for _ in range(3 * most + 1):
+        y = b.add(op, *((y, x) if op == "mul" else (y,)))
+    chains = chains_of(fuse(b.graph([y])))
+    assert [len(n.attrs["nodes"]) for n in chains] == [most, most, most, 1]
+    assert all(len(n.outputs) == 1 and operations(n) <= MAX_OPERATIONS for n in chains)
+
+
+def test_chains_have_a_bounded_number_of_results():
+    b = Builder()
+    x = b.input("x", Spec((2, 3)))
+    made = [b.add("relu", x) for _ in range(40)]
+    chains = chains_of(fuse(b.graph(made)))
+    assert [len(n.outputs) for n in chains] == [MAX_RESULTS, MAX_RESULTS, 40 - 2 * MAX_RESULTS]
+    total = made[0]
+    for value in made[1:]:
+        total = b.add("add", total, value)
+    assert all(len(n.outputs) <= MAX_RESULTS and operations(n) <= MAX_OPERATIONS for n in fuse(b.graph([total])).nodes)
+
+
+@pytest.mark.parametrize("seed", range(2))
+def test_long_lines_with_branches_compute_what_the_references_do(seed):
+    rng = np.random.default_rng(seed)
+    b = Builder()
+    values = [b.input(f"x{i}", Spec((2, 3))) for i in range(3)]
+    for _ in range(150):
+        one, two = (values[-1 - i] for i in rng.integers(0, min(len(values), 30), 2))
+        op = str(rng.choice(["sub", "sub", "relu"]))
+        values.append(b.add(op, one, two) if op == "sub" else b.add(op, one))
+    graph = b.graph(values[-20:])
+    assert len(chains_of(fuse(graph))) > 1
+    feeds = {v: rng.standard_normal(v.shape).astype(np.float32) for v in graph.inputs}
+    want = evaluate(graph, feeds)
+    for value, got in zip(graph.outputs, compile_graph(graph).run({v.name: a for v, a in feeds.items()}), strict=True):
+        np.testing.assert_allclose(got, want[value], rtol=1e-4, atol=1e-4)
