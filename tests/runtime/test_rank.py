@@ -46,9 +46,9 @@ def test_files_that_state_more_axes_than_an_array_has() -> None:
     with pytest.raises(ne.onnx.OnnxError, match="input 'x' has 70 axes, more than the 32 that are read"):
         ne.InferenceSession(network(helper.make_node("Neg", ["x"], ["y"]), (1,) * 70))
     many = network(helper.make_node("Unsqueeze", ["x", "a"], ["y"], name="u"), (2,), a=np.arange(100_000))
-    with pytest.raises(ne.onnx.OnnxError, match="Unsqueeze 'u': the result has 100001 axes"):
+    with pytest.raises(ne.onnx.OnnxError, match="Unsqueeze 'u': axes must be at most 64 integers, got 100000"):
         ne.InferenceSession(many)
-    with pytest.raises(ne.onnx.OnnxError, match="cannot expand shape"):
+    with pytest.raises(ne.onnx.OnnxError, match="the shape must be at most 64 integers, got 72"):
         ne.InferenceSession(
             network(helper.make_node("Expand", ["x", "a"], ["y"]), (2, 3), a=np.array([1] * 70 + [-1, 3]))
         )
