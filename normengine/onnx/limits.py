@@ -16,8 +16,8 @@ class FileLimits:
     is read from the files beside it. ``nodes`` counts the nodes of the file with its functions in place, and again
     those of the graph that is made of them; ``function_depth`` is how deep functions may call functions. ``rank`` is
     that of an array, 32 at most, ``list_length`` of an attribute that is a list, ``pieces`` the arrays into which one
-    node may cut its input. ``constant_bytes`` are the bytes of all arrays that are computed while a network is read,
-    beyond twice its weights.
+    node may cut its input or that it may put together. ``constant_bytes`` are the bytes of all arrays that are
+    computed while a network is read, beyond twice its weights.
     """
 
     model_bytes: int = 2**31 - 1

@@ -111,8 +111,8 @@ class Call:
         return made
 
     def pieces(self, count: int) -> None:
-        """Raise where the node would cut its input into that many arrays."""
-        self._reading.limits.check("pieces", count, f"its input would be cut into {count} arrays")
+        """Raise where the node would cut an array into so many, or put so many together."""
+        self._reading.limits.check("pieces", count, f"its array would be one of {count} pieces")
 
     def bounded(self, shape: Sequence[int]) -> tuple[int, ...]:
         """``shape``, checked before a view of it is made, which takes no memory."""

@@ -17,8 +17,8 @@ MAX_WINDOW = 2**25
 MAX_PIXELS = 2**31 - 1
 """The most pixels, H * W, of an image that windows slide over or make.
 
-Kernels count pixels in 32 bits and, in 64, bytes of vectors of up to 64 of them: no product of one of these with
-``MAX_WINDOW`` leaves the integers.
+Kernels count them in 32 bits, and form products of pixels, ``MAX_WINDOW`` and the 64 bytes of a vector, which stay
+below 2^62.
 """
 
 

@@ -197,6 +197,14 @@ def test_an_operator_gives_what_the_reference_gives(name, model, imported, refer
     assert np.abs(got - want).max() <= 2e-6 * max(1.0, np.abs(want).max())
 
 
+def test_squeezing_axes_of_an_empty_list_squeezes_all(model, imported):
+    """As ONNX Runtime does, of known arrays too."""
+    nodes = [node("Squeeze", ["x", "a"], ["b"]), node("Squeeze", ["w", "a"], ["c"]), node("Add", ["b", "c"], ["y"])]
+    content = model(nodes, {"x": (2, 1, 3, 1)}, ["y"], {"a": ints(), "w": draw(1, 3, 1)})
+    (got,) = imported(content, {"x": draw(2, 1, 3, 1)})
+    assert got.shape == (2, 3)
+
+
 def test_split_with_and_without_sizes(model, imported):
     x = draw(2, 7)
     for opset, extra, attributes, sizes in [

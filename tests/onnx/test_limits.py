@@ -174,10 +174,12 @@ def test_lists_of_attributes(model):
 def test_pieces(model):
     places = np.random.default_rng(0).integers(0, 1000, 200_000)
     content = model([node("Gather", ["x", "i"], ["y"], axis=1)], {"x": (1, 1000)}, ["y"], {"i": places})
-    refused(content, "Gather 'y': its input would be cut into 1025 arrays", "pieces", shapes={"x": (1, 1000)})
+    refused(content, "Gather 'y': its array would be one of 1025 pieces", "pieces", shapes={"x": (1, 1000)})
+    content = model([node("Concat", ["x"] * 3000, ["y"], axis=0)], X, ["y"])
+    refused(content, "Concat 'y': its array would be one of 3000 pieces", "pieces")
     names = [f"p{i}" for i in range(2000)]
     content = model([node("Split", ["x"], names, axis=1)], {"x": (1, 2000)}, names)
-    refused(content, "Split 'p0': its input would be cut into 2000 arrays", "pieces", shapes={"x": (1, 2000)})
+    refused(content, "Split 'p0': its array would be one of 2000 pieces", "pieces", shapes={"x": (1, 2000)})
 
 
 @pytest.mark.parametrize(

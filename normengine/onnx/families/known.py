@@ -75,7 +75,7 @@ def unsqueeze(call: Call) -> Arrays:
 
 @evaluates("Squeeze")
 def squeeze(call: Call) -> Arrays:
-    return [np.squeeze(call.array(0, "the input"), call.integers_anywhere("axes", 1))]
+    return [np.squeeze(call.array(0, "the input"), call.integers_anywhere("axes", 1) or None)]
 
 
 @evaluates("Reshape")

@@ -50,7 +50,7 @@ def read_flatten(call: Call) -> Value:
 @reads("Squeeze")
 def read_squeeze(call: Call) -> Value:
     x, given = call.value(0), call.integers_anywhere("axes", 1)
-    axes = call.axes(given, x.spec.rank) if given is not None else [a for a, n in enumerate(x.shape) if n == 1]
+    axes = call.axes(given, x.spec.rank) if given else [a for a, n in enumerate(x.shape) if n == 1]
     if any(x.shape[a] != 1 for a in axes):
         raise OnnxError(f"axes {tuple(axes)} of shape {x.shape} must have extent 1")
     return call.add("reshape", x, shape=tuple(n for a, n in enumerate(x.shape) if a not in axes))
@@ -81,6 +81,7 @@ def read_transpose(call: Call) -> Value:
 @reads("Concat")
 def read_concat(call: Call) -> Value:
     values = call.values()
+    call.pieces(len(values))
     return call.add("concat", *values, axis=call.axis(call.node.integer("axis"), values[0].spec.rank))
 
 
