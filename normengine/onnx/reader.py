@@ -14,7 +14,7 @@ import numpy as np
 import onnx
 from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 
-from .files import open_regular, printable
+from .files import open_part, printable
 from .functions import functions_in_place
 from .limits import FileLimits
 from .node import OnnxError, OnnxNode
@@ -64,7 +64,7 @@ def read_model(source: str | os.PathLike[str] | bytes, limits: FileLimits | None
         return _parse(bytes(source), name, Tensors(None, limits))
     path = os.fsdecode(source)
     name = printable(path)
-    file, size = open_regular(path, name)
+    file, size = open_part(path, name)
     with file:
         _check_size(size, name, limits)
         return _parse(file.read(size), name, Tensors(os.path.dirname(path) or ".", limits))

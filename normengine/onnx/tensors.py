@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import onnx
 
-from .files import open_regular, printable, reason
+from .files import open_part, printable, reason
 from .limits import FileLimits
 from .node import OnnxError
 
@@ -94,7 +94,7 @@ class Tensors:
             inside = Path(real).is_relative_to(os.path.realpath(self.folder))
             if not location or os.path.isabs(location) or not inside:
                 raise OnnxError(f"{place} is stored at '{shown}', which is outside the model's folder")
-            file, held = open_regular(path, f"'{shown}'")
+            file, held = open_part(path, f"'{shown}'")
         except FileNotFoundError:
             raise OnnxError(
                 f"{place} is stored in {printable(path)}, which is missing; put it beside the model"
