@@ -100,5 +100,5 @@ def test_random_shift():
     places = {(int(r), int(c)) for _, r, c in zip(*np.nonzero(moved[:, 0]), strict=True)}
     assert places == {(r, c) for r in (2, 3, 4) for c in (1, 2, 3)}
     assert np.array_equal(random_shift(0)(images, np.random.default_rng(0)), images)
-    with pytest.raises(ValueError, match="pixels must not be negative, got -1"):
+    with pytest.raises(ValueError, match="pixels must be an integer of 0 or more, got -1"):
         random_shift(-1)
