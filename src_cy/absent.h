@@ -38,42 +38,54 @@ static int finite_rows(const float *x, int64_t rows, int64_t row_step, int64_t c
     return sum_lanes((sum[0] + sum[1]) + (sum[2] + sum[3])) == 0.0f;
 }
 
-/* The sums of a pixel whose inputs lie at x, without the products of absent weights w: tap by tap as tile_product or, with
- * `sharing`, as taps_product has them. */
-static void present_sums(int64_t vectors, int sharing, const tile_depth *depth, const float *x, const float *w, vec *sum)
+/* Pixels that are made together, so that the sums of one need not wait for each other. */
+#define PRESENT_PIXELS 4
+
+/* Vector b of the sums of pixels whose inputs lie at x, without the products of absent weights w: tap by tap as
+ * tile_product or, with `sharing`, as taps_product has them. */
+INLINE void present_sums(int64_t b, int64_t vectors, int sharing, const tile_depth *depth, const float *const *x,
+                         const float *w, vec *made)
 {
     const int64_t rest = depth->rest_count ? depth->rest_count / depth->tap_count : 0;
     const int64_t across = sharing ? depth->across : 1, next = vectors * SIMD_WIDTH;
-    for (int64_t b = 0; b < vectors; b++) sum[b] = splat(0.0f);
-    for (int64_t n = 0; n <= depth->blocks; n++, x += depth->x_block) {
+    vec sum[PRESENT_PIXELS] = {{0}};
+    w += b * SIMD_WIDTH;
+    for (int64_t n = 0, block = 0; n <= depth->blocks; n++, block += depth->x_block) {
         const int64_t channels = n < depth->blocks ? SIMD_WIDTH : rest, a_tap = channels * next;
         w += depth->before * a_tap;
         for (int64_t tap = 0, now; tap < depth->tap_count; tap += now, w += now * a_tap) {
             now = sharing ? taps_next(across - tap % across) : 1;
             for (int64_t c = 0; c < channels; c++)
-                for (int64_t t = 0; t < now; t++)
-                    for (int64_t b = 0; b < vectors; b++) {
-                        const vec weight = load(w + t * a_tap + c * next + b * SIMD_WIDTH);
-                        const ivec there = (ivec)weight != (ivec)splat(-0.0f);
-                        sum[b] += weight * keep(splat(x[depth->taps[tap + t] + c]), there);
-                    }
+                for (int64_t t = 0; t < now; t++) {
+                    const int64_t at = block + depth->taps[tap + t] + c;
+                    const vec weight = load(w + t * a_tap + c * next);
+                    const ivec there = (ivec)weight != (ivec)splat(-0.0f);
+                    UNROLL for (int p = 0; p < PRESENT_PIXELS; p++) sum[p] += weight * keep(splat(x[p][at]), there);
+                }
         }
         w += depth->after * a_tap;
     }
+    UNROLL for (int p = 0; p < PRESENT_PIXELS; p++) made[p] = sum[p];
 }
 
-/* Ends and stores the `vectors` sums of a pixel as tile_store does, once those that are NaN have been made again. */
-static void present_store(int64_t vectors, int sharing, const tile_depth *depth, const float *x, const float *w,
-                          const float *made, float *out, const int64_t *target, int64_t out_block, int accumulate,
-                          const tile_finish *finish)
+/* Ends and stores the `vectors` sums of up to PRESENT_PIXELS pixels as tile_store does, once those that are NaN have been
+ * made again; they are given TILE_VECTORS * V floats apart. */
+static void present_store(int64_t pixels, int64_t vectors, int sharing, const tile_depth *depth, const float *x,
+                          const int64_t *source, const float *w, const float *given, float *out, const int64_t *target,
+                          int64_t out_block, int accumulate, const tile_finish *finish)
 {
-    vec sum[1][TILE_VECTORS];
-    present_sums(vectors, sharing, depth, x, w, sum[0]);
+    vec sum[PRESENT_PIXELS][TILE_VECTORS], made[PRESENT_PIXELS];
+    const float *at[PRESENT_PIXELS];
+    for (int64_t p = 0; p < PRESENT_PIXELS; p++) at[p] = x + source[p < pixels ? p : 0];
     for (int64_t b = 0; b < vectors; b++) {
-        const vec given = load(made + b * SIMD_WIDTH);
-        sum[0][b] = choose(given != given, sum[0][b], given);
+        present_sums(b, vectors, sharing, depth, at, w, made);
+        for (int64_t p = 0; p < pixels; p++) {
+            const vec before = load(given + (p * TILE_VECTORS + b) * SIMD_WIDTH);
+            sum[p][b] = choose(before != before, made[p], before);
+        }
     }
-    tile_store(1, vectors, sum, out, target, out_block, accumulate, finish);
+    for (int64_t p = 0; p < pixels; p++)
+        tile_store(1, vectors, sum + p, out, target + p, out_block, accumulate, finish);
 }
 
 #endif
