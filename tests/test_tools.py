@@ -1,4 +1,4 @@
-"""What tools/dev.py refuses, that tools/check.py loses no check that fails, and what tools/bench_kernels.py writes."""
+"""What tools/dev.py refuses, that tools/check.py loses no check that fails, and what the benchmarks write."""
 
 import json
 import subprocess
@@ -101,3 +101,15 @@ def test_the_benchmark_says_that_there_is_no_torch(bench, monkeypatch, capsys):
     assert bench.main(["--against", "torch"]) == 1
     message = "bench_kernels.py: --against torch needs PyTorch; install torch or leave the option out\n"
     assert capsys.readouterr().err == message
+
+
+def test_building_a_network_is_timed_at_two_sizes():
+    done = subprocess.run(
+        [sys.executable, TOOLS / "bench_build.py", "mul-by-x", "--size", "8"],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    rows = [line.split() for line in done.stdout.splitlines()]
+    assert [row[:2] for row in rows] == [["mul-by-x", "4:"], ["mul-by-x", "8:"], ["mul-by-x", "twice"]]
+    assert all("building" in row for row in rows[:2])
