@@ -60,8 +60,9 @@ def network(seed: int, activations: int = 1) -> nn.Module:
         nn.Linear(36, 3),
     )  # fmt: skip
     draw = np.random.default_rng(0)
-    state = {name: 0.5 + 0.1 * draw.standard_normal(array.shape) for name, array in model.state_dict().items()}
-    model.load_state_dict(state)
+    floats = {name: array for name, array in model.state_dict().items() if array.dtype.kind == "f"}
+    drawn = {name: 0.5 + 0.1 * draw.standard_normal(array.shape) for name, array in floats.items()}
+    model.load_state_dict(drawn, strict=False)
     return model
 
 
