@@ -17,8 +17,7 @@ from collections.abc import Callable, Iterable
 from functools import cache, partial
 from importlib import import_module
 from operator import methodcaller
-from queue import SimpleQueue
-from threading import RLock, Thread
+from threading import Lock, RLock, Thread
 from typing import Any, TypeVar
 from weakref import WeakSet
 
@@ -52,7 +51,9 @@ def undisturbed(work: Callable[[], T]) -> T:
     if is_held(WHOLE):
         return work()
     _have_forks_wait()
-    outcome: SimpleQueue[tuple[bool, Any]] = SimpleQueue()
+    outcome: list[tuple[bool, Any]] = []
+    ended = Lock()
+    ended.acquire()
 
     def run() -> None:
         with WHOLE:
@@ -65,13 +66,15 @@ def undisturbed(work: Callable[[], T]) -> T:
             finally:
                 if collecting:
                     gc.enable()
-        outcome.put(result)
+        outcome.append(result)
+        ended.release()
 
     try:
         Thread(target=run, name="normengine-build", daemon=True).start()
     except RuntimeError:  # the interpreter ends, or there can be no more threads
         run()
-    succeeded, value = outcome.get()
+    ended.acquire()
+    ((succeeded, value),) = outcome
     if not succeeded:
         raise value
     result: T = value

@@ -308,15 +308,6 @@ cdef void run_team(
     ne_unlock(&team.turn)
 
 
-cdef int count(array) except -1:
-    """Add 1 to an int64 array of one element."""
-    cdef Py_buffer view
-    PyObject_GetBuffer(array, &view, PyBUF_SIMPLE)
-    (<int64_t *>view.buf)[0] += 1
-    PyBuffer_Release(&view)
-    return 0
-
-
 def all_writeable(arrays) -> bool:
     """Whether all of the arrays, which are C-contiguous, may be written to."""
     cdef Py_buffer view
@@ -366,11 +357,16 @@ cdef class CompiledExecutor:
     def __dealloc__(self):
         free(self.calls)
 
-    def run(self, int64_t first, int64_t last, int64_t threads, counters=()):
-        """Do the calls ``first..last-1`` in order, the tasks of each shared by ``threads`` threads; then count."""
+    def run(self, int64_t first, int64_t last, int64_t threads, counters):
+        """Do the calls ``first..last-1`` in order, the tasks of each shared by ``threads`` threads; then add 1 to the
+        int64 at each of the addresses in ``counters``."""
+        cdef Py_buffer view
+        cdef Py_ssize_t i
         self._run(first, last, threads, NULL)
-        for counter in counters:
-            count(counter)
+        PyObject_GetBuffer(counters, &view, PyBUF_SIMPLE)
+        for i in range(view.len // <Py_ssize_t>sizeof(int64_t)):
+            (<int64_t **>view.buf)[i][0] += 1
+        PyBuffer_Release(&view)
 
     def profile(self, int64_t first, int64_t last, int64_t threads):
         """As :meth:`run`; returns the seconds that each call took, float64 of shape (last - first,)."""

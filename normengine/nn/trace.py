@@ -6,6 +6,8 @@ import functools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
+from operator import attrgetter, getitem
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -46,8 +48,12 @@ class Trace:
 
     def state(self) -> dict[str, np.ndarray]:
         """The live arrays of all state values, by name."""
-        arrays: dict[str, np.ndarray] = {name: p.data for name, p in self.parameters.items()}
-        return arrays | {name: get() for name, get in self.buffers.items()}
+        arrays: dict[str, np.ndarray] = dict(zip(self.parameters, map(_DATA, self.parameters.values()), strict=True))
+        arrays.update({name: get() for name, get in self.buffers.items()})
+        return arrays
+
+
+_DATA = attrgetter("_data")
 
 
 @dataclass
@@ -79,13 +85,9 @@ class _Names:
                     self.buffers[id(array)] = self.unique(dot + key), _getter(part, key)
 
 
-def _getter(module: Module, key: str) -> Callable[[], np.ndarray]:
-    def get() -> np.ndarray:
-        array = module._buffers[key]
-        assert array is not None
-        return array
-
-    return get
+def _getter(module: Module, key: str) -> Callable[[], Any]:
+    """What gives the buffer's array, whichever it is then."""
+    return partial(getitem, module._buffers, key)
 
 
 class Tracer:

@@ -15,7 +15,6 @@ import onnx
 from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 
 from .files import open_part, printable
-from .functions import functions_in_place
 from .limits import FileLimits
 from .node import OnnxError, OnnxNode
 from .order import in_order, needed
@@ -94,6 +93,8 @@ def _parse(data: bytes, name: str, tensors: Tensors) -> OnnxModel:
         raise OnnxError(f"{name}: sparse weights are not supported; store them dense")
     _check_node_names(model.graph, name)
     if len(model.functions):
+        from .functions import functions_in_place
+
         model = functions_in_place(model, name, tensors.limits)
     tensors.limits.check("nodes", len(model.graph.node), f"{name} has {len(model.graph.node)} nodes")
     opset = _opset(model, name)

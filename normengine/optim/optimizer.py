@@ -206,7 +206,10 @@ class Optimizer:
 
     def _ages(self, group: Mapping[str, Any]) -> tuple[int, ...]:
         """How the group's parameters differ in age; empty where they do not."""
-        if not self._has_ages(group) or len({self.steps_of(p) for p in group["params"]}) == 1:
+        if not self._has_ages(group):
+            return ()
+        state = self.state
+        if len({state[p]["step"].item() if p in state else 0 for p in group["params"]}) == 1:
             return ()
         active = None if self._active is None else {id(p) for p in self._active}
         ages = [self._age(p, group) for p in group["params"] if active is None or id(p) in active]

@@ -121,7 +121,7 @@ def _candidates(item: Lifetime, starts: np.ndarray, ends: np.ndarray, others: np
     wanted = np.concatenate([begin, middle])
     gap = np.searchsorted(starts, wanted, side="right") - 1  # the last that begins before; gaps do not overlap
     wanted = wanted[(wanted >= starts[0]) & (wanted + item.size <= ends[gap])]
-    return np.unique(np.concatenate([starts, starts + (ends - starts - item.size) // ALIGNMENT * ALIGNMENT, wanted]))
+    return np.concatenate([starts, starts + (ends - starts - item.size) // ALIGNMENT * ALIGNMENT, wanted])
 
 
 def _cost(item: Lifetime, at: np.ndarray, others: np.ndarray) -> np.ndarray:

@@ -1,7 +1,8 @@
 """Programs in memory: how a planned graph runs."""
 
 from .cache import ProgramCache
+from .executor import Counters
 from .program import Program, compile_graph
 from .threads import get_num_threads, set_num_threads
 
-__all__ = ["Program", "ProgramCache", "compile_graph", "get_num_threads", "set_num_threads"]
+__all__ = ["Counters", "Program", "ProgramCache", "compile_graph", "get_num_threads", "set_num_threads"]

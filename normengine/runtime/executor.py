@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
+from operator import attrgetter
 
 import numpy as np
 
@@ -36,6 +37,17 @@ except ImportError:  # no extension was built
         return array.ctypes.data
 
 
+class Counters:
+    """Numbers that are one more after each run that is told of them: int64 arrays of one element."""
+
+    def __init__(self, arrays: Iterable[np.ndarray]) -> None:
+        self.arrays = tuple(arrays)
+        self.addresses = np.array([array.ctypes.data for array in self.arrays], np.int64)
+
+
+_NOTHING = Counters(())
+
+
 class Executor:
     """Runs ranges of a list of kernel calls, the tasks of each call shared by a team of threads.
 
@@ -53,20 +65,20 @@ class Executor:
             load_modules("normengine.runtime.portable_executor")
             from .portable_executor import PortableExecutor
 
-            self._executor = PortableExecutor(calls, usable_cpus())
+            self._executor, self._counted = PortableExecutor(calls, usable_cpus()), attrgetter("arrays")
         else:
             from ._executor import CompiledExecutor
 
-            self._executor = CompiledExecutor(calls, usable_cpus())
+            self._executor, self._counted = CompiledExecutor(calls, usable_cpus()), attrgetter("addresses")
 
-    def run(self, first: int, last: int, threads: int, counters: Sequence[np.ndarray] = ()) -> None:
+    def run(self, first: int, last: int, threads: int, counters: Counters = _NOTHING) -> None:
         """Do the calls ``first..last-1`` in order, each one after the one before it has ended, on ``threads`` threads,
-        and add 1 to each of the ``counters`` (int64, one element). To a signal handler all of it is one step.
+        and add 1 to each of the ``counters``. To a signal handler all of it is one step.
 
         Raises ``ValueError`` unless ``0 <= first <= last <= n`` and ``1 <= threads <= 1024``, and ``RuntimeError``
         when the system refuses to start a thread.
         """
-        self._executor.run(first, last, threads, counters)
+        self._executor.run(first, last, threads, self._counted(counters))
 
     def profile(self, first: int, last: int, threads: int) -> np.ndarray:
         """As :meth:`run`; returns the seconds that each call took, float64 of shape (last - first,)."""

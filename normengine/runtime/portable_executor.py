@@ -59,7 +59,7 @@ class PortableExecutor:
         self._calls = np.ascontiguousarray(calls).copy()
         self._cpus = cpus
 
-    def run(self, first: int, last: int, threads: int, counters: Sequence[np.ndarray] = ()) -> None:
+    def run(self, first: int, last: int, threads: int, counters: Sequence[np.ndarray]) -> None:
         self._check(first, last, threads)
         team = _Team() if threads == 1 else _team()
         team.run(threads, self._calls, first, last, LOOKS if threads <= self._cpus else 1, counters)
@@ -69,7 +69,7 @@ class PortableExecutor:
         seconds = np.zeros(last - first)
         for call in range(first, last):
             start = time.perf_counter()
-            self.run(call, call + 1, threads)
+            self.run(call, call + 1, threads, ())
             seconds[call - first] = time.perf_counter() - start
         return seconds
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping
 from functools import partial
 from operator import is_
 from typing import Any
@@ -13,7 +13,7 @@ from ..graph import Graph, Spec
 from ..locks import is_held, new_lock
 from ..passes import prepare, switched_off
 from ..plan import Call, Plan, make_plan
-from .executor import Executor, all_writeable, data_address
+from .executor import Counters, Executor, all_writeable, data_address
 from .memory import aligned_bytes, check_memory
 from .tables import Tables
 from .threads import get_num_threads
@@ -89,27 +89,28 @@ class Program:
         self,
         feeds: Mapping[str, np.ndarray],
         check: Callable[[np.ndarray], None] | None = None,
-        counters: Sequence[np.ndarray] = (),
+        counters: Counters | None = None,
     ) -> list[np.ndarray]:
         """Run once and return fresh arrays for the outputs.
 
         ``feeds`` holds a C-contiguous array of exactly the declared shape and dtype for every graph input and state
         value, by name; arrays that the graph updates are changed in place. ``check`` is called with output 0 before
-        the first of them is changed; if it raises, none is. ``counters``, int64 of one element each, are one more when
+        the first of them is changed; if it raises, none is. ``counters`` are one more when
         state has changed: no signal handler sees the one without the other.
         """
         if self._is_running():
             return Program(self.plan).run(feeds, check, counters)
+        counted = () if counters is None else (counters,)
         with self._lock:
             results = self._bind(feeds)
             threads = self._team()
             if check is None:
-                self._executor.run(self._begin, self._end, threads, counters)
+                self._executor.run(self._begin, self._end, threads, *counted)
             else:
                 self._tables.verdict[()] = 0
                 self._executor.run(self._begin, self._guard, threads)
                 check(results[0])
-                self._executor.run(self._guard, self._end, threads, counters)
+                self._executor.run(self._guard, self._end, threads, *counted)
             return results
 
     def run_alike(self, feeds: Any) -> list[np.ndarray] | None:

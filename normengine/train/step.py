@@ -18,7 +18,7 @@ from ..nn.trace import Trace, trace
 from ..ops import LabelRule, label_rules
 from ..optim import Optimizer, Update
 from ..passes import differentiate, switched_off
-from ..runtime import Program, compile_graph
+from ..runtime import Counters, Program, compile_graph
 from .inputs import as_input, as_target, check_parts
 from .nonfinite import explain_nonfinite, explain_update
 from .watch import PLAIN, Watch, WatchedList
@@ -37,6 +37,7 @@ class _Compiled:
     gradients: dict[str, Value]
     traced: Trace
     update: Update
+    counters: Counters
     labels: tuple[LabelRule, ...]
     noise: dict[str, np.ndarray]
 
@@ -140,7 +141,7 @@ class TrainStep:
                     f"TrainStep: the loss is {float(loss)} at step {self.steps + 1}; {reason}; nothing was updated"
                 )
 
-            (loss,) = step.program.run(feeds, check, (self._steps, *step.update.counters))
+            (loss,) = step.program.run(feeds, check, step.counters)
         return float(loss)
 
     def profile(self, x: np.ndarray, y: np.ndarray, *, runs: int = 9) -> Profile:
@@ -173,14 +174,10 @@ class TrainStep:
         if len(x) != len(y):
             raise ValueError(f"TrainStep: x has {len(x)} samples, y has {len(y)}; give one target for each sample")
         step = self._compile(x, y)
-        feeds = {
-            "x": x,
-            "y": y,
-            **{name: p.data for name, p in step.traced.parameters.items()},
-            **{name: get() for name, get in step.traced.buffers.items()},
-            **step.update.state,
-            **step.update.scalars(),
-        }
+        feeds = step.traced.state()
+        feeds.update(step.update.state)
+        feeds.update(step.update.scalars())
+        feeds["x"], feeds["y"] = x, y
         if step.traced.rng:
             step.noise["rng_seed"][()] = self.seed & 0xFFFFFFFF
             step.noise["rng_step"][()] = self.steps & 0xFFFFFFFF
@@ -259,8 +256,9 @@ class TrainStep:
         graph = builder.graph([loss])
         program = compile_graph(graph, self.without_passes, self.kernels, tried=True)
         gradients = {name: grad for name, _, _, grad in entries}
+        counters = Counters([self._steps, *update.counters])
         noise = {name: np.zeros((), np.uint32) for name in ("rng_seed", "rng_step")}
-        return _Compiled(program, forward, graph, gradients, traced, update, label_rules(forward), noise)
+        return _Compiled(program, forward, graph, gradients, traced, update, counters, label_rules(forward), noise)
 
 
 _TABLES = frozenset({"_parameters", "_buffers", "_modules", "_non_persistent"})

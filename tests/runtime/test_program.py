@@ -9,7 +9,7 @@ from normengine.graph import Spec
 from normengine.ops import Builder, evaluate
 from normengine.passes import decompose, fuse
 from normengine.plan import make_plan
-from normengine.runtime import Program, ProgramCache, compile_graph, set_num_threads
+from normengine.runtime import Counters, Program, ProgramCache, compile_graph, set_num_threads
 from normengine.runtime.cache import structure
 
 
@@ -200,7 +200,7 @@ def test_counters_count_what_changed_state(backend):
     y = b.add("relu", b.input("x", Spec(())))
     b.update(s, b.add("add", s, y))
     program = compile_graph(b.graph([y]))
-    counters = [np.zeros((), np.int64), np.array(5)]
+    counters = Counters([np.zeros((), np.int64), np.array(5)])
     feeds = {"x": np.ones((), np.float32), "s": np.zeros((), np.float32)}
 
     def refuse(result):
@@ -208,10 +208,10 @@ def test_counters_count_what_changed_state(backend):
 
     with pytest.raises(FloatingPointError):
         program.run(feeds, refuse, counters)
-    assert counters == [0, 5]
+    assert counters.arrays == (0, 5)
     program.run(feeds, lambda result: None, counters)
     program.run(feeds, counters=counters)
-    assert counters == [2, 7] and feeds["s"] == 2
+    assert counters.arrays == (2, 7) and feeds["s"] == 2
 
 
 def test_inputs_are_not_kept_alive():
