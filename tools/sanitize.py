@@ -50,11 +50,13 @@ def build(folder: Path) -> None:
 
 
 def runtime() -> str:
-    """The library that has to be loaded before all others."""
+    """The libraries that have to be loaded before all others: the sanitizer's, and that of C++, whose exceptions it
+    watches, which packages throw."""
     compiler = (os.environ.get("CC") or sysconfig.get_config_var("CC") or "cc").split()[0]
     name = "libclang_rt.asan-x86_64.so" if "clang" in compiler else "libasan.so"
-    found = subprocess.run([compiler, f"-print-file-name={name}"], capture_output=True, text=True, check=True)
-    return str(Path(found.stdout.strip()).resolve())
+    ask = [[compiler, f"-print-file-name={library}"] for library in (name, "libstdc++.so.6")]
+    found = [subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip() for command in ask]
+    return ":".join(str(Path(path).resolve()) for path in found)
 
 
 def fuzz(folder: Path, tool: str, options: list[str]) -> int:

@@ -48,9 +48,11 @@ class Trace:
 
     def state(self) -> dict[str, np.ndarray]:
         """The live arrays of all state values, by name."""
-        arrays: dict[str, np.ndarray] = dict(zip(self.parameters, map(_DATA, self.parameters.values()), strict=True))
-        arrays.update({name: get() for name, get in self.buffers.items()})
-        return arrays
+        return dict(zip((*self.parameters, *self.buffers), self.arrays(), strict=True))
+
+    def arrays(self) -> list[np.ndarray]:
+        """The live arrays of the parameters, then those of the buffers."""
+        return [*map(_DATA, self.parameters.values()), *[get() for get in self.buffers.values()]]
 
 
 _DATA = attrgetter("_data")

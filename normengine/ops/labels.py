@@ -19,10 +19,15 @@ class LabelRule:
     classes: int
     ignored: int
 
+    @property
+    def is_given(self) -> bool:
+        """Whether the labels are an input, as they are."""
+        return self.source.outputs[0] in self.source.inputs
+
     def check(self, feeds: Mapping[str, np.ndarray], what: str) -> None:
         """Raise ValueError if one is not; ``feeds`` are the inputs and state by name, ``what`` begins the message."""
         (target,) = self.source.outputs
-        if target in self.source.inputs:
+        if self.is_given:
             labels = feeds[target.name]
             if labels.min() >= 0 and labels.max() < self.classes:
                 return

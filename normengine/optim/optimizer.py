@@ -34,16 +34,17 @@ class Update:
         self._scalars: dict[str, tuple[np.ndarray, Callable[[], float]]] = {}
         self.counters: list[np.ndarray] = []
 
+    @property
     def scalars(self) -> dict[str, np.ndarray]:
-        """The float32 scalars of the coming step by name, from what ``param_groups`` says now; the same arrays each
-        time, with other content.
+        """The float32 scalars of a step by name, the same arrays each time."""
+        return {name: array for name, (array, _) in self._scalars.items()}
 
-        Raises TypeError or ValueError for one that is no finite number.
-        """
+    def refresh(self) -> None:
+        """Make the scalars what ``param_groups`` says now. Raises TypeError or ValueError for one that is no finite
+        number."""
         for name, (array, value) in self._scalars.items():
             number = value()
             array[()] = number if type(number) is float else finite(number, name)
-        return {name: array for name, (array, _) in self._scalars.items()}
 
 
 class Rule:

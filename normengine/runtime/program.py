@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import partial
 from operator import is_
 from typing import Any
@@ -74,6 +74,11 @@ class Program:
         return (self,)
 
     @property
+    def kept(self) -> tuple[str, ...]:
+        """The names of state and scalars, whose arrays mostly are those of the run before."""
+        return tuple(self._kept)
+
+    @property
     def finite(self) -> bool:
         """Whether all is finite that the last run was to store, as far as that was tried; known when ``check`` is
         called."""
@@ -90,19 +95,21 @@ class Program:
         feeds: Mapping[str, np.ndarray],
         check: Callable[[np.ndarray], None] | None = None,
         counters: Counters | None = None,
+        kept: Sequence[np.ndarray] = (),
     ) -> list[np.ndarray]:
         """Run once and return fresh arrays for the outputs.
 
         ``feeds`` holds a C-contiguous array of exactly the declared shape and dtype for every graph input and state
         value, by name; arrays that the graph updates are changed in place. ``check`` is called with output 0 before
         the first of them is changed; if it raises, none is. ``counters`` are one more when
-        state has changed: no signal handler sees the one without the other.
+        state has changed: no signal handler sees the one without the other. Arrays that ``kept`` gives, in the order of
+        :attr:`kept`, are not looked for in ``feeds``.
         """
         if self._is_running():
-            return Program(self.plan).run(feeds, check, counters)
+            return Program(self.plan).run(feeds, check, counters, kept)
         counted = () if counters is None else (counters,)
         with self._lock:
-            results = self._bind(feeds)
+            results = self._bind(feeds, kept)
             threads = self._team()
             if check is None:
                 self._executor.run(self._begin, self._end, threads, *counted)
@@ -158,12 +165,14 @@ class Program:
         with self._lock:
             self._bound, self._written = None, []
 
-    def _bind(self, feeds: Mapping[str, np.ndarray]) -> list[np.ndarray]:
+    def _bind(self, feeds: Mapping[str, np.ndarray], kept: Sequence[np.ndarray] = ()) -> list[np.ndarray]:
         """Point the slots to the arrays that were given and to fresh ones for the outputs, which are returned."""
         bound = self._bound
-        if bound is None or not all(map(is_, map(feeds.get, self._kept), bound)) or not all_writeable(self._written):
+        given = kept or map(feeds.get, self._kept)
+        if bound is None or not all(map(is_, given, bound)) or not all_writeable(self._written):
             self._bound = None
-            arrays = [self._checked(name, feeds) for name in self._kept]
+            found = dict(zip(self._kept, kept, strict=True)) if kept else feeds
+            arrays = [self._checked(name, found) for name in self._kept]
             for name, array in zip(self._kept, arrays, strict=True):
                 self._point(self._tables.feeds[name], data_address(array))
             self._written = [a for name, a in zip(self._kept, arrays, strict=True) if name in self._stored]

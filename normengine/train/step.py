@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, replace
+from operator import itemgetter
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -40,6 +41,22 @@ class _Compiled:
     counters: Counters
     labels: tuple[LabelRule, ...]
     noise: dict[str, np.ndarray]
+
+    def __post_init__(self) -> None:
+        fixed = {**self.update.state, **self.update.scalars, **self.noise}
+        names = [*self.traced.parameters, *self.traced.buffers, *fixed]
+        place = {name: i for i, name in enumerate(names)}
+        self._fixed = tuple(fixed.values())
+        self._arranged = itemgetter(*(place[name] for name in self.program.kept))  # a rate and a parameter at least
+
+    def kept(self) -> tuple[np.ndarray, ...]:
+        """The live arrays of the program's state and scalars, in its order."""
+        arrays: tuple[np.ndarray, ...] = self._arranged((*self.traced.arrays(), *self._fixed))
+        return arrays
+
+    def feeds(self, x: np.ndarray, y: np.ndarray) -> dict[str, np.ndarray]:
+        """All that the program takes, by name."""
+        return {"x": x, "y": y, **dict(zip(self.program.kept, self.kept(), strict=True))}
 
 
 @dataclass
@@ -127,12 +144,13 @@ class TrainStep:
         comes before the whole update or after it, when the step counts as done. Steps of several threads take turns.
         """
         with self._turn():
-            step, feeds = self._prepare(x, y)
+            step, x, y = self._prepare(x, y)
 
             def check(loss: np.ndarray) -> None:
                 if step.program.finite and math.isfinite(loss):
                     return
                 kinds = {name: type(m).__name__ for name, m in self.model.named_modules()}
+                feeds = step.feeds(x, y)
                 if math.isfinite(loss):
                     reason = explain_update(step.graph, step.gradients, feeds, kinds)
                 else:
@@ -141,7 +159,7 @@ class TrainStep:
                     f"TrainStep: the loss is {float(loss)} at step {self.steps + 1}; {reason}; nothing was updated"
                 )
 
-            (loss,) = step.program.run(feeds, check, step.counters)
+            (loss,) = step.program.run({"x": x, "y": y}, check, step.counters, step.kept())
         return float(loss)
 
     def profile(self, x: np.ndarray, y: np.ndarray, *, runs: int = 9) -> Profile:
@@ -154,9 +172,10 @@ class TrainStep:
         from ..runtime.profile import profile_program
 
         with self._turn():
-            step, feeds = self._prepare(x, y)
-            given = ", ".join("x".join(map(str, feeds[name].shape)) for name in ("x", "y"))
-            return profile_program(step.program, feeds, f"{type(self.model).__name__}, a step on {given}", runs)
+            step, x, y = self._prepare(x, y)
+            given = ", ".join("x".join(map(str, array.shape)) for array in (x, y))
+            what = f"{type(self.model).__name__}, a step on {given}"
+            return profile_program(step.program, step.feeds(x, y), what, runs)
 
     def _turn(self) -> Any:
         """The lock to hold while the step is at work."""
@@ -167,24 +186,20 @@ class TrainStep:
             )
         return self._lock
 
-    def _prepare(self, x: np.ndarray, y: np.ndarray) -> tuple[_Compiled, dict[str, np.ndarray]]:
-        """The compiled step for a batch, and the arrays to run it on, which were checked."""
+    def _prepare(self, x: np.ndarray, y: np.ndarray) -> tuple[_Compiled, np.ndarray, np.ndarray]:
+        """The compiled step for a batch, its scalars those of this step, and the batch as it takes it, checked."""
         x = as_input(x, "TrainStep: x")
         y = as_target(y, "TrainStep: y")
         if len(x) != len(y):
             raise ValueError(f"TrainStep: x has {len(x)} samples, y has {len(y)}; give one target for each sample")
         step = self._compile(x, y)
-        feeds = step.traced.state()
-        feeds.update(step.update.state)
-        feeds.update(step.update.scalars())
-        feeds["x"], feeds["y"] = x, y
+        step.update.refresh()
         if step.traced.rng:
             step.noise["rng_seed"][()] = self.seed & 0xFFFFFFFF
             step.noise["rng_step"][()] = self.steps & 0xFFFFFFFF
-            feeds |= step.noise
         for rule in step.labels:
-            rule.check(feeds, "TrainStep")
-        return step, feeds
+            rule.check({"x": x, "y": y} if rule.is_given else step.feeds(x, y), "TrainStep")
+        return step, x, y
 
     def __getstate__(self) -> dict[str, Any]:
         """What copies and pickles take along: everything but the programs, which they compile anew, and the lock."""

@@ -30,7 +30,8 @@ def run_step(optimizer: Optimizer, parameters: Sequence[Parameter], grads: Seque
         entries.append((f"p{index}", parameter, value, slope))
     update = optimizer.emit(builder, entries)
     arrays = {f"p{i}": p.data for i, p in enumerate(parameters)} | update.state
-    scalars = update.scalars()
+    update.refresh()
+    scalars = update.scalars
     graph = builder.graph([])
     feeds |= {v: scalars[v.name] for v in graph.inputs if v.name in scalars}
     feeds |= {v: arrays[v.name] for v in graph.state}
@@ -152,7 +153,7 @@ def test_groups_have_settings_of_their_own() -> None:
         truth = [r(p, g, m, t, lr) for r, p, g, m, lr in zip(rules, truth, slopes, memory, (0.1, 0.01))]  # type: ignore[arg-type]
     for parameter, array in zip(parameters, truth):
         np.testing.assert_allclose(parameter.numpy(), array, rtol=3e-6, atol=3e-6)
-    assert set(update.scalars()) == {
+    assert set(update.scalars) == {
         "optimizer.0.lr",
         "optimizer.0.momentum",
         "optimizer.1.lr",
