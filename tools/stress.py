@@ -10,8 +10,8 @@ thread compiles.
 of training, an export, a profile), every other one with an empty cache of compiled code, and compares their results
 bit by bit. ``interrupts`` raises KeyboardInterrupt in the midst of runs, steps, fits and loads, and looks that each is
 done or not done, that nothing stays locked, for this thread or another, and that later results are what they would have
-been. ``handlers`` comes back by signal handler: it runs a session and calls a step while they are at work. ``forks`` makes
-children that compile, run and train while a thread of their parent compiles. ``--seed`` draws other networks and
+been. ``handlers`` comes back by signal handler: it runs a session and calls a step while they are at work. ``forks``
+makes children that compile, run and train while a thread of their parent compiles. ``--seed`` draws other networks and
 moments. The exit code is 1 if anything was found.
 """
 
