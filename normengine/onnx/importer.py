@@ -170,6 +170,7 @@ class Reading:
             array = array.astype(np.int64)
         if array.dtype.name not in DTYPES:
             raise OnnxError(f"'{name}' has the element type {array.dtype}, which is not supported")
+        checked(Spec.of(array), self.limits)
         kept = tuple(slice(0, 1) if stride == 0 else slice(None) for stride in array.strides)
         small = array[kept] if array.size else array
         if not small.flags.c_contiguous:

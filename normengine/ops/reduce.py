@@ -43,6 +43,13 @@ def _infer(specs: Sequence[Spec], attrs: Attrs) -> tuple[Spec, ...]:
     return (Spec(tuple(extent for axis, extent in enumerate(x.shape) if axis not in axes)),)
 
 
+def _mean_infer(specs: Sequence[Spec], attrs: Attrs) -> tuple[Spec, ...]:
+    made = _infer(specs, attrs)
+    if math.prod(specs[0].shape[axis] for axis in attrs["axes"]) == 0:
+        raise OperatorError(f"a mean needs an element, got axes {attrs['axes']} of shape {specs[0].shape}")
+    return made
+
+
 def _count(x: Value, axes: tuple[int, ...]) -> int:
     return math.prod(x.shape[axis] for axis in axes)
 
@@ -108,7 +115,7 @@ register(
     ),
     Op(
         "reduce_mean",
-        _infer,
+        _mean_infer,
         _mean_reference,
         _mean_gradient,
         decompose=_mean_decompose,

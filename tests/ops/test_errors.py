@@ -19,6 +19,12 @@ INT = "int64"
     ("op", "specs", "attrs", "message"),
     [
         (
+            "reduce_mean",
+            [Spec((0, 3))],
+            {"axes": (0,), "keepdims": False},
+            "a mean needs an element, got axes (0,) of shape (0, 3)",
+        ),
+        (
             "conv2d",
             [Spec((1, 24, 8, 8)), Spec((64, 32, 3, 3))],
             WINDOW,
