@@ -7,8 +7,9 @@ network uses ONNX Runtime's. Names are loaded when they are first used.
 
 from __future__ import annotations
 
-import importlib
 from typing import TYPE_CHECKING, Any
+
+from .locks import load_module
 
 __version__ = "0.1.0"
 
@@ -109,10 +110,10 @@ __all__ = sorted([*_HOME_OF, *_MODULES])
 
 def __getattr__(name: str) -> Any:
     if name in _MODULES:
-        return importlib.import_module(f"{__name__}.{name}")
+        return load_module(f"{__name__}.{name}")
     if name not in _HOME_OF:
         raise AttributeError(f"module 'normengine' has no attribute '{name}'")
-    found = globals()[name] = getattr(importlib.import_module(_HOME_OF[name]), name)
+    found = globals()[name] = getattr(load_module(_HOME_OF[name]), name)
     return found
 
 

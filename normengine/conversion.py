@@ -15,14 +15,29 @@ def converted(array: np.ndarray, dtype: Any, what: str) -> np.ndarray:
             integers one with a fraction, a finite number that would become infinite. ``what`` begins the message.
     """
     wanted = np.dtype(dtype)
+    try:
+        return _converted(array, wanted, what)
+    except MemoryError:
+        raise ValueError(f"{what} of shape {array.shape} does not fit into memory as {wanted}") from None
+
+
+def _converted(array: np.ndarray, wanted: np.dtype[Any], what: str) -> np.ndarray:
     if array.dtype == wanted:
-        return array if array.flags.c_contiguous else np.ascontiguousarray(array)
+        return np.require(array, requirements=["C", "A"])
     if array.dtype.kind not in "fiub":
         raise ValueError(f"{what} must hold {wanted}, got {array.dtype}")
     with np.errstate(all="ignore"):
         made = np.require(array, wanted, "C")
         if not np.can_cast(array.dtype, wanted):
-            other = made != array if wanted.kind in "iu" else np.isinf(made) & np.isfinite(array)
+            other = _lost(array, made) if wanted.kind in "iu" else np.isinf(made) & np.isfinite(array)
             if other.any():
                 raise ValueError(f"{what} must hold numbers that {wanted} has, got {array[other].flat[0]}")
     return made
+
+
+def _lost(array: np.ndarray, made: np.ndarray) -> np.ndarray:
+    """Where integers are not what was given, whatever the machine makes of a number that none of them is."""
+    least, most = np.iinfo(made.dtype).min, np.iinfo(made.dtype).max
+    if array.dtype.kind == "f":
+        return ~((array >= float(least)) & (array < float(most) + 1)) | (made != array)
+    return (made != array) | ((made < 0) != (array < 0))

@@ -16,7 +16,7 @@ import numpy as np
 from . import __version__
 from .files import write_atomically
 from .graph import Graph, Spec
-from .locks import at_once
+from .locks import at_once, load_module
 from .nn import Module
 from .nn.mode import kept_mode
 from .nn.trace import trace
@@ -91,6 +91,7 @@ def export(
         ValueError: the model does what ONNX or this opset cannot express, or the file computes something else.
         OSError: the file cannot be written. In every case what was at ``path`` is still there.
     """
+    load_module("normengine.onnx.writer")
     from .onnx.writer import check_opset, model_bytes
 
     if not isinstance(model, Module):

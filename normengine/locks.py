@@ -1,8 +1,8 @@
 """Locks that outlive forks and signals, and work that neither of them may cut in two.
 
 ``with lock:`` on a lock of the interpreter's own takes and releases it without a bytecode in between, so that a signal
-handler that raises (Ctrl-C) never leaves it taken; one with ``__enter__`` written in Python would. All locks here are
-reentrant: a signal handler or finalizer that comes back to the thread that holds one goes on.
+handler that raises (Ctrl-C) never leaves it taken; one with ``__enter__`` written in Python would. The locks of
+:func:`new_lock` are reentrant: a signal handler or finalizer that comes back to the thread that holds one goes on.
 
 Python calls signal handlers on the main thread, between two bytecodes. What must not end halfway is therefore either
 one call of a function written in C (:func:`at_once`) or done by another thread (:func:`undisturbed`).
@@ -10,6 +10,7 @@ one call of a function written in C (:func:`at_once`) or done by another thread 
 
 from __future__ import annotations
 
+import _thread
 import gc
 import os
 from collections import deque
@@ -17,7 +18,8 @@ from collections.abc import Callable, Iterable
 from functools import cache, partial
 from importlib import import_module
 from operator import methodcaller
-from threading import Lock, RLock, Thread
+from threading import Lock, RLock
+from types import ModuleType
 from typing import Any, TypeVar
 from weakref import WeakSet
 
@@ -44,7 +46,8 @@ compilation: another thread's ``os.fork`` waits for its end."""
 
 def undisturbed(work: Callable[[], T]) -> T:
     """``work()``, on a thread of its own, which no signal handler interrupts, while :data:`WHOLE` is held and no
-    garbage is collected, whose finalizers might wait for this very work.
+    garbage is collected, whose finalizers might wait for this very work. It may take no other lock: whoever asked for
+    it, or a signal handler that comes while it is done, may hold that.
 
     If the caller is interrupted the work goes on to its end, and nobody sees its result.
     """
@@ -54,26 +57,22 @@ def undisturbed(work: Callable[[], T]) -> T:
     outcome: list[tuple[bool, Any]] = []
     ended = Lock()
     ended.acquire()
+    _waited_for.add(ended)
 
     def run() -> None:
         with WHOLE:
-            collecting = gc.isenabled()
-            gc.disable()
-            try:
-                result: tuple[bool, Any] = True, work()
-            except BaseException as error:
-                result = False, error
-            finally:
-                if collecting:
-                    gc.enable()
-        outcome.append(result)
-        ended.release()
+            outcome.append(_tried(work))
+            ended.release()
 
     try:
-        Thread(target=run, name="normengine-build", daemon=True).start()
-    except RuntimeError:  # the interpreter ends, or there can be no more threads
-        run()
+        _thread.start_new_thread(run, ())
+    except RuntimeError as error:
+        if error.__traceback__ is not None and error.__traceback__.tb_next is not None:
+            raise  # a signal handler's, while the thread began
+        run()  # the interpreter ends, or there can be no more threads
     ended.acquire()
+    if not outcome:  # this is a child, forked by a signal handler before the other thread had begun
+        return undisturbed(work)
     ((succeeded, value),) = outcome
     if not succeeded:
         raise value
@@ -81,20 +80,36 @@ def undisturbed(work: Callable[[], T]) -> T:
     return result
 
 
-def load_modules(*names: str) -> None:
-    """Import modules that are not loaded yet, undisturbed: an import that a signal or a fork cuts in two may not be
-    possible again."""
-    if not all(name in _loaded for name in names):
-        undisturbed(lambda: [import_module(name) for name in names])
-        _loaded.update(names)
+_waited_for: WeakSet[Any] = WeakSet()
+"""Locks that are released when another thread has done what this one waits for."""
 
 
-_loaded: set[str] = set()
+def _tried(work: Callable[[], Any]) -> tuple[bool, Any]:
+    """Whether ``work()`` succeeded, and its result or its error."""
+    collecting = gc.isenabled()
+    gc.disable()
+    try:
+        return True, work()
+    except BaseException as error:
+        return False, error
+    finally:
+        if collecting:
+            gc.enable()
+
+
+def load_module(name: str) -> ModuleType:
+    """Import a module, undisturbed: an import that a signal or a fork cuts in two may not be possible again."""
+    if name not in _loaded:
+        _loaded[name] = undisturbed(lambda: import_module(name))
+    return _loaded[name]
+
+
+_loaded: dict[str, ModuleType] = {}
 
 
 def at_once(calls: Iterable[Callable[[], Any]]) -> Callable[[], Any]:
-    """One function that does all the calls, which must be of functions written in C: to call it is one step for the
-    interpreter, so that a signal handler runs before the first of them or after the last."""
+    """A function, to be called once, that does all the calls, which must be of functions written in C. That is one step
+    for the interpreter, so that a signal handler runs before the first of them or after the last."""
     return partial(deque, map(methodcaller("__call__"), tuple(calls)), 0)
 
 
@@ -108,12 +123,33 @@ def _have_forks_wait() -> None:
     import logging  # noqa: F401
 
     if hasattr(os, "register_at_fork"):
-        os.register_at_fork(before=WHOLE.acquire, after_in_parent=WHOLE.release, after_in_child=WHOLE.release)
+        os.register_at_fork(before=_hold, after_in_parent=_let_go, after_in_child=_let_go)
+
+
+def _hold() -> None:
+    """Take :data:`WHOLE`. The interpreter forks whatever happens here, so a signal handler that raises is not heard."""
+    while True:
+        try:
+            WHOLE.acquire()
+            return
+        except BaseException:
+            continue
+
+
+def _let_go() -> None:
+    if is_held(WHOLE):
+        WHOLE.release()
 
 
 def _renew_all() -> None:
+    """In a child: free the locks of threads that no longer exist, and end the waiting for them. What the thread holds
+    that forked, in a signal handler, it will let go itself."""
     for lock in _every:
-        lock._at_fork_reinit()
+        if not is_held(lock):
+            lock._at_fork_reinit()
+    for ended in _waited_for:
+        if ended.locked():
+            ended.release()
 
 
 if hasattr(os, "register_at_fork"):

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections import OrderedDict
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -12,10 +12,11 @@ import numpy as np
 
 from .conversion import converted
 from .graph import Graph
-from .locks import load_modules, new_lock
+from .locks import load_module, new_lock
 from .ops import LabelRule, label_rules
 from .passes import decompose, fold_constants, switched_off
 from .passes.fold_batchnorm import Folding, fold_batchnorm
+from .recent import Recent
 from .settings import whole
 
 if TYPE_CHECKING:
@@ -52,7 +53,7 @@ class NodeArg:
     type: str
 
 
-class _Kept(NamedTuple):
+class _ForShapes(NamedTuple):
     """What a session has for inputs of some shapes, and the labels that are to be looked at before each run."""
 
     program: Program | ProgramOfParts
@@ -87,7 +88,7 @@ class InferenceSession:
         limits: FileLimits | None = None,
         kernels: Mapping[str, str] | None = None,
     ) -> None:
-        load_modules("normengine.onnx.importer")
+        load_module("normengine.onnx.importer")
         from .onnx.importer import check_operators
         from .onnx.reader import read_model
 
@@ -102,7 +103,7 @@ class InferenceSession:
         self._model = read_model(path_or_bytes, limits)
         self._lock = new_lock()
         self._limit = programs
-        self._programs: OrderedDict[Shapes, _Kept] = OrderedDict()
+        self._programs: Recent[Shapes, _ForShapes] = Recent()
         self._places = {port.name: i for i, port in enumerate(self._model.outputs)}
         self._last: Program | ProgramOfParts | None = None
         self._narrow = [i for i, port in enumerate(self._model.outputs) if port.dtype == "int32"]
@@ -155,7 +156,7 @@ class InferenceSession:
     def profile(self, input_feed: Mapping[str, Any], *, runs: int = 9) -> Profile:
         """Time each call of the network for these inputs, as the median of ``runs`` runs; ``print`` or ``save`` the
         result. Raises as :meth:`run` does."""
-        load_modules("normengine.runtime.profile")
+        load_module("normengine.runtime.profile")
         from .runtime.profile import profile_program
 
         program, feeds = self._ready(input_feed)
@@ -186,45 +187,54 @@ class InferenceSession:
     def _ready(self, input_feed: Mapping[str, Any]) -> tuple[Program | ProgramOfParts, dict[str, np.ndarray]]:
         """The program for these inputs, and the arrays to run it on, which were checked."""
         feeds = self._feeds(input_feed)
-        kept = self._made(tuple(array.shape for array in feeds.values()))
-        for rule in kept.labels:
+        made = self._made(tuple(array.shape for array in feeds.values()))
+        for rule in made.labels:
             (labels,) = rule.source.outputs
             rule.check(feeds, f"input '{labels.name}'" if labels.name in feeds else self._model.source)
-        return kept.program, feeds
+        return made.program, feeds
 
-    def _made(self, shapes: Shapes) -> _Kept:
+    def _made(self, shapes: Shapes) -> _ForShapes:
         with self._lock:
-            kept = self._kept(shapes, self._programs.get(shapes) or self._make(shapes))
-            self._last = None if self._widened or kept.labels else kept.program
-            return kept
+            made = self._used_or_made(shapes)
+            self._last = None if self._widened or made.labels else made.program
+            return made
 
-    def _kept(self, shapes: Shapes, made: _Kept) -> _Kept:
-        """What was made for these shapes, kept as what was used last."""
-        self._programs[shapes] = made
-        self._programs.move_to_end(shapes)
-        while len(self._programs) > self._limit:
-            self._programs.popitem(last=False)
+    def _used_or_made(self, shapes: Shapes) -> _ForShapes:
+        made = self._programs.use(shapes)
+        if made is None:
+            made = self._make(shapes)
+            self._programs.keep(shapes, made, self._limit)
         return made
 
-    def _make(self, shapes: Shapes) -> _Kept:
-        load_modules("normengine.runtime.parts")
-        from .onnx.node import OnnxError
+    def _make(self, shapes: Shapes) -> _ForShapes:
+        load_module("normengine.runtime.parts")
         from .runtime.parts import ProgramOfParts
         from .runtime.program import compile_graph
 
         graph = self._graph(shapes)
         sizes = self._sizes(graph, shapes)
+        program: Program | ProgramOfParts
         if len(sizes) == 1:
-            try:
-                program: Program | ProgramOfParts = compile_graph(graph, self._without, self._kernels)
-            except ValueError as error:
-                raise OnnxError(f"{self._model.source}: {error}") from None
+            with self._named():
+                program = compile_graph(graph, self._without, self._kernels)
         else:
             program = ProgramOfParts(sizes, lambda size: self._part(_with_batch(shapes, size)))
-        return _Kept(program, label_rules(graph))
+        return _ForShapes(program, label_rules(graph))
+
+    @contextmanager
+    def _named(self) -> Iterator[None]:
+        """What is refused within names the file."""
+        from .onnx.node import OnnxError
+
+        try:
+            yield
+        except OnnxError:
+            raise
+        except (ValueError, MemoryError) as error:
+            raise OnnxError(f"{self._model.source}: {error}") from None
 
     def _part(self, shapes: Shapes) -> Program:
-        (program,) = self._kept(shapes, self._programs.get(shapes) or self._make(shapes)).program.programs
+        (program,) = self._used_or_made(shapes).program.programs
         return program
 
     def _sizes(self, graph: Graph, shapes: Shapes) -> list[int]:
@@ -233,17 +243,17 @@ class InferenceSession:
         from .runtime.parts import parts_of
 
         sizes = parts_of(graph)
-        whole = [sum(sizes)]
+        uncut = [sum(sizes)]
         if len(sizes) == 1 or any(not port.shape or isinstance(port.shape[0], int) for port in self._model.inputs):
-            return whole
+            return uncut
         for size in set(sizes):
             try:
                 part = self._graph(_with_batch(shapes, size))
             except ValueError:
-                return whole
+                return uncut
             wanted = [(size, *value.shape[1:]) for value in graph.outputs]
             if [value.shape for value in part.outputs] != wanted or not samples_apart(part):
-                return whole
+                return uncut
         return sizes
 
     def _graph(self, shapes: Shapes) -> Graph:
@@ -251,14 +261,17 @@ class InferenceSession:
         from .onnx.importer import import_graph
 
         names = [port.name for port in self._model.inputs]
-        graph, self.foldings = fold_batchnorm(import_graph(self._model, dict(zip(names, shapes, strict=True))))
-        return self._sharing(fold_constants(decompose(graph), _FOLDED, 2 * _FOLDED))
+        with self._named():
+            graph, self.foldings = fold_batchnorm(import_graph(self._model, dict(zip(names, shapes, strict=True))))
+            if not all(rule.is_exact for rule in label_rules(graph)):
+                raise ValueError("the labels of a loss are computed from numbers that are rounded; make them an input")
+            return self._sharing(fold_constants(decompose(graph), _FOLDED, 2 * _FOLDED))
 
     def _sharing(self, graph: Graph) -> Graph:
         """``graph`` with the arrays that a kept program holds already in place of its own of the same content."""
         held: dict[tuple[Any, ...], list[np.ndarray]] = {}
-        for kept in list(self._programs.values()):
-            for program in kept.program.programs:
+        for made in self._programs.values():
+            for program in made.program.programs:
                 for value, array in program.plan.graph.constants.items():
                     held.setdefault((value.name, array.shape, array.dtype), []).append(array)
 
@@ -309,7 +322,7 @@ def _feed(port: Port, given: Any, extents: dict[str, tuple[int, str]]) -> np.nda
                 raise ValueError(
                     f"input '{port.name}' has {extent} = {found} (shape {shape}), input '{first}' has {known}"
                 )
-    return array if array.flags.c_contiguous else array.copy()
+    return converted(array, array.dtype, f"input '{port.name}'")
 
 
 def _array(port: Port, given: Any) -> np.ndarray:

@@ -1,6 +1,6 @@
-/* Weights that are absent: an output channel has no product with the inputs of another group or, where phases lie side by
- * side, under a tap of another phase. They are packed as -0.0, which no other weight is. As zeros they do nothing, unless
- * an input is NaN or infinite: then sums that became NaN are made again without them. V below is SIMD_WIDTH. */
+/* Weights that are absent: an output channel has no product with the inputs of another group or, where phases lie side
+ * by side, under a tap of another phase. They are packed as -0.0, which no other weight is. As zeros they do nothing,
+ * unless an input is NaN or infinite: then sums that became NaN are made again without them. V below is SIMD_WIDTH. */
 #ifndef NORMENGINE_ABSENT_H
 #define NORMENGINE_ABSENT_H
 

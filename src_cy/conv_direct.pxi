@@ -39,12 +39,13 @@ cdef extern from "pack.h" nogil:
 cdef struct Direct:
     # A task makes `rows` rows of the grids of `images` images, for one of `parts` parts of the panels, `chunk` blocks
     # of input channels at a time. Of those it reads `height` x `width` pixels whose first is that at `top`, `left` of
-    # the grid's origin, and copies them, with zeros around the image, unless `copied` is 0. step_h and step_w lie between the inputs of neighbouring pixels of a grid; row, block and image are distances in floats between
-    # what is read, line is that between output rows, in pixels. The tables of pixels and taps begin `tables` bytes into
-    # the scratch memory. `cleared` says that some pixels are reached by no tap. `merged` is the number of phases that
-    # lie side by side, or 0, and `made` where in the workspace, in floats, they are made. `absent` says that some weights
-    # of a panel are (absent.h). `products` multiply-adds of vectors of a task ask for what the next one copies, or none
-    # if it is 0.
+    # the grid's origin, and copies them, with zeros around the image, unless `copied` is 0. step_h and step_w lie
+    # between the inputs of neighbouring pixels of a grid; row, block and image are distances in floats between what is
+    # read, line is that between output rows, in pixels. The tables of pixels and taps begin `tables` bytes into the
+    # scratch memory. `cleared` says that some pixels are reached by no tap. `merged` is the number of phases that lie
+    # side by side, or 0, and `made` where in the workspace, in floats, they are made. `absent` says that some weights of
+    # a panel are (absent.h). `products` multiply-adds of vectors of a task ask for what the next one copies, or none if
+    # it is 0.
     int64_t images, rows, bands, parts, chunk, copied, height, width, top, left, step_h, step_w, row, block, image, line
     int64_t tables, cleared, merged, made, absent, products, panels, phases
 

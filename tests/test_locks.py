@@ -6,16 +6,21 @@ import _thread
 import gc
 import os
 import signal
+import subprocess
+import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 from operator import setitem
 
 import pytest
 
+from normengine import locks
 from normengine.kernels.code import Code, CodeCache
-from normengine.locks import at_once, is_held, load_modules, new_lock, undisturbed
+from normengine.locks import at_once, is_held, load_module, new_lock, undisturbed
+from normengine.nn import random
+from normengine.recent import Recent
 
 
 @pytest.fixture
@@ -120,11 +125,10 @@ def test_a_signal_takes_effect_before_or_after_what_is_done_at_once() -> None:
     assert numbers == [1] * 10
 
 
-def test_modules_are_loaded_once() -> None:
-    load_modules("json.tool", "json")
-    load_modules("json")
+def test_a_module_is_loaded_once() -> None:
+    assert load_module("json.tool") is load_module("json.tool") is sys.modules["json.tool"]
     with pytest.raises(ModuleNotFoundError):
-        load_modules("normengine.no_such_module")
+        load_module("normengine.no_such_module")
 
 
 def test_a_cache_of_code_keeps_the_last_ones_and_makes_each_once() -> None:
@@ -149,3 +153,167 @@ def test_a_cache_of_code_keeps_the_last_ones_and_makes_each_once() -> None:
     cache.get(7, partial(make, 7))
     cache.get(8, partial(make, 8))
     assert made == [7, 8, 9, 8]
+
+
+def test_code_may_be_asked_for_while_the_same_thread_asks_for_code() -> None:
+    """As by a signal handler: nothing that the one holds is waited for by the other's thread."""
+    cache = CodeCache()
+    inner: list[Code] = []
+
+    def make() -> Code:
+        inner.append(cache.get("inner", lambda: Code(2, False, None)))
+        return Code(1, False, None)
+
+    assert (cache.get("outer", make), *inner) == (1, 2)
+
+
+def test_what_was_used_last_is_kept_whatever_comes_in_between() -> None:
+    recent: Recent[str, int] = Recent()
+    for key, value in zip("abc", (1, 2, 3)):
+        recent.keep(key, value, size=2)
+    assert recent.keys() == ["b", "c"] and recent.use("a") is None
+    assert recent.use("b") == 2 and recent.keys() == ["c", "b"] and recent.values() == [3, 2]
+    recent.keep("d", 4, size=2)
+    assert recent.keys() == ["b", "d"]
+    for _ in range(3):
+        recent.drop()
+    assert len(recent) == 0
+
+
+@pytest.mark.usefixtures("interruptible")
+def test_work_is_done_once_though_a_signal_handler_raises_while_its_thread_begins() -> None:
+    done: list[int] = []
+
+    def handle(number: int, frame: object) -> None:
+        raise RuntimeError("a handler's own")
+
+    signal.signal(signal.SIGINT, handle)
+    original = locks._thread.start_new_thread
+
+    def start(function: Callable[[], None], arguments: tuple[()]) -> int:
+        ident = original(function, arguments)
+        signal.raise_signal(signal.SIGINT)
+        return ident
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(locks._thread, "start_new_thread", start)
+        with pytest.raises(RuntimeError, match="a handler's own"):
+            undisturbed(lambda: done.append(1))
+    deadline = time.monotonic() + 10
+    while not done and time.monotonic() < deadline:
+        time.sleep(0.001)
+    assert done == [1]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="how much a stack may be is the system's affair")
+def test_work_is_done_here_where_there_can_be_no_more_threads() -> None:
+    before = threading.stack_size(1 << 46)
+    try:
+        assert undisturbed(threading.get_ident) == threading.get_ident()
+    finally:
+        threading.stack_size(before)
+
+
+FIRST_USE = """
+import os, sys, threading, time
+import normengine as ne
+first = threading.Thread(target=lambda: getattr(ne, sys.argv[1]))
+first.start()
+time.sleep(float(sys.argv[2]))
+child = os.fork()
+if child == 0:
+    getattr(ne, sys.argv[1])
+    os._exit(0)
+deadline = time.monotonic() + 60
+while os.waitpid(child, os.WNOHANG) == (0, 0):
+    if time.monotonic() > deadline:
+        os.kill(child, 9)
+        sys.exit("the child hangs")
+    time.sleep(0.01)
+first.join()
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="the system has no fork")
+@pytest.mark.parametrize("moment", [0.01, 0.04])
+def test_a_fork_while_another_thread_uses_a_name_for_the_first_time(moment: float) -> None:
+    command = [sys.executable, "-W", "ignore", "-c", FIRST_USE, "TrainStep", str(moment)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="the system has no fork")
+@pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork:DeprecationWarning")
+def test_a_fork_while_another_thread_draws_random_numbers() -> None:
+    generator, drawing, done = random.generator(), threading.Event(), threading.Event()
+
+    def draw() -> None:
+        while not done.is_set():
+            drawing.set()
+            generator.standard_normal(1 << 20)
+
+    thread = threading.Thread(target=draw)
+    thread.start()
+    drawing.wait()
+    try:
+        for _ in range(5):
+            child = os.fork()
+            if child == 0:
+                signal.alarm(30)
+                random.draw_seed()
+                os._exit(0)
+            assert os.waitpid(child, 0)[1] == 0
+    finally:
+        done.set()
+        thread.join()
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="the system has no fork")
+@pytest.mark.parametrize("moment", ["begun", "not begun"])
+def test_a_signal_handler_forks_while_work_is_waited_for(moment: str) -> None:
+    """The child goes on where its parent was: with the work's result, or by doing it anew."""
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", FORK_WITHIN, moment],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+
+
+FORK_WITHIN = """
+import os, signal, sys, time
+from types import SimpleNamespace
+from normengine import locks
+
+parent, children, begun = os.getpid(), [], sys.argv[1] == "begun"
+
+def fork(number, frame):
+    children.append(os.fork())
+    if children[0] == 0:
+        signal.alarm(20)
+
+def work():
+    if begun and os.getpid() == parent:
+        os.kill(parent, signal.SIGUSR1)
+        time.sleep(0.1)
+    return 42
+
+def start(function, arguments):
+    if not begun and not children:
+        os.kill(parent, signal.SIGUSR1)
+        if children[0] == 0:
+            return 0  # a thread that was started before the fork, and is not there any more
+    return start_new_thread(function, arguments)
+
+signal.signal(signal.SIGUSR1, fork)
+start_new_thread = locks._thread.start_new_thread
+locks.undisturbed(lambda: None)
+locks._thread = SimpleNamespace(start_new_thread=start)
+with locks.new_lock():
+    assert locks.undisturbed(work) == 42
+if children[0] == 0:
+    os._exit(0)
+assert os.waitpid(children[0], 0)[1] == 0, "the child failed"
+"""

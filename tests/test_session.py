@@ -17,6 +17,7 @@ from normengine import session as session_module
 from normengine.kernels.cpu import backend
 from normengine.onnx import OnnxError
 from normengine.passes.fold_batchnorm import Folding
+from normengine.runtime import memory as memory_module
 from normengine.runtime import parts
 
 RNG = np.random.default_rng(0)
@@ -105,7 +106,7 @@ def test_the_last_programs_are_kept_and_share_the_weights():
     session = ne.InferenceSession(CONV, programs=2)
     for n in (1, 2, 3, 2):
         session(draw(n, 2, 5, 5))
-    assert list(session._programs) == [((3, 2, 5, 5),), ((2, 2, 5, 5),)]
+    assert session._programs.keys() == [((3, 2, 5, 5),), ((2, 2, 5, 5),)]
     weights = [
         {value.name: array for value, array in program.plan.graph.constants.items()} for program in programs_of(session)
     ]
@@ -283,6 +284,37 @@ def test_labels_of_a_loss_are_classes(computed, reduction):
                 session.run(None, {"x": x, "int_y": np.where(y == 2, wrong, y)})
     with pytest.raises(ValueError, match="labels must be in 0..2"):
         session.profile({"x": x, "int_y": y + 1}, runs=1)
+
+
+def test_labels_that_are_computed_from_rounded_numbers_are_refused():
+    """What NumPy makes of them may be another class than what the program does."""
+    nodes = [node("ReduceMax", ["x"], ["m"], axes=[1], keepdims=0), node("Cast", ["m"], ["label"], to=7),
+             node("SoftmaxCrossEntropyLoss", ["x", "label"], ["l"])]  # fmt: skip
+    with pytest.raises(OnnxError, match="model bytes: the labels of a loss are computed from numbers that are rounded"):
+        ne.InferenceSession(model(nodes, {"x": ("N", 3)}, {"l": ()}))
+
+
+def test_inputs_that_are_not_aligned_are_copied():
+    memory = np.zeros(4 * 150 + 1, np.uint8)
+    x = memory[1:].view(np.float32).reshape(3, 2, 5, 5)
+    x[...] = draw(3, 2, 5, 5)
+    assert not x.flags.aligned
+    np.testing.assert_allclose(ne.InferenceSession(CONV)(x), convolved(x), atol=1e-5)
+
+
+def test_inputs_and_outputs_that_do_not_fit_into_memory_are_refused(monkeypatch):
+    session = ne.InferenceSession(CONV)
+    with pytest.raises(ValueError, match=r"input 'x' of shape .* does not fit into memory as float32"):
+        session(np.broadcast_to(np.float32(1), (2**40, 2, 5, 5)))
+
+    def refuse(shape, dtype):
+        raise MemoryError
+
+    x = draw(1, 2, 5, 5)
+    session(x)
+    monkeypatch.setattr(memory_module.np, "empty", refuse)
+    with pytest.raises(ValueError, match=r"the system gives no memory for an output of shape \(1, 4, 5, 5\)"):
+        session(x)
 
 
 def test_32_bit_integers_come_out_as_declared():

@@ -23,7 +23,7 @@ from normengine.kernels.cpu import detect
 
 ROOT = Path(__file__).resolve().parents[1]
 SANITIZE = "-fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer"
-MEMORY = "allocator_may_return_null=1:soft_rss_limit_mb=4096"
+MEMORY = "allocator_may_return_null=1:quarantine_size_mb=32:soft_rss_limit_mb=8192"
 """The sanitizer reserves more addresses than a limit of them could allow; it counts the memory in use instead."""
 COPIED = ("normengine", "src_cy", "tools", "setup.py", "pyproject.toml", "README.md", "LICENSE")
 LEFT_OUT = shutil.ignore_patterns("*.so", "*.pyd", "__pycache__")

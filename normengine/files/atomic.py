@@ -77,6 +77,8 @@ def replace_file(
                     stream.close()  # an open file cannot be moved there
                 os.replace(temporary, target)
             break
+        except FileExistsError:
+            raise  # another's file, whatever it is
         except BaseException:
             _remove(temporary)
             raise

@@ -6,13 +6,13 @@ To load it Numba is not needed, which takes longer to import than everything els
 from __future__ import annotations
 
 import sys
-from collections import OrderedDict
 from collections.abc import Callable, Collection, Hashable
 from functools import cache
 from types import ModuleType
 from typing import Any
 
-from ..locks import new_lock, undisturbed
+from ..locks import undisturbed
+from ..recent import Recent
 
 
 class Code(int):
@@ -43,24 +43,15 @@ class CodeCache:
 
     def __init__(self, size: int = 1024) -> None:
         self.size = size
-        self._lock = new_lock()
-        self._last: OrderedDict[Hashable, Code] = OrderedDict()
+        self._recent: Recent[Hashable, Code] = Recent()
 
     def get(self, key: Hashable, make: Callable[[], Code]) -> Code:
         """The code of that key, made if there is none."""
-        return self._found(key) or undisturbed(lambda: self._found(key) or self._kept(key, make()))
+        return self._recent.use(key) or undisturbed(lambda: self._recent.use(key) or self._made(key, make))
 
-    def _found(self, key: Hashable) -> Code | None:
-        with self._lock:
-            code = self._last.get(key)
-            return None if code is None else self._kept(key, code)
-
-    def _kept(self, key: Hashable, code: Code) -> Code:
-        with self._lock:
-            self._last[key] = code
-            self._last.move_to_end(key)
-            while len(self._last) > self.size:
-                self._last.popitem(last=False)
+    def _made(self, key: Hashable, make: Callable[[], Code]) -> Code:
+        code = make()
+        self._recent.keep(key, code, self.size)
         return code
 
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from ..conversion import converted
 from ..graph import Spec
-from ..locks import load_modules, new_lock
+from ..locks import load_module, new_lock
 from ..ops import label_rules
 from . import random
 from .context import current
@@ -29,7 +29,7 @@ _cache: ProgramCache | None = None
 
 def _programs() -> ProgramCache:
     global _cache
-    load_modules("normengine.runtime.cache")
+    load_module("normengine.runtime.cache")
     from ..runtime.cache import ProgramCache
 
     with _lock:

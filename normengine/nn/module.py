@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from functools import partial
+from operator import setitem
 from typing import Any, TypeVar
 
 import numpy as np
 
 from ..conversion import converted
+from ..locks import at_once
 from . import eager
 from .context import current
 from .parameter import Parameter
@@ -250,18 +253,33 @@ class Module:
         """Set training mode here and below: batch norm and dropout look at it."""
         if not isinstance(mode, bool):
             raise ValueError(f"train() takes True or False, got {mode!r}")
-        self.training = mode
-        for module in self.children():
+        alike, others = self._trained_alike()
+        at_once([partial(setitem, vars(module), "training", mode) for module in alike])()
+        for module in others:
             module.train(mode)
         return self
+
+    def _trained_alike(self) -> tuple[list[Module], list[Module]]:
+        """This module and those below it whose mode is no more than their attribute, and those that have a ``train`` of
+        their own, which sees to what is below them."""
+        alike: dict[Module, None] = {}
+        others: dict[Module, None] = {}
+        waiting: list[Module] = [self]
+        while waiting:
+            module = waiting.pop()
+            if module is not self and type(module).train is not Module.train:
+                others[module] = None
+            elif module not in alike:
+                alike[module] = None
+                waiting += module.children()
+        return list(alike), list(others)
 
     def eval(self: M) -> M:
         return self.train(False)
 
     def requires_grad_(self: M, requires_grad: bool = True) -> M:
         """Set whether the parameters here and below are trained."""
-        for parameter in self.parameters():
-            parameter.requires_grad = bool(requires_grad)
+        at_once([partial(setattr, p, "requires_grad", bool(requires_grad)) for p in self.parameters()])()
         return self
 
     def zero_grad(self, set_to_none: bool = True) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import operator
+import os
+from typing import Any
 
 import numpy as np
 
@@ -26,6 +28,22 @@ def manual_seed(seed: int) -> np.random.Generator:
     with _lock:
         _generator, _seed, _calls = generator, number, 0
     return generator
+
+
+def _hold() -> None:
+    """A generator has a lock of its own, which a fork would leave taken where another thread draws."""
+    _held.append(_generator.bit_generator.lock)
+    _held[-1].acquire()
+
+
+def _let_go() -> None:
+    _held.pop().release()
+
+
+_held: list[Any] = []
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(before=_hold, after_in_parent=_let_go, after_in_child=_let_go)
 
 
 def generator() -> np.random.Generator:

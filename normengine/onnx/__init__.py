@@ -6,8 +6,9 @@ name that users know it by.
 
 from __future__ import annotations
 
-import importlib
 from typing import Any
+
+from ..locks import load_module
 
 __all__ = ["FileLimits", "OnnxError", "Report", "export"]
 
@@ -22,7 +23,7 @@ _HOMES = {
 def __getattr__(name: str) -> Any:
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    found = globals()[name] = getattr(importlib.import_module(_HOMES[name]), name)
+    found = globals()[name] = getattr(load_module(_HOMES[name]), name)
     return found
 
 

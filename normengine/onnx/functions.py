@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import onnx
 
+from ..locks import load_module
 from .limits import FileLimits
 from .node import OnnxError
 
@@ -37,6 +38,7 @@ class Body:
 
 def functions_in_place(model: onnx.ModelProto, name: str, limits: FileLimits) -> onnx.ModelProto:
     """``model`` without functions. Raises :class:`OnnxError` where they call themselves or become too much."""
+    load_module("onnx.inliner")
     from onnx.inliner import inline_local_functions
 
     functions: dict[Key, onnx.FunctionProto] = {}

@@ -60,12 +60,14 @@ class Reading:
     """What each name of the file stands for so far: an array that is known, a value of the graph, or both.
 
     ``beyond`` are the names that could not be read since an operator is not supported, ``refused`` its nodes;
-    ``makers`` has the graph's node for each value, ``taken`` counts the bytes of the arrays that were computed.
+    ``makers`` has the graph's node for each value, ``taken`` counts the bytes of the arrays that were computed,
+    ``pieces`` those that nodes cut arrays into or put together.
     """
 
     def __init__(self, model: OnnxModel, shapes: Mapping[str, tuple[int, ...]]) -> None:
         self.model = model
         self.limits = model.limits
+        self.pieces = 0
         self.taken = -2 * sum(array.nbytes for array in model.weights.values())
         self.builder = Builder()
         self.makers: dict[Value, Node] = {}

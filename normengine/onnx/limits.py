@@ -7,6 +7,9 @@ from dataclasses import dataclass, fields
 from ..graph import MAX_RANK
 from .node import OnnxError
 
+MAX_MODEL_BYTES = 2**31 - 1
+"""Of a file: what the format allows."""
+
 
 @dataclass(frozen=True)
 class FileLimits:
@@ -20,7 +23,7 @@ class FileLimits:
     computed while a network is read, beyond twice its weights.
     """
 
-    model_bytes: int = 2**31 - 1
+    model_bytes: int = MAX_MODEL_BYTES
     external_bytes: int = 2**34
     nodes: int = 100_000
     function_depth: int = 32
@@ -32,7 +35,7 @@ class FileLimits:
     def __post_init__(self) -> None:
         for field in fields(self):
             number = getattr(self, field.name)
-            most = {"rank": MAX_RANK, "model_bytes": 2**31 - 1}.get(field.name)
+            most = _MOST.get(field.name)
             if isinstance(number, bool) or not isinstance(number, int) or number < 0 or (most and number > most):
                 words = f"an integer from 0 to {most}" if most else "an integer that is not negative"
                 raise ValueError(f"FileLimits: {field.name} must be {words}, got {number!r}")
@@ -41,7 +44,9 @@ class FileLimits:
         """Raise :class:`OnnxError` where ``asked`` is more than the limit of that name; ``what`` has it in words."""
         limit = getattr(self, name)
         if asked > limit:
-            raise OnnxError(
-                f"{what}, more than the {limit} that are read; if the file is trusted, open it with "
-                f"limits=normengine.onnx.FileLimits({name}=...)"
-            )
+            advice = f"; if the file is trusted, open it with limits=normengine.onnx.FileLimits({name}=...)"
+            raise OnnxError(f"{what}, more than the {limit} that are read{'' if limit == _MOST.get(name) else advice}")
+
+
+_MOST = {"rank": MAX_RANK, "model_bytes": MAX_MODEL_BYTES}
+"""What no trust raises."""

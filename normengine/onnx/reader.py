@@ -14,8 +14,9 @@ import numpy as np
 import onnx
 from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 
+from ..locks import load_module
 from .files import open_part, printable
-from .limits import FileLimits
+from .limits import MAX_MODEL_BYTES, FileLimits
 from .node import OnnxError, OnnxNode
 from .order import in_order, needed
 from .schema import check_node
@@ -23,8 +24,6 @@ from .tensors import DTYPES, Tensors, text, type_name
 
 OLDEST_OPSET = 7
 """Broadcasting is NumPy's since then."""
-
-MAX_MODEL_BYTES = 2**31 - 1
 
 
 @dataclass(frozen=True)
@@ -93,6 +92,7 @@ def _parse(data: bytes, name: str, tensors: Tensors) -> OnnxModel:
         raise OnnxError(f"{name}: sparse weights are not supported; store them dense")
     _check_node_names(model.graph, name)
     if len(model.functions):
+        load_module("normengine.onnx.functions")
         from .functions import functions_in_place
 
         model = functions_in_place(model, name, tensors.limits)

@@ -34,6 +34,7 @@ class Call:
         self._reading = reading
         self.node = node
         self.opset = reading.model.opset
+        self._pieces = 0
 
     def given(self, index: int) -> bool:
         """Whether the optional input is there."""
@@ -111,8 +112,13 @@ class Call:
         return made
 
     def pieces(self, count: int) -> None:
-        """Raise where the node would cut an array into so many, or put so many together."""
-        self._reading.limits.check("pieces", count, f"its array would be one of {count} pieces")
+        """Raise where the node would cut an array into so many, or put so many together; in all of the network these
+        count as nodes do."""
+        limits, reading = self._reading.limits, self._reading
+        limits.check("pieces", count, f"its array would be one of {count} pieces")
+        reading.pieces += count - self._pieces
+        self._pieces = count
+        limits.check("nodes", reading.pieces, f"with it, {reading.pieces} pieces of arrays are cut or put together")
 
     def bounded(self, shape: Sequence[int]) -> tuple[int, ...]:
         """``shape``, checked before a view of it is made, which takes no memory."""

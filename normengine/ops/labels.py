@@ -24,6 +24,12 @@ class LabelRule:
         """Whether the labels are an input, as they are."""
         return self.source.outputs[0] in self.source.inputs
 
+    @property
+    def is_exact(self) -> bool:
+        """Whether NumPy computes the same labels as a program, since all on the way to them are integers."""
+        values = (v for node in self.source.nodes for v in (*node.inputs, *node.outputs))
+        return all(np.dtype(v.dtype).kind in "iub" for v in values)
+
     def check(self, feeds: Mapping[str, np.ndarray], what: str) -> None:
         """Raise ValueError if one is not; ``feeds`` are the inputs and state by name, ``what`` begins the message."""
         (target,) = self.source.outputs

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator
 from typing import Any
 
@@ -20,6 +21,10 @@ MAX_PIXELS = 2**31 - 1
 Kernels count them in 32 bits, and form products of pixels, ``MAX_WINDOW`` and the 64 bytes of a vector, which stay
 below 2^62.
 """
+
+
+MAX_TAPS = 2**37
+"""The most taps inside the image that the windows of one plane may have in all: minutes of work."""
 
 
 def check_window(attrs: Attrs, kernel: Pair) -> None:
@@ -75,6 +80,12 @@ def output_size(size: Pair, attrs: Attrs, kernel: Pair) -> Pair:
             )
         result.append(count)
     check_pixels("the output", (result[0], result[1]))
+    taps = math.prod(n * min(k, s) for n, k, s in zip(result, kernel, size, strict=True))
+    if taps > MAX_TAPS:
+        raise OperatorError(
+            f"{result[0]} x {result[1]} windows of {kernel} over an image of {size} have up to {taps} taps, more than "
+            f"the {MAX_TAPS} that are computed; pool in several steps"
+        )
     return result[0], result[1]
 
 

@@ -44,7 +44,8 @@ class Update:
         number."""
         for name, (array, value) in self._scalars.items():
             number = value()
-            array[()] = number if type(number) is float else finite(number, name)
+            plain = type(number) is float and abs(number) <= LARGEST
+            array[()] = number if plain else finite(number, name)
 
 
 class Rule:
@@ -195,7 +196,7 @@ class Optimizer:
 
     def steps_of(self, parameter: Parameter) -> int:
         """How often the parameter was updated."""
-        return int(self.state.get(parameter, {}).get("step", 0))
+        return int(self.state.get(parameter, _NEW).get("step", _NEVER))
 
     def _has_ages(self, group: Mapping[str, Any]) -> bool:
         """Whether the update of a parameter depends on the number of those before it."""
@@ -210,7 +211,7 @@ class Optimizer:
         if not self._has_ages(group):
             return ()
         state = self.state
-        if len({state[p]["step"].item() if p in state else 0 for p in group["params"]}) == 1:
+        if len({state.get(p, _NEW).get("step", _NEVER).item() for p in group["params"]}) == 1:
             return ()
         active = None if self._active is None else {id(p) for p in self._active}
         ages = [self._age(p, group) for p in group["params"] if active is None or id(p) in active]
@@ -288,12 +289,17 @@ class Optimizer:
 
     def _overwrite(self, parameter: Parameter, entries: dict[str, np.ndarray]) -> Iterator[Callable[[], Any]]:
         """What puts ``entries`` in the live arrays, which compiled steps are bound to; zeros without one."""
-        own = self.state.setdefault(parameter, {})
+        own = self.state.get(parameter)
+        if own is None:
+            yield partial(setitem, self.state, parameter, entries)
+            return
         for what in {**own, **entries}:
-            if what in own:
+            if what not in own:
+                yield partial(setitem, own, what, entries[what])
+            elif own[what].flags.writeable:
                 yield partial(setitem, own[what], ..., entries.get(what, 0))
             else:
-                yield partial(setitem, own, what, entries[what])
+                raise ValueError(f"{self._name}: {what} of a parameter of shape {parameter.shape} is a read-only array")
 
     def __repr__(self) -> str:
         lines = []
@@ -306,3 +312,7 @@ class Optimizer:
 def _counter(value: int) -> np.ndarray:
     """A number of updates, which steps count up in place."""
     return np.array(value, np.int64)
+
+
+_NEW: Mapping[str, Any] = {}
+_NEVER = _counter(0)

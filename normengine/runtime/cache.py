@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-from collections import OrderedDict
 from typing import Any
 
 from ..graph import Graph, Value
@@ -11,6 +10,7 @@ from ..kernels import REGISTRY
 from ..kernels.cpu import backend, isas
 from ..locks import new_lock
 from ..passes import switched_off
+from ..recent import Recent
 from .program import Program, compile_graph
 
 
@@ -45,20 +45,16 @@ class ProgramCache:
         self.size = size
         self.nbytes = nbytes
         self._lock = new_lock()
-        self._programs: OrderedDict[tuple[Any, ...], Program] = OrderedDict()
+        self._programs: Recent[tuple[Any, ...], Program] = Recent()
 
     def get(self, graph: Graph) -> Program:
         """The program of ``graph``, compiled now if no graph of its structure was seen lately."""
         key = (isas(), backend(), switched_off(), tuple(sorted(REGISTRY.preferred().items())), structure(graph))
         with self._lock:
-            program = self._programs.get(key)
+            program = self._programs.use(key)
             if program is None:
                 program = compile_graph(graph)
-            self._programs[key] = program
-            self._programs.move_to_end(key)
-            while len(self._programs) > 1 and self._are_too_many():
-                self._programs.popitem(last=False)
+                self._programs.keep(key, program, self.size)
+            while len(self._programs) > 1 and sum(p.nbytes for p in self._programs.values()) > self.nbytes:
+                self._programs.drop()
             return program
-
-    def _are_too_many(self) -> bool:
-        return len(self._programs) > self.size or sum(p.nbytes for p in self._programs.values()) > self.nbytes

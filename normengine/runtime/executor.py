@@ -8,7 +8,7 @@ from operator import attrgetter
 import numpy as np
 
 from ..kernels.cpu import backend
-from ..locks import load_modules
+from ..locks import load_module
 from .threads import usable_cpus
 
 
@@ -62,7 +62,7 @@ class Executor:
 
     def __init__(self, calls: np.ndarray) -> None:
         if backend() == "numba":
-            load_modules("normengine.runtime.portable_executor")
+            load_module("normengine.runtime.portable_executor")
             from .portable_executor import PortableExecutor
 
             self._executor, self._counted = PortableExecutor(calls, usable_cpus()), attrgetter("arrays")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 
@@ -23,6 +24,14 @@ def aligned_bytes(size: int) -> np.ndarray:
         ) from None
     start = -raw.ctypes.data % _ALIGNMENT
     return raw[start : start + size]
+
+
+def new_array(shape: tuple[int, ...], dtype: Any) -> np.ndarray:
+    """An array whose content is still to come; raises ValueError where the system has no memory for it."""
+    try:
+        return np.empty(shape, dtype)
+    except MemoryError:
+        raise ValueError(f"program: the system gives no memory for an output of shape {shape}; {_ADVICE}") from None
 
 
 _ADVICE = "run smaller batches or images, or windows that reach less far"

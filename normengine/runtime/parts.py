@@ -11,6 +11,7 @@ from ..graph import Graph
 from ..passes.samples import largest_sample, samples_apart
 from ..plan import Call
 from ..plan.group_size import FEWEST_GROUPS, IMAGE_BYTES
+from .memory import new_array
 from .program import Program
 
 PART_BYTES = 128 << 20
@@ -51,7 +52,7 @@ class ProgramOfParts:
         for first, size, part in self._parts(feeds):
             made = self._programs[size].run(part)
             if not results:
-                results = [np.empty((sum(self._sizes), *a.shape[1:]), a.dtype) for a in made]
+                results = [new_array((sum(self._sizes), *a.shape[1:]), a.dtype) for a in made]
             for whole, array in zip(results, made, strict=True):
                 whole[first : first + size] = array
         return results

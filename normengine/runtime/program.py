@@ -14,7 +14,7 @@ from ..locks import is_held, new_lock
 from ..passes import prepare, switched_off
 from ..plan import Call, Plan, make_plan
 from .executor import Counters, Executor, all_writeable, data_address
-from .memory import aligned_bytes, check_memory
+from .memory import aligned_bytes, check_memory, new_array
 from .tables import Tables
 from .threads import get_num_threads
 
@@ -183,7 +183,7 @@ class Program:
 
     def _outputs(self) -> list[np.ndarray]:
         """Fresh arrays for the outputs, to which their slots point."""
-        results = [np.empty(shape, dtype) for shape, dtype in self._results]
+        results = [new_array(shape, dtype) for shape, dtype in self._results]
         for index, slots in self._tables.outputs.items():
             self._point(slots, data_address(results[index]))
         return results

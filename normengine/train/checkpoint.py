@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from ..files import open_regular, write_atomically
+from ..locks import load_module
 from ..nn import Module
 
 _DTYPES = frozenset(("BOOL", "U8", "I8", "U16", "I16", "U32", "I32", "U64", "I64", "F16", "F32", "F64", "C64"))
@@ -24,6 +25,7 @@ def save(model: Module, path: str | os.PathLike[str]) -> None:
     Raises:
         OSError: the folder does not exist or cannot be written; ``path`` is write-protected, or no regular file.
     """
+    load_module("safetensors.numpy")
     from safetensors.numpy import save as serialize
 
     state = {name: np.ascontiguousarray(array).reshape(np.shape(array)) for name, array in model.state_dict().items()}
@@ -54,6 +56,7 @@ def read_safetensors(path: str | os.PathLike[str], wanted: Mapping[str, np.ndarr
 
     Raises ValueError where the file is cut off or damaged; see also :func:`load`.
     """
+    load_module("safetensors")
     from safetensors import SafetensorError, safe_open
 
     path = os.fsdecode(path)

@@ -12,7 +12,7 @@ import numpy as np
 
 from ..graph import Graph, Spec, Value
 from ..kernels import REGISTRY
-from ..locks import is_held, load_modules, new_lock
+from ..locks import is_held, load_module, new_lock
 from ..nn import random
 from ..nn.module import Module
 from ..nn.trace import Trace, trace
@@ -168,7 +168,7 @@ class TrainStep:
         Nothing is trained: the runs work on copies, and parameters, running statistics and the optimizer stay as they
         are. Raises as a step does.
         """
-        load_modules("normengine.runtime.profile")
+        load_module("normengine.runtime.profile")
         from ..runtime.profile import profile_program
 
         with self._turn():

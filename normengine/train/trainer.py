@@ -12,7 +12,7 @@ import numpy as np
 
 from ..data import DataLoader
 from ..data.augment import Augment
-from ..locks import at_once
+from ..locks import at_once, load_module
 from ..nn import BCEWithLogitsLoss, Module, eager, random
 from ..nn.mode import kept_mode
 from ..optim import Optimizer
@@ -221,6 +221,7 @@ class Trainer:
         set_rates: Callable[[float], None] | None,
         progress: bool,
     ) -> Epoch:
+        load_module("tqdm")
         from tqdm import tqdm
 
         begin = time.perf_counter()

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import copy
 import pickle
+import sys
+from typing import Any
 
 import numpy as np
 import pytest
@@ -105,6 +107,47 @@ def test_super_init_is_asked_for() -> None:
 
     with pytest.raises(AttributeError, match=r"'layer' cannot be set on Forgetful: call super\(\).__init__\(\) first"):
         Forgetful()
+
+
+def test_modules_with_a_train_of_their_own_see_to_what_is_below_them() -> None:
+    class Frozen(nn.Sequential):
+        def train(self, mode: bool = True) -> Frozen:
+            super().train(mode)
+            self[1].eval()
+            return self
+
+    frozen = Frozen(nn.Conv2d(1, 2, 3), nn.BatchNorm2d(2))
+    shared = nn.ReLU()
+    model = nn.Sequential(shared, frozen, nn.Sequential(shared, nn.Dropout()))
+    assert model.train() is model and [m.training for m in model.modules()] == [
+        True,
+        True,
+        True,
+        True,
+        False,
+        True,
+        True,
+    ]
+    assert model.eval() is model and not any(m.training for m in model.modules())
+
+
+def test_a_mode_is_set_as_a_whole() -> None:
+    """No bytecode runs between the first module and the last, at which a signal handler could raise."""
+    model = nn.Sequential(*(nn.ReLU() for _ in range(50)))
+    seen: set[int] = set()
+
+    def look(frame: Any, event: str, argument: Any) -> Any:
+        seen.add(sum(module.training for module in modules))
+        return look
+
+    modules = list(model.modules())
+    before = sys.gettrace()
+    sys.settrace(look)
+    try:
+        model.eval()
+    finally:
+        sys.settrace(before)
+    assert seen == {51, 0}
 
 
 def test_modes_and_gradients_reach_everything_below() -> None:

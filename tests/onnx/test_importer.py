@@ -414,6 +414,8 @@ BAD = [
     rejected([node("MaxPool", ["x"], ["y", "i"], "m", kernel_shape=[2, 2])], "the indices of the maxima"),
     rejected([node("BatchNormalization", ["x", "s", "s", "s", "s"], ["y"], "n", training_mode=1)],
              "BatchNormalization 'n': is in training mode; export the network in eval mode", weights={"s": draw(4)}),
+    rejected([node("Dropout", ["x", "r", "t"], ["y"], "d")], "Dropout 'd': training_mode must be one number, got shape",
+             weights={"r": np.float32(0.5), "t": np.zeros(3, bool)}),
     rejected([node("Dropout", ["x", "r", "t"], ["y"], "d")], "Dropout 'd': is in training mode",
              weights={"r": np.float32(0.5), "t": np.array(True)}),
     rejected([node("Pow", ["x", "p"], ["y"], "p")], "the exponent must be 0.5, -0.5 or an integer",

@@ -90,3 +90,12 @@ def test_references_of_taps_that_lie_far_apart() -> None:
     (dw,) = OPS["conv2d_weight_grad"].reference([y, x], attrs)
     np.testing.assert_allclose(dw[:, :, 1, 1], np.einsum("nohw,nchw->oc", y, x))
     assert np.count_nonzero(dw) == 6
+
+
+@pytest.mark.parametrize("op", ["max_pool2d", "avg_pool2d"])
+def test_windows_that_would_take_minutes_are_refused(op: str) -> None:
+    attrs = window(kernel_size=(1, 2**20), padding=(0, 2**19, 0, 2**19))
+    with pytest.raises(OperatorError, match="taps, more than the 137438953472 that are computed; pool in several"):
+        OPS[op].infer([Spec((1, 1, 1, 2**20))], attrs)
+    whole = window(kernel_size=(2**12, 2**12))
+    assert OPS[op].infer([Spec((1, 1, 2**12, 2**12))], whole) == (Spec((1, 1, 1, 1)),)

@@ -171,3 +171,43 @@ P = Parameter(np.zeros(2))
 def test_errors(make: Any, error: type[Exception], message: str) -> None:
     with pytest.raises(error, match=message):
         make()
+
+
+def test_a_state_with_read_only_arrays_is_not_half_loaded() -> None:
+    model, step = trained()
+    saved = copied(step.optimizer)
+    step(*BATCH)
+    kept = step.optimizer.state[model.weight]
+    kept["exp_avg"].flags.writeable = False
+    before = {name: np.copy(array) for name, array in kept.items()}
+    with pytest.raises(ValueError, match="Adam: exp_avg of a parameter of shape .* is a read-only array"):
+        step.optimizer.load_state_dict(saved)
+    assert all(np.array_equal(kept[name], array) for name, array in before.items())
+
+
+@pytest.mark.parametrize("cut", ["state", "step"])
+def test_an_optimizer_goes_on_after_a_first_step_that_was_cut_off(cut: str) -> None:
+    """As by a signal while its arrays are made."""
+    model, step = trained()
+    fresh = optim.Adam(model.parameters())
+    fresh.state[model.weight] = {} if cut == "state" else {"exp_avg": np.zeros(model.weight.shape, np.float32)}
+    assert fresh.steps_of(model.weight) == 0 and fresh.state_dict()["state"] == {}
+    ne.TrainStep(model, nn.MSELoss(), fresh)(*BATCH)
+    assert fresh.steps_of(model.weight) == 1
+    fresh.load_state_dict(copied(step.optimizer))
+
+
+BATCH = np.ones((2, 3), np.float32), np.zeros((2, 2), np.float32)
+
+
+def trained() -> tuple[nn.Linear, ne.TrainStep]:
+    """A layer, and the step that trained it once."""
+    model = nn.Linear(3, 2)
+    step = ne.TrainStep(model, nn.MSELoss(), optim.Adam(model.parameters()))
+    step(*BATCH)
+    return model, step
+
+
+def copied(optimizer: optim.Optimizer) -> dict[str, Any]:
+    state = optimizer.state_dict()
+    return {**state, "state": {n: {k: np.copy(v) for k, v in s.items()} for n, s in state["state"].items()}}

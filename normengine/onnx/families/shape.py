@@ -153,9 +153,9 @@ def read_gather(call: Call) -> Value:
     x, indices = call.value(0), call.array(1, "the indices")
     axis = call.axis(call.node.integer("axis", 0), x.spec.rank)
     extent = x.shape[axis]
+    call.room(indices.shape)
     if not indices.size or indices.min() < -extent or indices.max() >= extent:
         raise OnnxError(f"indices {indices.reshape(-1)[:8].tolist()} are not all inside axis {axis} of shape {x.shape}")
-    call.room(indices.shape)
     places = np.where(indices < 0, indices.astype(np.int64) + extent, indices).reshape(-1)
     runs = _runs(call, places)
     parts = [cut(call, x, axis, start, stop, step) for start, stop, step in runs]
