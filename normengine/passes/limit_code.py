@@ -15,10 +15,16 @@ from .fuse import operations
 
 MAX_CODE = 4096
 """Operations, as ``fuse`` counts them, of all chains that differ."""
+MAX_FUNCTIONS = 512
+"""Chains that differ, those of one node too: each is a function to compile, in tenths of a second. Ordinary networks
+have some tens."""
 
 
 def limit_code(graph: Graph) -> Graph:
-    """``graph``, as ``fuse`` made it, with chains taken apart that would be more code than ``MAX_CODE``."""
+    """``graph``, as ``fuse`` made it, with chains taken apart that would be more code than ``MAX_CODE``.
+
+    Raises ValueError where there would be more than ``MAX_FUNCTIONS`` all the same.
+    """
     left = MAX_CODE
     known: set[Hashable] = set()
     nodes: list[Node] = []
@@ -31,6 +37,12 @@ def limit_code(graph: Graph) -> Graph:
             nodes.append(node)
         else:
             nodes += _apart(node)
+    functions = len({_code(node) for node in nodes if node.op == "chain"})
+    if functions > MAX_FUNCTIONS:
+        raise ValueError(
+            f"elementwise operators need {functions} functions that differ in operators, axes or strides, more than the "
+            f" {MAX_FUNCTIONS} that are compiled; split it into several networks"
+        )
     return graph if len(nodes) == len(graph.nodes) else check(replace(graph, nodes=tuple(nodes)))
 
 

@@ -3,6 +3,7 @@
 from importlib import import_module
 
 import numpy as np
+import pytest
 
 from normengine.graph import Spec
 from normengine.ops import Builder, evaluate
@@ -75,3 +76,13 @@ def test_chains_taken_apart_compute_the_same(monkeypatch):
     for value, got in zip(graph.outputs, compile_graph(graph).run(named), strict=True):
         np.testing.assert_allclose(got, want[value], rtol=1e-4, atol=1e-4)
     np.testing.assert_allclose(named["s"], want[graph.updates[0][1]], rtol=1e-4, atol=1e-4)
+
+
+def test_more_functions_than_are_compiled_are_refused(monkeypatch):
+    graph = fuse(lines(5))
+    assert len(chains(graph)) == 10
+    monkeypatch.setattr(import_module("normengine.passes.limit_code"), "MAX_FUNCTIONS", 10)
+    limit_code(graph)
+    monkeypatch.setattr(import_module("normengine.passes.limit_code"), "MAX_FUNCTIONS", 5)
+    with pytest.raises(ValueError, match="differ in operators, axes or strides, more than the 5 that are compiled"):
+        limit_code(graph)
