@@ -40,8 +40,8 @@ def limit_code(graph: Graph) -> Graph:
     functions = len({_code(node) for node in nodes if node.op == "chain"})
     if functions > MAX_FUNCTIONS:
         raise ValueError(
-            f"elementwise operators need {functions} functions that differ in operators, axes or strides, more than the "
-            f" {MAX_FUNCTIONS} that are compiled; split it into several networks"
+            f"elementwise operators need {functions} functions that differ in operators, axes or strides, more than "
+            f"the {MAX_FUNCTIONS} that are compiled; split it into several networks"
         )
     return graph if len(nodes) == len(graph.nodes) else check(replace(graph, nodes=tuple(nodes)))
 
