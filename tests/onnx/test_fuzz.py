@@ -62,7 +62,7 @@ for line in sys.stdin:
 )
 @pytest.mark.skipif(sys.platform == "win32", reason="signals end processes on other systems")
 def test_what_is_wrong_is_found(number, answer):
-    worker = fuzz_onnx.Worker([sys.executable, "-c", WORKER], 2.0)
+    worker = fuzz_onnx.Worker([sys.executable, "-c", WORKER], 5.0)
     try:
         assert worker.answer(number) == answer
         assert worker.answer(0) == ("ran", "ran")
