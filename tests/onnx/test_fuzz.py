@@ -55,7 +55,7 @@ for line in sys.stdin:
     [
         (0, ("ran", "ran")),
         (1, ("DEATH: exit code -11", "DEATH -11 1")),
-        (2, ("HANG: over 2 s", "HANG 2")),
+        (2, ("HANG: over 5 s", "HANG 2")),
         (3, ("KeyError at a.py:1: 'a'", "KeyError at a.py:1")),
     ],
     ids=["a run", "a signal", "a hang", "an exception"],
