@@ -14,7 +14,7 @@ import numpy as np
 
 from . import __version__, nn, onnx, optim
 from .data import DataLoader, digits
-from .files import check_replaceable
+from .files.atomic import check_replaceable
 from .kernels import cpu
 from .runtime.threads import get_num_threads, set_num_threads
 from .session import InferenceSession

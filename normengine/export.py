@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from . import __version__
-from .files import write_atomically
+from .files.atomic import write_atomically
 from .graph import Graph, Spec
 from .locks import at_once, load_module
 from .nn import Module

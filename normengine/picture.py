@@ -9,7 +9,7 @@ import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from .files import write_atomically
+from .files.atomic import write_atomically
 from .train import History
 
 _ROWS, _COLUMNS = 3, 12

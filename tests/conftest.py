@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from normengine.files import distrusted
+from normengine.files.trust import distrusted
 from normengine.kernels.cpu import backend as backend_in_use
 from normengine.runtime import threads as threads_module
 

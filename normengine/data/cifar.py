@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ..files import open_regular
+from ..files.reading import open_regular
 from .reading import check_labels, find, read_bytes
 
 _RECORD = 1 + 3 * 32 * 32  # the label, then the red, green and blue planes

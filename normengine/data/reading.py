@@ -12,7 +12,7 @@ from typing import BinaryIO
 
 import numpy as np
 
-from ..files import open_regular
+from ..files.reading import open_regular
 
 _CHUNK = 1 << 20
 _DEFLATE_LIMIT = 1032  # a deflate stream never grows more than 1032-fold (zlib's "technical details")

@@ -18,7 +18,8 @@ from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 
-from ..files import distrusted, make_private, read_private, replace_file
+from ..files.trust import distrusted, make_private, read_private
+from ..locks import load_module
 from .code import Code, load, object_code
 
 _DIGEST = 32
@@ -92,6 +93,9 @@ def write_entry(path: Path, data: bytes) -> bool:
         make_private(path.parent)
         reason = distrusted(path.parent)
         if reason is None:
+            load_module("normengine.files.atomic")
+            from ..files.atomic import replace_file
+
             replace_file(str(path), data, 0o600)
             return True
         _warn(f"is not used, since {reason}", "belongs to you and that only you can write")

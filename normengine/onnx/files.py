@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from typing import BinaryIO
 
-from ..files import open_regular
+from ..files.reading import open_regular
 from .node import OnnxError
 
 

@@ -12,7 +12,7 @@ from statistics import median
 
 import numpy as np
 
-from ..files import write_atomically
+from ..files.atomic import write_atomically
 from ..plan import Call
 from .limits import Limits, limits
 from .parts import ProgramOfParts

@@ -8,7 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from ..files import open_regular, write_atomically
+from ..files.atomic import write_atomically
+from ..files.reading import open_regular
 from ..locks import load_module
 from ..nn import Module
 

@@ -14,7 +14,8 @@ from pathlib import Path
 
 import pytest
 
-from normengine.files import atomic, check_replaceable, replace_file, temporary, write_atomically
+from normengine.files import atomic, temporary
+from normengine.files.atomic import check_replaceable, replace_file, write_atomically
 
 posix = pytest.mark.skipif(sys.platform == "win32", reason="owners, modes, FIFOs and locks are POSIX's")
 as_root = pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() != 0, reason="only root gives files away")
@@ -58,7 +59,9 @@ def shared():
 
 def run_as(user, script, *arguments):
     """``script`` run by another user, its imports done before; what it printed."""
-    head = f"import os, sys\nfrom normengine.files import write_atomically\nos.setgroups([])\nos.setegid({user})\n"
+    head = (
+        f"import os, sys\nfrom normengine.files.atomic import write_atomically\nos.setgroups([])\nos.setegid({user})\n"
+    )
     command = [sys.executable, "-c", f"{head}os.seteuid({user})\n{script}", *map(str, arguments)]
     return subprocess.run(command, capture_output=True, text=True, timeout=60)
 

@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from normengine.files import open_regular
+from normengine.files.reading import open_regular
 
 
 def test_a_file(tmp_path):

@@ -10,7 +10,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from normengine.files import distrusted, make_private, read_private, trust
+from normengine.files import trust
+from normengine.files.trust import distrusted, make_private, read_private
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="Windows has no owners and modes as POSIX has")
 as_root = pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() != 0, reason="only root gives files away")
