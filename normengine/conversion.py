@@ -14,7 +14,9 @@ def converted(array: np.ndarray, dtype: Any, what: str) -> np.ndarray:
         ValueError: it holds no real numbers, or one that ``dtype`` does not have: an integer that would wrap, for
             integers one with a fraction, a finite number that would become infinite. ``what`` begins the message.
     """
-    wanted = np.dtype(dtype)
+    wanted, flags = np.dtype(dtype), array.flags
+    if array.dtype == wanted and flags.c_contiguous and flags.aligned:
+        return array
     try:
         return _converted(array, wanted, what)
     except MemoryError:

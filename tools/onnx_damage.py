@@ -153,7 +153,8 @@ def weight_numbers(rng: Rng, model: ModelProto, beside: Beside) -> None:
     elif array.size and array.dtype.kind == "i":
         array.reshape(-1)[int(rng.integers(0, array.size))] = np.int64(extreme(rng)).astype(array.dtype)
     elif array.size and array.dtype.kind == "f":
-        array.reshape(-1)[int(rng.integers(0, array.size))] = pick(rng, FLOATS)
+        with np.errstate(over="ignore"):
+            array.reshape(-1)[int(rng.integers(0, array.size))] = pick(rng, FLOATS)
     held.CopyFrom(numpy_helper.from_array(array, held.name))
 
 
