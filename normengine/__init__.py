@@ -19,6 +19,7 @@ if TYPE_CHECKING:  # for type checkers and editors; the table below serves progr
     from . import cli, data, nn, onnx, optim, train
     from .creation import (
         arange,
+        bernoulli,
         empty,
         from_numpy,
         full,
@@ -26,8 +27,10 @@ if TYPE_CHECKING:  # for type checkers and editors; the table below serves progr
         ones,
         ones_like,
         rand,
+        rand_like,
         randint,
         randn,
+        randn_like,
         tensor,
         zeros,
         zeros_like,
@@ -82,8 +85,8 @@ if TYPE_CHECKING:  # for type checkers and editors; the table below serves progr
 _HOMES = {
     "numpy": ("float32", "int64"),
     "normengine.creation": (
-        "arange", "empty", "from_numpy", "full", "linspace", "ones", "ones_like", "rand", "randint", "randn", "tensor",
-        "zeros", "zeros_like",
+        "arange", "bernoulli", "empty", "from_numpy", "full", "linspace", "ones", "ones_like", "rand", "rand_like",
+        "randint", "randn", "randn_like", "tensor", "zeros", "zeros_like",
     ),
     "normengine.functions": (
         "abs", "add", "cat", "chunk", "concat", "concatenate", "div", "exp", "flatten", "is_tensor", "log",

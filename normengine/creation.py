@@ -12,6 +12,7 @@ import numpy as np
 from .conversion import converted
 from .nn import random
 from .nn.array import Array
+from .nn.context import current
 from .nn.module import check_placement
 from .shapes import numbers
 
@@ -78,14 +79,45 @@ def linspace(start: float, end: float, steps: int, *, dtype: Any = None, device:
     return np.linspace(start, end, steps).astype(_dtype(dtype, device)).view(Array)
 
 
-def randn(*size: Any, dtype: Any = None, device: Any = None) -> Array:
-    """Draws from N(0, 1), from the generator of ``manual_seed``."""
-    return random.generator().standard_normal(numbers(size)).astype(_dtype(dtype, device)).view(Array)
+def _drawn(op: str, shape: tuple[int, ...], dtype: Any, device: Any) -> Any:
+    """Random numbers: in ``forward`` a tensor, drawn anew in each step, elsewhere an array."""
+    tracer = current()
+    if tracer is not None:
+        check_placement(device, dtype)
+        return tracer.draw(op, shape)
+    generator = random.generator()
+    array = generator.random(shape) if op == "random_uniform" else generator.standard_normal(shape)
+    return np.asarray(array).astype(_dtype(dtype, device)).view(Array)
 
 
-def rand(*size: Any, dtype: Any = None, device: Any = None) -> Array:
-    """Draws from U(0, 1), from the generator of ``manual_seed``."""
-    return random.generator().random(numbers(size)).astype(_dtype(dtype, device)).view(Array)
+def randn(*size: Any, dtype: Any = None, device: Any = None) -> Any:
+    """Draws from N(0, 1), from the generator of ``manual_seed``; in ``forward`` a tensor, as dropout's masks a function
+    of (seed, step, layer, element) that is drawn anew in each step."""
+    return _drawn("random_normal", numbers(size), dtype, device)
+
+
+def rand(*size: Any, dtype: Any = None, device: Any = None) -> Any:
+    """Draws from U(0, 1), otherwise as :func:`randn`."""
+    return _drawn("random_uniform", numbers(size), dtype, device)
+
+
+def randn_like(input: Any, *, dtype: Any = None, device: Any = None) -> Any:
+    """:func:`randn` of the shape of an array, parameter or tensor."""
+    return randn(*input.shape, dtype=dtype, device=device)
+
+
+def rand_like(input: Any, *, dtype: Any = None, device: Any = None) -> Any:
+    """:func:`rand` of the shape of an array, parameter or tensor."""
+    return rand(*input.shape, dtype=dtype, device=device)
+
+
+def bernoulli(input: Any) -> Any:
+    """1 with the probability that ``input`` holds, else 0, for each element; drawn as :func:`randn` draws."""
+    tracer = current()
+    if tracer is not None:
+        return tracer.bernoulli(tracer.tensor(input))
+    shares = np.asarray(input, np.float32)
+    return (random.generator().random(shares.shape) < shares).astype(np.float32).view(Array)
 
 
 def randint(low: int, high: int | None = None, size: Any = None, *, device: Any = None) -> Array:

@@ -144,7 +144,7 @@ def _traced(model: Module, shape: tuple[int, ...]) -> Graph:
     found = trace(model, [(INPUT, Spec(shape))], [("", model)])
     if not found.outputs:
         raise OnnxError("the model's forward returned no tensor, so there is nothing to write")
-    if found.rng:
+    if found.counter is not None:
         raise OnnxError(
             "the model draws random numbers in eval mode, which a file cannot; call dropout with training=self.training"
         )

@@ -172,6 +172,13 @@ def erf(x: Number) -> Number:
     return select(x < 0.0, 2.0 * tail - 1.0, 1.0 - 2.0 * tail)
 
 
+def floor(x: Number) -> Number:
+    """Numbers of 2^23 and more are integers, as are infinities; NaN stays."""
+    whole = np.float32(np.int32(select(fabs(x) < 8388608.0, x, 0.0)))
+    down = select(whole > x, whole - 1.0, whole)
+    return select(fabs(x) < 8388608.0, select(whole == x, x, down), x)
+
+
 def relu(x: Number) -> Number:
     return select(x < 0.0, 0.0, x)
 
@@ -307,11 +314,23 @@ def dropout(x: Number, seed: Number, step: Number, index: Number, p: Number, lay
     return x * select(u >= p, scale, 0.0)
 
 
+def random_uniform(seed: Number, step: Number, index: Number, layer: Number) -> Number:
+    return first_uniform(noise_bits(seed, step, index, layer))
+
+
+def random_normal(seed: Number, step: Number, index: Number, layer: Number) -> Number:
+    """N(0, 1) by Box and Muller's transform."""
+    words = noise_bits(seed, step, index, layer)
+    return sqrt(-2.0 * log(1.0 - first_uniform(words))) * cos_turns(second_uniform(words))
+
+
+def bernoulli(p: Number, seed: Number, step: Number, index: Number, layer: Number) -> Number:
+    return select(first_uniform(noise_bits(seed, step, index, layer)) < p, 1.0, 0.0)
+
+
 def gaussian_dropout(x: Number, seed: Number, step: Number, index: Number, p: Number, layer: Number) -> Number:
     """x times N(1, p / (1 - p)) by Box and Muller's transform."""
-    words = noise_bits(seed, step, index, layer)
-    radius = sqrt(-2.0 * log(1.0 - first_uniform(words)))
-    return x * (1.0 + sqrt(p / (1.0 - p)) * (radius * cos_turns(second_uniform(words))))
+    return x * (1.0 + sqrt(p / (1.0 - p)) * random_normal(seed, step, index, layer))
 
 
 def uniform_dropout(x: Number, seed: Number, step: Number, index: Number, beta: Number, layer: Number) -> Number:

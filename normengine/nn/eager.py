@@ -12,7 +12,6 @@ from ..conversion import converted
 from ..graph import Spec
 from ..locks import load_module, new_lock
 from ..ops import label_rules
-from . import random
 from .context import current
 from .trace import Trace, trace
 
@@ -92,7 +91,7 @@ def run(
         positional, named = (_fill(part, by_name) for part in template)
         return body(*positional, **named)
 
-    traced = trace(call, [(name, Spec.of(array)) for name, array in feeds.items()], modules, dtypes)
+    traced = trace(call, [(name, Spec.of(array)) for name, array in feeds.items()], modules, dtypes, True)
     return traced.structure(_results(traced, feeds, what))
 
 
@@ -113,9 +112,9 @@ def _fill(part: Any, tensors: dict[str, Any]) -> Any:
 
 def _results(traced: Trace, feeds: dict[str, np.ndarray], what: str) -> list[np.ndarray]:
     """The arrays of the trace's outputs; those that no node makes are copies of what was given."""
-    feeds = feeds | traced.state()
-    if traced.rng:
-        feeds["rng_seed"], feeds["rng_step"] = random.next_call()
+    feeds = feeds | traced.state() | traced.scalars()
+    if traced.counter is not None:
+        feeds["rng_seed"], feeds["rng_step"] = traced.counter()
     builder = traced.builder
     known = {v: feeds[v.name] for v in (*builder.inputs, *builder.state.values())} | builder.constants
     wanted = [v for v in dict.fromkeys(traced.outputs) if v not in known]

@@ -39,7 +39,7 @@ def fans(shape: tuple[int, ...]) -> tuple[int, int]:
 
 
 def _fill(tensor: T, values: Any) -> T:
-    array = tensor.data if isinstance(tensor, Parameter) else tensor
+    array = tensor._data if isinstance(tensor, Parameter) else tensor
     array[...] = values
     return tensor
 

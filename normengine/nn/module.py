@@ -79,6 +79,8 @@ class Module:
             self._modules[name] = None
         elif name in tables.get("_buffers", ()):
             self._set_buffer(name, value)
+        elif isinstance(value, Tensor) and "_buffers" in tables:
+            value._tracer.assign(self, name, value)
         else:
             object.__setattr__(self, name, value)
 
@@ -136,14 +138,22 @@ class Module:
             self._non_persistent.add(name)
 
     def _set_buffer(self, name: str, value: Any) -> None:
-        tracer = current()
         if isinstance(value, Tensor):
-            old = tracer.buffer(self, name) if tracer else None
-            if tracer is None or old is None:
-                raise TypeError(f"buffer '{name}' is None; it cannot be assigned in forward()")
-            tracer.update(old, value)
+            old = value._tracer.buffer(self, name)
+            if old is None or old._value.spec != value._value.spec:
+                value._tracer.assign(self, name, value)
+            else:
+                value._tracer.update(old, value)
         else:
             self._buffers[name] = _buffer_array(name, value)
+
+    def _become_buffer(self, name: str, array: np.ndarray) -> None:
+        """What ``forward`` assigned is an array from now on that runs write, and that is in no ``state_dict`` unless it
+        was before."""
+        if name not in self._buffers:
+            self._non_persistent.add(name)
+        self._buffers[name] = array
+        self.__dict__.pop(name, None)
 
     def add_module(self, name: str, module: Module | None) -> None:
         self._check_name(name, "module")

@@ -71,9 +71,9 @@ class BatchNorm(Module):
     def reset_parameters(self) -> None:
         self.reset_running_stats()
         if self.weight is not None:
-            self.weight.data.fill_(1.0)
+            self.weight._data.fill_(1.0)
         if self.bias is not None:
-            self.bias.data.zero_()
+            self.bias._data.zero_()
 
     def forward(self, x: Any) -> Any:
         tracer = current()

@@ -57,9 +57,11 @@ class Parameter(_Base):
         self.requires_grad = bool(requires_grad)
 
     @property
-    def data(self) -> Array:
-        """The array itself; assigning copies into it where the shape is the same."""
-        return self._data
+    def data(self) -> Any:
+        """The array itself; assigning copies into it where the shape is the same. In ``forward`` a tensor through which
+        no gradient flows."""
+        tracer = current()
+        return self._data if tracer is None else tracer.parameter(self).detach()
 
     @data.setter
     def data(self, value: Any) -> None:
@@ -98,6 +100,9 @@ class Parameter(_Base):
 
     def numpy(self) -> np.ndarray:
         """The values as a plain NumPy array that shares this parameter's memory."""
+        tracer = current()
+        if tracer is not None:
+            tracer.looked = True
         return self._data.view(np.ndarray)
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
@@ -106,12 +111,12 @@ class Parameter(_Base):
         return self.numpy().astype(dtype)
 
     def item(self) -> float:
-        return float(self._data.item())
+        return float(self.numpy().item())
 
     __float__ = item
 
     def tolist(self) -> Any:
-        return self._data.tolist()
+        return self.numpy().tolist()
 
     def __len__(self) -> int:
         return len(self._data)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from .trace import Tracer
 
 _NO_VALUES = (
-    "a traced tensor has no values: {} cannot work in forward(); decide by shapes and settings, or compute with "
-    "tensor operations"
+    "a traced tensor that depends on the input has no values: {} cannot work in forward(); decide by shapes and "
+    "settings, or compute with tensor operations"
 )
 
 
@@ -80,34 +80,45 @@ class Tensor(Operators):
 
     # what it has not: values
 
-    def _no_values(self, what: str) -> NoReturn:
-        raise TypeError(_NO_VALUES.format(what))
+    def _values(self, what: str) -> np.ndarray:
+        """Its values where they do not depend on the inputs: draws, parameters, buffers and what is made of them."""
+        array = self._tracer.values(self)
+        if array is None:
+            raise TypeError(_NO_VALUES.format(what))
+        return array
 
     def __bool__(self) -> bool:
-        self._no_values("`if tensor` or bool(tensor)")
+        return bool(self._values("`if tensor` or bool(tensor)").item())
 
     def __float__(self) -> Number:
-        self._no_values("float(tensor)")
+        return Number(self._values("float(tensor)").item())
 
     def __int__(self) -> int:
-        self._no_values("int(tensor)")
+        return int(self._values("int(tensor)").item())
 
     def __array__(self, *args: Any, **kwargs: Any) -> np.ndarray:
-        self._no_values("conversion to a NumPy array")
+        return np.asarray(self._values("conversion to a NumPy array"), *args, **kwargs)
 
-    def __lt__(self, other: Any) -> bool:
-        self._no_values("a comparison")
+    def __lt__(self, other: Any) -> Any:
+        return self._values("a comparison") < other
 
-    __gt__ = __le__ = __ge__ = __lt__
+    def __le__(self, other: Any) -> Any:
+        return self._values("a comparison") <= other
 
-    def item(self) -> Number:
-        self._no_values("tensor.item()")
+    def __gt__(self, other: Any) -> Any:
+        return self._values("a comparison") > other
+
+    def __ge__(self, other: Any) -> Any:
+        return self._values("a comparison") >= other
+
+    def item(self) -> Any:
+        return self._values("tensor.item()").item()
 
     def numpy(self) -> np.ndarray:
-        self._no_values("tensor.numpy()")
+        return self._values("tensor.numpy()")
 
-    def tolist(self) -> list[Any]:
-        self._no_values("tensor.tolist()")
+    def tolist(self) -> Any:
+        return self._values("tensor.tolist()").tolist()
 
     # arithmetic
 
@@ -152,6 +163,33 @@ class Tensor(Operators):
 
     add_, sub_, mul_, div_ = __iadd__, __isub__, __imul__, __itruediv__
 
+    def floor_(self) -> Tensor:
+        return self._become(self.floor())
+
+    def bernoulli_(self, p: Any = 0.5) -> Tensor:
+        """1 with probability ``p`` (a number, or a tensor that broadcasts), else 0, drawn anew in each step."""
+        return self._become(self._tracer.bernoulli(self._tracer.real(p).expand(self.shape)))
+
+    def uniform_(self, a: Number = 0.0, b: Number = 1.0) -> Tensor:
+        """Draws from U(a, b), anew in each step."""
+        return self._become(self._tracer.draw("random_uniform", self.shape) * (b - a) + a)
+
+    def normal_(self, mean: Number = 0.0, std: Number = 1.0) -> Tensor:
+        """Draws from N(mean, std^2), anew in each step."""
+        return self._become(self._tracer.draw("random_normal", self.shape) * std + mean)
+
+    def new_full(self, size: Any, fill_value: Any, **options: Any) -> Tensor:
+        """``fill_value`` everywhere, in a shape of its own."""
+        return self._tracer.real(fill_value).expand(shapes.numbers((size,)))
+
+    def new_zeros(self, *size: Any, **options: Any) -> Tensor:
+        return self.new_full(shapes.numbers(size), self._tracer.constant(0.0))
+
+    def new_ones(self, *size: Any, **options: Any) -> Tensor:
+        return self.new_full(shapes.numbers(size), self._tracer.constant(1.0))
+
+    new_empty = new_zeros
+
     def add(self, other: Any, *, alpha: Number = 1) -> Tensor:
         return self + (other if alpha == 1 else other * alpha)
 
@@ -181,7 +219,7 @@ class Tensor(Operators):
         if not isinstance(exponent, (int, Number, np.number)):
             return NotImplemented
         if exponent < 0:
-            return self._apply("rsqrt") if exponent == -0.5 else 1.0 / self**-exponent
+            return self._apply("rsqrt") if exponent == -0.5 else self._tracer.constant(1.0) / self**-exponent
         if exponent == 0.5:
             return self.sqrt()
         if exponent != int(exponent) or exponent > 64:
@@ -190,7 +228,7 @@ class Tensor(Operators):
 
     def _power(self, exponent: int) -> Tensor:
         if exponent == 0:
-            return self * 0.0 + 1.0
+            return self * self._tracer.constant(0.0) + self._tracer.constant(1.0)
         if exponent == 1:
             return self
         half = self._power(exponent // 2)
@@ -198,6 +236,9 @@ class Tensor(Operators):
 
     def pow(self, exponent: Any) -> Tensor:
         return self**exponent
+
+    def floor(self) -> Tensor:
+        return self._apply("floor")
 
     def square(self) -> Tensor:
         return self * self

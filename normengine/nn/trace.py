@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import functools
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from operator import attrgetter, getitem
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from ..conversion import converted
-from ..graph import Spec, Value
-from ..ops import Builder, OperatorError
+from ..graph import Graph, Spec, Value
+from ..ops import Builder, OperatorError, evaluate
+from . import random
 from .context import _current, current
 from .parameter import Parameter
 from .tensor import Tensor
@@ -23,6 +25,9 @@ if TYPE_CHECKING:
     from .module import Module
 
 __all__ = ["Trace", "Tracer", "current", "no_grad", "trace"]
+
+Counter = Callable[[], tuple[np.ndarray, np.ndarray]]
+"""Gives the uint32 numbers ``rng_seed`` and ``rng_step`` of a run."""
 
 _TAKES_INTEGERS = frozenset(
     {"cast", "reshape", "permute", "slice", "concat", "expand", "cross_entropy", "count_step", "count_weight"}
@@ -36,7 +41,9 @@ class Trace:
     ``outputs`` are its results in order; ``structure(arrays)`` puts arrays in their places again, in the tuples,
     lists and dicts that the function returned. ``builder.state`` holds a value for each parameter and buffer it used,
     under its name in ``state_dict``; ``parameters`` are those with ``requires_grad``, ``buffers`` gets the array of
-    every other one. ``rng`` says that the graph has the uint32 inputs ``rng_seed`` and ``rng_step``.
+    every other one. ``counter`` gives the uint32 inputs ``rng_seed`` and ``rng_step`` of a graph
+    that has them. ``numbers`` are the
+    float32 scalars among its inputs, by name. ``looked`` says that the function's Python read values that steps change.
     """
 
     builder: Builder
@@ -44,7 +51,9 @@ class Trace:
     structure: Callable[[Sequence[Any]], Any]
     parameters: dict[str, Parameter]
     buffers: dict[str, Callable[[], np.ndarray]]
-    rng: bool
+    counter: Counter | None
+    numbers: dict[str, float]
+    looked: bool
 
     def state(self) -> dict[str, np.ndarray]:
         """The live arrays of all state values, by name."""
@@ -54,8 +63,31 @@ class Trace:
         """The live arrays of the parameters, then those of the buffers."""
         return [*map(_DATA, self.parameters.values()), *[get() for get in self.buffers.values()]]
 
+    def scalars(self) -> dict[str, np.ndarray]:
+        """:attr:`numbers` as arrays of float32; a number beyond its range is infinite."""
+        with np.errstate(over="ignore"):
+            return {name: np.asarray(number, np.float32) for name, number in self.numbers.items()}
+
 
 _DATA = attrgetter("_data")
+
+
+_ABSENT: Any = object()
+
+
+class _Assigned(NamedTuple):
+    """An attribute that ``forward`` assigned: where it was, what it held, and whether it was a buffer that is not saved."""
+
+    module: Module
+    table: dict[str, Any]
+    name: str
+    before: Any
+    was_apart: bool
+
+
+def _takes(array: Any, spec: Spec) -> bool:
+    """Whether a program can write a value of ``spec`` to it."""
+    return isinstance(array, np.ndarray) and Spec.of(array) == spec and array.flags.carray
 
 
 @dataclass
@@ -66,18 +98,22 @@ class _Names:
     parameters: dict[int, str] = field(default_factory=dict)
     buffers: dict[int, tuple[str, Callable[[], np.ndarray]]] = field(default_factory=dict)
     taken: set[str] = field(default_factory=set)
+    holders: list[tuple[str, Module]] = field(default_factory=list)
+    _given: dict[str, int] = field(default_factory=dict)
 
     def unique(self, name: str) -> str:
-        number, free = 1, name
+        number, free = self._given.get(name, 1), name
         while free in self.taken:
             number += 1
             free = f"{name}_{number}"
+        self._given[name] = number
         self.taken.add(free)
         return free
 
     def add(self, prefix: str, module: Module) -> None:
         for path, part in module.named_modules(prefix=prefix):
             self.modules.setdefault(id(part), path)
+            self.holders.append((path, part))
             dot = f"{path}." if path else ""
             for key, parameter in part._parameters.items():
                 if parameter is not None and id(parameter) not in self.parameters:
@@ -86,17 +122,44 @@ class _Names:
                 if array is not None and id(array) not in self.buffers:
                     self.buffers[id(array)] = self.unique(dot + key), _getter(part, key)
 
+    def of(self, array: np.ndarray) -> str:
+        """A name for an array that is no buffer: that of the attribute that it is, where it is one."""
+        held = [(path, key) for path, module in self.holders for key, value in vars(module).items() if value is array]
+        return self.unique(".".join(filter(None, held[0]))) if len(held) == 1 else self.unique("array")
+
 
 def _getter(module: Module, key: str) -> Callable[[], Any]:
     """What gives the buffer's array, whichever it is then."""
     return partial(getitem, module._buffers, key)
 
 
-class Tracer:
-    """One trace under way: turns what users write into nodes of ``builder``."""
+def _follows(array: np.ndarray, copy: np.ndarray) -> Callable[[], np.ndarray]:
+    """What gives ``array`` as it is then in the type and layout of ``copy``, which is ``array`` itself where it has
+    these."""
+    if copy is array:
+        return lambda: array
 
-    def __init__(self, names: _Names) -> None:
+    def converted_now() -> np.ndarray:
+        with np.errstate(all="ignore"):
+            np.copyto(copy, array, casting="unsafe")
+        return copy
+
+    return converted_now
+
+
+class Tracer:
+    """One trace under way: turns what users write into nodes of ``builder``.
+
+    Where it is ``live``, numbers and arrays that users hand to arithmetic are not built into the graph, but are inputs
+    and state of it, so that it is the same for others.
+    """
+
+    def __init__(self, names: _Names, counter: Counter, live: bool = False) -> None:
         self.builder = Builder()
+        self.counter = functools.cache(counter)
+        self.live = live
+        self.numbers: dict[str, float] = {}
+        self.looked = False
         self.given: dict[Value, str] = {}
         """The dtypes that integers had before they became int64, for messages."""
         self.parameters: dict[str, Parameter] = {}
@@ -104,12 +167,14 @@ class Tracer:
         self.recording = True
         self.gradients = True
         self._names = names
-        self._constants: dict[int, tuple[np.ndarray, Value]] = {}
-        self._numbers: dict[float, Value] = {}
+        self._arrays: dict[int, tuple[np.ndarray, Value]] = {}
+        self._constants: dict[tuple[float, float], Value] = {}
+        self._assigned: list[_Assigned] = []
+        self._read: dict[int, str] = {}
         self._newest: dict[str, Value] = {}
         self._sources: dict[Value, str] = {}
         self._random: tuple[Value, Value] | None = None
-        self._dropouts = 0
+        self._draws = 0
         self._place = ""
 
     # nodes
@@ -180,7 +245,7 @@ class Tracer:
             return Tensor(self, self._number(float(x)))
         if isinstance(x, np.ndarray):
             known = self._names.buffers.get(id(x))
-            return self._buffer(*known) if known else Tensor(self, self._constant(x))
+            return self._buffer(*known) if known else Tensor(self, self._array(x))
         raise self.error(f"a tensor or an array is needed, got {type(x).__name__}; give a NumPy array of float32")
 
     def operand(self, x: Any) -> Tensor | None:
@@ -205,8 +270,8 @@ class Tracer:
             if parameter.requires_grad:
                 self.parameters[name] = parameter
             else:
-                self.buffers[name] = lambda: parameter.data
-        value = self.builder.state_value(name, Spec.of(parameter.data))
+                self.buffers[name] = lambda: parameter._data
+        value = self.builder.state_value(name, Spec.of(parameter._data))
         return Tensor(self, value if self.gradients else self._detach(value))
 
     def buffer(self, module: Module, key: str) -> Tensor | None:
@@ -242,37 +307,121 @@ class Tracer:
         self._newest[name] = value
         self._sources[value] = name
 
-    def _constant(self, array: np.ndarray) -> Value:
-        if id(array) not in self._constants:
+    def _array(self, array: np.ndarray) -> Value:
+        """An array that is no state of a module."""
+        if id(array) not in self._arrays:
             kinds = {"f": np.float32, "i": np.int64, "u": np.int64, "b": np.int64}
             if array.dtype.kind not in kinds:
                 raise self.error(f"an array of numbers is needed, got {array.dtype}")
             try:
-                copy = np.array(converted(array, kinds[array.dtype.kind], "an array"), order="C", subok=False)
+                fitting = converted(np.asarray(array), kinds[array.dtype.kind], "an array")
             except ValueError as error:
                 raise self.error(str(error)) from None
-            self._constants[id(array)] = array, self.builder.constant(copy)
-        return self._constants[id(array)][1]
+            if self.live:
+                name = self._read[id(array)] = self._names.of(array)
+                self.buffers[name] = _follows(array, fitting)
+                value = self._newest[name] = self.builder.state_value(name, Spec.of(fitting))
+                self._sources[value] = name
+            else:
+                value = self.builder.constant(np.array(fitting, order="C", subok=False))
+            self._arrays[id(array)] = array, value
+        return self._arrays[id(array)][1]
+
+    def assign(self, module: Module, name: str, tensor: Tensor) -> None:
+        """``tensor`` becomes what ``module`` has under ``name``: a buffer from now on, which each run writes. Who holds
+        the array that was there keeps it as it is."""
+        table = module._buffers if name in module._buffers else vars(module)
+        before = table.get(name, _ABSENT)
+        self._assigned.append(_Assigned(module, table, name, before, name in module._non_persistent))
+        spec = self._value_of(tensor).spec
+        own = ".".join(filter(None, (self._names.modules.get(id(module), ""), name)))
+        known = self._names.buffers.get(id(before), (None,))[0]
+        if _takes(before, spec):
+            array, state = before.copy(), own if self._read.get(id(before)) == own else None
+        else:
+            array, state = np.zeros(spec.shape, spec.dtype), None if known in self.builder.state else known
+        if known in self.builder.state:
+            self.builder.updates.pop(self.builder.state[known], None)
+        module._become_buffer(name, array)
+        state = state or self._names.unique(own)
+        get = self.buffers[state] = _getter(module, name)
+        self._names.buffers[id(array)] = state, get
+        self.update(self._buffer(state, get), tensor)
+
+    def restore(self) -> None:
+        """Attributes are what they were before the trace."""
+        for module, table, name, before, was_apart in reversed(self._assigned):
+            del module._buffers[name]
+            if not was_apart:
+                module._non_persistent.discard(name)
+            if before is not _ABSENT:
+                table[name] = before
 
     def _number(self, number: float) -> Value:
-        if number not in self._numbers:
-            self._numbers[number] = self.builder.constant(number)
-        return self._numbers[number]
+        """A number that a user hands to arithmetic."""
+        if not self.live:
+            return self.constant(number)._value
+        name = self._names.unique("number")
+        self.numbers[name] = number
+        return self.builder.input(name, Spec(()))
+
+    def constant(self, number: float) -> Tensor:
+        """A number that is part of a formula: the same whatever the settings are."""
+        key = number, math.copysign(1.0, number)
+        if key not in self._constants:
+            self._constants[key] = self.builder.constant(number)
+        return Tensor(self, self._constants[key])
 
     # randomness
 
     def random(self) -> tuple[Tensor, Tensor, int]:
-        """The seed and step of the run, and a number that no other dropout of this trace has."""
+        """The seed and step of the run, and a number that nothing else random in this trace has."""
         if self._random is None:
             scalar = Spec((), "uint32")
             self._random = self.builder.input("rng_seed", scalar), self.builder.input("rng_step", scalar)
         seed, step = self._random
-        self._dropouts += 1
-        return Tensor(self, seed), Tensor(self, step), self._dropouts - 1
+        self._draws += 1
+        return Tensor(self, seed), Tensor(self, step), self._draws - 1
 
-    @property
-    def draws(self) -> bool:
-        return self._random is not None
+    def draw(self, op: str, shape: tuple[int, ...]) -> Tensor:
+        """``random_uniform`` or ``random_normal`` numbers of a shape."""
+        seed, step, layer = self.random()
+        return self.add(op, seed, step, layer=layer, shape=shape)
+
+    def bernoulli(self, p: Tensor) -> Tensor:
+        """1 with probability ``p``, else 0."""
+        seed, step, layer = self.random()
+        return self.add("bernoulli", p, seed, step, layer=layer)
+
+    # values
+
+    def values(self, tensor: Tensor) -> np.ndarray | None:
+        """What ``tensor`` holds in this run, None where that depends on the inputs. Whoever asks makes the trace one of
+        this run alone."""
+        builder, wanted = self.builder, self._value_of(tensor)
+        state = tuple(builder.state.values())
+        graph = Graph((), (wanted,), tuple(builder.nodes), state, builder.constants).pruned()
+        read = {wanted, *(value for node in graph.nodes for value in node.inputs)}
+        inputs = tuple(value for value in builder.inputs if value in read)
+        given = {value: self._given(value) for value in (*inputs, *graph.state)}
+        known = {value: array for value, array in given.items() if array is not None}
+        if len(known) < len(given):
+            return None
+        self.looked = True
+        return evaluate(replace(graph, inputs=inputs), known)[wanted].astype(wanted.dtype)
+
+    def _given(self, value: Value) -> np.ndarray | None:
+        """What the run gives for an input or state value, if that is known before it is called."""
+        name = value.name
+        if name in self.parameters:
+            return self.parameters[name]._data
+        if name in self.buffers:
+            return self.buffers[name]()
+        if name in self.numbers:
+            return np.asarray(self.numbers[name])
+        if self._random is not None and value in self._random:
+            return self.counter()[self._random.index(value)]
+        return None
 
 
 def trace(
@@ -280,19 +429,22 @@ def trace(
     inputs: Sequence[tuple[str, Spec]],
     modules: Sequence[tuple[str, Module]],
     dtypes: Mapping[str, str] | None = None,
+    live: bool = False,
+    counter: Counter = random.next_call,
 ) -> Trace:
     """Call ``function`` with one tensor for each of ``inputs`` (name, spec) and return what it computed.
 
     ``modules`` are (prefix, module) pairs whose parameters and buffers get the names of their ``state_dict`` under
     the prefix, with a number behind it where an input has that name. ``dtypes`` says, for messages, what the user
-    gave for an input if that is another dtype than the spec's. Whatever the function's Python decides (loops,
+    gave for an input if that is another dtype than the spec's. With ``live`` numbers and arrays from outside are inputs
+    and state (see :class:`Tracer`), else they are constants. ``counter`` is asked at most once, for what is random. Whatever the function's Python decides (loops,
     conditions on shapes and settings) is decided now.
     Raises what the function raises; :class:`~normengine.ops.OperatorError` names the layer.
     """
     names = _Names(taken={name for name, _ in inputs} | {"rng_seed", "rng_step"})
     for prefix, module in modules:
         names.add(prefix, module)
-    tracer = Tracer(names)
+    tracer = Tracer(names, counter, live)
     values = {name: tracer.builder.input(name, spec) for name, spec in inputs}
     tracer.given = {values[name]: dtype for name, dtype in (dtypes or {}).items()}
     tensors = [Tensor(tracer, value) for value in values.values()]
@@ -302,10 +454,22 @@ def trace(
         result = function(*tensors)
         outputs: list[Value] = []
         structure = _outputs(result, tracer, outputs)
+        if live:
+            tracer._assigned.clear()
     finally:
+        tracer.restore()
         tracer.recording = False
         _current.set(before)
-    return Trace(tracer.builder, tuple(outputs), structure, tracer.parameters, tracer.buffers, tracer.draws)
+    return Trace(
+        tracer.builder,
+        tuple(outputs),
+        structure,
+        tracer.parameters,
+        tracer.buffers,
+        tracer.counter if tracer._random is not None else None,
+        tracer.numbers,
+        tracer.looked,
+    )
 
 
 def _outputs(result: Any, tracer: Tracer, outputs: list[Value]) -> Callable[[Sequence[Any]], Any]:

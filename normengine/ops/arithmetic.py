@@ -154,7 +154,26 @@ _BINARY = (
 _binary = elementwise_infer("left operand", "right operand")
 _unary = elementwise_infer("input")
 
+
+def _no_gradient(builder: Builder, node: Node, grads: Sequence[Value | None]) -> Sequence[Value | None]:
+    return [None] * len(node.inputs)
+
+
+def _draw_near_integers(rng: np.random.Generator) -> Sequence[np.ndarray]:
+    whole = np.array([-3, -0.0, 0, 7, 2**22, 2**23, -(2.0**30), 3e38, np.inf, -np.inf, np.nan], np.float32)
+    return [np.concatenate([whole, np.nextafter(whole, 0), rng.standard_normal(40).astype(np.float32) * 9])]
+
+
 register(
+    Op(
+        "floor",
+        _unary,
+        elementwise_reference(np.floor),
+        _no_gradient,
+        Scalar("floor", operations=13),
+        onnx=OnnxMapping("Floor"),
+        cases=(*_UNARY, Case(draw=_draw_near_integers, differentiable=False)),
+    ),
     Op(
         "add",
         _binary,

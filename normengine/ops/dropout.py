@@ -52,25 +52,30 @@ def words(shape: tuple[int, ...], seed: int, step: int, layer: int, per_channel:
     return philox(index, np.full(drawn, step, np.uint64), mix(seed + layer * _WEYL))
 
 
-def _unit(word: np.ndarray) -> np.ndarray:
+def unit(word: np.ndarray) -> np.ndarray:
+    """The numbers in [0, 1) that words are."""
     return (word >> np.uint64(8)).astype(np.float64) * 2.0**-24
 
 
 def bernoulli(first: np.ndarray, second: np.ndarray, p: float) -> np.ndarray:
     """``1 / (1 - p)`` where ``u >= p``, else 0 (Srivastava et al., 2014); exactly 1 for p = 0 and 0 for p = 1."""
     scale = 1.0 / (1.0 - p) if p < 1.0 else 0.0
-    return np.where(_unit(first) >= np.float32(p), scale, 0.0)
+    return np.where(unit(first) >= np.float32(p), scale, 0.0)
 
 
 def gaussian(first: np.ndarray, second: np.ndarray, p: float) -> np.ndarray:
     """``N(1, p / (1 - p))`` (Srivastava et al., 2014, section 10), by Box and Muller's transform of both words."""
-    radius = np.sqrt(-2.0 * np.log(1.0 - _unit(first)))
-    return 1.0 + math.sqrt(p / (1.0 - p)) * radius * np.cos(2.0 * math.pi * _unit(second))
+    return 1.0 + math.sqrt(p / (1.0 - p)) * box_muller(first, second)
+
+
+def box_muller(first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    """N(0, 1) of two words (Box and Muller, 1958)."""
+    return np.sqrt(-2.0 * np.log(1.0 - unit(first))) * np.cos(2.0 * math.pi * unit(second))
 
 
 def uniform(first: np.ndarray, second: np.ndarray, beta: float) -> np.ndarray:
     """``1 + r``, r uniform in [-beta, beta] (Li et al., 2019: "Uout")."""
-    return 1.0 + beta * (2.0 * _unit(first) - 1.0)
+    return 1.0 + beta * (2.0 * unit(first) - 1.0)
 
 
 def _infer(parameter: str, rule: str, allowed: Callable[[float], bool]) -> Infer:
@@ -89,16 +94,17 @@ def _infer(parameter: str, rule: str, allowed: Callable[[float], bool]) -> Infer
     return infer
 
 
-def _scalars(*numbers: int) -> list[np.ndarray]:
+def scalars(*numbers: int) -> list[np.ndarray]:
+    """Numbers as seed and step are given."""
     return [np.array(n, np.uint32) for n in numbers]
 
 
 def _draw(rng: np.random.Generator) -> Sequence[np.ndarray]:
-    return [rng.standard_normal((3, 5, 4, 6)).astype(np.float32), *_scalars(*rng.integers(0, 2**32, 2))]
+    return [rng.standard_normal((3, 5, 4, 6)).astype(np.float32), *scalars(*rng.integers(0, 2**32, 2))]
 
 
 def _draw_row(rng: np.random.Generator) -> Sequence[np.ndarray]:
-    return [rng.standard_normal((1027,)).astype(np.float32), *_scalars(2**32 - 1, 0)]
+    return [rng.standard_normal((1027,)).astype(np.float32), *scalars(2**32 - 1, 0)]
 
 
 def _noise_op(

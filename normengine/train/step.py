@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, replace
-from operator import itemgetter
+from operator import is_, itemgetter
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -20,34 +20,48 @@ from ..ops import LabelRule, label_rules
 from ..optim import Optimizer, Update
 from ..passes import differentiate, switched_off
 from ..runtime import Counters, Program, compile_graph
+from ..runtime.cache import structure as structure_of
 from .inputs import as_input, as_target, check_parts
 from .nonfinite import explain_nonfinite, explain_update
-from .watch import PLAIN, Watch, WatchedList
+from .watch import Watch, WatchedList
 
 if TYPE_CHECKING:
     from ..runtime.profile import Profile
 
-_KEPT = 8  # programs of other batch shapes and settings, each with memory of its own
+_FEW, _MANY = 8, 64
+_MEMORY = 1 << 30
+"""Programs that a step keeps, of those used last: a few always, many while they own less memory than that."""
 
 
 @dataclass
 class _Compiled:
+    """One structure of forward pass, loss and update, and the program of it."""
+
     program: Program
     forward: Graph
     graph: Graph
     gradients: dict[str, Value]
-    traced: Trace
     update: Update
     counters: Counters
     labels: tuple[LabelRule, ...]
-    noise: dict[str, np.ndarray]
+    scalars: dict[str, np.ndarray]
+    """The random numbers' counter, and the numbers that the model and the loss hand to arithmetic."""
 
-    def __post_init__(self) -> None:
-        fixed = {**self.update.state, **self.update.scalars, **self.noise}
-        names = [*self.traced.parameters, *self.traced.buffers, *fixed]
+
+class _Bound:
+    """A program and the live arrays that a trace found for it. ``once`` says that the next step may be another one,
+    whatever :class:`~.watch.Watch` sees."""
+
+    def __init__(self, compiled: _Compiled, traced: Trace, once: bool) -> None:
+        self.compiled = compiled
+        self.traced = traced
+        self.once = once
+        fixed = {**compiled.update.state, **compiled.update.scalars, **compiled.scalars}
+        names = [*traced.parameters, *traced.buffers, *fixed]
         place = {name: i for i, name in enumerate(names)}
         self._fixed = tuple(fixed.values())
-        self._arranged = itemgetter(*(place[name] for name in self.program.kept))  # a rate and a parameter at least
+        # A rate and a parameter at least, so that it is a tuple.
+        self._arranged = itemgetter(*(place[name] for name in compiled.program.kept))
 
     def kept(self) -> tuple[np.ndarray, ...]:
         """The live arrays of the program's state and scalars, in its order."""
@@ -56,7 +70,7 @@ class _Compiled:
 
     def feeds(self, x: np.ndarray, y: np.ndarray) -> dict[str, np.ndarray]:
         """All that the program takes, by name."""
-        return {"x": x, "y": y, **dict(zip(self.program.kept, self.kept(), strict=True))}
+        return {"x": x, "y": y, **dict(zip(self.compiled.program.kept, self.kept(), strict=True))}
 
 
 @dataclass
@@ -64,11 +78,11 @@ class _Last:
     """The step that ran last, and what has to be as it was for it to run again."""
 
     shapes: tuple[Any, ...]
-    modules: Watch
+    parts: tuple[Any, ...]
     groups: WatchedList
     structure: tuple[Any, ...]
     ages: tuple[Any, ...]
-    step: _Compiled
+    step: _Bound
 
 
 class TrainStep:
@@ -89,8 +103,12 @@ class TrainStep:
             ``NORMENGINE_KERNELS``, such as ``{"conv2d": "direct", "conv2d_input_grad": "direct"}`` for sums as they are
             defined (see ``docs/kernels.md``).
 
-    The step is compiled at the first call, and again for a new batch shape or when a setting of a module or of the
-    optimizer changes that alters the computation; learning rates and weight decay are read at every call.
+    The step is compiled at the first call, and again for a new batch shape or where something makes another computation
+    of it. Whatever the Python of ``forward`` and of the loss reads may change between steps: attributes, globals, what a
+    closure holds, arrays and containers in place, the model or the loss themselves. The step looks at all that before
+    it runs, and where something is not what it was, it calls ``forward`` and the loss anew; numbers and arrays that
+    these hand to arithmetic are given to the same program. What draws from Python's or NumPy's generators, and what the
+    step cannot look at, is called at every step. Learning rates and weight decay are read at every call.
     """
 
     def __init__(
@@ -114,6 +132,8 @@ class TrainStep:
         self.kernels = dict(kernels or {})
         self._steps = np.zeros((), np.int64)
         self._compiled: dict[tuple[Any, ...], _Compiled] = {}
+        self._bound: dict[tuple[Any, ...], _Bound] = {}
+        self._watch: Watch | None = None
         self._last: _Last | None = None
         self._lock = new_lock()
 
@@ -125,7 +145,7 @@ class TrainStep:
     @property
     def program(self) -> Program | None:
         """The program used last, to print or to profile; None before the first step."""
-        return next(reversed(self._compiled.values())).program if self._compiled else None
+        return None if self._last is None else self._last.step.compiled.program
 
     def __call__(self, x: np.ndarray, y: np.ndarray) -> float:
         """Train on one batch and return its loss, as it was before the update.
@@ -144,13 +164,14 @@ class TrainStep:
         comes before the whole update or after it, when the step counts as done. Steps of several threads take turns.
         """
         with self._turn():
-            step, x, y = self._prepare(x, y)
+            bound, x, y = self._prepare(x, y)
+            step = bound.compiled
 
             def check(loss: np.ndarray) -> None:
                 if step.program.finite and math.isfinite(loss):
                     return
                 kinds = {name: type(m).__name__ for name, m in self.model.named_modules()}
-                feeds = step.feeds(x, y)
+                feeds = bound.feeds(x, y)
                 if math.isfinite(loss):
                     reason = explain_update(step.graph, step.gradients, feeds, kinds)
                 else:
@@ -159,7 +180,7 @@ class TrainStep:
                     f"TrainStep: the loss is {float(loss)} at step {self.steps + 1}; {reason}; nothing was updated"
                 )
 
-            (loss,) = step.program.run({"x": x, "y": y}, check, step.counters, step.kept())
+            (loss,) = step.program.run({"x": x, "y": y}, check, step.counters, bound.kept())
         return float(loss)
 
     def profile(self, x: np.ndarray, y: np.ndarray, *, runs: int = 9) -> Profile:
@@ -172,10 +193,10 @@ class TrainStep:
         from ..runtime.profile import profile_program
 
         with self._turn():
-            step, x, y = self._prepare(x, y)
+            bound, x, y = self._prepare(x, y)
             given = ", ".join("x".join(map(str, array.shape)) for array in (x, y))
             what = f"{type(self.model).__name__}, a step on {given}"
-            return profile_program(step.program, step.feeds(x, y), what, runs)
+            return profile_program(bound.compiled.program, bound.feeds(x, y), what, runs)
 
     def _turn(self) -> Any:
         """The lock to hold while the step is at work."""
@@ -186,32 +207,45 @@ class TrainStep:
             )
         return self._lock
 
-    def _prepare(self, x: np.ndarray, y: np.ndarray) -> tuple[_Compiled, np.ndarray, np.ndarray]:
+    def _prepare(self, x: np.ndarray, y: np.ndarray) -> tuple[_Bound, np.ndarray, np.ndarray]:
         """The compiled step for a batch, its scalars those of this step, and the batch as it takes it, checked."""
         x = as_input(x, "TrainStep: x")
         y = as_target(y, "TrainStep: y")
         if len(x) != len(y):
             raise ValueError(f"TrainStep: x has {len(x)} samples, y has {len(y)}; give one target for each sample")
-        step = self._compile(x, y)
+        bound = self._compile(x, y)
+        step = bound.compiled
         step.update.refresh()
-        if step.traced.rng:
-            step.noise["rng_seed"][()] = self.seed & 0xFFFFFFFF
-            step.noise["rng_step"][()] = self.steps & 0xFFFFFFFF
+        if bound.traced.counter is not None:
+            seed, number = self._counter()
+            step.scalars["rng_seed"][()], step.scalars["rng_step"][()] = seed, number
         for rule in step.labels:
-            rule.check({"x": x, "y": y} if rule.is_given else step.feeds(x, y), "TrainStep")
-        return step, x, y
+            rule.check({"x": x, "y": y} if rule.is_given else bound.feeds(x, y), "TrainStep")
+        return bound, x, y
+
+    def _counter(self) -> tuple[np.ndarray, np.ndarray]:
+        """What random numbers of this step are a function of, beside layer and element."""
+        return np.asarray(self.seed & 0xFFFFFFFF, np.uint32), np.asarray(self.steps & 0xFFFFFFFF, np.uint32)
 
     def __getstate__(self) -> dict[str, Any]:
         """What copies and pickles take along: everything but the programs, which they compile anew, and the lock."""
-        return {k: v for k, v in self.__dict__.items() if k != "_lock"} | {"_compiled": {}, "_last": None}
+        return {k: v for k, v in self.__dict__.items() if k != "_lock"} | _NOTHING_COMPILED
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state, _lock=new_lock())
 
-    def _compile(self, x: np.ndarray, y: np.ndarray) -> _Compiled:
+    def _compile(self, x: np.ndarray, y: np.ndarray) -> _Bound:
         shapes = x.shape, y.shape, y.dtype
-        last = self._last
-        if last is None or last.shapes != shapes or last.modules.changed() or self._optimizer_changed(last):
+        last, watch = self._last, self._watch
+        if (
+            last is None
+            or watch is None
+            or last.shapes != shapes
+            or last.step.once
+            or not watch.unchanged()
+            or not all(map(is_, last.parts, (self.model, self.loss, self.optimizer)))
+            or self._optimizer_changed(last)
+        ):
             last = self._last = self._find(shapes, Spec.of(x), Spec.of(y))
         return last.step
 
@@ -224,36 +258,57 @@ class TrainStep:
         return self.optimizer.ages() != last.ages
 
     def _find(self, shapes: tuple[Any, ...], x: Spec, y: Spec) -> _Last:
-        """The step for these shapes and the settings as they are now, one of those kept or a new one."""
+        """The step for these shapes and everything that can be read as it is now."""
+        parts = self.model, self.loss, self.optimizer
+        if self._last is None or not all(map(is_, self._last.parts, parts)):
+            check_parts("TrainStep", *parts)
+            self._watch = Watch([self.model, self.loss])
+            self._bound.clear()
+        assert self._watch is not None
+        if self._watch.renew():
+            self._bound.clear()
         structure = self.optimizer.structure()
-        key = (x, y, self._settings(), structure)
-        step = self._compiled.pop(key, None) or self._build(x, y)
-        self._compiled[key] = step  # the one used last comes last
-        if len(self._compiled) > _KEPT:
-            del self._compiled[next(iter(self._compiled))]
-        modules = self._modules()
-        parameters = (p for m in modules for p in m._parameters.values() if p is not None)
+        bound = self._bound.pop((shapes, structure), None)
+        if bound is None or bound.once:
+            bound = self._trace(x, y, structure, self._watch)
+        if not bound.once:
+            self._bound[shapes, structure] = bound
+        with np.errstate(over="ignore"):
+            for name, number in bound.traced.numbers.items():
+                bound.compiled.scalars[name][()] = number
         groups = WatchedList(self.optimizer.param_groups)
-        return _Last(shapes, Watch([*modules, *parameters]), groups, structure, self.optimizer.ages(), step)
+        return _Last(shapes, parts, groups, structure, self.optimizer.ages(), bound)
 
-    def _modules(self) -> list[Module]:
-        roots = [self.model, self.loss] if isinstance(self.loss, Module) else [self.model]
-        return [module for root in roots for module in root.modules()]
-
-    def _settings(self) -> tuple[Any, ...]:
-        """Everything that a module's ``forward`` may look at, so that a change compiles anew."""
-        modules = self._modules()
-        parameters = tuple((id(p), p.requires_grad) for m in modules for p in m._parameters.values() if p is not None)
-        return tuple(map(_settings, modules)), parameters
-
-    def _build(self, x: Spec, y: Spec) -> _Compiled:
+    def _trace(self, x: Spec, y: Spec, structure: tuple[Any, ...], watch: Watch) -> _Bound:
+        """What ``forward`` and the loss do now, with a program that was kept for it or a new one."""
         modules: list[tuple[str, Module]] = [("", self.model)]
         if isinstance(self.loss, Module):
             modules.append(("loss", self.loss))
-        traced = trace(lambda a, b: self.loss(self.model(a), b), [("x", x), ("y", y)], modules)
+        drawn = watch.generators()
+        inputs = [("x", x), ("y", y)]
+        traced = trace(lambda a, b: self.loss(self.model(a), b), inputs, modules, live=True, counter=self._counter)
+        changed = watch.renew()
+        once = changed or traced.looked or bool(watch.unseen) or watch.generators() != drawn
         if len(traced.outputs) != 1 or traced.outputs[0].shape != ():
             shapes = ", ".join(str(v.shape) for v in traced.outputs)
             raise ValueError(f"TrainStep: the loss must be one scalar, got {shapes or 'nothing'}; take its mean")
+        graph = traced.builder.graph(traced.outputs)
+        key = structure_of(graph), structure, tuple(traced.parameters.values())
+        compiled = self._compiled.pop(key, None) or self._build(traced)
+        self._compiled[key] = compiled  # the one used last comes last
+        self._forget()
+        return _Bound(compiled, traced, once)
+
+    def _forget(self) -> None:
+        """Let go of the programs used first where there are too many."""
+        compiled = self._compiled
+        while len(compiled) > _FEW and (
+            len(compiled) > _MANY or sum(c.program.nbytes for c in compiled.values()) > _MEMORY
+        ):
+            dropped = compiled.pop(next(iter(compiled)))
+            self._bound = {key: bound for key, bound in self._bound.items() if bound.compiled is not dropped}
+
+    def _build(self, traced: Trace) -> _Compiled:
         builder, (loss,) = traced.builder, traced.outputs
         forward = replace(builder.graph([loss]), updates=())
 
@@ -272,24 +327,8 @@ class TrainStep:
         program = compile_graph(graph, self.without_passes, self.kernels, tried=True)
         gradients = {name: grad for name, _, _, grad in entries}
         counters = Counters([self._steps, *update.counters])
-        noise = {name: np.zeros((), np.uint32) for name in ("rng_seed", "rng_step")}
-        return _Compiled(program, forward, graph, gradients, traced, update, counters, label_rules(forward), noise)
+        scalars = {v.name: np.zeros((), v.dtype) for v in forward.inputs if v.name not in ("x", "y")}
+        return _Compiled(program, forward, graph, gradients, update, counters, label_rules(forward), scalars)
 
 
-_TABLES = frozenset({"_parameters", "_buffers", "_modules", "_non_persistent"})
-
-
-def _settings(module: Module) -> tuple[Any, ...]:
-    """The attributes of ``module``; of its buffers only their shapes, since each run asks for the arrays."""
-    own = vars(module)
-    attributes = [v if type(v) in PLAIN else _setting(v) for k, v in own.items() if k not in _TABLES]
-    return id(module), *own, *attributes, *(a if a is None else a.shape for a in module._buffers.values())
-
-
-def _setting(value: Any) -> Any:
-    """``value`` as something hashable: numbers and texts as they are, others by identity."""
-    if isinstance(value, (tuple, list)):
-        return tuple(map(_setting, value))
-    if isinstance(value, dict):
-        return tuple(value), tuple(map(_setting, value.values()))
-    return value if type(value) in PLAIN else id(value)
+_NOTHING_COMPILED: dict[str, Any] = {"_compiled": {}, "_bound": {}, "_watch": None, "_last": None}

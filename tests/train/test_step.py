@@ -389,12 +389,27 @@ def test_parameters_may_have_the_names_of_the_inputs():
 def test_programs_used_last_are_kept():
     model = Configured()
     step = ne.TrainStep(model, nn.CrossEntropyLoss(), optim.SGD(model.parameters(), lr=0.1))
-    for size in (3, *range(1, 12), 3):
+    programs = {}
+    for size in (3, *range(1, 70)):
         step(np.eye(3)[np.arange(size) % 3], np.arange(size) % 3)
-        kept = step.program
-    assert len(step._compiled) == 8
+        programs[size] = step.program
+    step(np.eye(3)[np.arange(6) % 3], np.arange(6) % 3)
+    assert step.program is programs[6]
     step(np.eye(3), np.arange(3))
-    assert step.program is kept
+    assert step.program is not programs[3]
+
+
+def test_few_programs_are_kept_where_they_are_large(monkeypatch):
+    monkeypatch.setattr("normengine.train.step._MEMORY", 0)
+    model = Configured()
+    step = ne.TrainStep(model, nn.CrossEntropyLoss(), optim.SGD(model.parameters(), lr=0.1))
+    programs = {}
+    for size in range(1, 12):
+        step(np.eye(3)[np.arange(size) % 3], np.arange(size) % 3)
+        programs[size] = step.program
+    for size in (11, 5, 2):
+        step(np.eye(3)[np.arange(size) % 3], np.arange(size) % 3)
+        assert (step.program is programs[size]) == (size != 2)
 
 
 def test_frozen_parameters_stay():

@@ -68,12 +68,9 @@ def _batch_norm(
     y, mean, var = tracer.add_multi("batch_norm_train", x, gamma, beta, eps=eps)
     if running_mean is not None and running_var is not None:
         count = math.prod(x.shape) // channels
-        _remember(lift(running_mean), mean, momentum)
-        _remember(lift(running_var), var * (count / (count - 1)), momentum)
+        share = lift(momentum)
+        kept = lift(1.0 - momentum) if isinstance(momentum, float) else tracer.constant(1.0) - share
+        unbiased = var * tracer.constant(count / (count - 1))
+        for running, batch in ((lift(running_mean), mean), (lift(running_var), unbiased)):
+            tracer.update(running, running * kept + batch * share)
     return y
-
-
-def _remember(running: Tensor, batch: Tensor, momentum: Any) -> None:
-    share = lift(momentum)
-    kept = (1.0 - momentum) if isinstance(momentum, float) else 1.0 - share
-    running._tracer.update(running, running * kept + batch * share)
