@@ -9,10 +9,15 @@ sleeps on a condition variable. Workers are never ended: asleep they cost nothin
 """
 
 from cpython.buffer cimport PyBUF_SIMPLE, PyBUF_WRITABLE, PyBuffer_Release, PyObject_GetBuffer
+from cpython.dict cimport PyDict_Next, PyDict_Size
+from cpython.object cimport PyObject
 from libc.stdint cimport int64_t, uint64_t
 from libc.stdlib cimport calloc, free
 
 import numpy as np
+
+cdef extern from "Python.h":
+    PyObject *PyList_GET_ITEM(object items, Py_ssize_t i)
 
 cdef extern from "platform.h" nogil:
     ctypedef struct ne_mutex:
@@ -317,6 +322,33 @@ def all_writeable(arrays) -> bool:
         except (BufferError, ValueError):
             return False
         PyBuffer_Release(&view)
+    return True
+
+
+def hold(list holders, list sizes, list seen) -> bool:
+    """Whether dictionaries and lists hold the objects ``seen``, one after the other, each as many as ``sizes`` says.
+
+    A dictionary's keys are not looked at.
+    """
+    cdef Py_ssize_t size, k, at, begin = 0, most = len(seen)
+    cdef PyObject *key
+    cdef PyObject *value
+    for holder, number in zip(holders, sizes):
+        size = number
+        if begin + size > most or size != (PyDict_Size(holder) if isinstance(holder, dict) else len(<list>holder)):
+            return False
+        if isinstance(holder, dict):
+            at = 0
+            k = begin
+            while PyDict_Next(holder, &at, &key, &value):
+                if value != PyList_GET_ITEM(seen, k):
+                    return False
+                k += 1
+        else:
+            for k in range(size):
+                if PyList_GET_ITEM(holder, k) != PyList_GET_ITEM(seen, begin + k):
+                    return False
+        begin += size
     return True
 
 

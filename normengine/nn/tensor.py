@@ -21,6 +21,13 @@ _NO_VALUES = (
 )
 
 
+def _is_whole(other: Any) -> bool:
+    """Whether arithmetic of an int64 tensor with it stays whole."""
+    if isinstance(other, Tensor):
+        return bool(other._value.dtype == "int64")
+    return isinstance(other, (int, np.integer))
+
+
 Number = float
 """``float``, which is also the name of a method here."""
 
@@ -126,10 +133,15 @@ class Tensor(Operators):
         return self._tracer.add(op, self, *others, **attrs)
 
     def _binary(self, op: str, other: Any, swapped: bool = False) -> Any:
-        operand = self._tracer.operand(other)
+        this, operand = self, None
+        if self._value.dtype == "int64" and op in ("add", "sub", "mul") and _is_whole(other):
+            operand = other if isinstance(other, Tensor) else self._tracer.integer(int(other))
+        else:
+            this, operand = self.float(), self._tracer.operand(other)
         if operand is None:
             return NotImplemented
-        left, right = (operand, self) if swapped else (self, operand)
+        operand = operand if this._value.dtype == "int64" else operand.float()
+        left, right = (operand, this) if swapped else (this, operand)
         if op == "matmul":
             return left._matmul(right)
         return left._apply(op, right)

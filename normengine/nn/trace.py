@@ -33,6 +33,9 @@ _TAKES_INTEGERS = frozenset(
     {"cast", "reshape", "permute", "slice", "concat", "expand", "cross_entropy", "count_step", "count_weight"}
 )
 
+_COUNTS = frozenset({"add", "sub", "mul"})
+"""Operators that take integers where all operands are."""
+
 
 @dataclass
 class Trace:
@@ -43,7 +46,7 @@ class Trace:
     under its name in ``state_dict``; ``parameters`` are those with ``requires_grad``, ``buffers`` gets the array of
     every other one. ``counter`` gives the uint32 inputs ``rng_seed`` and ``rng_step`` of a graph
     that has them. ``numbers`` are the
-    float32 scalars among its inputs, by name. ``looked`` says that the function's Python read values that steps change.
+    scalars that are inputs beside these, by name. ``looked`` says that the function's Python read values that steps change.
     """
 
     builder: Builder
@@ -64,9 +67,10 @@ class Trace:
         return [*map(_DATA, self.parameters.values()), *[get() for get in self.buffers.values()]]
 
     def scalars(self) -> dict[str, np.ndarray]:
-        """:attr:`numbers` as arrays of float32; a number beyond its range is infinite."""
+        """:attr:`numbers` as arrays of float32 or int64; a number beyond its range is infinite."""
         with np.errstate(over="ignore"):
-            return {name: np.asarray(number, np.float32) for name, number in self.numbers.items()}
+            kinds = {v.name: v.dtype for v in self.builder.inputs}
+            return {name: np.asarray(number, kinds[name]) for name, number in self.numbers.items()}
 
 
 _DATA = attrgetter("_data")
@@ -186,7 +190,8 @@ class Tracer:
     def add_multi(self, op: str, *inputs: Tensor, **attrs: Any) -> tuple[Tensor, ...]:
         """All outputs of a new node."""
         values = [self._value_of(t) for t in inputs]
-        if op not in _TAKES_INTEGERS:
+        integers = op in _TAKES_INTEGERS or (op in _COUNTS and all(value.dtype == "int64" for value in values))
+        if not integers:
             for value in values:
                 if value.dtype not in ("float32", "uint32"):
                     raise self.error(
@@ -364,6 +369,14 @@ class Tracer:
         name = self._names.unique("number")
         self.numbers[name] = number
         return self.builder.input(name, Spec(()))
+
+    def integer(self, number: int) -> Tensor:
+        """A whole number that a user hands to arithmetic of integers, as int64."""
+        if not self.live:
+            return Tensor(self, self.builder.constant(np.array(number, np.int64)))
+        name = self._names.unique("number")
+        self.numbers[name] = number
+        return Tensor(self, self.builder.input(name, Spec((), "int64")))
 
     def constant(self, number: float) -> Tensor:
         """A number that is part of a formula: the same whatever the settings are."""

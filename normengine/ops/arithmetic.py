@@ -10,7 +10,7 @@ from ..graph import DTYPES, Node, Spec, Value
 from .base import Arrays, Attrs, Case, OnnxMapping, Op, OperatorError, Scalar
 from .builder import Builder
 from .reduce import sum_to
-from .rules import elementwise_infer, elementwise_reference, only, real
+from .rules import Reference, broadcast, elementwise_infer, elementwise_reference, only, real
 from .table import register
 
 Grads = Sequence["Value | None"]
@@ -151,7 +151,33 @@ _BINARY = (
     Case(((7,), (2, 3, 7))),
 )
 
-_binary = elementwise_infer("left operand", "right operand")
+_quotient = elementwise_infer("left operand", "right operand")
+
+
+def _binary(specs: Sequence[Spec], attrs: Attrs) -> tuple[Spec, ...]:
+    """Two float32 operands, or two int64 ones."""
+    if [spec.dtype for spec in specs] == ["int64", "int64"]:
+        return (Spec(broadcast([spec.shape for spec in specs]), "int64"),)
+    return _quotient(specs, attrs)
+
+
+def _exact(function: np.ufunc) -> Reference:
+    """``function`` on integers as such, on others as float64."""
+    real = elementwise_reference(function)
+
+    def reference(arrays: Arrays, attrs: Attrs) -> tuple[np.ndarray, ...]:
+        if all(array.dtype.kind in "iu" for array in arrays):
+            return (np.asarray(function(*arrays)),)
+        return real(arrays, attrs)
+
+    return reference
+
+
+def _draw_integers(rng: np.random.Generator) -> Sequence[np.ndarray]:
+    return [rng.integers(-(2**40), 2**40, (3, 1, 5)), rng.integers(-(2**20), 2**20, (4, 1))]
+
+
+_EXACT = (*_BINARY, Case(draw=_draw_integers, differentiable=False))
 _unary = elementwise_infer("input")
 
 
@@ -177,33 +203,33 @@ register(
     Op(
         "add",
         _binary,
-        elementwise_reference(np.add),
+        _exact(np.add),
         _add_gradient,
         Scalar("add"),
         onnx=OnnxMapping("Add"),
-        cases=_BINARY,
+        cases=_EXACT,
     ),
     Op(
         "sub",
         _binary,
-        elementwise_reference(np.subtract),
+        _exact(np.subtract),
         _sub_gradient,
         Scalar("sub"),
         onnx=OnnxMapping("Sub"),
-        cases=_BINARY,
+        cases=_EXACT,
     ),
     Op(
         "mul",
         _binary,
-        elementwise_reference(np.multiply),
+        _exact(np.multiply),
         _mul_gradient,
         Scalar("mul"),
         onnx=OnnxMapping("Mul"),
-        cases=_BINARY,
+        cases=_EXACT,
     ),
     Op(
         "div",
-        _binary,
+        _quotient,
         elementwise_reference(np.divide),
         _div_gradient,
         Scalar("div"),

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from operator import attrgetter
+from itertools import chain
+from operator import attrgetter, is_
+from typing import Any
 
 import numpy as np
 
@@ -25,7 +27,7 @@ def address_of(name: str) -> int:
 
 
 try:
-    from ._executor import all_writeable, data_address
+    from ._executor import all_writeable, data_address, hold
 except ImportError:  # no extension was built
 
     def all_writeable(arrays: Iterable[np.ndarray]) -> bool:
@@ -35,6 +37,14 @@ except ImportError:  # no extension was built
     def data_address(array: np.ndarray) -> int:
         """The address of the first element of a C-contiguous array."""
         return array.ctypes.data
+
+    def hold(holders: list[Any], sizes: list[int], seen: list[Any]) -> bool:
+        """Whether dictionaries and lists hold the objects ``seen``, one after the other, each as many as ``sizes`` says.
+
+        A dictionary's keys are not looked at.
+        """
+        held = [dict.values(holder) if isinstance(holder, dict) else holder for holder in holders]
+        return list(map(len, held)) == sizes and all(map(is_, chain.from_iterable(held), seen))
 
 
 class Counters:

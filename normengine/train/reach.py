@@ -58,11 +58,10 @@ _HEAP_TYPE = 1 << 9
 
 
 class Place(NamedTuple):
-    """Something that holds values: ``view`` gives them each time it is iterated over. ``keys`` are those of a mapping
-    whose values they are; of these, the ones that ``names`` has are read (None: all)."""
+    """Something that holds values: the values of a dictionary, what others give each time they are iterated over. Of a
+    dictionary with ``names`` those under other keys are not read."""
 
-    view: Any
-    keys: Mapping[Any, Any] | None = None
+    holder: Any
     names: set[str] | None = None
 
 
@@ -135,10 +134,12 @@ class Reach:
             self.arrays.append(value)
             if value.dtype.hasobject:
                 self._cannot_see("an array of objects")
+        elif isinstance(value, random.SystemRandom):
+            self._cannot_see("a generator without a seed")
         elif isinstance(value, _GENERATORS):
             self.generators.append(value)
         elif isinstance(value, Parameter):
-            self.places.append(Place(vars(value).values()))
+            self.places.append(Place(vars(value)))
         elif isinstance(value, _FIXED):
             return
         elif isinstance(value, types.FunctionType):
@@ -172,6 +173,7 @@ class Reach:
         for cell in function.__closure__ or ():
             self.attributes.append((cell, "cell_contents"))
             self._waiting.append(getattr(cell, "cell_contents", None))
+        self.attributes += [(function, part) for part in ("__code__", "__defaults__", "__kwdefaults__")]
         self._waiting += (function.__defaults__, function.__kwdefaults__)
         if vars(function):
             self._space(vars(function))
@@ -230,15 +232,15 @@ class Reach:
     def _layer(self, module: Module) -> None:
         own = vars(module)
         tables = [own.get(table, {}) for table in ("_parameters", "_buffers", "_modules")]
-        self.places += [Place(table.values()) for table in tables]
+        self.places += [Place(table) for table in tables]
         self._waiting += [p for table in (tables[0], tables[2]) for p in table.values() if p is not None]
         kind = type(module)
         if _is_pure(kind.__module__):
-            self.places.append(Place(own.values()))
+            self.places.append(Place(own))
             self._waiting += [value for key, value in own.items() if key not in TABLES]
             return
         if any(_is_pure(base.__module__) for base in kind.__mro__ if base not in (Module, object)):
-            self.places.append(Place(own.values()))  # code that is not walked through reads its attributes
+            self.places.append(Place(own))  # code that is not walked through reads its attributes
             self._spaces.append((own, False, {*TABLES}))
         else:
             self._space(own)
@@ -247,10 +249,12 @@ class Reach:
     def _object(self, value: Any) -> None:
         kind = type(value)
         if isinstance(value, _CONTAINERS):
-            items = value.values() if isinstance(value, (dict, types.MappingProxyType)) else value
-            if not isinstance(value, tuple):
-                self.places.append(Place(items))
-            if isinstance(value, (dict, types.MappingProxyType)):
+            items: Any = value.values() if isinstance(value, (dict, types.MappingProxyType)) else value
+            if isinstance(value, dict):
+                self.places += (Place(value), Place(value.keys()))
+            elif isinstance(value, types.MappingProxyType):
+                self.places += (Place(value.values()), Place(value.keys()))
+            elif not isinstance(value, tuple):
                 self.places.append(Place(value))
             self._waiting.extend(items)
             if kind in _CONTAINERS:
@@ -271,7 +275,7 @@ class Reach:
     def _space(self, mapping: Mapping[str, Any], left_out: Collection[str] | None = None) -> None:
         """Names and what they stand for, those of a class where something is ``left_out``."""
         is_class = left_out is not None
-        self.places.append(Place(mapping.values(), mapping, None if is_class else self._names))
+        self.places.append(Place(mapping.values()) if is_class else Place(mapping, self._names))
         self._spaces.append((mapping, is_class, {*TABLES, *(left_out or ())}))
 
 

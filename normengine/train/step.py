@@ -289,9 +289,11 @@ class TrainStep:
         traced = trace(lambda a, b: self.loss(self.model(a), b), inputs, modules, live=True, counter=self._counter)
         changed = watch.renew()
         once = changed or traced.looked or bool(watch.unseen) or watch.generators() != drawn
-        if len(traced.outputs) != 1 or traced.outputs[0].shape != ():
+        if len(traced.outputs) != 1 or traced.outputs[0].spec.size != 1:
             shapes = ", ".join(str(v.shape) for v in traced.outputs)
             raise ValueError(f"TrainStep: the loss must be one scalar, got {shapes or 'nothing'}; take its mean")
+        if traced.outputs[0].shape:
+            traced.outputs = (traced.builder.add("reshape", traced.outputs[0], shape=()),)
         graph = traced.builder.graph(traced.outputs)
         key = structure_of(graph), structure, tuple(traced.parameters.values())
         compiled = self._compiled.pop(key, None) or self._build(traced)

@@ -4,18 +4,28 @@ from __future__ import annotations
 
 import math
 import random
-from collections.abc import Iterable
-from itertools import chain, starmap
+from collections.abc import Iterable, Iterator
+from itertools import chain, islice, starmap
 from operator import is_
 from typing import Any
 
 import numpy as np
 
 from ..nn import random as own_random
+from ..runtime.executor import hold
 from .reach import PLAIN, Reach
 
 _BYTES = np.ndarray.tobytes
 _GONE = object()
+
+
+def _is_plain(holder: Any) -> bool:
+    return isinstance(holder, dict) or type(holder) is list
+
+
+def _values(holder: Any) -> Any:
+    return dict.values(holder) if isinstance(holder, dict) else holder
+
 
 
 class Watch:
@@ -33,8 +43,10 @@ class Watch:
     def _walk(self) -> None:
         reach = Reach(self._roots)
         self.unseen = reach.unseen
-        self._places = reach.places
-        self._views = [place.view for place in reach.places]
+        plain = [place for place in reach.places if _is_plain(place.holder)]
+        self._holders = [place.holder for place in plain]
+        self._names = [place.names for place in plain]
+        self._others = [place.holder for place in reach.places if not _is_plain(place.holder)]
         self._lookups = [(held, name, _GONE) for held, name in reach.lookups]
         self._attributes = [(held, name, _GONE) for held, name in reach.attributes]
         self._arrays = reach.arrays
@@ -43,22 +55,32 @@ class Watch:
 
     def _note(self) -> None:
         """Take what there is now as what was seen."""
-        self._lengths = list(map(len, self._views))
-        self._seen = list(chain.from_iterable(self._views))
-        self._looked_up = list(starmap(dict.get, self._lookups))
-        self._had = list(starmap(getattr, self._attributes))
+        self._sizes = list(map(len, self._holders))
+        self._seen = list(chain.from_iterable(map(_values, self._holders)))
+        self._other_sizes = list(map(len, self._others))
+        self._other_seen = list(self._other_values())
         self._contents = list(map(_BYTES, self._arrays))
+
+    def _other_values(self) -> Iterator[Any]:
+        """What has to be walked through or asked for by name."""
+        return chain(
+            chain.from_iterable(self._others),
+            starmap(dict.get, self._lookups),
+            starmap(getattr, self._attributes),
+        )
 
     def unchanged(self) -> bool:
         """Whether everything is the object that it was, and arrays hold what they held."""
+        return (
+            hold(self._holders, self._sizes, self._seen)
+            and (not self._other_seen or self._others_unchanged())
+            and (not self._arrays or list(map(_BYTES, self._arrays)) == self._contents)
+        )
+
+    def _others_unchanged(self) -> bool:
         try:
-            return (
-                list(map(len, self._views)) == self._lengths
-                and all(map(is_, chain.from_iterable(self._views), self._seen))
-                and all(map(is_, starmap(dict.get, self._lookups), self._looked_up))
-                and all(map(is_, starmap(getattr, self._attributes), self._had))
-                and (not self._arrays or list(map(_BYTES, self._arrays)) == self._contents)
-            )
+            same_sizes = list(map(len, self._others)) == self._other_sizes
+            return same_sizes and all(map(is_, self._other_values(), self._other_seen))
         except RuntimeError:  # another thread adds to what is walked through
             return False
 
@@ -66,15 +88,11 @@ class Watch:
         """Take what there is now as what was seen; whether anything differs that can be read."""
         if self.unchanged():
             return False
-        if list(map(len, self._views)) == self._lengths:
-            now = list(chain.from_iterable(self._views))
-            pairs = [
-                (a, b, self._is_read(i)) for i, (a, b) in enumerate(zip(self._seen, now, strict=True)) if a is not b
-            ]
-            singles = zip(self._looked_up, starmap(dict.get, self._lookups), strict=True)
-            owned = zip(self._had, starmap(getattr, self._attributes), strict=True)
-            pairs += [(a, b, True) for a, b in chain(singles, owned) if a is not b]
-            read = [(a, b) for a, b, is_read in pairs if is_read]
+        if list(map(len, self._holders)) == self._sizes and list(map(len, self._others)) == self._other_sizes:
+            now = chain.from_iterable(map(_values, self._holders))
+            pairs = [(i, a, b) for i, (a, b) in enumerate(zip(self._seen, now, strict=True)) if a is not b]
+            read = [(a, b) for i, a, b in pairs if self._is_read(i)]
+            read += [(a, b) for a, b in zip(self._other_seen, self._other_values(), strict=True) if a is not b]
             if all(type(a) in PLAIN and type(b) in PLAIN for a, b in read):
                 differs = any(not _same(a, b) for a, b in read) or list(map(_BYTES, self._arrays)) != self._contents
                 self._note()
@@ -83,15 +101,12 @@ class Watch:
         return True
 
     def _is_read(self, index: int) -> bool:
-        """Whether any code reads the value of that number, by the name that it has."""
-        for place, length in zip(self._places, self._lengths, strict=True):
-            if index < length:
-                if place.keys is None or place.names is None:
-                    return True
-                key = next(key for i, key in enumerate(place.keys) if i == index)
-                return key in place.names
-            index -= length
-        return True
+        """Whether any code may read the value of that number, by the name that it has."""
+        for holder, names, size in zip(self._holders, self._names, self._sizes, strict=True):
+            if index < size:
+                return names is None or next(islice(holder, index, None)) in names
+            index -= size
+        raise AssertionError("an index beyond all that was seen")
 
     def generators(self) -> list[Any]:
         """The states of the generators of random numbers that can be drawn from."""

@@ -79,7 +79,7 @@ def test_operator_matches_its_reference(name: str, number: int) -> None:
     if op.scalar.index:
         arguments.append(("index", 0))
         index.append([1])
-        if case.attrs["per_channel"]:
+        if case.attrs.get("per_channel"):
             n, c, *space = expected.shape
             shape, index = (n * c, int(np.prod(space))), [[1, 0]]
     arguments += [("constant", float(case.attrs[a])) for a in op.scalar.attrs]

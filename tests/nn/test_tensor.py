@@ -185,5 +185,16 @@ def test_integers_are_converted_only_where_that_is_asked_for() -> None:
     np.testing.assert_allclose(compute(lambda x: x.float() / 255, images), images / 255)
     np.testing.assert_allclose(compute(lambda x: x.to(ne.float32) * 2, images), images * 2)
     assert compute(lambda x: x.flatten(1)[:, ::2], images).dtype == np.int64
-    with pytest.raises(OperatorError, match=r"div needs float32, got int64 of shape \(2, 4, 6, 5\); convert images"):
-        compute(lambda x: x / 255, images)
+    with pytest.raises(OperatorError, match=r"exp needs float32, got int64 of shape \(2, 4, 6, 5\); convert images"):
+        compute(lambda x: x.exp(), images)
+
+
+def test_arithmetic_of_integers_stays_whole_and_with_others_becomes_float32() -> None:
+    whole = np.array([2**40 + 1, -3, 0])
+    for function in (lambda x: x + 1, lambda x: 7 - x, lambda x: x * 3, lambda x: x + x, lambda x: x - np.int64(2)):
+        found = compute(function, whole)
+        assert found.dtype == np.int64
+        np.testing.assert_array_equal(found, function(whole))
+    for function in (lambda x: x / 2, lambda x: x * 0.5, lambda x: 1.5 + x, lambda x: 2 / x):
+        whole = np.array([4, -3, 1])
+        np.testing.assert_allclose(compute(function, whole), function(whole), rtol=1e-6)
