@@ -326,7 +326,7 @@ def all_writeable(arrays) -> bool:
 
 
 def hold(list holders, list sizes, list seen) -> bool:
-    """Whether dictionaries and lists hold the objects ``seen``, one after the other, each as many as ``sizes`` says.
+    """Whether dictionaries and lists hold the objects ``seen``, one after the other, each as many as in ``sizes``.
 
     A dictionary's keys are not looked at.
     """

@@ -413,6 +413,11 @@ class Tensor(Operators):
     def type_as(self, other: Tensor) -> Tensor:
         return self.float() if other.dtype == np.float32 else self
 
+    @property
+    def data(self) -> Tensor:
+        """As :meth:`detach`."""
+        return self.detach()
+
     def detach(self) -> Tensor:
         """The same values, through which no gradient flows."""
         return self._tracer.detached(self)

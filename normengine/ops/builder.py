@@ -47,6 +47,13 @@ class Builder:
         builder.nodes, builder.updates = [], {}
         return builder
 
+    def copy(self) -> Builder:
+        """A builder that holds the same, and goes on by itself."""
+        other = Builder()
+        other.inputs, other.state, other.constants = list(self.inputs), dict(self.state), dict(self.constants)
+        other.nodes, other.updates, other._count = list(self.nodes), dict(self.updates), self._count
+        return other
+
     @contextmanager
     def at(self, layer: str, kind: str = "") -> Iterator[None]:
         """Nodes added inside belong to ``layer``; ``kind`` (``Conv2d``) goes before the name in errors."""

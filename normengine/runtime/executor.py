@@ -39,7 +39,7 @@ except ImportError:  # no extension was built
         return array.ctypes.data
 
     def hold(holders: list[Any], sizes: list[int], seen: list[Any]) -> bool:
-        """Whether dictionaries and lists hold the objects ``seen``, one after the other, each as many as ``sizes`` says.
+        """Whether dictionaries and lists hold the objects ``seen``, one after the other, each as many as in ``sizes``.
 
         A dictionary's keys are not looked at.
         """

@@ -29,10 +29,13 @@ PLAIN = frozenset({bool, int, float, complex, str, bytes, type(None), type(...),
 
 _MOST = 20_000
 _PURE = frozenset(
-    "abc argparse bisect builtins cmath collections contextlib copy dataclasses decimal enum fractions functools heapq "
-    "itertools logging math numbers operator random re statistics string textwrap types typing typing_extensions "
-    "warnings _collections_abc _operator _functools normengine numpy".split()
-)
+    {
+        "_collections_abc", "_functools", "_operator", "abc", "argparse", "bisect", "builtins", "cmath", "collections",
+        "contextlib", "copy", "dataclasses", "decimal", "enum", "fractions", "functools", "heapq", "itertools",
+        "logging", "math", "normengine", "numbers", "numpy", "operator", "random", "re", "statistics", "string",
+        "textwrap", "types", "typing", "typing_extensions", "warnings",
+    }
+)  # fmt: skip
 """Packages whose functions look at their arguments alone; the state of random generators is looked at apart."""
 _ANY_NAME = frozenset({"getattr", "vars", "dir", "__dict__", "attrgetter", "methodcaller", "getattr_static"})
 _UNSEEN = frozenset({"open", "input", "eval", "exec", "globals", "locals", "compile", "__import__"})

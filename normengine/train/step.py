@@ -15,7 +15,7 @@ from ..kernels import REGISTRY
 from ..locks import is_held, load_module, new_lock
 from ..nn import random
 from ..nn.module import Module
-from ..nn.trace import Trace, trace
+from ..nn.trace import Begun, Trace
 from ..ops import LabelRule, label_rules
 from ..optim import Optimizer, Update
 from ..passes import differentiate, switched_off
@@ -104,11 +104,11 @@ class TrainStep:
             defined (see ``docs/kernels.md``).
 
     The step is compiled at the first call, and again for a new batch shape or where something makes another computation
-    of it. Whatever the Python of ``forward`` and of the loss reads may change between steps: attributes, globals, what a
-    closure holds, arrays and containers in place, the model or the loss themselves. The step looks at all that before
-    it runs, and where something is not what it was, it calls ``forward`` and the loss anew; numbers and arrays that
-    these hand to arithmetic are given to the same program. What draws from Python's or NumPy's generators, and what the
-    step cannot look at, is called at every step. Learning rates and weight decay are read at every call.
+    of it. Whatever the Python of ``forward`` and of the loss reads may change between steps: attributes, globals, what
+    a closure holds, arrays and containers in place, the model or the loss themselves. The step looks at all that before
+    it runs, and where something is not what it was, it calls ``forward`` or the loss anew; numbers and arrays that
+    these hand to arithmetic are given to the same program. What draws from Python's or NumPy's generators, or cannot be
+    looked at from outside, is called at every step. Learning rates and weight decay are read at every call.
     """
 
     def __init__(
@@ -133,7 +133,8 @@ class TrainStep:
         self._steps = np.zeros((), np.int64)
         self._compiled: dict[tuple[Any, ...], _Compiled] = {}
         self._bound: dict[tuple[Any, ...], _Bound] = {}
-        self._watch: Watch | None = None
+        self._begun: dict[tuple[Any, ...], Begun] = {}
+        self._watches: tuple[Watch, Watch] | None = None
         self._last: _Last | None = None
         self._lock = new_lock()
 
@@ -236,13 +237,13 @@ class TrainStep:
 
     def _compile(self, x: np.ndarray, y: np.ndarray) -> _Bound:
         shapes = x.shape, y.shape, y.dtype
-        last, watch = self._last, self._watch
+        last, watches = self._last, self._watches
         if (
             last is None
-            or watch is None
+            or watches is None
             or last.shapes != shapes
             or last.step.once
-            or not watch.unchanged()
+            or not (watches[0].unchanged() and watches[1].unchanged())
             or not all(map(is_, last.parts, (self.model, self.loss, self.optimizer)))
             or self._optimizer_changed(last)
         ):
@@ -260,38 +261,47 @@ class TrainStep:
     def _find(self, shapes: tuple[Any, ...], x: Spec, y: Spec) -> _Last:
         """The step for these shapes and everything that can be read as it is now."""
         parts = self.model, self.loss, self.optimizer
-        if self._last is None or not all(map(is_, self._last.parts, parts)):
+        if self._watches is None or self._last is None or not all(map(is_, self._last.parts, parts)):
             check_parts("TrainStep", *parts)
-            self._watch = Watch([self.model, self.loss])
-            self._bound.clear()
-        assert self._watch is not None
-        if self._watch.renew():
-            self._bound.clear()
+            self._watches = Watch([self.model]), Watch([self.loss])
+            self._begun, self._bound = {}, {}
+        model, loss = self._watches
+        if model.renew():
+            self._begun, self._bound = {}, {}
+        if loss.renew():
+            self._bound = {}
         structure = self.optimizer.structure()
-        bound = self._bound.pop((shapes, structure), None)
-        if bound is None or bound.once:
-            bound = self._trace(x, y, structure, self._watch)
-        if not bound.once:
-            self._bound[shapes, structure] = bound
+        bound = self._bound.get((shapes, structure)) or self._trace(shapes, x, y, structure)
         with np.errstate(over="ignore"):
             for name, number in bound.traced.numbers.items():
                 bound.compiled.scalars[name][()] = number
         groups = WatchedList(self.optimizer.param_groups)
         return _Last(shapes, parts, groups, structure, self.optimizer.ages(), bound)
 
-    def _trace(self, x: Spec, y: Spec, structure: tuple[Any, ...], watch: Watch) -> _Bound:
+    def _trace(self, shapes: tuple[Any, ...], x: Spec, y: Spec, structure: tuple[Any, ...]) -> _Bound:
         """What ``forward`` and the loss do now, with a program that was kept for it or a new one."""
-        modules: list[tuple[str, Module]] = [("", self.model)]
-        if isinstance(self.loss, Module):
-            modules.append(("loss", self.loss))
-        drawn = watch.generators()
-        inputs = [("x", x), ("y", y)]
-        traced = trace(lambda a, b: self.loss(self.model(a), b), inputs, modules, live=True, counter=self._counter)
-        changed = watch.renew()
-        once = changed or traced.looked or bool(watch.unseen) or watch.generators() != drawn
+        assert self._watches is not None
+        model, loss = self._watches
+        begun = self._begun.get(shapes)
+        model_changes = begun is None
+        if begun is None:
+            drawn = model.generators()
+            modules: list[tuple[str, Module]] = [("", self.model)]
+            if isinstance(self.loss, Module):
+                modules.append(("loss", self.loss))
+            begun = Begun(lambda a, b: self.model(a), [("x", x), ("y", y)], modules, self._counter)
+            model_changes = begun.looked or bool(model.unseen) or model.generators() != drawn or model.renew()
+            if not model_changes:
+                self._begun[shapes] = begun
+        loss.renew()
+        drawn = loss.generators()
+        traced = begun.finish(self.loss, ["y"])
+        changes = traced.looked or bool(loss.unseen) or loss.generators() != drawn or loss.renew()
+        if model.renew():
+            self._begun, changes = {}, True
         if len(traced.outputs) != 1 or traced.outputs[0].spec.size != 1:
-            shapes = ", ".join(str(v.shape) for v in traced.outputs)
-            raise ValueError(f"TrainStep: the loss must be one scalar, got {shapes or 'nothing'}; take its mean")
+            given = ", ".join(str(v.shape) for v in traced.outputs)
+            raise ValueError(f"TrainStep: the loss must be one scalar, got {given or 'nothing'}; take its mean")
         if traced.outputs[0].shape:
             traced.outputs = (traced.builder.add("reshape", traced.outputs[0], shape=()),)
         graph = traced.builder.graph(traced.outputs)
@@ -299,7 +309,10 @@ class TrainStep:
         compiled = self._compiled.pop(key, None) or self._build(traced)
         self._compiled[key] = compiled  # the one used last comes last
         self._forget()
-        return _Bound(compiled, traced, once)
+        bound = _Bound(compiled, traced, once=model_changes or changes)
+        if not bound.once:
+            self._bound[shapes, structure] = bound
+        return bound
 
     def _forget(self) -> None:
         """Let go of the programs used first where there are too many."""
@@ -333,4 +346,10 @@ class TrainStep:
         return _Compiled(program, forward, graph, gradients, update, counters, label_rules(forward), scalars)
 
 
-_NOTHING_COMPILED: dict[str, Any] = {"_compiled": {}, "_bound": {}, "_watch": None, "_last": None}
+_NOTHING_COMPILED: dict[str, Any] = {
+    "_compiled": {},
+    "_bound": {},
+    "_begun": {},
+    "_watches": None,
+    "_last": None,
+}

@@ -27,13 +27,12 @@ def _values(holder: Any) -> Any:
     return dict.values(holder) if isinstance(holder, dict) else holder
 
 
-
 class Watch:
     """All that can be read from ``roots``, as it is now (see :class:`~.reach.Reach`).
 
-    What is looked at again and again is identity: whatever is another object than it was has changed, and of numbers and
-    texts the value is compared then. Of arrays the content counts. ``unseen`` says what cannot be watched, and is empty
-    if there is nothing.
+    What is looked at again and again is identity: whatever is another object than it was has changed, and of numbers
+    and texts the value is compared then. Of arrays the content counts. ``unseen`` says what cannot be watched, and is
+    empty if there is nothing.
     """
 
     def __init__(self, roots: Iterable[Any]) -> None:
