@@ -48,6 +48,8 @@ MOST_ELEMENTS = 1 << 22
 LARGE = range(1 << 27, 1 << 30)
 """Elements of all arrays of a network that is only opened: to compute them takes long, but there is memory for it."""
 MODELS_A_WORKER = 300
+EXHAUSTED = 75
+"""Exit code of a worker that is out of memory."""
 
 
 @dataclass
@@ -166,15 +168,23 @@ def work(seed: int, memory: float, compare: bool) -> None:
         resource.setrlimit(resource.RLIMIT_AS, (int(memory * 2**30),) * 2)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     warnings.simplefilter("error")
-    for line in sys.stdin:
-        place = ""
-        try:
-            said = try_model(seed, int(line), compare)
-        except BaseException as error:
-            last = traceback.extract_tb(error.__traceback__)[-1]
-            place = f"{type(error).__name__} at {'/'.join(Path(last.filename).parts[-3:])}:{last.lineno}"
-            said = f"{place}: {str(error)[:300]}"
-        print(json.dumps([said, place or said.split(":")[0]]), file=answers, flush=True)
+    try:
+        for line in sys.stdin:
+            said, kind = try_and_say(seed, int(line), compare)
+            print(json.dumps([said, kind]), file=answers, flush=True)
+    except MemoryError:  # of what this process has done in all: the next one tries the model again
+        os._exit(EXHAUSTED)
+
+
+def try_and_say(seed: int, number: int, compare: bool) -> tuple[str, str]:
+    """What became of a model, and the kind that it counts for."""
+    try:
+        said = try_model(seed, number, compare)
+    except BaseException as error:
+        last = traceback.extract_tb(error.__traceback__)[-1]
+        place = f"{type(error).__name__} at {'/'.join(Path(last.filename).parts[-3:])}:{last.lineno}"
+        return f"{place}: {str(error)[:300]}", place
+    return said, said.split(":")[0]
 
 
 class Worker:
@@ -204,7 +214,10 @@ class Worker:
             return f"HANG: over {self._limit:g} s", f"HANG {number}"
         if not line:
             process.wait()
+            alone = self._tried == 1
             self.end()
+            if process.returncode == EXHAUSTED and not alone:
+                return self.answer(number)
             return f"DEATH: exit code {process.returncode}", f"DEATH {process.returncode} {number}"
         said, kind = json.loads(line)
         return str(said), str(kind)

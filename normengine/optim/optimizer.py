@@ -177,7 +177,7 @@ class Optimizer:
         as :meth:`check` does."""
         for group in self.param_groups:
             self.check(group)
-        groups = tuple((self.variant(group), tuple(id(p) for p in group["params"])) for group in self.param_groups)
+        groups = tuple((self.variant(group), tuple(group["params"])) for group in self.param_groups)
         return groups, self.ages()
 
     def ages(self) -> tuple[Any, ...]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, replace
 from operator import is_, itemgetter
@@ -133,6 +134,7 @@ class TrainStep:
         self._steps = np.zeros((), np.int64)
         self._compiled: dict[tuple[Any, ...], _Compiled] = {}
         self._bound: dict[tuple[Any, ...], _Bound] = {}
+        self._built = 0
         self._begun: dict[tuple[Any, ...], Begun] = {}
         self._watches: tuple[Watch, Watch] | None = None
         self._last: _Last | None = None
@@ -306,13 +308,28 @@ class TrainStep:
             traced.outputs = (traced.builder.add("reshape", traced.outputs[0], shape=()),)
         graph = traced.builder.graph(traced.outputs)
         key = structure_of(graph), structure, tuple(traced.parameters.values())
-        compiled = self._compiled.pop(key, None) or self._build(traced)
+        compiled = self._compiled.pop(key, None)
+        if compiled is None:
+            compiled = self._build(traced)
+            self._built += 1
+            self._warn()
         self._compiled[key] = compiled  # the one used last comes last
         self._forget()
         bound = _Bound(compiled, traced, once=model_changes or changes)
         if not bound.once:
             self._bound[shapes, structure] = bound
         return bound
+
+    def _warn(self) -> None:
+        """Say so where nearly every step is another program."""
+        if self._built == _MANY and self.steps < 2 * _MANY:
+            warnings.warn(
+                f"TrainStep: {self._built} programs were compiled in {self.steps + 1} steps, since shapes, or what "
+                "forward and the loss decide, differ from step to step; give batches of the same shape, and where a draw "
+                "switches blocks on and off multiply by it (x * ne.bernoulli(p))",
+                RuntimeWarning,
+                stacklevel=5,
+            )
 
     def _forget(self) -> None:
         """Let go of the programs used first where there are too many."""

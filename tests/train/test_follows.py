@@ -334,3 +334,17 @@ def test_random_models_follow_their_settings():
     for seed in range(6):
         steps, _, wrong = tried(seed, 30)
         assert steps == 30 and not wrong
+
+
+def test_many_structures_are_said_once(monkeypatch):
+    monkeypatch.setattr("normengine.train.step._MANY", 4)
+    model, step = made(lambda m, x: sum([x] * m.times), times=1)
+    for times in (1, 2, 3):
+        model.times = times
+        step(X, Y)
+    model.times = 4
+    with pytest.warns(RuntimeWarning, match="4 programs were compiled in 4 steps, since shapes, or what forward"):
+        step(X, Y)
+    for times in (5, 6):
+        model.times = times
+        step(X, Y)
