@@ -172,6 +172,10 @@ def erf(x: Number) -> Number:
     return select(x < 0.0, 2.0 * tail - 1.0, 1.0 - 2.0 * tail)
 
 
+def at_label(x: Number, label: Number, here: Number) -> Number:
+    return select(label == here, x, 0.0)
+
+
 def floor(x: Number) -> Number:
     """Numbers of 2^23 and more are integers, as are infinities; NaN stays."""
     whole = np.float32(np.int32(select(fabs(x) < 8388608.0, x, 0.0)))

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import operator
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -14,19 +15,145 @@ Number = float
 """``float``, which is also the name of a method here."""
 
 
-class Array(np.ndarray):
-    """A NumPy array with those of PyTorch's methods that model files call outside of ``forward``.
+class Found(NamedTuple):
+    """Values and where they are along an axis, as ``max(dim=1)`` and ``topk`` give them."""
 
-    Parameters' ``data`` and what ``torch.zeros`` and its kin return are such arrays. Where NumPy has a method of the
-    same name it is NumPy's, except that ``view`` takes a shape as well.
+    values: Any
+    indices: Any
+
+
+class Size(int):
+    """The number of elements, as NumPy has it; called, the shape or an extent of it, as PyTorch has it."""
+
+    shape: tuple[int, ...]
+
+    def __call__(self, dim: int | None = None) -> Any:
+        return self.shape if dim is None else self.shape[shapes.axis_of(dim, len(self.shape))]
+
+
+class Scalar(float):
+    """A float with the methods of a tensor of one number."""
+
+    __slots__ = ()
+    shape: tuple[int, ...] = ()
+
+    def item(self) -> Number:
+        return Number(self)
+
+    def detach(self) -> Scalar:
+        return self
+
+    cpu = clone = detach
+
+    def tolist(self) -> Number:
+        return Number(self)
+
+    def numpy(self) -> np.ndarray:
+        return np.asarray(Number(self), np.float32)
+
+
+def _torch_names(options: dict[str, Any]) -> dict[str, Any]:
+    """NumPy's names of options in place of PyTorch's."""
+    names = {"dim": "axis", "keepdim": "keepdims"}
+    return {names.get(name, name): tuple(v) if isinstance(v, list) else v for name, v in options.items()}
+
+
+def _reduction(name: str) -> Any:
+    """A reduction that takes ``dim`` and ``keepdim`` as well as ``axis`` and ``keepdims``."""
+    of_numpy = getattr(np.ndarray, name)
+
+    def reduce(self: Array, *args: Any, **options: Any) -> Any:
+        if len(args) > 1 and isinstance(args[1], bool):
+            args, options = args[:1], {**options, "keepdims": args[1]}
+        return of_numpy(self, *args, **_torch_names(options))
+
+    reduce.__name__ = name
+    reduce.__doc__ = f"NumPy's ``{name}``; ``dim`` and ``keepdim`` are other names of ``axis`` and ``keepdims``."
+    return reduce
+
+
+def _spread(name: str) -> Any:
+    """``var`` or ``std``, PyTorch's where it is asked for in its words."""
+    of_numpy = getattr(np.ndarray, name)
+
+    def reduce(self: Array, *args: Any, **options: Any) -> Any:
+        if not options.keys() & {"dim", "unbiased", "correction", "keepdim"}:
+            return of_numpy(self, *args, **options)
+        correction = options.pop("correction", 1) if options.pop("unbiased", True) else 0
+        return of_numpy(self, *args, ddof=correction, **_torch_names(options))
+
+    reduce.__name__ = name
+    reduce.__doc__ = (
+        f"NumPy's ``{name}``, which divides by n; with one of PyTorch's options (``dim``, ``keepdim``, ``unbiased``, "
+        "``correction``) PyTorch's, which divides by n - 1 unless they say otherwise."
+    )
+    return reduce
+
+
+def _extreme(name: str) -> Any:
+    """``max`` or ``min``: the values and their places where PyTorch's ``dim`` is given."""
+    of_numpy, places = getattr(np.ndarray, name), getattr(np.ndarray, f"arg{name}")
+
+    def reduce(self: Array, *args: Any, **options: Any) -> Any:
+        if "dim" not in options:
+            return of_numpy(self, *args, **_torch_names(options))
+        axis, kept = operator.index(options.pop("dim")), bool(options.pop("keepdim", False))
+        return Found(of_numpy(self, axis=axis, keepdims=kept, **options), places(self, axis=axis, keepdims=kept))
+
+    reduce.__name__ = name
+    reduce.__doc__ = f"NumPy's ``{name}``; with ``dim`` PyTorch's, the values and their indices."
+    return reduce
+
+
+def _in_place(name: str) -> Any:
+    """A method that writes what the method without the underscore gives."""
+
+    def change(self: Array, *args: Any, **options: Any) -> Array:
+        return self.copy_(getattr(self, name)(*args, **options))
+
+    change.__name__ = f"{name}_"
+    change.__doc__ = f"``{name}``, in place."
+    return change
+
+
+_bool = bool
+
+
+class Array(np.ndarray):
+    """A NumPy array with PyTorch's ordinary methods.
+
+    What models give when they are called, parameters' ``data``, buffers, and what ``torch.zeros`` and its kin return
+    are such arrays. Where NumPy has a method of the same name it is NumPy's; PyTorch's names of options (``dim``,
+    ``keepdim``) may be used with it, and where these mean something else there, they do here: ``max(dim=1)`` gives
+    values and indices, ``var(dim=1)`` divides by n - 1. ``size`` is the number of elements, ``size()`` the shape.
     """
 
-    # in place, as initialization code writes
+    requires_grad = False
+    grad = None
+    device = "cpu"
+    is_cuda = False
+
+    @property
+    def size(self) -> Any:
+        size = Size(super().size)
+        size.shape = self.shape
+        return size
+
+    @property
+    def data(self) -> Any:
+        """The array itself; assigning copies into it. (NumPy's buffer is ``memoryview(array)``.)"""
+        return self
+
+    @data.setter
+    def data(self, value: Any) -> None:
+        self[...] = np.asarray(value)
+
+    # in place, as initialization and folding code writes
 
     def zero_(self) -> Array:
         return self.fill_(0.0)
 
-    def fill_(self, value: Number) -> Array:
+    def fill_(self, value: Any) -> Array:
         self[...] = value
         return self
 
@@ -40,43 +167,195 @@ class Array(np.ndarray):
     def uniform_(self, a: Number = 0.0, b: Number = 1.0) -> Array:
         return self.copy_(random.generator().uniform(a, b, self.shape))
 
-    def add_(self, other: Any) -> Array:
-        return self.copy_(self + other)
+    def bernoulli_(self, p: Any = 0.5) -> Array:
+        """1 with probability ``p``, else 0."""
+        return self.copy_(random.generator().random(self.shape) < np.asarray(p))
 
-    def sub_(self, other: Any) -> Array:
-        return self.copy_(self - other)
+    def masked_fill(self, mask: Any, value: Any) -> Array:
+        return np.where(np.asarray(mask, bool), np.asarray(value, self.dtype), self).view(Array)
 
-    def mul_(self, other: Any) -> Array:
-        return self.copy_(self * other)
+    def scatter_(self, dim: int, index: Any, src: Any) -> Array:
+        """``self[..., index[..., i], ...] = src[..., i]`` along ``dim``."""
+        values = src if np.ndim(src) == 0 else np.asarray(src)[tuple(slice(n) for n in np.shape(index))]
+        np.put_along_axis(self, np.asarray(index), values, dim)
+        return self
 
-    def div_(self, other: Any) -> Array:
-        return self.copy_(self / other)
+    # arithmetic by name
 
-    def clamp_(self, min: Number | None = None, max: Number | None = None) -> Array:
-        return self.copy_(np.clip(self, min, max))
+    def add(self, other: Any, *, alpha: Any = 1) -> Any:
+        return self + (other if alpha == 1 else alpha * np.asarray(other))
 
-    # shapes, as buffers are prepared
+    def sub(self, other: Any, *, alpha: Any = 1) -> Any:
+        return self - (other if alpha == 1 else alpha * np.asarray(other))
+
+    def mul(self, other: Any) -> Any:
+        return self * other
+
+    def div(self, other: Any) -> Any:
+        return self / other
+
+    def lerp(self, end: Any, weight: Any) -> Any:
+        """``self + weight * (end - self)``."""
+        return self + weight * (np.asarray(end) - self)
+
+    def addcmul(self, first: Any, second: Any, *, value: Any = 1) -> Any:
+        """``self + value * first * second``."""
+        return self + value * np.asarray(first) * np.asarray(second)
+
+    def addcdiv(self, first: Any, second: Any, *, value: Any = 1) -> Any:
+        """``self + value * first / second``."""
+        return self + value * np.asarray(first) / np.asarray(second)
+
+    def clamp(self, min: Any = None, max: Any = None) -> Any:
+        return np.clip(self, min, max)
+
+    def pow(self, exponent: Any) -> Any:
+        return self**exponent
+
+    def sqrt(self) -> Any:
+        return np.sqrt(self)
+
+    def rsqrt(self) -> Any:
+        return 1 / np.sqrt(self)
+
+    def square(self) -> Any:
+        return np.square(self)
+
+    def exp(self) -> Any:
+        return np.exp(self)
+
+    def log(self) -> Any:
+        return np.log(self)
+
+    def abs(self) -> Any:
+        return np.abs(self)
+
+    def neg(self) -> Any:
+        return -self
+
+    def floor(self) -> Any:
+        return np.floor(self)
+
+    def sign(self) -> Any:
+        return np.sign(self)
+
+    def reciprocal(self) -> Any:
+        return 1 / self
+
+    def matmul(self, other: Any) -> Any:
+        return self @ other
+
+    mm = bmm = matmul
+
+    def eq(self, other: Any) -> Any:
+        return self == other
+
+    def ne(self, other: Any) -> Any:
+        return self != other
+
+    def lt(self, other: Any) -> Any:
+        return self < other
+
+    def le(self, other: Any) -> Any:
+        return self <= other
+
+    def gt(self, other: Any) -> Any:
+        return self > other
+
+    def ge(self, other: Any) -> Any:
+        return self >= other
+
+    def norm(self, p: Any = 2, dim: Any = None, keepdim: bool = False) -> Any:
+        """``sum(|x|^p)^(1/p)`` over ``dim``, or over all elements."""
+        axis = tuple(range(self.ndim)) if dim is None else tuple(dim) if isinstance(dim, list) else dim
+        size = np.abs(np.asarray(self))
+        if p in (math.inf, "inf"):
+            return size.max(axis=axis, keepdims=keepdim).view(Array)
+        power = 2.0 if p == "fro" else Number(p)
+        return np.asarray((size**power).sum(axis=axis, keepdims=keepdim) ** (1 / power)).view(Array)
+
+    add_, sub_, mul_, div_, lerp_ = (_in_place(name) for name in ("add", "sub", "mul", "div", "lerp"))
+    addcmul_, addcdiv_, clamp_, pow_ = (_in_place(name) for name in ("addcmul", "addcdiv", "clamp", "pow"))
+    sqrt_, rsqrt_, exp_, log_, abs_ = (_in_place(name) for name in ("sqrt", "rsqrt", "exp", "log", "abs"))
+    neg_, floor_, masked_fill_ = (_in_place(name) for name in ("neg", "floor", "masked_fill"))
+
+    # reductions and places
+
+    sum, mean, prod, any, all = (_reduction(name) for name in ("sum", "mean", "prod", "any", "all"))
+    cumsum, argmax, argmin = (_reduction(name) for name in ("cumsum", "argmax", "argmin"))
+    var, std = _spread("var"), _spread("std")
+    max, min = _extreme("max"), _extreme("min")
+
+    def topk(self, k: int, dim: int = -1, largest: bool = True, sorted: bool = True) -> Found:
+        """The ``k`` largest (or smallest) along ``dim``, in order, and where they are."""
+        order = np.argsort(-self if largest else self, axis=dim, kind="stable")
+        indices = np.asarray(np.take(order, range(k), axis=dim)).view(Array)
+        return Found(np.take_along_axis(self, indices, dim), indices)
+
+    def gather(self, dim: int, index: Any) -> Any:
+        """``self[..., index[..., i], ...]`` along ``dim``."""
+        return np.take_along_axis(self, np.asarray(index), dim)
+
+    def index_select(self, dim: int, index: Any) -> Any:
+        return np.take(self, np.asarray(index), axis=dim)
+
+    # shapes
 
     def view(self, *args: Any, **kwargs: Any) -> Any:
         """The elements in the shape that the ints give, one of which may be -1; with a dtype or type, NumPy's view."""
-        if args and all(isinstance(a, (int, np.integer, tuple, list)) for a in args):
+        if args and isinstance(args[0], (int, np.integer, tuple, list)):
             return self.reshape(shapes.numbers(args))
         return super().view(*args, **kwargs)
+
+    def view_as(self, other: Any) -> Any:
+        return self.reshape(other.shape)
+
+    reshape_as = view_as
 
     def dim(self) -> int:
         return self.ndim
 
+    ndimension = dim
+
     def numel(self) -> int:
         return int(super().size)
 
+    nelement = numel
+
+    def squeeze(self, *args: Any, **options: Any) -> Any:
+        """NumPy's ``squeeze``; of ``dim`` the axes that have extent 1."""
+        if "dim" in options:
+            axes = shapes.axes_of(options["dim"], self.ndim)
+            return super().squeeze(tuple(axis for axis in axes if self.shape[axis] == 1))
+        return super().squeeze(*args, **options)
+
     def unsqueeze(self, dim: int) -> Array:
         return np.expand_dims(self, operator.index(dim)).view(Array)
+
+    def flatten(self, *args: Any, **options: Any) -> Any:
+        """NumPy's ``flatten``; with ``start_dim`` and ``end_dim`` (ints) PyTorch's."""
+        if options.keys() & {"start_dim", "end_dim"} or (args and not isinstance(args[0], str)):
+            bounds = dict(zip(("start_dim", "end_dim"), args, strict=False))
+            return self.reshape(shapes.flattened(self.shape, **{"start_dim": 0, "end_dim": -1, **bounds, **options}))
+        return super().flatten(*args, **options)
+
+    def t(self) -> Array:
+        return self.T
 
     def permute(self, *dims: Any) -> Array:
         return self.transpose(shapes.numbers(dims))
 
     def expand(self, *sizes: Any) -> Array:
         return np.broadcast_to(self, shapes.expanded(self.shape, shapes.numbers(sizes))).view(Array)
+
+    def expand_as(self, other: Any) -> Array:
+        return self.expand(*other.shape)
+
+    def repeat(self, *sizes: Any, **options: Any) -> Any:
+        """NumPy's ``repeat``; with a size for each axis, of which there are two or more, PyTorch's: the array tiled."""
+        if not options and len(sizes) > 1 and len(sizes) >= self.ndim:
+            return np.tile(np.asarray(self), sizes).view(Array)
+        return super().repeat(*sizes, **options)
 
     # types and places
 
@@ -86,6 +365,22 @@ class Array(np.ndarray):
     def long(self) -> Array:
         return self.astype(np.int64).view(Array)
 
+    def int(self) -> Array:
+        return self.astype(np.int32).view(Array)
+
+    def bool(self) -> Array:
+        return self.astype(np.bool_).view(Array)
+
+    def type_as(self, other: Any) -> Array:
+        return self.astype(other.dtype).view(Array)
+
+    def to(self, *args: Any, **options: Any) -> Array:
+        """The array, in the dtype that is asked for; everything is on the CPU."""
+        for wanted in (*args, *options.values()):
+            if not isinstance(wanted, (str, _bool)) and wanted is not None and _is_dtype(wanted):
+                return self.astype(wanted).view(Array)
+        return self
+
     def numpy(self) -> np.ndarray:
         """The same memory as a plain NumPy array."""
         return np.asarray(self)
@@ -93,7 +388,29 @@ class Array(np.ndarray):
     def clone(self) -> Array:
         return self.copy()
 
+    def new_zeros(self, *size: Any, **options: Any) -> Array:
+        return np.zeros(shapes.numbers(size), options.get("dtype") or self.dtype).view(Array)
+
+    def new_ones(self, *size: Any, **options: Any) -> Array:
+        return np.ones(shapes.numbers(size), options.get("dtype") or self.dtype).view(Array)
+
+    def new_full(self, size: Any, fill_value: Any, **options: Any) -> Array:
+        return np.full(shapes.numbers((size,)), fill_value, options.get("dtype") or self.dtype).view(Array)
+
+    def requires_grad_(self, requires_grad: Any = True) -> Array:
+        """Nothing: arrays carry no gradients; what is trained is an ``nn.Parameter``."""
+        return self
+
     def detach(self) -> Array:
         return self
 
     cpu = contiguous = detach
+    new_empty = new_zeros
+
+
+def _is_dtype(wanted: Any) -> bool:
+    try:
+        np.dtype(wanted)
+    except TypeError:
+        return False
+    return True

@@ -12,6 +12,7 @@ from ..conversion import converted
 from ..graph import Spec
 from ..locks import load_module, new_lock
 from ..ops import label_rules
+from .array import Array
 from .context import current
 from .trace import Trace, trace
 
@@ -124,4 +125,4 @@ def _results(traced: Trace, feeds: dict[str, np.ndarray], what: str) -> list[np.
     if wanted or graph.updates:
         copies = {v: known[v].copy() for v in traced.outputs if v in known}
         known = known | copies | dict(zip(wanted, _programs().get(graph).run(feeds), strict=True))
-    return [known[v] if v in wanted else np.array(known[v]) for v in traced.outputs]
+    return [(known[v] if v in wanted else np.array(known[v])).view(Array) for v in traced.outputs]

@@ -12,6 +12,7 @@ import numpy as np
 from ..conversion import converted
 from ..locks import at_once
 from . import eager
+from .array import Array
 from .context import current
 from .parameter import Parameter
 from .state_dict import IncompatibleKeys, entries, load
@@ -355,7 +356,7 @@ def _buffer_array(name: str, value: Any) -> np.ndarray | None:
         raise TypeError(f"buffer '{name}' must be an array of numbers, got {array.dtype}")
     kept = {"f": np.float32, "i": np.int64, "u": np.int64, "b": np.bool_}
     dtype: Any = np.uint8 if array.dtype == np.uint8 else kept[array.dtype.kind]
-    return np.require(converted(array, dtype, f"buffer '{name}'"), None, ["C", "W"])
+    return np.require(converted(array, dtype, f"buffer '{name}'"), None, ["C", "W"]).view(Array)
 
 
 def check_placement(device: Any = None, dtype: Any = None) -> None:

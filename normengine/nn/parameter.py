@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import operator
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -123,7 +124,7 @@ class Parameter(_Base):
 
     def copy_(self, source: Any) -> Parameter:
         """Overwrite the values in place."""
-        self._data.copy_(source)
+        self._written("copy_")[...] = np.asarray(source)
         return self
 
     def requires_grad_(self, requires_grad: bool = True) -> Parameter:
@@ -141,11 +142,11 @@ class Parameter(_Base):
 
     def view(self, *shape: Any) -> Any:
         tracer = current()
-        return tracer.parameter(self).view(*shape) if tracer else self.numpy().reshape(numbers(shape))
+        return tracer.parameter(self).view(*shape) if tracer else self._data.reshape(numbers(shape))
 
     def clone(self) -> Any:
         tracer = current()
-        return tracer.parameter(self) if tracer else self.numpy().copy()
+        return tracer.parameter(self) if tracer else self._data.copy()
 
     def _binary(self, op: str, other: Any, swapped: bool = False) -> Any:
         tracer = current()
@@ -153,13 +154,44 @@ class Parameter(_Base):
             return tracer.parameter(self)._binary(op, other, swapped)
         if isinstance(other, Tensor):
             return NotImplemented
-        left, right = self.numpy(), other.numpy() if isinstance(other, Parameter) else other
+        left, right = self._data, other._data if isinstance(other, Parameter) else other
         return _PYTHON[op](right, left) if swapped else _PYTHON[op](left, right)
+
+    def _change(self, op: str, other: Any) -> Parameter:
+        """An operator in place: outside of ``forward``, where it changes the array."""
+        data = self._written(f"{op} in place")
+        data[...] = _PYTHON[op](data, other._data if isinstance(other, Parameter) else other)
+        return self
+
+    def _written(self, what: str) -> Array:
+        """The array, to be changed by ``what``."""
+        tracer = current()
+        if tracer is not None:
+            raise tracer.error(
+                f"{what}: forward() changes no parameter; compute a new tensor, or keep what changes in a buffer "
+                "(register_buffer) and assign it"
+            )
+        return self._data
+
+    def __iadd__(self, other: Any) -> Parameter:
+        return self._change("add", other)
+
+    def __isub__(self, other: Any) -> Parameter:
+        return self._change("sub", other)
+
+    def __imul__(self, other: Any) -> Parameter:
+        return self._change("mul", other)
+
+    def __itruediv__(self, other: Any) -> Parameter:
+        return self._change("div", other)
+
+    def __setitem__(self, index: Any, value: Any) -> None:
+        self._written("assignment to a part")[index] = value._data if isinstance(value, Parameter) else value
 
     def __array_ufunc__(self, ufunc: np.ufunc, method: str, *inputs: Any, **kwargs: Any) -> Any:
         tracer = current()
         if tracer is None:
-            arrays = [x.numpy() if isinstance(x, Parameter) else x for x in inputs]
+            arrays = [x._data if isinstance(x, Parameter) else x for x in inputs]
             return getattr(ufunc, method)(*arrays, **kwargs)
         if method != "__call__" or ufunc not in _UFUNCS or kwargs:
             return NotImplemented
@@ -180,9 +212,15 @@ class Parameter(_Base):
     def __getattr__(self, name: str) -> Any:
         if name.startswith("_"):
             raise AttributeError(f"'Parameter' object has no attribute '{name}'")
+        if name.endswith("_") and hasattr(Array, name):
+            return partial(self._call_in_place, name)
         return getattr(self._here(), name)
+
+    def _call_in_place(self, name: str, *args: Any, **options: Any) -> Parameter:
+        getattr(self._written(name), name)(*args, **options)
+        return self
 
     def _here(self) -> Any:
         """The tensor in a trace, the array outside."""
         tracer = current()
-        return tracer.parameter(self) if tracer else self.numpy()
+        return tracer.parameter(self) if tracer else self._data

@@ -37,7 +37,7 @@ def entries(module: Module, prefix: str = "") -> dict[str, np.ndarray]:
                 found[dot + key] = parameter.numpy()
         for key, array in part._buffers.items():
             if array is not None and key not in part._non_persistent:
-                found[dot + key] = array
+                found[dot + key] = array.view(np.ndarray)
     return found
 
 
@@ -46,12 +46,13 @@ def load(module: Module, state_dict: Mapping[str, Any], strict: bool) -> Incompa
     if not isinstance(state_dict, Mapping):
         raise TypeError(f"load_state_dict takes a mapping of names to arrays, got {type(state_dict).__name__}")
     own = entries(module)
-    missing = [key for key in own if key not in state_dict]
+    # Files of before PyTorch counted batches have no such key; the count stays what it is, as there.
+    missing = [key for key in own if key not in state_dict and not key.endswith("num_batches_tracked")]
     unexpected = [key for key in state_dict if key not in own]
     fitting: dict[str, np.ndarray] = {}
     misfits: list[str] = []
     for key, target in own.items():
-        if key in missing:
+        if key not in state_dict:
             continue
         array = np.asarray(state_dict[key])
         if array.dtype.kind not in "fiub":

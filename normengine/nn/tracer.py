@@ -16,6 +16,7 @@ import numpy as np
 from ..conversion import converted
 from ..graph import Graph, Spec, Value
 from ..ops import Builder, OperatorError, evaluate
+from .array import Array
 from .names import Names, follows, getter
 from .parameter import Parameter
 from .tensor import Tensor
@@ -27,7 +28,18 @@ Counter = Callable[[], tuple[np.ndarray, np.ndarray]]
 """Gives the uint32 numbers ``rng_seed`` and ``rng_step`` of a run."""
 
 _TAKES_INTEGERS = frozenset(
-    {"cast", "reshape", "permute", "slice", "concat", "expand", "cross_entropy", "count_step", "count_weight"}
+    {
+        "cast",
+        "reshape",
+        "permute",
+        "slice",
+        "concat",
+        "expand",
+        "cross_entropy",
+        "at_label",
+        "count_step",
+        "count_weight",
+    }
 )
 
 _COUNTS = frozenset({"add", "sub", "mul"})
@@ -306,6 +318,7 @@ class Tracer:
             array, state = np.zeros(spec.shape, spec.dtype), None if known in self.builder.state else known
         if known in self.builder.state:
             self.builder.updates.pop(self.builder.state[known], None)
+        array = array.view(Array)
         module._become_buffer(name, array)
         state = state or self._names.unique(own)
         get = self.buffers[state] = getter(module, name)
@@ -336,6 +349,10 @@ class Tracer:
         name = self._names.unique("number")
         self.numbers[name] = number
         return Tensor(self, self.builder.input(name, Spec((), "int64")))
+
+    def array(self, array: np.ndarray) -> Tensor:
+        """An array that is part of a formula."""
+        return Tensor(self, self.builder.constant(array))
 
     def constant(self, number: float) -> Tensor:
         """A number that is part of a formula: the same whatever the settings are."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
@@ -18,6 +19,8 @@ class LabelRule:
     source: Graph
     classes: int
     ignored: int
+    axis: int | None = None
+    """Of extent 1, where the classes are along it: no part of a label's place."""
 
     @property
     def is_given(self) -> bool:
@@ -40,6 +43,7 @@ class LabelRule:
         else:
             given = {v: feeds[v.name] for v in (*self.source.inputs, *self.source.state)}
             labels = evaluate(self.source, given)[target]
+        labels = labels if self.axis is None else labels.squeeze(self.axis)
         wrong = ((labels < 0) | (labels >= self.classes)) & (labels != self.ignored)
         if wrong.any():
             at = tuple(int(i[0]) for i in np.nonzero(wrong))
@@ -51,13 +55,14 @@ class LabelRule:
 
 
 def label_rules(graph: Graph) -> tuple[LabelRule, ...]:
-    """A rule for every cross entropy of ``graph``."""
-    return tuple(
-        LabelRule(
-            replace(graph, outputs=(node.inputs[1],), updates=()).pruned(),
-            node.inputs[0].shape[1],
-            node.attrs["ignore_index"],
-        )
-        for node in graph.nodes
-        if node.op == "cross_entropy"
-    )
+    """A rule for every cross entropy and negative log likelihood of ``graph``."""
+    rules: dict[tuple[Any, ...], LabelRule] = {}
+    for node in graph.nodes:
+        if node.op not in ("cross_entropy", "at_label"):
+            continue
+        labels, ignored = node.inputs[1], node.attrs["ignore_index"]
+        by_class = node.op == "at_label"
+        classes = node.inputs[2].spec.size if by_class else node.inputs[0].shape[1]
+        source = replace(graph, outputs=(labels,), updates=()).pruned()
+        rules.setdefault((labels, classes, ignored), LabelRule(source, classes, ignored, 1 if by_class else None))
+    return tuple(rules.values())

@@ -3,6 +3,8 @@
 With ``logp = log_softmax(logits, axis=1)``, class weights ``w`` (1 if absent), label ``t``, smoothing ``s`` and C
 classes, one position's cross entropy is ``-(1 - s) w[t] logp[t] - s / C sum_c w[c] logp[c]``, and 0 where
 ``t == ignore_index``; ``mean`` divides the sum by the sum of ``w[t]`` over the positions that are not ignored.
+``at_label`` is ``x`` where a label is the class that stands there, else 0: of logarithms of probabilities, what the
+negative log likelihood sums.
 """
 
 from __future__ import annotations
@@ -18,6 +20,7 @@ from .base import Arrays, Attrs, Case, Op, OperatorError, Scalar
 from .builder import Builder
 from .reduce import sum_to
 from .rules import (
+    broadcast,
     elementwise_infer,
     elementwise_reference,
     only,
@@ -147,6 +150,33 @@ def _bce_gradient(builder: Builder, node: Node, grads: Grads) -> Grads:
     ]
 
 
+def _at_label_infer(specs: Sequence[Spec], attrs: Attrs) -> tuple[Spec, ...]:
+    x, target, classes = specs
+    require_float32("input", x)
+    require_dtype("target", target, "int64")
+    require_dtype("classes", classes, "int64")
+    return (Spec(broadcast([x.shape, target.shape, classes.shape])),)
+
+
+def _at_label(arrays: Arrays, attrs: Attrs) -> tuple[np.ndarray, ...]:
+    x, target, classes = arrays
+    return (np.where(target == classes, real(x), 0.0),)
+
+
+def _at_label_gradient(builder: Builder, node: Node, grads: Grads) -> Grads:
+    x, target, classes = node.inputs
+    through = builder.add("at_label", only(grads), target, classes, **node.attrs)
+    return [sum_to(builder, through, x.shape), None, None]
+
+
+def _at_label_case(x: tuple[int, ...], classes: int) -> Case:
+    def draw(rng: np.random.Generator) -> Sequence[np.ndarray]:
+        target = rng.integers(-1, classes, (3, 1, *x[2:]))
+        return [rng.standard_normal(x).astype(np.float32), target, np.arange(classes).reshape(-1, *[1] * (len(x) - 2))]
+
+    return Case(attrs={"ignore_index": -100}, draw=draw)
+
+
 _PROBLEMS: tuple[tuple[tuple[int, ...], bool, float, int, str], ...] = (
     ((4, 10), False, 0.0, -100, "mean"),
     ((4, 10), False, 0.0, -100, "sum"),
@@ -215,6 +245,14 @@ register(
         _with_grad_infer,
         _with_grad_reference,
         cases=tuple(_entropy_case(*problem, grad=False) for problem in _PROBLEMS if problem[-1] != "none"),
+    ),
+    Op(
+        "at_label",
+        _at_label_infer,
+        _at_label,
+        _at_label_gradient,
+        Scalar("at_label", operations=2),
+        cases=(_at_label_case((3, 5), 5), _at_label_case((3, 17, 4, 5), 17), _at_label_case((1, 1), 1)),
     ),
     Op(
         "bce_with_logits",

@@ -15,6 +15,7 @@ from ..graph import Graph, Spec, Value
 from ..kernels import REGISTRY
 from ..locks import is_held, load_module, new_lock
 from ..nn import random
+from ..nn.array import Scalar
 from ..nn.module import Module
 from ..nn.trace import Begun, Trace
 from ..ops import LabelRule, label_rules
@@ -184,7 +185,7 @@ class TrainStep:
                 )
 
             (loss,) = step.program.run({"x": x, "y": y}, check, step.counters, bound.kept())
-        return float(loss)
+        return Scalar(loss)
 
     def profile(self, x: np.ndarray, y: np.ndarray, *, runs: int = 9) -> Profile:
         """Time each call of the step on this batch, as the median of ``runs`` runs; ``print`` or ``save`` the result.
@@ -325,7 +326,7 @@ class TrainStep:
         if self._built == _MANY and self.steps < 2 * _MANY:
             warnings.warn(
                 f"TrainStep: {self._built} programs were compiled in {self.steps + 1} steps, since shapes, or what "
-                "forward and the loss decide, differ from step to step; give batches of the same shape, and where a draw "
+                "forward and the loss decide, differ from step to step; give batches of one shape, and where a draw "
                 "switches blocks on and off multiply by it (x * ne.bernoulli(p))",
                 RuntimeWarning,
                 stacklevel=5,

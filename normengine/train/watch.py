@@ -142,14 +142,18 @@ def _comparable(state: Any) -> Any:
 
 
 class WatchedList:
-    """The settings in a list of dictionaries, which is given anew each time: values by identity."""
+    """The settings in a list of dictionaries, which is given anew each time: values by identity, arrays by content."""
 
     def __init__(self, content: list[dict[str, Any]]) -> None:
         self._seen = _settings(content)
+        self._arrays = [value for value in self._seen if isinstance(value, np.ndarray)]
+        self._contents = list(map(_BYTES, self._arrays))
 
     def changed(self, content: list[dict[str, Any]]) -> bool:
         now = _settings(content)
-        return len(now) != len(self._seen) or not all(map(is_, now, self._seen))
+        if len(now) != len(self._seen) or not all(map(is_, now, self._seen)):
+            return True
+        return bool(self._arrays) and list(map(_BYTES, self._arrays)) != self._contents
 
 
 def _settings(groups: list[dict[str, Any]]) -> list[Any]:

@@ -141,7 +141,8 @@ def test_dropout_outside_of_training_is_nothing() -> None:
         (lambda: F.cross_entropy(X[0], LABELS), r"logits must be \(N, C\) or \(N, C, ...\), got shape \(6,\)"),
         (lambda: F.cross_entropy(X, LABELS, reduce=True), "size_average and reduce are gone"),
         (lambda: F.cross_entropy(X, LABELS, label_smoothing=-1), r"label_smoothing must be in \[0, 1\], got -1"),
-        (lambda: F.nll_loss(X[:, :1], LABELS), r"at least 2 classes, got shape \(5, 1\)"),
+        (lambda: F.nll_loss(X[:, 0], LABELS), r"takes log-probabilities \(N, C, ...\) and classes \(N, ...\) as"),
+        (lambda: F.nll_loss(X, X), r"and classes \(N, ...\) as integers, got shapes \(5, 6\) and \(5, 6\) of float32"),
         (lambda: F.mse_loss(X, X[:, :1]), r"input has shape \(5, 6\), target has shape \(5, 1\); they must be equal"),
         (lambda: F.binary_cross_entropy_with_logits(X, X[0]), "they must be equal"),
         (lambda: F.mse_loss(X, X, reduction="max"), "reduction must be 'mean', 'sum' or 'none', got 'max'"),
@@ -167,3 +168,14 @@ def test_dropout_outside_of_training_is_nothing() -> None:
 def test_errors(call: Any, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         call()
+
+
+def test_nll_loss_reads_its_label_alone_and_takes_one_class():
+    with np.errstate(divide="ignore"):
+        logs = np.log(np.array([[1, 0, 0], [0.5, 0.5, 0]], np.float32))
+    assert float(F.nll_loss(logs, np.array([0, 0]))) == pytest.approx(np.log(2) / 2)
+    np.testing.assert_array_equal(F.nll_loss(logs, np.array([0, 2]), reduction="none"), [0, np.inf])
+    assert float(F.nll_loss(logs, np.array([2, 0]), ignore_index=2)) == pytest.approx(np.log(2))
+    one = np.full((4, 1), -0.25, np.float32)
+    assert float(F.nll_loss(one, np.zeros(4, np.int64))) == 0.25
+    assert float(F.nll_loss(np.ones((2, 1, 3), np.float32), np.zeros((2, 3), np.int64))) == -1.0

@@ -61,7 +61,7 @@ def test_outside_of_a_trace_it_is_its_array() -> None:
     parameter = nn.Parameter([[1.0, -4.0]])
     array = np.array([[1.0, 2.0]], np.float32)
     for result in (parameter + array, array + parameter, np.add(array, parameter), parameter + parameter + 1):
-        assert type(result) is np.ndarray
+        assert isinstance(result, np.ndarray)
     assert (array - parameter).tolist() == [[0, 6]]
     assert (2 / parameter).tolist() == [[2, -0.5]]
     assert (-parameter).tolist() == [[-1, 4]]

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 import normengine as ne
+from normengine import nn
 from normengine.graph import Spec
 from normengine.nn.tensor import Tensor
 from normengine.nn.trace import trace
@@ -198,3 +199,15 @@ def test_arithmetic_of_integers_stays_whole_and_with_others_becomes_float32() ->
     for function in (lambda x: x / 2, lambda x: x * 0.5, lambda x: 1.5 + x, lambda x: 2 / x):
         whole = np.array([4, -3, 1])
         np.testing.assert_allclose(compute(function, whole), function(whole), rtol=1e-6)
+
+
+def test_floor_of_what_is_an_integer_or_no_number() -> None:
+    x = np.array([np.inf, -np.inf, np.nan, -0.0, 0.0, 2**23 + 1, -(2**23) - 1, 3e38, -0.5, 0.5], np.float32)
+
+    class Floor(nn.Module):
+        def forward(self, x: ne.Tensor) -> ne.Tensor:
+            return x.floor()
+
+    found = Floor()(x)
+    np.testing.assert_array_equal(found, np.floor(x))
+    np.testing.assert_array_equal(np.signbit(found), np.signbit(np.floor(x)))

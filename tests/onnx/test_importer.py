@@ -375,10 +375,10 @@ def test_operators_for_known_arrays_alone_are_listed_where_the_network_needs_the
     nodes = [
         node("Equal", ["x", "zero"], ["m"], "mask"),
         node("Where", ["m", "x", "zero"], ["a"], "choice"),
-        node("Floor", ["x"], ["b"], "floor"),
+        node("Ceil", ["x"], ["b"], "up"),
         node("Add", ["a", "b"], ["y"], "sum"),
     ]
-    with pytest.raises(OnnxError, match=r"not supported: Equal \('mask'\); Floor \('floor'\)$"):
+    with pytest.raises(OnnxError, match=r"not supported: Ceil \('up'\); Equal \('mask'\)$"):
         import_graph(read_model(model(nodes, X, ["y"], {"zero": np.float32(0)})), X)
 
 

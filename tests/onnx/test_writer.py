@@ -72,7 +72,8 @@ def test_what_users_build_networks_of_can_be_written():
     """The operators of layers and functions: none of them but dropout, which is gone at inference, lacks a form."""
     inference = {name for name, op in OPS.items() if not name.endswith("_grad")}
     gone = {"dropout", "gaussian_dropout", "uniform_dropout", "detach"}
-    training = {"batch_norm_train", "batch_norm_grad_sums", "count_step", "count_weight"}
+    training = {"batch_norm_train", "batch_norm_grad_sums", "count_step", "count_weight", "at_label"}
+    training |= {"random_uniform", "random_normal", "bernoulli"}
     assert inference - gone - training - set(WRITTEN) == set()
 
 

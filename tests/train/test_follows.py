@@ -299,7 +299,7 @@ def test_attributes_hold_their_values_after_each_step():
     for number, size in enumerate((8, 8, 5, 8, 8), 1):
         step(X[:size], Y[:size])
         kept = model.inside.last
-        assert type(kept) is np.ndarray and kept.shape == (size, 4, 2, 2)
+        assert isinstance(kept, np.ndarray) and kept.shape == (size, 4, 2, 2)
         np.testing.assert_allclose(kept, F.relu(model.first(X[:size])), rtol=1e-5, atol=1e-6)
         assert model.inside.calls == number and int(model.inside.count) == number
     model(X[:2])

@@ -93,19 +93,26 @@ def nll_loss(
     reduce: Any = None,
     reduction: str = "mean",
 ) -> Any:
-    """``-weight[y] * x[y]`` for log-probabilities x (N, C, ...) and classes y (N, ...); see :func:`cross_entropy`.
-
-    Computed as weight[y] * (cross_entropy(x, y) - log sum exp x), where the last is x - log_softmax(x) and
-    weight[y] is cross_entropy(0, y) / log C.
-    """
+    """``-weight[y] * x[y]`` for log-probabilities x (N, C, ...) and classes y (N, ...); see :func:`cross_entropy`."""
     _check("nll_loss", reduction, size_average, reduce)
-    x = lift(input)
-    if x.ndim < 2 or x.shape[1] < 2:
-        raise x._tracer.error(f"nll_loss: input must be (N, C, ...) with at least 2 classes, got shape {x.shape}")
-    settings: dict[str, Any] = {"weight": weight, "ignore_index": ignore_index, "reduction": "none"}
-    zeros = lift(np.zeros(x.shape, np.float32))
-    weights = cross_entropy(zeros, target, **settings) / math.log(x.shape[1])
-    losses = cross_entropy(x, target, **settings) - weights * (x - x.log_softmax(1)).mean(1)
+    x, y = lift(input), lift(target)
+    positions = (x.shape[0], *x.shape[2:]) if x.ndim > 1 else None
+    if y.dtype != np.int64 or y.shape != positions:
+        raise x._tracer.error(
+            f"nll_loss: takes log-probabilities (N, C, ...) and classes (N, ...) as integers, got shapes {x.shape} and "
+            f"{y.shape} of {y.dtype}"
+        )
+    names = np.arange(x.shape[1])
+    names[names == ignore_index] = np.iinfo(np.int64).min  # no label
+    classes = x._tracer.array(names.reshape(-1, *[1] * (x.ndim - 2)))
+    y = y.unsqueeze(1)
+
+    def of_label(values: Tensor) -> Tensor:
+        return values._apply("at_label", y, classes, ignore_index=int(ignore_index)).sum(1)
+
+    weights = x._tracer.constant(1.0) if weight is None else lift(weight)
+    weights = of_label(weights.reshape(-1, *[1] * (x.ndim - 2)))
+    losses = -of_label(x) * weights
     return losses.sum() / weights.sum() if reduction == "mean" else _reduced(losses, reduction)
 
 
