@@ -1,9 +1,10 @@
-"""Numbers that users give as settings, and what is said of those that make no sense."""
+"""Numbers that users give as settings, or as saved state, and what is said of those that make no sense."""
 
 from __future__ import annotations
 
 import math
 import operator
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 LARGEST = float.fromhex("0x1.fffffep127")
@@ -46,3 +47,18 @@ def whole(value: Any, what: str, low: int = 0) -> int:
         rule = "a positive integer" if low == 1 else f"an integer of {low} or more"
         raise ValueError(f"{what} must be {rule}, got {value!r}")
     return number
+
+
+def saved(state: Any, names: Sequence[str], what: str) -> list[Any]:
+    """The entries of ``state`` under ``names``, as a ``state_dict()`` gives them; raises ValueError where it is not one
+    of ``what``."""
+    if not isinstance(state, Mapping) or any(name not in state for name in names):
+        given = f"a dict with {_quoted(state)}" if isinstance(state, Mapping) else type(state).__name__
+        raise ValueError(
+            f"{what}: load_state_dict takes what state_dict() of a {what} gives, a dict with {_quoted(names)}, got {given}"
+        )
+    return [state[name] for name in names]
+
+
+def _quoted(names: Iterable[Any]) -> str:
+    return ", ".join(map(repr, names)) or "nothing"
