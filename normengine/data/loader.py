@@ -42,9 +42,9 @@ class DataLoader:
     """Batches of a data set: its samples, stacked.
 
     ``dataset`` is a tuple of arrays with samples along their first axes, a :class:`TensorDataset`, or a data set of
-    single samples: a list of them, an array, or any object with ``len(dataset)`` and ``dataset[i]``. A batch is made as
-    a sample is: of samples ``(image, label)`` a tuple of stacked arrays ``(images, labels)``, of dicts a dict of stacked
-    arrays, of arrays one stacked array; texts become a list.
+    single samples: a list of them, an array, or any object with ``len(dataset)`` and ``dataset[i]``. A batch has the
+    form of a sample: for samples ``(image, label)`` it is a tuple of stacked arrays ``(images, labels)``, for dicts a
+    dict of stacked arrays, for arrays one stacked array; texts become a list.
 
     Each pass over the loader is an epoch. With ``shuffle``, the order of epoch ``e`` (0, 1, ...) is drawn from NumPy's
     generator seeded with ``(seed, e)``, so that a run repeats whatever ran before it. ``augment(x, rng)`` changes the
@@ -131,7 +131,7 @@ class DataLoader:
         Raises:
             ValueError: it is something else; nothing is changed then.
         """
-        seed, epoch = saved(state_dict, ("seed", "epoch"), "DataLoader")
+        seed, epoch = saved(state_dict, ("seed", "epoch"), "DataLoader: state_dict")
         numbers = {"seed": whole(seed, "DataLoader: saved seed"), "epoch": whole(epoch, "DataLoader: saved epoch")}
         vars(self).update(numbers)
 
@@ -159,7 +159,7 @@ def _stacked(parts: list[Any], what: str) -> Any:
             raise ValueError(f"{what} must be an array, a number or a text, got {type(parts[i]).__name__}")
         if shapes[i] != shapes[0]:
             raise ValueError(
-                f"{what} must have the same shape in all of a batch, got {shapes[0]} and {shapes[i]}; bring all samples "
-                "to one size, or give arrays that hold all samples as a tuple (x, y)"
+                f"{what} must have the same shape in all of a batch, got {shapes[0]} and {shapes[i]}; bring all "
+                "samples to one size, or give arrays that hold all samples as a tuple (x, y)"
             )
     return np.stack(arrays)

@@ -5,21 +5,25 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, replace
-from operator import itemgetter
+from functools import partial
+from operator import itemgetter, setitem
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from ..graph import Graph, Spec, Value
 from ..kernels import REGISTRY
-from ..locks import is_held, load_module, new_lock
+from ..locks import at_once, is_held, load_module, new_lock
 from ..nn import random
 from ..nn.module import Module
+from ..nn.tensor import Tensor
 from ..nn.trace import Trace, trace
 from ..ops import LabelRule, label_rules
 from ..optim import Optimizer, Update
 from ..passes import differentiate, switched_off
 from ..runtime import Counters, Program, compile_graph
+from ..settings import saved, whole
+from .accuracy import is_rated
 from .inputs import as_input, as_target, check_parts
 from .nonfinite import explain_nonfinite, explain_update
 from .watch import PLAIN, Watch, WatchedList
@@ -112,6 +116,8 @@ class TrainStep:
         self.without_passes = tuple(without_passes)
         REGISTRY.preferred(kernels)  # raises for unknown names
         self.kernels = dict(kernels or {})
+        self._rated = False
+        """Whether to give the model's output beside the loss, where it says which predictions are right."""
         self._steps = np.zeros((), np.int64)
         self._compiled: dict[tuple[Any, ...], _Compiled] = {}
         self._last: _Last | None = None
@@ -143,6 +149,10 @@ class TrainStep:
         Whatever is raised, parameters, running statistics and the optimizer are as they were. A KeyboardInterrupt
         comes before the whole update or after it, when the step counts as done. Steps of several threads take turns.
         """
+        return self._train(x, y)[0]
+
+    def _train(self, x: np.ndarray, y: np.ndarray) -> tuple[float, tuple[np.ndarray, np.ndarray] | None]:
+        """The step; its loss and, where predictions are to be rated, the model's output and the targets."""
         with self._turn():
             step, x, y = self._prepare(x, y)
 
@@ -159,8 +169,33 @@ class TrainStep:
                     f"TrainStep: the loss is {float(loss)} at step {self.steps + 1}; {reason}; nothing was updated"
                 )
 
-            (loss,) = step.program.run({"x": x, "y": y}, check, step.counters, step.kept())
-        return float(loss)
+            loss, *scores = step.program.run({"x": x, "y": y}, check, step.counters, step.kept())
+        return float(loss), (scores[0], y) if scores else None
+
+    def state_dict(self) -> dict[str, int]:
+        """What dropout masks depend on, as plain numbers: ``seed``, and how many ``steps`` were done.
+
+        Together with the state dicts of model and optimizer it is all that a step needs to go on as if it had never
+        stopped.
+        """
+        return {"seed": self.seed, "steps": self.steps}
+
+    def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
+        """Take over what :meth:`state_dict` returned.
+
+        Raises:
+            ValueError: it is something else; nothing is changed then.
+            RuntimeError: a signal handler or finalizer calls it while the step is at work in the same thread.
+        """
+        changes = self._changes(state_dict)
+        with self._turn():
+            at_once(changes)()
+
+    def _changes(self, state_dict: Mapping[str, Any]) -> list[Callable[[], Any]]:
+        """What makes the state that of ``state_dict``, to be done at once."""
+        seed, steps = saved(state_dict, ("seed", "steps"), "TrainStep: state_dict")
+        seed, steps = whole(seed, "TrainStep: saved seed", None), whole(steps, "TrainStep: saved steps")
+        return [partial(setitem, vars(self), "seed", seed), partial(setitem, self._steps, (), steps)]
 
     def profile(self, x: np.ndarray, y: np.ndarray, *, runs: int = 9) -> Profile:
         """Time each call of the step on this batch, as the median of ``runs`` runs; ``print`` or ``save`` the result.
@@ -246,11 +281,27 @@ class TrainStep:
         parameters = tuple((id(p), p.requires_grad) for m in modules for p in m._parameters.values() if p is not None)
         return tuple(map(_settings, modules)), parameters
 
+    def _scores(self, output: Any, target: Tensor) -> list[Value]:
+        """The model's output, as another one of the program, if predictions are to be rated and each sample has one:
+        more of them would cost the step time."""
+        if not self._rated or not isinstance(output, Tensor) or output.ndim > 2:
+            return []
+        if not is_rated(self.loss, output.shape, target.shape, target.dtype):
+            return []
+        return [output._value] if any(output._value in node.outputs for node in output._tracer.builder.nodes) else []
+
     def _build(self, x: Spec, y: Spec) -> _Compiled:
         modules: list[tuple[str, Module]] = [("", self.model)]
         if isinstance(self.loss, Module):
             modules.append(("loss", self.loss))
-        traced = trace(lambda a, b: self.loss(self.model(a), b), [("x", x), ("y", y)], modules)
+        scores: list[Value] = []
+
+        def computed(a: Tensor, b: Tensor) -> Any:
+            output = self.model(a)
+            scores.extend(self._scores(output, b))
+            return self.loss(output, b)
+
+        traced = trace(computed, [("x", x), ("y", y)], modules)
         if len(traced.outputs) != 1 or traced.outputs[0].shape != ():
             shapes = ", ".join(str(v.shape) for v in traced.outputs)
             raise ValueError(f"TrainStep: the loss must be one scalar, got {shapes or 'nothing'}; take its mean")
@@ -268,7 +319,7 @@ class TrainStep:
             raise ValueError("TrainStep: the loss does not depend on any of the optimizer's parameters; "
                              "compute it from the model's output, outside of detach() and no_grad()")  # fmt: skip
         update = self.optimizer.emit(builder, entries)
-        graph = builder.graph([loss])
+        graph = builder.graph([loss, *scores])
         program = compile_graph(graph, self.without_passes, self.kernels, tried=True)
         gradients = {name: grad for name, _, _, grad in entries}
         counters = Counters([self._steps, *update.counters])

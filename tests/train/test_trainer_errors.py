@@ -70,7 +70,7 @@ def test_integer_images(data):
         (lambda x, y: {"x": 5, "y": None}, "y is missing"),
         (lambda x, y: {"validation": (x, y[:3])}, "validation x has 20 samples, y has 3"),
         (lambda x, y: {"validation": (x, y, y)}, r"validation must be a pair of arrays \(x, y\) .* got 3 parts"),
-        (lambda x, y: {"validation": 1}, r"validation must be a pair of arrays \(x, y\) or a share such as 0.1, got 1"),
+        (lambda x, y: {"validation": 1}, r"validation must be a pair of arrays \(x, y\), a loader, or a share such as 0.1, got 1"),
         (lambda x, y: {"validation": np.float32("nan")}, "validation=nan is no share of 20 samples"),
         (
             lambda x, y: {"validation": ((255 * x).astype(np.uint8), y)},
