@@ -197,7 +197,7 @@ class Trainer:
             RuntimeError: a signal handler or finalizer calls it while a step is at work in the same thread.
         """
         seed, step, history = saved(state_dict, ("seed", "step", "history"), "Trainer: state_dict")
-        changes = [
+        changes: list[Callable[[], Any]] = [
             partial(setitem, vars(self), "seed", whole(seed, "Trainer: saved seed")),
             partial(setitem, vars(self.history), "epochs", epochs_of(history)),
         ]
