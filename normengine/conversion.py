@@ -7,6 +7,20 @@ from typing import Any
 import numpy as np
 
 
+def one_array(given: Any, what: str, advice: str = "") -> np.ndarray:
+    """``given``, an array or numbers in nested lists, as an array of whatever type.
+
+    Raises:
+        ValueError: its parts have unlike shapes, as those of two arrays in a tuple. ``what`` begins the message,
+            ``advice`` ends it.
+    """
+    try:
+        return np.asarray(given)
+    except ValueError:
+        parts = f"a {type(given).__name__} of {len(given)} parts of unlike shapes"
+        raise ValueError(f"{what} must be one array, got {parts}{advice}") from None
+
+
 def converted(array: np.ndarray, dtype: Any, what: str) -> np.ndarray:
     """``array`` as C-contiguous ``dtype``, itself where it is that already.
 

@@ -1,9 +1,10 @@
-"""Numbers that users give as settings, and what is said of those that make no sense."""
+"""Numbers that users give as settings, or as saved state, and what is said of those that make no sense."""
 
 from __future__ import annotations
 
 import math
 import operator
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 LARGEST = float.fromhex("0x1.fffffep127")
@@ -36,13 +37,25 @@ def finite(value: Any, what: str, low: float = -math.inf, high: float = math.inf
     return number
 
 
-def whole(value: Any, what: str, low: int = 0) -> int:
-    """``value``, an integer, as an int of at least ``low``; raises ValueError for anything else."""
+def whole(value: Any, what: str, low: int | None = 0) -> int:
+    """``value``, an integer, as an int of at least ``low`` if that is given; raises ValueError for anything else."""
     try:
-        number = low - 1 if isinstance(value, bool) else operator.index(value)
+        number = None if isinstance(value, bool) else operator.index(value)
     except TypeError:
-        number = low - 1
-    if number < low:
-        rule = "a positive integer" if low == 1 else f"an integer of {low} or more"
-        raise ValueError(f"{what} must be {rule}, got {value!r}")
+        number = None
+    if number is None or (low is not None and number < low):
+        rules = {None: "an integer", 1: "a positive integer"}
+        raise ValueError(f"{what} must be {rules.get(low, f'an integer of {low} or more')}, got {value!r}")
     return number
+
+
+def saved(state: Any, names: Sequence[str], what: str) -> list[Any]:
+    """The entries of ``state`` under ``names``; raises ValueError, which ``what`` begins, where it has not all."""
+    if not isinstance(state, Mapping) or any(name not in state for name in names):
+        given = f"a dict with {_quoted(state)}" if isinstance(state, Mapping) else type(state).__name__
+        raise ValueError(f"{what} must be what state_dict() gave, a dict with {_quoted(names)}, got {given}")
+    return [state[name] for name in names]
+
+
+def _quoted(names: Iterable[Any]) -> str:
+    return ", ".join(map(repr, names)) or "nothing"

@@ -41,7 +41,7 @@ def test_first_pages_example_runs():
 @pytest.mark.parametrize(
     ("name", "files"),
     [
-        ("training.md", ["curves.png", "model.safetensors", "profile.html", "trace.json"]),
+        ("training.md", ["curves.png", "model.safetensors", "profile.html", "trace.json", "training.pickle"]),
         ("onnx.md", ["model.onnx"]),
     ],
 )
@@ -63,6 +63,33 @@ def test_examples_of_a_page_run_one_after_the_other(name, files, tmp_path, monke
     for block in code_blocks(ROOT / "docs" / name, "python"):
         exec(compile(block, name, "exec"), names)
     assert sorted(path.name for path in tmp_path.iterdir()) == files
+
+
+def test_the_training_that_the_page_cuts_off_goes_on_with_the_same_bits(tmp_path, monkeypatch):
+    """As in another process, with a model and an optimizer made anew."""
+    monkeypatch.chdir(tmp_path)
+    cut_off, resumed = (b for b in code_blocks(ROOT / "docs" / "training.md", "python") if "training.pickle" in b)
+    rng = np.random.default_rng(0)
+    x, y = rng.random((40, 4), dtype=np.float32), rng.integers(0, 3, 40)
+
+    def fresh():
+        model = nn.Sequential(nn.Linear(4, 8), nn.BatchNorm1d(8), nn.Dropout(0.5), nn.Linear(8, 3))
+        optimizer = optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
+        trainer = normengine.Trainer(model, optimizer, nn.CrossEntropyLoss())
+        return {"ne": normengine, "nn": nn, "model": model, "optimizer": optimizer, "trainer": trainer, "x": x, "y": y}
+
+    first, second = fresh(), fresh()
+    start = {name: array.copy() for name, array in first["model"].state_dict().items()}
+    exec(compile(cut_off, "training.md", "exec"), first)
+    assert len(first["trainer"].history) == 3
+    exec(compile("import pickle\n" + resumed, "training.md", "exec"), second)
+    whole = fresh()
+    whole["model"].load_state_dict(start)
+    trainer = normengine.Trainer(whole["model"], whole["optimizer"], nn.CrossEntropyLoss(), seed=0)
+    trainer.fit(x, y, epochs=5, schedule=normengine.train.cosine())
+    assert second["trainer"].history.loss == trainer.history.loss
+    for name, array in whole["model"].state_dict().items():
+        assert np.array_equal(second["model"].state_dict()[name], array), name
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)

@@ -11,6 +11,7 @@ import numpy as np
 from ..conversion import converted
 from ..graph import Spec
 from ..locks import load_module, new_lock
+from ..nested import flattened
 from ..ops import label_rules
 from .array import Array
 from .context import current
@@ -68,47 +69,21 @@ def run(
     modules: Sequence[tuple[str, Module]],
     what: str,
 ) -> Any:
-    """``body(*args, **kwargs)`` with each array in its arguments traced as an input; ``what`` begins messages.
+    """``body(*args, **kwargs)`` with each array in its arguments, and in tuples, lists and dicts there, traced as an
+    input; ``what`` begins messages.
 
     Arrays that are buffers of ``modules`` change in place where the computation updates them.
     """
-    feeds: dict[str, np.ndarray] = {}
-    dtypes: dict[str, str] = {}
-
-    def take(argument: Any) -> Any:
-        if isinstance(argument, (tuple, list)) and not hasattr(argument, "_fields"):
-            return type(argument)(take(a) for a in argument)
-        if isinstance(argument, np.ndarray):
-            name = f"input_{len(feeds)}"
-            feeds[name] = as_array(argument, what)
-            dtypes[name] = str(argument.dtype)
-            return _Placeholder(name)
-        return argument
-
-    template = [take(a) for a in args], {key: take(a) for key, a in kwargs.items()}
+    given, build = flattened((tuple(args), kwargs), np.ndarray)
+    feeds = {f"input_{i}": as_array(array, what) for i, array in enumerate(given)}
+    dtypes = {name: str(array.dtype) for name, array in zip(feeds, given, strict=True)}
 
     def call(*tensors: Any) -> Any:
-        by_name = dict(zip(feeds, tensors, strict=True))
-        positional, named = (_fill(part, by_name) for part in template)
+        positional, named = build(tensors)
         return body(*positional, **named)
 
     traced = trace(call, [(name, Spec.of(array)) for name, array in feeds.items()], modules, dtypes, True)
     return traced.structure(_results(traced, feeds, what))
-
-
-class _Placeholder:
-    def __init__(self, name: str) -> None:
-        self.name = name
-
-
-def _fill(part: Any, tensors: dict[str, Any]) -> Any:
-    if isinstance(part, _Placeholder):
-        return tensors[part.name]
-    if isinstance(part, dict):
-        return {key: _fill(value, tensors) for key, value in part.items()}
-    if isinstance(part, (tuple, list)) and not hasattr(part, "_fields"):
-        return type(part)(_fill(value, tensors) for value in part)
-    return part
 
 
 def _results(traced: Trace, feeds: dict[str, np.ndarray], what: str) -> list[np.ndarray]:

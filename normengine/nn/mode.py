@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from operator import setitem
@@ -13,11 +13,21 @@ from .module import Module
 
 @contextmanager
 def kept_mode(model: Module, training: bool | None = None) -> Iterator[None]:
-    """All modules in the mode ``training`` (None leaves them), and afterwards each in the mode that it had."""
-    restore = at_once([partial(setitem, vars(module), "training", module.training) for module in model.modules()])
+    """All modules in the mode ``training`` (None leaves them); afterwards each that was put into another mode by that
+    is in the one it had, and what anybody else does to modes meanwhile stays."""
+    if training is None:
+        yield
+        return
+    before = [(module, module.training) for module in model.modules()]
+    restore = _set(before)
     try:
-        if training is not None:
-            model.train(training)
+        model.train(training)
+        restore = _set((module, mode) for module, mode in before if module.training != mode)
         yield
     finally:
         restore()
+
+
+def _set(modes: Iterable[tuple[Module, bool]]) -> Callable[[], object]:
+    """A function that puts modules into these modes at once."""
+    return at_once([partial(setitem, vars(module), "training", mode) for module, mode in modes])

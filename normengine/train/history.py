@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import asdict, dataclass
 from typing import Any
 
+from ..settings import saved
+
+_COLUMNS = ("epoch", "loss", "accuracy", "val_loss", "val_accuracy", "lr", "seconds")
+_OPTIONAL = frozenset({"accuracy", "val_loss", "val_accuracy"})
 _TRAINING, _HELD_OUT = "#1f5fa8", "#d1603d"
 
 
@@ -14,15 +18,20 @@ _TRAINING, _HELD_OUT = "#1f5fa8", "#d1603d"
 class Epoch:
     """One pass over the training data.
 
-    ``loss`` is the mean over the samples of the losses of the steps, taken in training mode before each update.
-    ``val_loss`` and ``val_accuracy`` were measured after the epoch in eval mode; they are None without validation
-    data, the accuracy also where the targets are no classes. ``seconds`` counts training and validation.
+    ``loss`` is the mean over the samples of the losses of the steps, ``accuracy`` the share of their predictions that
+    were right, both taken in training mode before each update. ``val_loss`` and ``val_accuracy`` were measured after
+    the epoch in eval mode; they are None without validation data. Accuracies are None where the targets are no classes
+    or the model has several outputs, that of training also where outputs are more than one prediction a sample, such as
+    ``(N, C, H, W)``. ``lr`` has the learning rate of each parameter group at the last step. ``seconds`` counts training
+    and validation.
     """
 
     epoch: int
     loss: float
+    accuracy: float | None
     val_loss: float | None
     val_accuracy: float | None
+    lr: tuple[float, ...]
     seconds: float
 
 
@@ -46,6 +55,10 @@ class History:
         return [e.loss for e in self.epochs]
 
     @property
+    def accuracy(self) -> list[float | None]:
+        return [e.accuracy for e in self.epochs]
+
+    @property
     def val_loss(self) -> list[float | None]:
         return [e.val_loss for e in self.epochs]
 
@@ -54,16 +67,25 @@ class History:
         return [e.val_accuracy for e in self.epochs]
 
     @property
+    def lr(self) -> list[tuple[float, ...]]:
+        return [e.lr for e in self.epochs]
+
+    @property
     def seconds(self) -> list[float]:
         return [e.seconds for e in self.epochs]
 
     def __str__(self) -> str:
-        lines = ["epoch      loss  val_loss  val_accuracy  seconds"]
-        for e in self.epochs:
-            val_loss = "-" if e.val_loss is None else f"{e.val_loss:.4f}"
-            accuracy = "-" if e.val_accuracy is None else f"{e.val_accuracy:.2%}"
-            lines.append(f"{e.epoch:>5}  {e.loss:>8.4f}  {val_loss:>8}  {accuracy:>12}  {e.seconds:>7.2f}")
-        return "\n".join(lines)
+        rows = [_COLUMNS, *map(_texts, self.epochs)]
+        widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+        return "\n".join("  ".join(map(str.rjust, row, widths)) for row in rows)
+
+    def state_dict(self) -> list[dict[str, Any]]:
+        """The epochs as plain values, which pickle and JSON keep."""
+        return [asdict(epoch) for epoch in self.epochs]
+
+    def load_state_dict(self, state_dict: Iterable[Mapping[str, Any]]) -> None:
+        """Take over what :meth:`state_dict` gave; raises ValueError for anything else, and changes nothing then."""
+        self.epochs = epochs_of(state_dict)
 
     def plot(self, path: str | os.PathLike[str] | None = None) -> Any:
         """Draw losses and accuracy by epoch, into the file ``path`` if one is given.
@@ -90,16 +112,50 @@ class History:
     def draw(self, losses: Any, accuracy: Any) -> None:
         """Draw the curves into two axes of matplotlib."""
         style = {"marker": "o", "markersize": 3}
-        losses.plot([e.epoch for e in self.epochs], self.loss, color=_TRAINING, label="training", **style)
-        validated = [(e.epoch, e.val_loss) for e in self.epochs if e.val_loss is not None]
-        rated = [(e.epoch, 100 * e.val_accuracy) for e in self.epochs if e.val_accuracy is not None]
-        for axes, points in ((losses, validated), (accuracy, rated)):
+        curves = (
+            (losses, _TRAINING, "training", [(e.epoch, e.loss) for e in self.epochs]),
+            (losses, _HELD_OUT, "held out", [(e.epoch, e.val_loss) for e in self.epochs if e.val_loss is not None]),
+            (accuracy, _TRAINING, "training", _percent(self.epochs, self.accuracy)),
+            (accuracy, _HELD_OUT, "held out", _percent(self.epochs, self.val_accuracy)),
+        )
+        for axes, color, label, points in curves:
             if points:
-                axes.plot(*zip(*points, strict=True), color=_HELD_OUT, label="held out", **style)
+                axes.plot(*zip(*points, strict=True), color=color, label=label, **style)
                 axes.legend(frameon=False)
+        for axes in (losses, accuracy):
             axes.set(xlabel="epoch")
             axes.spines[["top", "right"]].set_visible(False)
             axes.grid(alpha=0.25)
             axes.xaxis.get_major_locator().set_params(integer=True)
         losses.set(title="Loss", ylim=(0, None))
         accuracy.set(title="Accuracy (%)")
+
+
+def _texts(e: Epoch) -> tuple[str, ...]:
+    """An epoch's row of the table."""
+    loss, val_loss = ("-" if loss is None else f"{loss:.4f}" for loss in (e.loss, e.val_loss))
+    accuracy, val_accuracy = ("-" if share is None else f"{share:.2%}" for share in (e.accuracy, e.val_accuracy))
+    lr = ", ".join(f"{rate:.3g}" for rate in e.lr)
+    return str(e.epoch), loss, accuracy, val_loss, val_accuracy, lr, f"{e.seconds:.2f}"
+
+
+def _percent(epochs: Iterable[Epoch], shares: Iterable[float | None]) -> list[tuple[int, float]]:
+    return [(e.epoch, 100 * share) for e, share in zip(epochs, shares, strict=True) if share is not None]
+
+
+def epochs_of(state_dict: Iterable[Mapping[str, Any]]) -> list[Epoch]:
+    """The records of which ``History.state_dict`` is given; raises ValueError for anything else."""
+    if not isinstance(state_dict, (list, tuple)):
+        raise ValueError(f"History: state_dict must be a list of epochs, got {type(state_dict).__name__}")
+    return [_epoch_of(entries, f"History: epoch {i} of state_dict") for i, entries in enumerate(state_dict)]
+
+
+def _epoch_of(entries: Mapping[str, Any], what: str) -> Epoch:
+    values = dict(zip(_COLUMNS, saved(entries, _COLUMNS, what), strict=True))
+    rates = values.pop("lr")
+    if not isinstance(rates, (list, tuple)):
+        raise ValueError(f"{what}: lr must be a list of numbers, got {rates!r}")
+    for name, value in (*values.items(), *(("lr", rate) for rate in rates)):
+        if not isinstance(value, (int, float)) and (value is not None or name not in _OPTIONAL):
+            raise ValueError(f"{what}: {name} must be a number, got {value!r}")
+    return Epoch(**values, lr=tuple(rates))

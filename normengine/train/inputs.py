@@ -6,27 +6,37 @@ from typing import Any
 
 import numpy as np
 
-from ..conversion import converted
+from ..conversion import converted, one_array
 from ..nn.module import Module
 from ..optim import Optimizer
 
 
-def as_input(array: Any, what: str) -> np.ndarray:
-    """``array`` as a C-contiguous float32 array with at least one sample; raises ValueError for anything else."""
-    array = np.asarray(array)
+def as_input(given: Any, what: str) -> np.ndarray:
+    """``given`` as a C-contiguous float32 array with at least one sample; raises ValueError for anything else."""
+    array = one_array(given, what)
     if array.dtype.kind in "iub":
         raise ValueError(f"{what} must be floating point, got {array.dtype}; convert with x.astype(np.float32) / 255")
     if array.dtype.kind != "f":
-        raise ValueError(f"{what} must be float32, got {array.dtype}; convert with x.astype(np.float32)")
+        raise ValueError(f"{what} must be float32, got {_kind(given, array)}; give an array of float32")
     return _filled(converted(array, np.float32, what), what)
 
 
-def as_target(array: Any, what: str) -> np.ndarray:
-    """``array`` as C-contiguous int64 labels or float32 targets with at least one sample."""
-    array = np.asarray(array)
+def as_target(given: Any, what: str) -> np.ndarray:
+    """``given`` as C-contiguous int64 labels or float32 targets with at least one sample."""
+    array = one_target(given, what)
     if array.dtype.kind not in "iubf":
-        raise ValueError(f"{what} must be integer labels or float32 targets, got {array.dtype}")
+        raise ValueError(f"{what} must be integer labels or float32 targets, got {_kind(given, array)}")
     return _filled(converted(array, np.int64 if array.dtype.kind in "iub" else np.float32, what), what)
+
+
+def one_target(given: Any, what: str) -> np.ndarray:
+    """``given`` as one array; raises ValueError for several in a tuple."""
+    return one_array(given, what, "; put several targets side by side into one, which the loss takes apart")
+
+
+def _kind(given: Any, array: np.ndarray) -> str:
+    """What was given, where that is no array of numbers."""
+    return f"a {type(given).__name__}" if array.dtype.kind == "O" and array is not given else str(array.dtype)
 
 
 def _filled(array: np.ndarray, what: str) -> np.ndarray:

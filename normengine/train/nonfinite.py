@@ -7,7 +7,8 @@ from dataclasses import replace
 
 import numpy as np
 
-from ..graph import Graph, Value
+from ..graph import Graph, Node, Value
+from ..ops.evaluate import evaluate
 from ..runtime import compile_graph
 
 _MEMORY = "optimizer."
@@ -27,11 +28,44 @@ def explain_nonfinite(forward: Graph, feeds: Mapping[str, np.ndarray], kinds: Ma
             return f"{what} '{value.name}' already holds values that are not finite"
     made = [(node, v) for node in forward.nodes for v in node.outputs if v.dtype == "float32"]
     arrays = compile_graph(replace(forward, outputs=tuple(v for _, v in made))).run(feeds)
-    for (node, _), array in zip(made, arrays, strict=True):
-        if not np.isfinite(array).all():
+    known = dict(zip((v for _, v in made), arrays, strict=True))
+    for node, value in made:
+        if not np.isfinite(known[value]).all():
             where = f"{kinds.get(node.layer, node.op)} '{node.layer}'" if node.layer else node.op
-            return f"the first values that are not finite come out of {where}; a lower learning rate may help"
+            why = _empty_mean(node, forward, feeds) or _by_zero(node, known) or "a lower learning rate may help"
+            return f"the first values that are not finite come out of {where}; {why}"
     return "every value before it is finite"
+
+
+def _empty_mean(found: Node, forward: Graph, feeds: Mapping[str, np.ndarray]) -> str:
+    """What to do if a cross entropy, or the quotient that ``nll_loss`` is, has no label that counts."""
+    quotient = {"cross_entropy": "cross_entropy", "div": "at_label"}.get(found.op)
+    for node in forward.nodes:
+        if node.op != quotient:
+            continue
+        # Of the two sums of a negative log likelihood this is that of the weights.
+        read = node.inputs[1:] if quotient == "cross_entropy" else (node.inputs[1], node.inputs[0])
+        if quotient == "at_label" and read[1].spec.size not in (1, node.inputs[2].spec.size):
+            continue
+        source = replace(forward, outputs=read, updates=()).pruned()
+        values = evaluate(source, {v: feeds[v.name] for v in (*source.inputs, *source.state)})
+        labels, *weight = (values[v] for v in read)
+        ignored = node.attrs["ignore_index"]
+        counted = labels[labels != ignored].astype(np.int64)
+        advice = "; leave such batches out, or take reduction='sum'"
+        if not counted.size:
+            return (
+                f"all {labels.size} labels are ignore_index {ignored}, which leaves nothing to take the mean of{advice}"
+            )
+        if weight and weight[0].size > 1 and not weight[0].ravel()[counted].any():
+            return f"the class weights of all labels are 0, which leaves nothing to take the mean of{advice}"
+    return ""
+
+
+def _by_zero(node: Node, known: Mapping[Value, np.ndarray]) -> str:
+    if node.op != "div" or np.all(known.get(node.inputs[1], 1)):
+        return ""
+    return "it divides by 0; add a small number to what it divides by"
 
 
 def explain_update(

@@ -4,25 +4,30 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass, replace
-from operator import is_, itemgetter
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import replace
+from functools import partial
+from operator import is_, setitem
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..graph import Graph, Spec, Value
+from ..graph import Spec, Value
 from ..kernels import REGISTRY
-from ..locks import is_held, load_module, new_lock
+from ..locks import at_once, is_held, load_module, new_lock
 from ..nn import random
 from ..nn.array import Scalar
 from ..nn.module import Module
+from ..nn.tensor import Tensor
 from ..nn.trace import Begun, Trace
-from ..ops import LabelRule, label_rules
-from ..optim import Optimizer, Update
+from ..ops import label_rules
+from ..optim import Optimizer
 from ..passes import differentiate, switched_off
 from ..runtime import Counters, Program, compile_graph
 from ..runtime.cache import structure as structure_of
+from ..settings import saved, whole
+from .accuracy import is_rated
+from .compiled import Bound, Compiled, Last
 from .inputs import as_input, as_target, check_parts
 from .nonfinite import explain_nonfinite, explain_update
 from .watch import Watch, WatchedList
@@ -33,58 +38,6 @@ if TYPE_CHECKING:
 _FEW, _MANY = 8, 64
 _MEMORY = 1 << 30
 """Programs that a step keeps, of those used last: a few always, many while they own less memory than that."""
-
-
-@dataclass
-class _Compiled:
-    """One structure of forward pass, loss and update, and the program of it."""
-
-    program: Program
-    forward: Graph
-    graph: Graph
-    gradients: dict[str, Value]
-    update: Update
-    counters: Counters
-    labels: tuple[LabelRule, ...]
-    scalars: dict[str, np.ndarray]
-    """The random numbers' counter, and the numbers that the model and the loss hand to arithmetic."""
-
-
-class _Bound:
-    """A program and the live arrays that a trace found for it. ``once`` says that the next step may be another one,
-    whatever :class:`~.watch.Watch` sees."""
-
-    def __init__(self, compiled: _Compiled, traced: Trace, once: bool) -> None:
-        self.compiled = compiled
-        self.traced = traced
-        self.once = once
-        fixed = {**compiled.update.state, **compiled.update.scalars, **compiled.scalars}
-        names = [*traced.parameters, *traced.buffers, *fixed]
-        place = {name: i for i, name in enumerate(names)}
-        self._fixed = tuple(fixed.values())
-        # A rate and a parameter at least, so that it is a tuple.
-        self._arranged = itemgetter(*(place[name] for name in compiled.program.kept))
-
-    def kept(self) -> tuple[np.ndarray, ...]:
-        """The live arrays of the program's state and scalars, in its order."""
-        arrays: tuple[np.ndarray, ...] = self._arranged((*self.traced.arrays(), *self._fixed))
-        return arrays
-
-    def feeds(self, x: np.ndarray, y: np.ndarray) -> dict[str, np.ndarray]:
-        """All that the program takes, by name."""
-        return {"x": x, "y": y, **dict(zip(self.compiled.program.kept, self.kept(), strict=True))}
-
-
-@dataclass
-class _Last:
-    """The step that ran last, and what has to be as it was for it to run again."""
-
-    shapes: tuple[Any, ...]
-    parts: tuple[Any, ...]
-    groups: WatchedList
-    structure: tuple[Any, ...]
-    ages: tuple[Any, ...]
-    step: _Bound
 
 
 class TrainStep:
@@ -132,13 +85,15 @@ class TrainStep:
         self.without_passes = tuple(without_passes)
         REGISTRY.preferred(kernels)  # raises for unknown names
         self.kernels = dict(kernels or {})
+        self._rated = False
+        """Whether to give the model's output beside the loss, where it says which predictions are right."""
         self._steps = np.zeros((), np.int64)
-        self._compiled: dict[tuple[Any, ...], _Compiled] = {}
-        self._bound: dict[tuple[Any, ...], _Bound] = {}
+        self._compiled: dict[tuple[Any, ...], Compiled] = {}
+        self._bound: dict[tuple[Any, ...], Bound] = {}
         self._built = 0
         self._begun: dict[tuple[Any, ...], Begun] = {}
         self._watches: tuple[Watch, Watch] | None = None
-        self._last: _Last | None = None
+        self._last: Last | None = None
         self._lock = new_lock()
 
     @property
@@ -167,6 +122,10 @@ class TrainStep:
         Whatever is raised, parameters, running statistics and the optimizer are as they were. A KeyboardInterrupt
         comes before the whole update or after it, when the step counts as done. Steps of several threads take turns.
         """
+        return self._train(x, y)[0]
+
+    def _train(self, x: np.ndarray, y: np.ndarray) -> tuple[float, tuple[np.ndarray, np.ndarray] | None]:
+        """The step; its loss and, where predictions are to be rated, the model's output and the targets."""
         with self._turn():
             bound, x, y = self._prepare(x, y)
             step = bound.compiled
@@ -184,8 +143,33 @@ class TrainStep:
                     f"TrainStep: the loss is {float(loss)} at step {self.steps + 1}; {reason}; nothing was updated"
                 )
 
-            (loss,) = step.program.run({"x": x, "y": y}, check, step.counters, bound.kept())
-        return Scalar(loss)
+            loss, *scores = step.program.run({"x": x, "y": y}, check, step.counters, bound.kept())
+        return Scalar(loss), (scores[0], y) if scores else None
+
+    def state_dict(self) -> dict[str, int]:
+        """What dropout masks depend on, as plain numbers: ``seed``, and how many ``steps`` were done.
+
+        Together with the state dicts of model and optimizer it is all that a step needs to go on as if it had never
+        stopped.
+        """
+        return {"seed": self.seed, "steps": self.steps}
+
+    def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
+        """Take over what :meth:`state_dict` returned.
+
+        Raises:
+            ValueError: it is something else; nothing is changed then.
+            RuntimeError: a signal handler or finalizer calls it while the step is at work in the same thread.
+        """
+        changes = self._changes(state_dict)
+        with self._turn():
+            at_once(changes)()
+
+    def _changes(self, state_dict: Mapping[str, Any]) -> list[Callable[[], Any]]:
+        """What makes the state that of ``state_dict``, to be done at once."""
+        seed, steps = saved(state_dict, ("seed", "steps"), "TrainStep: state_dict")
+        seed, steps = whole(seed, "TrainStep: saved seed", None), whole(steps, "TrainStep: saved steps")
+        return [partial(setitem, vars(self), "seed", seed), partial(setitem, self._steps, (), steps)]
 
     def profile(self, x: np.ndarray, y: np.ndarray, *, runs: int = 9) -> Profile:
         """Time each call of the step on this batch, as the median of ``runs`` runs; ``print`` or ``save`` the result.
@@ -211,7 +195,7 @@ class TrainStep:
             )
         return self._lock
 
-    def _prepare(self, x: np.ndarray, y: np.ndarray) -> tuple[_Bound, np.ndarray, np.ndarray]:
+    def _prepare(self, x: np.ndarray, y: np.ndarray) -> tuple[Bound, np.ndarray, np.ndarray]:
         """The compiled step for a batch, its scalars those of this step, and the batch as it takes it, checked."""
         x = as_input(x, "TrainStep: x")
         y = as_target(y, "TrainStep: y")
@@ -238,7 +222,7 @@ class TrainStep:
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state, _lock=new_lock())
 
-    def _compile(self, x: np.ndarray, y: np.ndarray) -> _Bound:
+    def _compile(self, x: np.ndarray, y: np.ndarray) -> Bound:
         shapes = x.shape, y.shape, y.dtype
         last, watches = self._last, self._watches
         if (
@@ -253,7 +237,7 @@ class TrainStep:
             last = self._last = self._find(shapes, Spec.of(x), Spec.of(y))
         return last.step
 
-    def _optimizer_changed(self, last: _Last) -> bool:
+    def _optimizer_changed(self, last: Last) -> bool:
         """Whether the update is another one; other learning rates are not."""
         if last.groups.changed(self.optimizer.param_groups):
             if self.optimizer.structure() != last.structure:
@@ -261,7 +245,7 @@ class TrainStep:
             last.groups = WatchedList(self.optimizer.param_groups)
         return self.optimizer.ages() != last.ages
 
-    def _find(self, shapes: tuple[Any, ...], x: Spec, y: Spec) -> _Last:
+    def _find(self, shapes: tuple[Any, ...], x: Spec, y: Spec) -> Last:
         """The step for these shapes and everything that can be read as it is now."""
         parts = self.model, self.loss, self.optimizer
         if self._watches is None or self._last is None or not all(map(is_, self._last.parts, parts)):
@@ -279,9 +263,9 @@ class TrainStep:
             for name, number in bound.traced.numbers.items():
                 bound.compiled.scalars[name][()] = number
         groups = WatchedList(self.optimizer.param_groups)
-        return _Last(shapes, parts, groups, structure, self.optimizer.ages(), bound)
+        return Last(shapes, parts, groups, structure, self.optimizer.ages(), bound)
 
-    def _trace(self, shapes: tuple[Any, ...], x: Spec, y: Spec, structure: tuple[Any, ...]) -> _Bound:
+    def _trace(self, shapes: tuple[Any, ...], x: Spec, y: Spec, structure: tuple[Any, ...]) -> Bound:
         """What ``forward`` and the loss do now, with a program that was kept for it or a new one."""
         assert self._watches is not None
         model, loss = self._watches
@@ -298,7 +282,13 @@ class TrainStep:
                 self._begun[shapes] = begun
         loss.renew()
         drawn = loss.generators()
-        traced = begun.finish(self.loss, ["y"])
+        scores: list[Value] = []
+
+        def computed(output: Any, target: Tensor) -> Any:
+            scores.extend(self._scores(output, target))
+            return self.loss(output, target)
+
+        traced = begun.finish(computed, ["y"])
         changes = traced.looked or bool(loss.unseen) or loss.generators() != drawn or loss.renew()
         if model.renew():
             self._begun, changes = {}, True
@@ -307,16 +297,16 @@ class TrainStep:
             raise ValueError(f"TrainStep: the loss must be one scalar, got {given or 'nothing'}; take its mean")
         if traced.outputs[0].shape:
             traced.outputs = (traced.builder.add("reshape", traced.outputs[0], shape=()),)
-        graph = traced.builder.graph(traced.outputs)
+        graph = traced.builder.graph([*traced.outputs, *scores])
         key = structure_of(graph), structure, tuple(traced.parameters.values())
         compiled = self._compiled.pop(key, None)
         if compiled is None:
-            compiled = self._build(traced)
+            compiled = self._build(traced, scores)
             self._built += 1
             self._warn()
         self._compiled[key] = compiled  # the one used last comes last
         self._forget()
-        bound = _Bound(compiled, traced, once=model_changes or changes)
+        bound = Bound(compiled, traced, once=model_changes or changes)
         if not bound.once:
             self._bound[shapes, structure] = bound
         return bound
@@ -341,7 +331,16 @@ class TrainStep:
             dropped = compiled.pop(next(iter(compiled)))
             self._bound = {key: bound for key, bound in self._bound.items() if bound.compiled is not dropped}
 
-    def _build(self, traced: Trace) -> _Compiled:
+    def _scores(self, output: Any, target: Tensor) -> list[Value]:
+        """The model's output, as another one of the program, if predictions are to be rated and each sample has one:
+        more of them would cost the step time."""
+        if not self._rated or not isinstance(output, Tensor) or output.ndim > 2:
+            return []
+        if not is_rated(self.loss, output.shape, target.shape, target.dtype):
+            return []
+        return [output._value] if any(output._value in node.outputs for node in output._tracer.builder.nodes) else []
+
+    def _build(self, traced: Trace, scores: Sequence[Value]) -> Compiled:
         builder, (loss,) = traced.builder, traced.outputs
         forward = replace(builder.graph([loss]), updates=())
 
@@ -356,12 +355,12 @@ class TrainStep:
             raise ValueError("TrainStep: the loss does not depend on any of the optimizer's parameters; "
                              "compute it from the model's output, outside of detach() and no_grad()")  # fmt: skip
         update = self.optimizer.emit(builder, entries)
-        graph = builder.graph([loss])
+        graph = builder.graph([loss, *scores])
         program = compile_graph(graph, self.without_passes, self.kernels, tried=True)
         gradients = {name: grad for name, _, _, grad in entries}
         counters = Counters([self._steps, *update.counters])
         scalars = {v.name: np.zeros((), v.dtype) for v in forward.inputs if v.name not in ("x", "y")}
-        return _Compiled(program, forward, graph, gradients, update, counters, label_rules(forward), scalars)
+        return Compiled(program, forward, graph, gradients, update, counters, label_rules(forward), scalars)
 
 
 _NOTHING_COMPILED: dict[str, Any] = {

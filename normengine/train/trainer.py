@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from operator import setitem
 from typing import Any, NamedTuple
@@ -13,21 +13,24 @@ import numpy as np
 from ..data import DataLoader
 from ..data.augment import Augment
 from ..locks import at_once, load_module
-from ..nn import BCEWithLogitsLoss, Module, eager, random
+from ..nested import flattened, joined
+from ..nn import Module, eager, random
 from ..nn.mode import kept_mode
 from ..optim import Optimizer
-from ..settings import finite, whole
-from .history import Epoch, History
+from ..settings import finite, saved, whole
+from .accuracy import Tally, accuracy_of
+from .batches import arrays, check_passes, checked_validation, pairs, split
+from .history import Epoch, History, epochs_of
 from .inputs import as_input, as_target, check_parts
-from .schedule import Schedule
+from .schedule import ScaledRates, Schedule
 from .step import TrainStep
 
 _EVALUATION_BATCH = 256
-_SPLIT = 2**32 - 1  # the stream of random numbers that draws the validation samples, beside those of the epochs
 
 
 class Evaluation(NamedTuple):
-    """What a model reaches on given data; ``accuracy`` is None where the targets are no classes."""
+    """What a model reaches on given data; ``accuracy`` is None where the targets are no classes or there are several
+    outputs."""
 
     loss: float
     accuracy: float | None
@@ -58,24 +61,26 @@ class Trainer:
         self.model = model
         self.optimizer = optimizer
         self.loss = loss
-        self.seed = random.draw_seed() if seed is None else int(seed)
+        self.seed = random.draw_seed() if seed is None else whole(seed, "Trainer: seed")
         self.step = TrainStep(model, loss, optimizer, seed=self.seed)
+        self.step._rated = True
         self.history = History()
 
     def fit(
         self,
         x: Any,
-        y: np.ndarray | None = None,
+        y: Any = None,
         *,
         epochs: int = 10,
         batch_size: int = 32,
-        validation: tuple[np.ndarray, np.ndarray] | float | None = None,
+        validation: Any = None,
         shuffle: bool = True,
         seed: int | None = None,
         augment: Augment | None = None,
         schedule: Schedule | None = None,
-        callback: Callable[[Epoch], None] | None = None,
+        callback: Callable[[Epoch], Any] | None = None,
         progress: bool = True,
+        initial_epoch: int = 0,
     ) -> History:
         """Train for ``epochs`` further passes over the data.
 
@@ -86,19 +91,23 @@ class Trainer:
             epochs: passes over the data.
             batch_size: samples a step. The last batch may be smaller; a single sample that is left over joins the
                 batch before it, because batch norm cannot train on one value per channel. Not used with a loader.
-            validation: ``(x, y)`` to evaluate after each epoch, or the share of the N samples, drawn by the seed, to
-                hold out for that.
+            validation: arrays ``(x, y)`` or a loader to evaluate after each epoch, or the share of the N samples, drawn
+                by the seed, to hold out for that.
             shuffle: give the samples in another order in each epoch. Not used with a loader.
             seed: takes the place of the trainer's seed.
             augment: changes the images of each batch, e.g. ``ne.data.random_shift(1)``. Not used with a loader.
             schedule: factor of the learning rates from the share of the training that is done, 0 to 1, e.g.
-                ``ne.train.cosine()``; afterwards the rates are what they were.
-            callback: called with the record of each finished epoch.
+                ``ne.train.cosine()``. It holds while an epoch's steps run; before the callback and afterwards the rates
+                are what they were. Rates that are set meanwhile are the ones that it multiplies from then on.
+            callback: called with the record of each finished epoch. If it returns False or raises StopIteration,
+                training ends with that epoch. It may change the optimizer, its groups, or modes of modules.
             progress: show a progress bar on standard error.
+            initial_epoch: how many of the ``epochs`` are done already, in a training that goes on where another one was
+                cut off: so many fewer passes are made, and the schedule begins there.
 
         The model is put into training mode if it is in eval mode (in a training model, modules in eval mode stay so),
         and afterwards each module is in the mode it was in. Fitting again goes on: 2 epochs and then 3 more do what 5
-        at once do, except that a schedule begins anew.
+        at once do, except that a schedule begins anew without ``initial_epoch``.
 
         Returns:
             ``trainer.history``.
@@ -109,32 +118,29 @@ class Trainer:
             KeyboardInterrupt: as it comes; model, optimizer and ``trainer.history`` are good to go on with.
         """
         epochs = whole(epochs, "Trainer.fit: epochs")
+        initial_epoch = whole(initial_epoch, "Trainer.fit: initial_epoch")
+        if initial_epoch > epochs:
+            raise ValueError(f"Trainer.fit: initial_epoch {initial_epoch} is beyond the {epochs} epochs")
         for group in self.optimizer.param_groups:
             self.optimizer.check(group)
-        if seed is not None:
-            self.seed = self.step.seed = int(seed)
-        loader, held_out = self._data(x, y, batch_size, validation, shuffle, augment, epochs)
-        groups = self.optimizer.param_groups
-        rates = [group["lr"] for group in groups]
-        restore = at_once([partial(setitem, group, "lr", lr) for group, lr in zip(groups, rates, strict=True)])
+        seed = self.seed if seed is None else whole(seed, "Trainer.fit: seed")
+        loader, held_out = self._data(x, y, batch_size, validation, shuffle, seed, augment, epochs - initial_epoch)
+        self.seed = self.step.seed = seed
         with kept_mode(self.model, None if self.model.training else True):
-            try:
-                for i in range(epochs):
-                    rate = None if schedule is None else _rates(self.optimizer, rates, schedule, i, epochs)
-                    record = self._epoch(loader, held_out, len(self.history) + 1, epochs - i - 1, rate, progress)
-                    self.history.epochs.append(record)
-                    if callback is not None:
-                        callback(record)
-            finally:
-                restore()
+            for i in range(initial_epoch, epochs):
+                factor = None if schedule is None else partial(_factor, schedule, i, epochs)
+                record = self._epoch(loader, held_out, len(self.history) + 1, epochs - i - 1, factor, progress)
+                self.history.epochs.append(record)
+                if callback is not None and _ends(callback, record):
+                    break
         return self.history
 
-    def evaluate(self, x: Any, y: np.ndarray | None = None, *, batch_size: int = _EVALUATION_BATCH) -> Evaluation:
+    def evaluate(self, x: Any, y: Any = None, *, batch_size: int = _EVALUATION_BATCH) -> Evaluation:
         """Loss and accuracy of the model in eval mode on arrays or a loader.
 
-        The loss is that of all samples at once. The accuracy is the share of samples whose largest output
-        (along axis 1) is at the label; for ``BCEWithLogitsLoss``, of outputs on the target's side of 0; None for other
-        floating-point targets.
+        The loss is that of all samples at once. The accuracy is the share of samples whose largest output (along axis
+        1) is at the label; for ``BCEWithLogitsLoss``, of outputs on the target's side of 0; None for other
+        floating-point targets, and for a model that gives several outputs.
 
         Raises:
             ValueError: the data do not fit the model or the loss.
@@ -142,83 +148,106 @@ class Trainer:
         if y is None:
             if isinstance(x, np.ndarray):
                 raise ValueError("Trainer.evaluate: y is missing; give the targets of x, or a loader of batches (x, y)")
-            pairs = [(self.predict(bx, batch_size=batch_size), np.asarray(by)) for bx, by in _batches(x, "evaluate")]
-            outputs, target = (np.concatenate(part) for part in zip(*pairs, strict=True))
+            batches = [self._outputs(*pair, batch_size) for pair in pairs(x, "Trainer.evaluate")]
+            outputs, target = (_concatenated(part, "Trainer.evaluate") for part in zip(*batches, strict=True))
         else:
-            if len(x) != len(y):
-                raise ValueError(f"Trainer.evaluate: x has {len(x)} samples, y has {len(y)}; give one for each")
-            outputs, target = self.predict(x, batch_size=batch_size), np.asarray(y)
-        target = as_target(target, "Trainer.evaluate: y")
+            outputs, target = self._outputs(x, y, batch_size)
         modules = [("loss", self.loss)] if isinstance(self.loss, Module) else []
         loss = eager.run(self.loss, (outputs, target), {}, modules, "Trainer.evaluate")
-        return Evaluation(float(loss), self._accuracy(outputs, target))
+        return Evaluation(float(loss), accuracy_of(self.loss, outputs, target))
 
-    def predict(self, x: np.ndarray, *, batch_size: int = _EVALUATION_BATCH) -> np.ndarray:
+    def predict(self, x: Any, *, batch_size: int = _EVALUATION_BATCH) -> Any:
         """Outputs of the model in eval mode for the samples ``x``, computed ``batch_size`` at a time.
 
         Each module is afterwards in the mode it was in.
 
+        Returns:
+            An array with the outputs of all samples along its first axis; the tuples, lists or dicts of such arrays
+            that the model gives.
+
         Raises:
-            ValueError: ``x`` is empty or does not fit the model.
+            ValueError: ``x`` is empty or does not fit the model, or an output has no entry for each sample.
         """
         x = as_input(x, "Trainer.predict: x")
         batch_size = whole(batch_size, "Trainer.predict: batch_size", low=1)
+        batches = [x[i : i + batch_size] for i in range(0, len(x), batch_size)]
         with kept_mode(self.model, training=False):
-            return np.concatenate([self.model(x[i : i + batch_size]) for i in range(0, len(x), batch_size)])
+            outputs = [self.model(batch) for batch in batches]
+        for array in flattened(outputs[0], np.ndarray)[0]:
+            if array.ndim == 0 or len(array) % len(batches[0]):
+                raise ValueError(
+                    f"Trainer.predict: an output has shape {array.shape} for {len(batches[0])} samples; outputs must "
+                    "have an entry for each of them along their first axis"
+                )
+        return _concatenated(outputs, "Trainer.predict")
+
+    def state_dict(self) -> dict[str, Any]:
+        """What :meth:`fit` needs besides model and optimizer, as plain values, which pickle and JSON keep: ``seed``,
+        the state of ``step``, and the ``history``, whose length decides the order of the next epoch."""
+        return {"seed": self.seed, "step": self.step.state_dict(), "history": self.history.state_dict()}
+
+    def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
+        """Take over what :meth:`state_dict` returned.
+
+        Together with the state dicts of model and optimizer, all three taken at the end of an epoch, training goes on
+        as if it had never stopped (see ``docs/training.md``).
+
+        Raises:
+            ValueError: it is something else; nothing is changed then.
+            RuntimeError: a signal handler or finalizer calls it while a step is at work in the same thread.
+        """
+        seed, step, history = saved(state_dict, ("seed", "step", "history"), "Trainer: state_dict")
+        changes: list[Callable[[], Any]] = [
+            partial(setitem, vars(self), "seed", whole(seed, "Trainer: saved seed")),
+            partial(setitem, vars(self.history), "epochs", epochs_of(history)),
+        ]
+        changes += self.step._changes(step)
+        with self.step._turn():
+            at_once(changes)()
+
+    def _outputs(self, x: Any, y: Any, batch_size: int) -> tuple[Any, np.ndarray]:
+        """What the model makes of ``x``, and the targets as the loss takes them."""
+        x, y = as_input(x, "Trainer.evaluate: x"), as_target(y, "Trainer.evaluate: y")
+        if len(x) != len(y):
+            raise ValueError(f"Trainer.evaluate: x has {len(x)} samples, y has {len(y)}; give one for each")
+        return self.predict(x, batch_size=batch_size), y
 
     def _data(
         self,
         x: Any,
-        y: np.ndarray | None,
+        y: Any,
         batch_size: int,
-        validation: tuple[np.ndarray, np.ndarray] | float | None,
+        validation: Any,
         shuffle: bool,
+        seed: int,
         augment: Augment | None,
-        epochs: int,
-    ) -> tuple[Any, tuple[np.ndarray, np.ndarray] | None]:
-        """The loader to train from and the arrays to validate on."""
-        if isinstance(validation, np.floating):
-            validation = float(validation)
-        if validation is not None and not isinstance(validation, float):
-            _check_held_out(validation)
+        passes: int,
+    ) -> tuple[Any, Any]:
+        """The loader to train from, and the arrays or the loader to validate on."""
+        held_out = checked_validation(validation, passes)
         if y is None:
             if isinstance(x, np.ndarray) or not isinstance(x, Iterable):
                 raise ValueError("Trainer.fit: y is missing; give the targets of x, or a loader of batches (x, y)")
-            if isinstance(validation, float):
+            if isinstance(held_out, float):
                 raise ValueError(
-                    "Trainer.fit: with a loader, validation must be arrays (x, y), not a share of the samples"
+                    "Trainer.fit: with a loader, validation must be arrays (x, y) or a loader, not a share of samples"
                 )
-            if isinstance(x, Iterator) and epochs > 1:
-                raise ValueError(
-                    f"Trainer.fit: a generator gives its batches once, which is not enough for {epochs} epochs; "
-                    "give a DataLoader or a list of batches"
-                )
-            return x, validation
-        x, y = np.asarray(x), np.asarray(y)
-        if x.ndim == 0 or y.ndim == 0 or len(x) != len(y):
-            raise ValueError(f"Trainer.fit: x and y must have one entry a sample, got shapes {x.shape} and {y.shape}")
-        if isinstance(validation, float):
-            count = round(validation * len(x)) if 0 < validation < 1 else 0
-            if not 0 < count < len(x):
-                raise ValueError(
-                    f"Trainer.fit: validation={validation} is no share of {len(x)} samples that leaves at least one "
-                    "on either side"
-                )
-            order = np.random.default_rng((self.seed, _SPLIT)).permutation(len(x))
-            validation = x[order[:count]], y[order[:count]]
-            rest = np.sort(order[count:])
-            x, y = x[rest], y[rest]
-        loader = DataLoader((x, y), batch_size, shuffle, seed=self.seed, augment=augment)
+            check_passes(x, passes, "x")
+            return x, held_out
+        x, y = arrays(x, y)
+        if isinstance(held_out, float):
+            (x, y), held_out = split(x, y, held_out, seed)
+        loader = DataLoader((x, y), batch_size, shuffle, seed=seed, augment=augment)
         loader.epoch = len(self.history)
-        return loader, validation
+        return loader, held_out
 
     def _epoch(
         self,
         loader: Any,
-        held_out: tuple[np.ndarray, np.ndarray] | None,
+        held_out: Any,
         number: int,
         further: int,
-        set_rates: Callable[[float], None] | None,
+        factor: Callable[[float], float] | None,
         progress: bool,
     ) -> Epoch:
         load_module("tqdm")
@@ -226,7 +255,6 @@ class Trainer:
 
         begin = time.perf_counter()
         batches = len(loader) if hasattr(loader, "__len__") else None
-        total, samples = 0.0, 0
         digits = len(str(number + further))
         bar = tqdm(
             total=batches, desc=f"epoch {number:{digits}}/{number + further}", unit="batch", disable=not progress,
@@ -235,66 +263,73 @@ class Trainer:
         with bar:
             if self.step.program is None:
                 bar.set_postfix_str("compiling")
-            for i, (bx, by) in enumerate(_batches(loader, f"fit: epoch {number}")):
-                if set_rates is not None:
-                    set_rates(i / batches if batches else 0.0)
+            loss, accuracy, lr = self._steps(loader, number, batches, factor, bar)
+            val_loss = val_accuracy = None
+            if held_out is not None:
+                val_loss, val_accuracy = self.evaluate(*(held_out if isinstance(held_out, tuple) else (held_out,)))
+            numbers = {"accuracy": accuracy, "val_loss": val_loss, "val_accuracy": val_accuracy}
+            told = [
+                f"{name} {n:.4f}" if "loss" in name else f"{name} {n:.2%}"
+                for name, n in numbers.items()
+                if n is not None
+            ]
+            bar.set_postfix_str(", ".join([f"loss {loss:.4f}", *told]))
+        return Epoch(number, loss, accuracy, val_loss, val_accuracy, lr, time.perf_counter() - begin)
+
+    def _steps(
+        self, loader: Any, number: int, batches: int | None, factor: Callable[[float], float] | None, bar: Any
+    ) -> tuple[float, float | None, tuple[float, ...]]:
+        """The steps of an epoch; their loss and accuracy, and the learning rates of the last one."""
+        total, samples = 0.0, 0
+        tally, rates = Tally(self.loss), ScaledRates(self.optimizer)
+        try:
+            for i, (x, y) in enumerate(pairs(loader, f"Trainer.fit: epoch {number}")):
+                if factor is not None:
+                    rates.scale(factor(i / batches if batches else 0.0))
                 try:
-                    loss = self.step(bx, by)
+                    loss, scored = self.step._train(x, y)
                 except (ValueError, FloatingPointError) as error:
                     kind = FloatingPointError if isinstance(error, FloatingPointError) else ValueError
                     raise kind(f"epoch {number}, batch {i + 1}: {error}") from error
-                total += loss * len(bx)
-                samples += len(bx)
+                total += loss * len(x)
+                samples += len(x)
+                if scored is not None:
+                    tally.add(*scored)
                 bar.set_postfix_str(f"loss {total / samples:.4f}", refresh=False)
                 bar.update()
-            val_loss = val_accuracy = None
-            if held_out is not None:
-                val_loss, val_accuracy = self.evaluate(*held_out)
-                rated = "" if val_accuracy is None else f", val_accuracy {val_accuracy:.2%}"
-                bar.set_postfix_str(f"loss {total / samples:.4f}, val_loss {val_loss:.4f}{rated}")
-        return Epoch(number, total / samples, val_loss, val_accuracy, time.perf_counter() - begin)
-
-    def _accuracy(self, outputs: np.ndarray, target: np.ndarray) -> float | None:
-        if target.dtype.kind == "f":
-            if isinstance(self.loss, BCEWithLogitsLoss):
-                return float(np.mean((outputs > 0) == (target > 0.5)))
-            return None
-        if outputs.ndim < 2 or outputs.shape[:1] + outputs.shape[2:] != target.shape:
-            return None
-        counted = target != getattr(self.loss, "ignore_index", -100)
-        return float(np.mean((outputs.argmax(1) == target)[counted])) if counted.any() else None
+            lr = tuple(float(group["lr"]) for group in self.optimizer.param_groups)
+        finally:
+            rates.restore()
+        return total / samples, tally.accuracy(), lr
 
 
-def _check_held_out(validation: Any) -> None:
-    """Raise ValueError unless ``validation`` is a pair of images and as many targets."""
-    if not isinstance(validation, (tuple, list)) or len(validation) != 2:
-        given = f"{len(validation)} parts" if isinstance(validation, (tuple, list)) else repr(validation)
-        raise ValueError(f"Trainer.fit: validation must be a pair of arrays (x, y) or a share such as 0.1, got {given}")
-    x = as_input(validation[0], "Trainer.fit: validation x")
-    y = as_target(validation[1], "Trainer.fit: validation y")
-    if len(x) != len(y):
-        raise ValueError(f"Trainer.fit: validation x has {len(x)} samples, y has {len(y)}; give one target for each")
+def _concatenated(batches: Sequence[Any], what: str) -> Any:
+    """The outputs or targets of all batches in one array, or in arrays in the same places."""
+
+    def concatenate(parts: list[Any], place: str) -> Any:
+        if all(isinstance(part, np.ndarray) for part in parts):
+            shapes = {part.shape[1:] for part in parts}
+            if len(shapes) > 1:
+                raise ValueError(
+                    f"{place} must have the same shape for each sample, got {' and '.join(map(str, shapes))}"
+                )
+            return np.concatenate(parts)
+        if any(part != parts[0] for part in parts):
+            raise ValueError(f"{place} must be the same for each batch, got {parts[0]!r} first")
+        return parts[0]
+
+    return joined(batches, concatenate, what)
 
 
-def _batches(loader: Iterable[Any], where: str) -> Iterator[tuple[Any, Any]]:
-    """The pairs that the loader gives, at least one."""
-    i = -1
-    for i, batch in enumerate(loader):
-        if not isinstance(batch, Sequence) or len(batch) != 2:
-            raise ValueError(f"Trainer.{where}, batch {i + 1}: expected a pair (x, y), got {type(batch).__name__}")
-        yield batch[0], batch[1]
-    if i < 0:
-        raise ValueError(f"Trainer.{where}: the loader gave no batches")
+def _factor(schedule: Schedule, epoch: int, epochs: int, done: float) -> float:
+    """The factor of the learning rates when the share ``done`` of an epoch is done."""
+    return finite(schedule((epoch + done) / epochs), "Trainer.fit: what the schedule gives", low=0)
 
 
-def _rates(
-    optimizer: Optimizer, rates: Sequence[float], schedule: Schedule, epoch: int, epochs: int
-) -> Callable[[float], None]:
-    """A function of the share of this epoch that is done, which sets the learning rates."""
-
-    def set_rates(done: float) -> None:
-        factor = finite(schedule((epoch + done) / epochs), "Trainer.fit: what the schedule gives", low=0)
-        for group, rate in zip(optimizer.param_groups, rates, strict=True):
-            group["lr"] = rate * factor
-
-    return set_rates
+def _ends(callback: Callable[[Epoch], Any], record: Epoch) -> bool:
+    """Whether the callback ends training."""
+    try:
+        answer = callback(record)
+    except StopIteration:
+        return True
+    return isinstance(answer, (bool, np.bool_)) and not answer

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import threading
+from collections import namedtuple
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pytest
@@ -10,6 +13,8 @@ import pytest
 import normengine as ne
 import normengine.nn.functional as F
 from normengine import nn
+from normengine.nested import flattened
+from normengine.nn.tensor import Tensor
 
 X = np.random.default_rng(0).standard_normal((3, 2, 6, 6)).astype(np.float32)
 
@@ -103,6 +108,29 @@ def test_losses_on_arrays() -> None:
         nn.CrossEntropyLoss()(logits, np.array([0, 2]))
     with pytest.raises(ValueError, match=r"got 7 at index \(0, 1\)"):
         nn.CrossEntropyLoss()(np.zeros((1, 3, 4)), np.array([[0, 7, 0, 0]]))
+
+
+Heads = namedtuple("Heads", "a b")
+
+
+@pytest.mark.parametrize(
+    "wrapped", [lambda a, b: {"a": a, "b": b}, lambda a, b: Heads(a, b), lambda a, b: [{"a": a}, (b,)]]
+)
+def test_arrays_in_dicts_and_named_tuples_are_inputs(wrapped: Callable[..., Any]) -> None:
+    """As those in tuples and lists are: other values of them need no other program."""
+    seen: list[Any] = []
+
+    class Sum(nn.Module):
+        def forward(self, given: Any) -> Any:
+            seen.append(flattened(given, Tensor)[0])
+            return seen[-1][0] + 2 * seen[-1][1]
+
+    module = Sum()
+    rng = np.random.default_rng(0)
+    for _ in range(2):
+        a, b = rng.standard_normal((2, 3, 4))
+        np.testing.assert_allclose(module(wrapped(a, b)), a + 2 * b, rtol=1e-5, atol=1e-6)
+    assert [len(tensors) for tensors in seen] == [2, 2]
 
 
 def test_functions_of_the_namespace() -> None:

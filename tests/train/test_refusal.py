@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 import normengine as ne
+import normengine.nn.functional as F
 from normengine import nn, optim
 from normengine.runtime import set_num_threads
 
@@ -120,3 +121,43 @@ def test_numbers_of_adam_without_eps() -> None:
     x, y = batch()
     x[:, 1] = 0
     check_refusal(step, x, y, "all gradients are finite, but the new '0.weight' of Conv2d is not")
+
+
+def scores_and(last: list[nn.Module], loss: Any) -> ne.TrainStep:
+    ne.manual_seed(0)
+    model = nn.Sequential(nn.Linear(4, 3), *last)
+    return ne.TrainStep(model, loss, optim.SGD(model.parameters(), lr=0.1))
+
+
+@pytest.mark.parametrize(
+    ("step", "labels", "reason"),
+    [
+        (scores_and([], nn.CrossEntropyLoss()), -100, "all 6 labels are ignore_index -100"),
+        (scores_and([], nn.CrossEntropyLoss(ignore_index=2)), 2, "all 6 labels are ignore_index 2"),
+        (scores_and([nn.LogSoftmax(1)], nn.NLLLoss(ignore_index=2)), 2, "all 6 labels are ignore_index 2"),
+        (scores_and([], lambda out, y: F.cross_entropy(out, y[:, 0])), [[-100]], "all 6 labels are ignore_index -100"),
+        (scores_and([], nn.CrossEntropyLoss(weight=[0, 1, 1])), 0, "the class weights of all labels are 0"),
+        (scores_and([nn.LogSoftmax(1)], nn.NLLLoss(weight=[0, 1, 1])), 0, "the class weights of all labels are 0"),
+    ],
+)
+def test_a_mean_over_no_labels(step: ne.TrainStep, labels: Any, reason: str) -> None:
+    """It is 0 / 0, which no learning rate helps."""
+    x, y = np.ones((6, 4), np.float32), np.zeros((6, *np.shape(labels)[1:]), np.int64) + labels
+    with pytest.raises(FloatingPointError, match=f"{reason}, which leaves nothing to take the mean of; leave") as error:
+        step(x, y)
+    assert "learning rate" not in str(error.value) and str(error.value).endswith("nothing was updated")
+    y[0] = 1
+    assert np.isfinite(step(x, y))
+
+
+def test_a_division_by_zero() -> None:
+    step = scores_and([], lambda out, y: out.sum() / y.sum())
+    with pytest.raises(FloatingPointError, match="come out of div; it divides by 0; add a small number"):
+        step(np.ones((6, 4), np.float32), np.zeros((6, 3), np.float32))
+
+
+def test_labels_that_are_ignored_are_not_blamed_for_what_a_layer_makes() -> None:
+    step = scores_and([Root()], nn.CrossEntropyLoss())
+    step.model[0].weight.data[...] = 3e38
+    with pytest.raises(FloatingPointError, match="come out of Linear '0'; a lower learning rate may help"):
+        step(np.ones((6, 4), np.float32), np.full(6, -100))

@@ -9,6 +9,12 @@ import normengine as ne
 from normengine import nn, optim
 from normengine.data import DataLoader
 
+TUPLE = "must be one array, got a tuple of 2 parts of unlike shapes; put several targets side by side"
+
+
+def two(y):
+    return y[:, None].repeat(2, 1)
+
 
 def trainer():
     ne.manual_seed(0)
@@ -69,8 +75,21 @@ def test_integer_images(data):
         (lambda x, y: {"epochs": 1.5}, "epochs must be an integer of 0 or more, got 1.5"),
         (lambda x, y: {"x": 5, "y": None}, "y is missing"),
         (lambda x, y: {"validation": (x, y[:3])}, "validation x has 20 samples, y has 3"),
-        (lambda x, y: {"validation": (x, y, y)}, r"validation must be a pair of arrays \(x, y\) .* got 3 parts"),
-        (lambda x, y: {"validation": 1}, r"validation must be a pair of arrays \(x, y\) or a share such as 0.1, got 1"),
+        (lambda x, y: {"validation": (x, y, y)}, r"validation must be a pair of arrays \(x, y\), .* got 3 parts"),
+        (lambda x, y: {"validation": 1}, "validation must be a pair .*, a loader, or a share such as 0.1, got 1"),
+        (lambda x, y: {"validation": x}, "a loader, or a share such as 0.1, got a ndarray"),
+        (lambda x, y: {"validation": {"x": x}}, "a loader, or a share such as 0.1, got a dict"),
+        (lambda x, y: {"validation": iter([(x, y)])}, "validation: a generator gives its batches once"),
+        (lambda x, y: {"y": (y, two(y))}, f"Trainer.fit: y {TUPLE}"),
+        (lambda x, y: {"y": [[0], [1, 2]] * 10}, "Trainer.fit: y must be one array, got a list of 20 parts of unlike"),
+        (lambda x, y: {"x": (x, x[:, :, 0])}, "Trainer.fit: x must be one array, got a tuple of 2 parts of unlike"),
+        (lambda x, y: {"validation": (x, (y, two(y)))}, f"Trainer.fit: validation y {TUPLE}"),
+        (lambda x, y: {"x": [(x, (y, two(y)))], "y": None}, f"epoch 1, batch 1: TrainStep: y {TUPLE}"),
+        (lambda x, y: {"x": [{"x": x, "y": y}], "y": None}, r"expected a pair \(x, y\), got dict; let the loader"),
+        (lambda x, y: {"x": [(x, {"a": y})], "y": None}, "y must be integer labels or float32 targets, got a dict"),
+        (lambda x, y: {"x": [({"a": x}, y)], "y": None}, "x must be float32, got a dict; give an array of float32"),
+        (lambda x, y: {"initial_epoch": 3}, "initial_epoch 3 is beyond the 2 epochs"),
+        (lambda x, y: {"initial_epoch": -1}, "initial_epoch must be an integer of 0 or more, got -1"),
         (lambda x, y: {"validation": np.float32("nan")}, "validation=nan is no share of 20 samples"),
         (
             lambda x, y: {"validation": ((255 * x).astype(np.uint8), y)},
@@ -91,6 +110,29 @@ def test_arguments(data, change, message):
     with pytest.raises(ValueError, match=message):
         owner.fit(**arguments)
     assert all(np.array_equal(before[name], array) for name, array in state(owner).items())
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda x, y: [(x, y, y)], r"Trainer.evaluate, batch 1: expected a pair \(x, y\), got 3 parts"),
+        (lambda x, y: [(x, (y, two(y)))], f"Trainer.evaluate: y {TUPLE}"),
+        (lambda x, y: DataLoader((x, two(y)), 8), r"target must have shape \(20,\)"),
+        (
+            lambda x, y: [(x, y), (x, two(y))],
+            r"Trainer.evaluate must have the same shape for each sample, got .*\(2,\)",
+        ),
+        (lambda x, y: [(x, y), (x, y[:3])], "Trainer.evaluate: x has 20 samples, y has 3"),
+        (lambda x, y: iter(()), "Trainer.evaluate: the loader gave no batches"),
+    ],
+)
+def test_loaders_that_cannot_be_evaluated(data, change, message):
+    owner = trainer()
+    with pytest.raises(ValueError, match=message):
+        owner.evaluate(change(*data))
+    with pytest.raises(ValueError, match=message):
+        owner.fit(*data, epochs=1, validation=change(*data), progress=False)
+    assert not len(owner.history)
 
 
 def test_predict_and_evaluate(data):
