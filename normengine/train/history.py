@@ -83,10 +83,6 @@ class History:
         """The epochs as plain values, which pickle and JSON keep."""
         return [asdict(epoch) for epoch in self.epochs]
 
-    def load_state_dict(self, state_dict: Iterable[Mapping[str, Any]]) -> None:
-        """Take over what :meth:`state_dict` gave; raises ValueError for anything else, and changes nothing then."""
-        self.epochs = epochs_of(state_dict)
-
     def plot(self, path: str | os.PathLike[str] | None = None) -> Any:
         """Draw losses and accuracy by epoch, into the file ``path`` if one is given.
 
