@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from .absent import missing
 from .locks import load_module
 
 __version__ = "0.1.0"
@@ -106,17 +107,46 @@ _HOMES = {
 """Where the public names are defined; nothing of it is imported before it is used."""
 
 _MODULES = ("cli", "data", "nn", "onnx", "optim", "train")
+_PORTED_MODULES = ("cuda", "utils")
+_PORTED = frozenset(
+    {
+        "Variable",
+        "argmax",
+        "argmin",
+        "autograd",
+        "backends",
+        "bool",
+        "clamp",
+        "device",
+        "enable_grad",
+        "eq",
+        "eye",
+        "float",
+        "inference_mode",
+        "is_grad_enabled",
+        "long",
+        "max",
+        "min",
+        "norm",
+        "randperm",
+        "set_grad_enabled",
+        "topk",
+        "where",
+    }
+)
+"""Names of :mod:`normengine.compat`, which are there for scripts that were written for PyTorch."""
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 
 __all__ = sorted([*_HOME_OF, *_MODULES])
 
 
 def __getattr__(name: str) -> Any:
-    if name in _MODULES:
+    if name in _MODULES or name in _PORTED_MODULES:
         return load_module(f"{__name__}.{name}")
-    if name not in _HOME_OF:
-        raise AttributeError(f"module 'normengine' has no attribute '{name}'")
-    found = globals()[name] = getattr(load_module(_HOME_OF[name]), name)
+    home = _HOME_OF.get(name, "normengine.compat" if name in _PORTED else None)
+    if home is None:
+        raise missing(__name__, name)
+    found = globals()[name] = getattr(load_module(home), name)
     return found
 
 

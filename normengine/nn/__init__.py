@@ -1,5 +1,8 @@
 """Layers and models, with PyTorch's names, signatures and initialization."""
 
+from typing import Any
+
+from ..absent import missing
 from . import functional, init
 from .activation import GELU, Hardsigmoid, Hardswish, LeakyReLU, LogSoftmax, ReLU, ReLU6, Sigmoid, SiLU, Softmax, Tanh
 from .containers import ModuleDict, ModuleList, Sequential
@@ -52,3 +55,7 @@ __all__ = [
     "functional",
     "init",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    raise missing("normengine.nn", name)

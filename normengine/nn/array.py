@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from .. import shapes
+from ..absent import missing
 from . import random
 
 Number = float
@@ -36,6 +37,9 @@ class Scalar(float):
 
     __slots__ = ()
     shape: tuple[int, ...] = ()
+
+    def __getattr__(self, name: str) -> Any:
+        raise missing("an array", name)
 
     def item(self) -> Number:
         return Number(self)
@@ -130,6 +134,10 @@ class Array(np.ndarray):
 
     requires_grad = False
     grad = None
+
+    def __getattr__(self, name: str) -> Any:
+        raise missing("an array", name)
+
     device = "cpu"
     is_cuda = False
 

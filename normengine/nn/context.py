@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from .trace import Tracer
 
+_grad_enabled: ContextVar[bool] = ContextVar("normengine_grad_enabled", default=True)
+"""What the user said of gradients outside of any trace."""
 _current: ContextVar[Tracer | None] = ContextVar("normengine_trace", default=None)
 
 

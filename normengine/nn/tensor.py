@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .. import shapes
+from ..absent import missing
 from ..graph import Value
 from .operators import Operators
 
@@ -84,6 +85,11 @@ class Tensor(Operators):
 
     def __iter__(self) -> Iterator[Tensor]:
         return (self[i] for i in range(len(self)))
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("_"):
+            raise AttributeError(f"'Tensor' object has no attribute '{name}'")
+        raise missing("an array", name)
 
     # what it has not: values
 

@@ -11,7 +11,7 @@ import numpy as np
 
 from ..graph import Spec, Value
 from . import random
-from .context import _current, current
+from .context import _current, _grad_enabled, current
 from .names import Names
 from .parameter import Parameter
 from .tensor import Tensor
@@ -20,7 +20,18 @@ from .tracer import Counter, Trace, Tracer
 if TYPE_CHECKING:
     from .module import Module
 
-__all__ = ["Begun", "Trace", "Tracer", "current", "no_grad", "trace"]
+__all__ = [
+    "Begun",
+    "Trace",
+    "Tracer",
+    "current",
+    "enable_grad",
+    "inference_mode",
+    "is_grad_enabled",
+    "no_grad",
+    "set_grad_enabled",
+    "trace",
+]
 
 
 def trace(
@@ -95,6 +106,7 @@ def _tracer(
     for prefix, module in modules:
         names.add(prefix, module)
     tracer = Tracer(names, counter, live)
+    tracer.grad_enabled = _grad_enabled.get()
     values = {name: tracer.builder.input(name, spec) for name, spec in inputs}
     tracer.given = {values[name]: dtype for name, dtype in (dtypes or {}).items()}
     return tracer, [Tensor(tracer, value) for value in values.values()]
@@ -134,26 +146,74 @@ def _outputs(result: Any, tracer: Tracer, outputs: list[Value]) -> Callable[[Seq
     raise TypeError(f"forward() returned a {type(result).__name__}; tensors in tuples, lists and dicts are supported")
 
 
-class no_grad:
-    """A context (or decorator) in which nothing is differentiated, as ``torch.no_grad()``.
+class set_grad_enabled:
+    """Whether what follows is differentiated, as ``torch.set_grad_enabled(mode)``: at once, and until the end of the
+    block where it is used as a context.
 
-    Inside ``forward`` no gradient flows through what is computed in it; elsewhere it changes nothing, since arrays
-    carry no gradients.
+    Inside ``forward`` no gradient flows through what is computed while it is off; elsewhere it changes nothing but
+    :func:`is_grad_enabled`, since arrays carry no gradients.
     """
 
+    def __init__(self, mode: bool) -> None:
+        self._mode = bool(mode)
+        self._before = is_grad_enabled()
+        _enable_grad(self._mode)
+
     def __enter__(self) -> None:
-        self._tracer = current()
-        if self._tracer is not None:
-            self._before, self._tracer.gradients = self._tracer.gradients, False
+        _enable_grad(self._mode)
 
     def __exit__(self, *error: object) -> None:
-        if self._tracer is not None:
-            self._tracer.gradients = self._before
+        _enable_grad(self._before)
+
+
+class _Switched:
+    """A context, and a decorator, in which gradients are on or off."""
+
+    mode = False
+
+    def __enter__(self) -> None:
+        self._before = is_grad_enabled()
+        _enable_grad(self.mode)
+
+    def __exit__(self, *error: object) -> None:
+        _enable_grad(self._before)
 
     def __call__(self, function: Callable[..., Any]) -> Callable[..., Any]:
         @functools.wraps(function)
         def wrapped(*args: Any, **kwargs: Any) -> Any:
-            with no_grad():
+            with type(self)():
                 return function(*args, **kwargs)
 
         return wrapped
+
+
+class no_grad(_Switched):
+    """A context (or decorator) in which nothing is differentiated, as ``torch.no_grad()``; see
+    :class:`set_grad_enabled`."""
+
+
+class inference_mode(_Switched):
+    """As :class:`no_grad`; ``inference_mode(False)`` changes nothing."""
+
+    def __init__(self, mode: bool = True) -> None:
+        self.mode = not mode
+
+
+class enable_grad(_Switched):
+    """A context (or decorator) in which gradients flow again."""
+
+    mode = True
+
+
+def is_grad_enabled() -> bool:
+    """Whether what is computed now is differentiated."""
+    tracer = _current.get()
+    return _grad_enabled.get() if tracer is None else tracer.grad_enabled
+
+
+def _enable_grad(enabled: bool) -> None:
+    tracer = _current.get()
+    if tracer is None:
+        _grad_enabled.set(enabled)
+    else:
+        tracer.grad_enabled = tracer.gradients = enabled

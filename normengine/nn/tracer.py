@@ -122,6 +122,7 @@ class Tracer:
         self.buffers: dict[str, Callable[[], np.ndarray]] = {}
         self.recording = True
         self.gradients = True
+        self.grad_enabled = True
         self._names = names
         self._arrays: dict[int, tuple[np.ndarray, Value]] = {}
         self._constants: dict[tuple[float, float], Value] = {}

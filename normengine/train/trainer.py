@@ -28,6 +28,28 @@ from .step import TrainStep
 _EVALUATION_BATCH = 256
 
 
+_INSTEAD = {
+    "batches": "give a loader in place of x",
+    "callbacks": "give one function as callback=, which is called with the record of each epoch",
+    "class_weight": "give the loss its weights: nn.CrossEntropyLoss(weight=[...])",
+    "learning_rate": "the optimizer has it: optim.SGD(parameters, lr=...)",
+    "lr": "the optimizer has it: optim.SGD(parameters, lr=...)",
+    "max_epochs": "it is called epochs",
+    "n_epochs": "it is called epochs",
+    "nb_epoch": "it is called epochs",
+    "num_epochs": "it is called epochs",
+    "sample_weight": "weigh the samples in the loss, with reduction='none'",
+    "steps_per_epoch": "an epoch is one pass over the data; give a loader of as many batches",
+    "train_loader": "give it as the first argument",
+    "val_loader": "it is called validation",
+    "validation_data": "it is called validation",
+    "validation_split": "give the share as validation=0.1",
+    "verbose": "it is called progress, True or False",
+    "workers": "batches are made faster than they are trained on; leave it out",
+}
+"""What other libraries call the arguments of ``fit``, and what to write here."""
+
+
 class Evaluation(NamedTuple):
     """What a model reaches on given data; ``accuracy`` is None where the targets are no classes or there are several
     outputs."""
@@ -81,6 +103,7 @@ class Trainer:
         callback: Callable[[Epoch], Any] | None = None,
         progress: bool = True,
         initial_epoch: int = 0,
+        **foreign: Any,
     ) -> History:
         """Train for ``epochs`` further passes over the data.
 
@@ -117,6 +140,9 @@ class Trainer:
             FloatingPointError: the loss is not finite; the message names the epoch, the batch and the layer.
             KeyboardInterrupt: as it comes; model, optimizer and ``trainer.history`` are good to go on with.
         """
+        for name in foreign:
+            instead = _INSTEAD.get(name, "see help(ne.Trainer.fit) for what it takes")
+            raise TypeError(f"Trainer.fit takes no '{name}': {instead}")
         epochs = whole(epochs, "Trainer.fit: epochs")
         initial_epoch = whole(initial_epoch, "Trainer.fit: initial_epoch")
         if initial_epoch > epochs:

@@ -1,0 +1,83 @@
+"""What to write in place of names that scripts for PyTorch use and that are not here: a sentence each, by place."""
+
+from __future__ import annotations
+
+_CPU = "everything runs on the CPU in float32; leave it out"
+_EXPORT = "export the model, ne.onnx.export(model, 'model.onnx', input_shape), and run it with ne.InferenceSession"
+_STEP = (
+    "make step = ne.TrainStep(model, loss, optimizer) once; loss = step(x, y) then does forward, backward and update"
+)
+_SCHEDULE = "give Trainer.fit a schedule such as ne.train.cosine(), or set optimizer.param_groups[0]['lr'] yourself"
+_ALONE = "one process trains on all cores of one machine; leave it out"
+_LAYER = "there is no such layer"
+_NOTHING_RECURRENT = "the networks here are convolutional; there are no recurrent layers and no attention"
+
+ABSENT: dict[str, dict[str, str]] = {
+    "normengine": {
+        "amp": _CPU,
+        "autocast": _CPU,
+        "bfloat16": _CPU,
+        "bmm": "in forward() write x @ w for (..., I) times (I, O); on arrays a @ b",
+        "channels_last": "the memory layout is the engine's own affair; leave it out",
+        "compile": "a TrainStep and an InferenceSession are compiled already; leave it out",
+        "distributed": _ALONE,
+        "double": _CPU,
+        "einsum": "write the product with permute, @ and sum",
+        "float16": _CPU,
+        "float64": _CPU,
+        "fx": "ne.onnx.export writes the graph of a model",
+        "half": _CPU,
+        "hub": "build the network here and load its weights: ne.load(model, 'weights.safetensors')",
+        "jit": _EXPORT,
+        "multiprocessing": "batches are made faster than they are trained on; leave worker processes out",
+        "profiler": "step.profile(x, y) and session.profile(feeds) time every call",
+        "quantization": _CPU,
+        "script": _EXPORT,
+        "set_default_dtype": _CPU,
+        "set_default_tensor_type": _CPU,
+        "sparse": "arrays are dense here",
+        "trace": _EXPORT,
+        "use_deterministic_algorithms": "results are the same bits for any number of threads already; leave it out",
+        "vmap": "layers take batches (N, ...)",
+    },
+    "normengine.nn": {
+        "ConvTranspose2d": _LAYER,
+        "DataParallel": _ALONE,
+        "Embedding": _NOTHING_RECURRENT,
+        "GRU": _NOTHING_RECURRENT,
+        "LSTM": _NOTHING_RECURRENT,
+        "MultiheadAttention": _NOTHING_RECURRENT,
+        "RNN": _NOTHING_RECURRENT,
+        "SyncBatchNorm": "one process trains on all cores, so that nn.BatchNorm2d has the whole batch",
+        "Transformer": _NOTHING_RECURRENT,
+        "TransformerEncoder": _NOTHING_RECURRENT,
+        "TransformerEncoderLayer": _NOTHING_RECURRENT,
+        "parallel": _ALONE,
+    },
+    "normengine.optim": {
+        "Adadelta": "optim.SGD, optim.Adam and optim.AdamW are here",
+        "Adagrad": "optim.SGD, optim.Adam and optim.AdamW are here",
+        "LBFGS": "optim.SGD, optim.Adam and optim.AdamW are here",
+        "RMSprop": "optim.SGD, optim.Adam and optim.AdamW are here",
+        "lr_scheduler": _SCHEDULE,
+    },
+    "normengine.cuda": {"amp": _CPU, "Event": _CPU, "Stream": _CPU, "current_device": _CPU, "get_device_name": _CPU},
+    "an array": {
+        "backward": _STEP,
+        "cuda": _CPU,
+        "double": _CPU,
+        "grad_fn": "arrays carry no gradients; " + _STEP,
+        "half": _CPU,
+        "is_leaf": "arrays carry no gradients",
+        "register_hook": "arrays carry no gradients",
+        "retain_grad": "arrays carry no gradients",
+    },
+}
+
+
+def missing(place: str, name: str) -> AttributeError:
+    """The error to raise for a name that ``place`` does not have."""
+    if name in ABSENT[place]:
+        return AttributeError(f"{place} has no '{name}': {ABSENT[place][name]}")
+    subject = f"module '{place}'" if place.startswith("normengine") else place
+    return AttributeError(f"{subject} has no attribute '{name}'")

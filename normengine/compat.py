@@ -1,0 +1,139 @@
+"""Names of PyTorch's that scripts use beside those of a model file, as far as they just work here.
+
+All of it is reached as ``normengine.<name>``, so that a script runs after ``import normengine as torch``.
+"""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+
+from .nn.array import Array
+from .nn.context import current
+from .nn.module import check_placement
+from .nn.trace import enable_grad, inference_mode, is_grad_enabled, set_grad_enabled
+
+__all__ = [
+    "Variable",
+    "argmax",
+    "argmin",
+    "autograd",
+    "backends",
+    "bool",
+    "clamp",
+    "device",
+    "enable_grad",
+    "eq",
+    "eye",
+    "float",
+    "inference_mode",
+    "is_grad_enabled",
+    "long",
+    "max",
+    "min",
+    "norm",
+    "randperm",
+    "set_grad_enabled",
+    "topk",
+    "where",
+]
+
+float, long, bool = np.float32, np.int64, np.bool_
+
+
+class device(str):
+    """The CPU, which is all there is: ``device("cpu")``, which equals ``"cpu"``. Raises ValueError for others."""
+
+    type = "cpu"
+
+    def __new__(cls, type: Any = "cpu", index: int | None = None) -> device:
+        name = str(type)
+        if name.partition(":")[0] != "cpu":
+            check_placement(name)
+        return super().__new__(cls, "cpu")
+
+    def __repr__(self) -> str:
+        return "device(type='cpu')"
+
+
+def Variable(data: Any, requires_grad: Any = False, volatile: Any = False) -> Any:
+    """``data`` as it is: tensors and variables are one."""
+    return data
+
+
+backends = SimpleNamespace(cudnn=SimpleNamespace(benchmark=False, deterministic=True, enabled=False))
+"""What scripts set for GPUs; nothing reads it."""
+autograd = SimpleNamespace(Variable=Variable)
+
+
+def _array(input: Any, what: str) -> Array:
+    if current() is not None:
+        raise TypeError(
+            f"{what} works on arrays, not in forward(): a network of this package has no such operator; "
+            "call it on what the model returns"
+        )
+    return np.asarray(input).view(Array)
+
+
+def max(input: Any, dim: Any = None, keepdim: Any = False) -> Any:
+    """The largest element of an array; with ``dim`` the largest along it and where they are."""
+    array = _array(input, "max")
+    return array.max() if dim is None else array.max(dim=dim, keepdim=keepdim)
+
+
+def min(input: Any, dim: Any = None, keepdim: Any = False) -> Any:
+    """The smallest element of an array; with ``dim`` the smallest along it and where they are."""
+    array = _array(input, "min")
+    return array.min() if dim is None else array.min(dim=dim, keepdim=keepdim)
+
+
+def argmax(input: Any, dim: Any = None, keepdim: Any = False) -> Any:
+    """Where the largest element of an array is, or those along ``dim`` are."""
+    return _array(input, "argmax").argmax(dim=dim, keepdim=keepdim)
+
+
+def argmin(input: Any, dim: Any = None, keepdim: Any = False) -> Any:
+    """Where the smallest element of an array is, or those along ``dim`` are."""
+    return _array(input, "argmin").argmin(dim=dim, keepdim=keepdim)
+
+
+def topk(input: Any, k: int, dim: int = -1, largest: Any = True, sorted: Any = True) -> Any:
+    """The ``k`` largest (or smallest) along ``dim``, in order, and where they are."""
+    return _array(input, "topk").topk(k, dim, largest)
+
+
+def eq(input: Any, other: Any) -> Any:
+    """Where two arrays are equal."""
+    return _array(input, "eq") == other
+
+
+def where(condition: Any, input: Any = None, other: Any = None) -> Any:
+    """``input`` where ``condition`` holds, else ``other``; the places where it holds if neither is given."""
+    holds = _array(condition, "where")
+    return np.nonzero(holds) if input is None else np.where(holds, input, other).view(Array)
+
+
+def clamp(input: Any, min: Any = None, max: Any = None) -> Any:
+    """The elements of an array, none below ``min`` or above ``max``."""
+    return _array(input, "clamp").clamp(min, max)
+
+
+def norm(input: Any, p: Any = 2, dim: Any = None, keepdim: Any = False) -> Any:
+    """``sum(|x|^p)^(1/p)`` of an array."""
+    return _array(input, "norm").norm(p, dim, keepdim)
+
+
+def eye(n: int, m: int | None = None, *, dtype: Any = None, device: Any = None) -> Array:
+    """Ones on the diagonal of zeros, float32."""
+    check_placement(device)
+    return np.eye(n, m, dtype=dtype or np.float32).view(Array)
+
+
+def randperm(n: int, *, generator: Any = None, device: Any = None) -> Array:
+    """The numbers 0 to n - 1 in a random order, from the generator of ``manual_seed``; int64."""
+    from .nn import random
+
+    check_placement(device)
+    return np.asarray((generator or random.generator()).permutation(n)).view(Array)
