@@ -55,7 +55,8 @@ ALONG_THE_BATCH = {
     "quotient by the size": [node("Relu", ["x"], ["r"]), *COUNT, node("Div", ["r", "n"], ["y"])],
     "size as a bound": [*COUNT, node("Reshape", ["n", "nothing"], ["m"]), node("Clip", ["x", "", "m"], ["y"])],
     "size as padding": [
-        node("Shape", ["x"], ["s"], end=1), node("Concat", ["zeros", "s"], ["p"], axis=0), node("Pad", ["x", "p"], ["y"])],
+        node("Shape", ["x"], ["s"], end=1), node("Concat", ["zeros", "s"], ["p"], axis=0),
+        node("Pad", ["x", "p"], ["y"])],
     "place in the batch": [*ARANGE, node("Add", ["x", "c"], ["y"])],
     "size that a shape is divided by": [
         node("Shape", ["x"], ["s"], end=1), node("Div", ["twelve", "s"], ["q"]),
@@ -75,8 +76,8 @@ ALONG_THE_BATCH = {
                   node("Reshape", ["m", "s"], ["y"])],
 }  # fmt: skip
 MORE = {
-    "nothing": np.array([], np.int64), "zeros": np.zeros(7, np.int64), "twelve": np.array([12]), "minus": np.array([-1]),
-    "zero0": np.array([0]), "one1": np.array([1]), "six": np.array([6]),
+    "nothing": np.array([], np.int64), "zeros": np.zeros(7, np.int64), "twelve": np.array([12]),
+    "minus": np.array([-1]), "zero0": np.array([0]), "one1": np.array([1]), "six": np.array([6]),
 }  # fmt: skip
 
 

@@ -128,6 +128,9 @@ class Reading:
                 self.values[name] = result
             else:
                 self.known[name] = result
+        for i, name in enumerate(node.outputs[len(results) :], len(results)):
+            if self.readers[name]:
+                raise OnnxError(f"{self.model.source}: {node}: its output {i}, '{name}', is not supported")
 
     def _known_type(self, name: str) -> str:
         """The element type of a known array; empty for a value, whose type the graph's operators check."""

@@ -130,6 +130,12 @@ NORM = {
         "BatchNormalization", {"x": (3, 4)}, {"s": draw(4), "b": draw(4), "m": draw(4), "v": abs(draw(4))}, epsilon=0.1
     ),
     "dropout": one("Dropout"),
+    "dropout with a mask": (
+        [node("Dropout", ["x"], ["d", "m"]), node("Where", ["m", "d", "zero"], ["y"])],
+        X,
+        {"zero": np.float32(0)},
+        17,
+    ),
     "dropout ratio": one("Dropout", weights={"ratio": np.float32(0.5)}),
 }
 SOFTMAX = {
@@ -262,18 +268,22 @@ def test_padding_goes_into_the_layer_behind_it(model):
 
 def test_merged_padding_computes_the_same(model, imported, reference):
     feeds = feeds_for(X)
+    low = {"c": np.float32("-inf")}
+    rounded = {"kernel_shape": [3, 3], "ceil_mode": 1}
     for layer, extra in [
         (node("Conv", ["a", "w"], ["y"], pads=[1, 0, 0, 0]), {"w": W3}),
         (node("AveragePool", ["a"], ["y"], kernel_shape=[3, 3]), {}),
         (node("AveragePool", ["a"], ["y"], kernel_shape=[3, 3], pads=[1, 1, 1, 1]), {}),
         (node("AveragePool", ["a"], ["y"], kernel_shape=[2, 2], strides=[2, 2]), {}),
         (node("MaxPool", ["a"], ["y"], kernel_shape=[3, 3]), {}),
-        (node("MaxPool", ["a"], ["y"], kernel_shape=[3, 3]), {"c": np.float32("-inf")}),
+        (node("MaxPool", ["a"], ["y"], kernel_shape=[3, 3]), low),
+        *((node("MaxPool", ["a"], ["y"], strides=[s, t], **rounded), low) for s in (1, 2, 3, 4) for t in (1, 2, 3)),
+        (node("MaxPool", ["a"], ["y"], strides=[4, 2], pads=[1, 0, 1, 1], **rounded), low),
     ]:
         pads = node("Pad", ["x", "p", "c"] if "c" in extra else ["x", "p"], ["a"])
         content = model([pads, layer], X, ["y"], {"p": ints(0, 0, 1, 2, 0, 0, 0, 1), **extra})
         (want,), (got,) = reference(content, feeds), imported(content, feeds)
-        assert np.abs(got - want).max() <= 1e-5
+        np.testing.assert_allclose(got, want, atol=1e-5)
 
 
 def test_a_bias_added_behind_a_layer_becomes_its_own(model):
@@ -371,6 +381,17 @@ def test_what_no_output_needs_is_left_out(model):
     assert [n.op for n in graph.nodes] == ["relu"]
 
 
+def test_outputs_that_nothing_reads_are_left_out(model, imported, reference):
+    """Whatever their type: the places of maxima, the logarithms beside a loss, a mask."""
+    nodes = [
+        node("MaxPool", ["x"], ["a", "places"], kernel_shape=[2, 2]),
+        node("Dropout", ["a"], ["b", "mask"]),
+        node("Dropout", ["b"], ["y", ""]),
+    ]
+    content, feeds = model(nodes, X, ["y"]), feeds_for(X)
+    assert np.array_equal(imported(content, feeds)[0], reference(content, feeds)[0])
+
+
 def test_operators_for_known_arrays_alone_are_listed_where_the_network_needs_them(model):
     nodes = [
         node("Equal", ["x", "zero"], ["m"], "mask"),
@@ -411,7 +432,15 @@ BAD = [
     rejected([node("Reshape", ["x", "x"], ["y"], "r")], "the shape must be known before the network runs, but 'x' is"),
     rejected([node("Reshape", ["x", "s"], ["y"], "r")], r"Reshape 'r': cannot reshape \(2, 4, 7, 6\) to \(5, -1\)",
              weights={"s": ints(5, -1)}),
-    rejected([node("MaxPool", ["x"], ["y", "i"], "m", kernel_shape=[2, 2])], "the indices of the maxima"),
+    rejected([node("MaxPool", ["x"], ["y", "i"], "m", kernel_shape=[2, 2])],
+             "MaxPool 'm': its output 1, 'i', is not supported", outputs=("y", "i")),
+    rejected([node("Dropout", ["x"], ["y", "i"], "d")], "Dropout 'd': its output 1, 'i', is not supported",
+             opset=10, outputs=("y", "i")),
+    *(rejected([node("BatchNormalization", ["x", "s", "s", "s", "s"], ["y", "m", "v", "a", "b"], "n")],
+               "BatchNormalization 'n': is in training mode", weights={"s": draw(4)}, opset=opset)
+      for opset in (7, 9, 13)),
+    rejected([node("BatchNormalization", ["x", "s", "s", "s", "s"], ["y", "m", "v"], "n")],
+             "BatchNormalization 'n': has statistics among its outputs", weights={"s": draw(4)}, opset=15),
     rejected([node("BatchNormalization", ["x", "s", "s", "s", "s"], ["y"], "n", training_mode=1)],
              "BatchNormalization 'n': is in training mode; export the network in eval mode", weights={"s": draw(4)}),
     rejected([node("Dropout", ["x", "r", "t"], ["y"], "d")], "Dropout 'd': training_mode must be one number, got shape",

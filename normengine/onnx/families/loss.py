@@ -16,8 +16,6 @@ _IGNORE_NOTHING = -(2**31)
 
 @reads("SoftmaxCrossEntropyLoss")
 def read_cross_entropy(call: Call) -> Value:
-    if len(call.node.outputs) > 1 and call.node.outputs[1]:
-        raise OnnxError("the logarithms of the probabilities (its second output) are not supported")
     return call.add(
         "cross_entropy",
         *call.values(2, 3),
