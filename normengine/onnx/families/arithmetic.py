@@ -84,18 +84,13 @@ def read_reciprocal(call: Call) -> Value:
     return call.add("div", call.constant(1.0), call.value(0))
 
 
-@reads("Abs")
-def read_abs(call: Call) -> Value:
-    x = call.value(0)
-    return call.add("maximum", x, call.add("neg", x))
-
-
 @reads("Pow")
 def read_pow(call: Call) -> Value:
     """x to a known power that products, roots and quotients can make."""
     x, power = call.value(0), call.scalar(1, "the exponent")
     one = call.constant(1.0)
     if power in (0.5, -0.5):
+        x = call.add("add", x, call.constant(0.0))  # the powers of -0 are those of 0, its root is -0
         return call.add("sqrt" if power > 0 else "rsqrt", x)
     if power == 0 or not abs(power) <= 8 or not power.is_integer():
         raise OnnxError(f"the exponent must be 0.5, -0.5 or an integer from -8 to 8 but 0, got {power}")

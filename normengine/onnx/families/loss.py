@@ -25,12 +25,6 @@ def read_cross_entropy(call: Call) -> Value:
     )
 
 
-@reads("Softplus")
-def read_softplus(call: Call) -> Value:
-    """log(1 + exp(x)) is the binary cross entropy of x against 0."""
-    return call.add("bce_with_logits", call.value(0), call.constant(0.0))
-
-
 @writes("bce_with_logits")
 def write_bce(writing: Writing, node: Node) -> None:
     x, y = node.inputs
