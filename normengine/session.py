@@ -100,7 +100,7 @@ class InferenceSession:
 
             REGISTRY.preferred(kernels)  # raises for unknown names
         self._kernels = dict(kernels or {})
-        self._model = read_model(path_or_bytes, limits)
+        self._model = read_model(path_or_bytes, limits, check_operators)
         self._lock = new_lock()
         self._limit = programs
         self._programs: Recent[Shapes, _ForShapes] = Recent()
@@ -109,7 +109,6 @@ class InferenceSession:
         self._narrow = [i for i, port in enumerate(self._model.outputs) if port.dtype == "int32"]
         self._widened = any(port.dtype == "int32" for port in self._model.inputs)
         self.foldings: tuple[Folding, ...] = ()
-        check_operators(self._model)
         for port in self._model.inputs:
             if port.shape is None:
                 raise ValueError(f"{self._model.source}: input '{port.name}' has no declared shape; export it with one")

@@ -10,6 +10,7 @@ from ...ops.rules import broadcast
 from ..node import OnnxError
 from ..reading import Call
 from ..table import READERS, reads, writes
+from ..tensors import type_name
 from ..writing import Writing
 from .linear import with_bias
 
@@ -119,7 +120,7 @@ CAST = {1: "float32", 11: "float64", 7: "int64", 6: "int64", 2: "uint8", 12: "ui
 def read_cast(call: Call) -> Value:
     number = call.node.integer("to")
     if number not in CAST:
-        raise OnnxError(f"element type number {number} is not supported")
+        raise OnnxError(f"element type {type_name(number)} is not supported")
     x = call.value(0)
     return x if x.dtype == CAST[number] else call.add("cast", x, dtype=CAST[number])
 

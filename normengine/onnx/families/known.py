@@ -12,6 +12,7 @@ from ...ops.rules import broadcast
 from ..node import OnnxError
 from ..reading import Call
 from ..table import evaluates
+from ..tensors import type_name
 from .shape import paddings, slices, split_ranges, unsqueezed
 
 Arrays = Sequence[np.ndarray]
@@ -52,7 +53,7 @@ def identity(call: Call) -> Arrays:
 def cast(call: Call) -> Arrays:
     number = call.node.integer("to")
     if number not in _NUMPY:
-        raise OnnxError(f"element type number {number} is not supported")
+        raise OnnxError(f"element type {type_name(number)} is not supported")
     x = call.array(0, "the input")
     if x.dtype != _NUMPY[number]:
         call.room(x.shape, max(x.itemsize, np.dtype(_NUMPY[number]).itemsize))
