@@ -13,7 +13,7 @@ import numpy as np
 from .conversion import converted
 from .graph import Graph
 from .locks import load_module, new_lock
-from .ops import LabelRule, label_rules
+from .ops import LabelRule, is_same_at, label_rules
 from .passes import decompose, fold_constants, switched_off
 from .passes.fold_batchnorm import Folding, fold_batchnorm
 from .recent import Recent
@@ -100,7 +100,7 @@ class InferenceSession:
 
             REGISTRY.preferred(kernels)  # raises for unknown names
         self._kernels = dict(kernels or {})
-        self._model = read_model(path_or_bytes, limits)
+        self._model = read_model(path_or_bytes, limits, check_operators)
         self._lock = new_lock()
         self._limit = programs
         self._programs: Recent[Shapes, _ForShapes] = Recent()
@@ -109,7 +109,6 @@ class InferenceSession:
         self._narrow = [i for i, port in enumerate(self._model.outputs) if port.dtype == "int32"]
         self._widened = any(port.dtype == "int32" for port in self._model.inputs)
         self.foldings: tuple[Folding, ...] = ()
-        check_operators(self._model)
         for port in self._model.inputs:
             if port.shape is None:
                 raise ValueError(f"{self._model.source}: input '{port.name}' has no declared shape; export it with one")
@@ -238,7 +237,7 @@ class InferenceSession:
         return program
 
     def _sizes(self, graph: Graph, shapes: Shapes) -> list[int]:
-        """The parts in which a batch runs: the whole, where the file declares it or has its size among its numbers."""
+        """The parts in which a batch runs: the whole, where the file declares it or computes with its size."""
         from .passes.samples import samples_apart
         from .runtime.parts import parts_of
 
@@ -252,7 +251,8 @@ class InferenceSession:
             except ValueError:
                 return uncut
             wanted = [(size, *value.shape[1:]) for value in graph.outputs]
-            if [value.shape for value in part.outputs] != wanted or not samples_apart(part):
+            fits = [value.shape for value in part.outputs] == wanted
+            if not (fits and samples_apart(part) and is_same_at(part, graph)):
                 return uncut
         return sizes
 

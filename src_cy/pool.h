@@ -38,7 +38,8 @@ INLINE vec pool_largest(int64_t rows, int64_t cols, const float *x, int64_t row_
     return best;
 }
 
-/* The rows i_first..i_end of a plane of maxima. Lanes from `channels` on are no channels, and stay zero. */
+/* The rows i_first..i_end of a plane of maxima. Lanes from `channels` on are no channels, and stay zero. Comparisons
+ * take denormal numbers for zero, so that a maximum that is one may be of either sign; the sum makes it 0. */
 static void pool_max_rows(const window_axis *h, const window_axis *v, const float *x, float *y, int64_t i_first,
                           int64_t i_end, int64_t channels)
 {
@@ -54,7 +55,7 @@ static void pool_max_rows(const window_axis *h, const window_axis *v, const floa
         const vec best = rows > 0 && cols > 0                                                                         \
                              ? pool_largest(ROWS, COLS, line + (FROM) * SIMD_WIDTH, row_step, tap_step)               \
                              : nothing;                                                                               \
-        store(to + j * SIMD_WIDTH, best);                                                                             \
+        store(to + j * SIMD_WIDTH, best + splat(0.0f));                                                               \
     }
         POOL_WINDOWS(WINDOW)
 #undef WINDOW

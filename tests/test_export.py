@@ -113,6 +113,21 @@ def test_opsets(opset, folding, tmp_path):
     assert report.difference < 1e-5
 
 
+@pytest.mark.parametrize("pad", [(1, 2), (2, 0, 0, 3), (-1, 2, 1, -1), (0, 0, 0, 0, 1, 2)], ids=str)
+def test_zeros_around_images(pad, tmp_path):
+    class Padded(nn.Module):
+        def forward(self, x):
+            return F.relu(F.pad(x, pad))
+
+    ne.onnx.export(nn.Sequential(nn.ZeroPad2d((1, 0, 2, 1)), Padded()), tmp_path / "m.onnx", (2, 5, 6))
+    x = draw(3, 2, 5, 6)
+    around = [(0, 0)] * (4 - len(pad) // 2) + [(pad[i], pad[i + 1]) for i in range(len(pad) - 2, -1, -2)]
+    want = np.pad(np.maximum(x, 0), [(0, 0), (0, 0), (2, 1), (1, 0)])
+    want = want[tuple(slice(max(0, -b), n + min(0, a)) for n, (b, a) in zip(want.shape, around, strict=True))]
+    want = np.pad(want, [(max(0, b), max(0, a)) for b, a in around])
+    assert np.array_equal(ne.InferenceSession(tmp_path / "m.onnx")(x), want)
+
+
 def test_the_report(tmp_path):
     path = tmp_path / "m.onnx"
     report = ne.onnx.export(settled(nn.Sequential(Twice(), nn.BatchNorm2d(2))), path, (1, 6, 6))

@@ -403,21 +403,6 @@ def test_onnx_is_imported_only_to_read_a_file():
     assert done.stdout.split() == ["False", "False"]
 
 
-@pytest.mark.parametrize("batch", ["N", 6], ids=["open", "declared"])
-@pytest.mark.parametrize("shape", [(0, -1), (6, -1), (-1, 12)], ids=str)
-def test_a_batch_is_cut_where_the_parts_make_the_whole(shape, batch, monkeypatch):
-    """A file may have one batch among its own numbers, here in a shape."""
-    nodes = [node("Relu", ["x"], ["r"]), node("Reshape", ["r", "shape"], ["y"])]
-    file = model(nodes, {"x": (batch, 3, 2, 2)}, {"y": ("M", "K")}, {"shape": np.array(shape, np.int64)})
-    x = draw(6, 3, 2, 2)
-    monkeypatch.setattr(parts, "PART_BYTES", 200)
-    session = ne.InferenceSession(file)
-    (y,) = session.run(None, {"x": x})
-    assert np.array_equal(y, np.maximum(x, 0).reshape(6, 12))
-    cut = isinstance(programs_of(session)[-1], parts.ProgramOfParts)
-    assert cut == (batch == "N" and shape[0] != 6)
-
-
 def test_large_constants_are_left_to_the_runs(monkeypatch):
     """A network of few bytes whose constants take long to compute is open at once, and right when it runs."""
     nodes = [

@@ -65,12 +65,18 @@ def neg(x: Number) -> Number:
     return -x
 
 
+def magnitude(x: Number) -> Number:
+    return fabs(x)
+
+
 def maximum(a: Number, b: Number) -> Number:
-    return select(a > b, a, select(a == a, b, a))
+    larger = select(a > b, a, b)
+    return select(a == a, larger, a)
 
 
 def minimum(a: Number, b: Number) -> Number:
-    return select(a < b, a, select(a == a, b, a))
+    smaller = select(a < b, a, b)
+    return select(a == a, smaller, a)
 
 
 def greater(a: Number, b: Number) -> Number:
@@ -247,12 +253,16 @@ def gelu_tanh_grad(dy: Number, x: Number) -> Number:
 
 
 def hardswish(x: Number) -> Number:
-    return x * relu6(x + 3.0) * 0.16666667
+    return x * (relu6(x + 3.0) * 0.16666667)
 
 
 def hardswish_grad(dy: Number, x: Number) -> Number:
     inside = select(x < 3.0, dy * (x * 0.33333334 + 0.5), dy)
     return select(x <= -3.0, 0.0, inside)
+
+
+def softplus(x: Number) -> Number:
+    return select(x < 0.0, 0.0, x) + log1p(exp(-fabs(x)))
 
 
 def bce_with_logits(x: Number, y: Number) -> Number:

@@ -28,7 +28,7 @@ def import_graph(model: OnnxModel, shapes: Mapping[str, tuple[int, ...]]) -> Gra
     Raises :class:`OnnxError` for operators that are not supported (all of them in one message), for nodes that break
     their operator's rules, and where an array would not fit into the machine's memory.
     """
-    check_operators(model)
+    check_operators(model.source, model.nodes)
     reading = Reading(model, shapes)
     for node in model.nodes:
         reading.read(node)
@@ -36,19 +36,19 @@ def import_graph(model: OnnxModel, shapes: Mapping[str, tuple[int, ...]]) -> Gra
     return reading.builder.graph([reading.output(port) for port in model.outputs])
 
 
-def check_operators(model: OnnxModel) -> None:
+def check_operators(source: str, nodes: Sequence[OnnxNode]) -> None:
     """Raise :class:`OnnxError` for all nodes of operators that are not supported, whatever the inputs' extents."""
-    _refuse(model, [n for n in model.nodes if n.domain or not (n.op_type in READERS or n.op_type in EVALUATORS)])
+    _refuse(source, [n for n in nodes if n.domain or not (n.op_type in READERS or n.op_type in EVALUATORS)])
 
 
-def _refuse(model: OnnxModel, nodes: Sequence[OnnxNode]) -> None:
+def _refuse(source: str, nodes: Sequence[OnnxNode]) -> None:
     named: dict[str, list[str]] = {}
     for node in nodes:
         name = f"{node.domain}.{node.op_type}" if node.domain else node.op_type
         named.setdefault(name, []).append(f"'{node.label}'")
     if named:
         listed = _some([f"{name} ({_some(labels, ', ')})" for name, labels in sorted(named.items())], "; ")
-        raise OnnxError(f"{model.source} uses operators that are not supported: {listed}")
+        raise OnnxError(f"{source} uses operators that are not supported: {listed}")
 
 
 def _some(words: list[str], between: str, most: int = 20) -> str:
@@ -97,7 +97,7 @@ class Reading:
 
     def refuse(self) -> None:
         """Raise for the nodes that could not be read because their operator is only supported on known arrays."""
-        _refuse(self.model, self.refused)
+        _refuse(self.model.source, self.refused)
 
     def read(self, node: OnnxNode) -> None:
         for name in node.inputs:
@@ -128,6 +128,9 @@ class Reading:
                 self.values[name] = result
             else:
                 self.known[name] = result
+        for i, name in enumerate(node.outputs[len(results) :], len(results)):
+            if self.readers[name]:
+                raise OnnxError(f"{self.model.source}: {node}: its output {i}, '{name}', is not supported")
 
     def _known_type(self, name: str) -> str:
         """The element type of a known array; empty for a value, whose type the graph's operators check."""

@@ -6,8 +6,9 @@ This and the writer are the only modules that know protobuf; what follows in the
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -25,6 +26,12 @@ from .tensors import DTYPES, Tensors, text, type_name
 OLDEST_OPSET = 7
 """Broadcasting is NumPy's since then."""
 
+STANDARD = ("", "ai.onnx")
+"""The names of the standard operators' domain."""
+
+NO_VERSION = 2**63 - 1
+"""Of a model that says none, as ONNX Runtime has it."""
+
 
 @dataclass(frozen=True)
 class Port:
@@ -37,7 +44,8 @@ class Port:
 
 @dataclass(frozen=True)
 class OnnxModel:
-    """What a file holds, but for nodes that no output needs. ``opset`` is the version of the standard operators."""
+    """What a file holds, but for nodes and weights that no output needs. ``opset`` is the version of the standard
+    operators, ``described`` what the file says of itself."""
 
     source: str
     opset: int
@@ -45,12 +53,20 @@ class OnnxModel:
     outputs: tuple[Port, ...]
     nodes: tuple[OnnxNode, ...]
     weights: Mapping[str, np.ndarray]
-    metadata: Mapping[str, str] = field(default_factory=dict)
+    described: Mapping[str, Any] = field(default_factory=dict)
     limits: FileLimits = field(default_factory=FileLimits)
 
 
-def read_model(source: str | os.PathLike[str] | bytes, limits: FileLimits | None = None) -> OnnxModel:
+Accept = Callable[[str, Sequence[OnnxNode]], None]
+
+
+def read_model(
+    source: str | os.PathLike[str] | bytes, limits: FileLimits | None = None, accept: Accept | None = None
+) -> OnnxModel:
     """Read a model from a path or from the bytes of a file, if it stays within the ``limits``.
+
+    ``accept`` is given the file's name and the nodes that its outputs need, without their attributes, before anything
+    is said of the types of weights, inputs and outputs; it may raise :class:`OnnxError`.
 
     Raises :class:`OnnxError` (a ValueError) for what is no ONNX model, is damaged, breaks ONNX's rules, goes beyond
     the limits, or needs data that is missing; OSError where the file itself cannot be read.
@@ -59,13 +75,13 @@ def read_model(source: str | os.PathLike[str] | bytes, limits: FileLimits | None
     if isinstance(source, (bytes, bytearray, memoryview)):
         name = "model bytes"
         _check_size(memoryview(source).nbytes, name, limits)
-        return _parse(bytes(source), name, Tensors(None, limits))
+        return _parse(bytes(source), name, Tensors(None, limits), accept)
     path = os.fsdecode(source)
     name = printable(path)
     file, size = open_part(path, name)
     with file:
         _check_size(size, name, limits)
-        return _parse(file.read(size), name, Tensors(os.path.dirname(path) or ".", limits))
+        return _parse(file.read(size), name, Tensors(path, limits), accept)
 
 
 def _check_size(size: int, name: str, limits: FileLimits) -> None:
@@ -74,7 +90,7 @@ def _check_size(size: int, name: str, limits: FileLimits) -> None:
     limits.check("model_bytes", size, f"{name} has {size} bytes")
 
 
-def _parse(data: bytes, name: str, tensors: Tensors) -> OnnxModel:
+def _parse(data: bytes, name: str, tensors: Tensors, accept: Accept | None) -> OnnxModel:
     if not data:
         raise OnnxError(f"{name} is empty")
     model = onnx.ModelProto()
@@ -88,8 +104,6 @@ def _parse(data: bytes, name: str, tensors: Tensors) -> OnnxModel:
         raise OnnxError(f"{name} is damaged or not an ONNX file: it has no graph")
     if not model.graph.output:
         raise OnnxError(f"{name}: the network has no outputs; export it with one")
-    if len(model.graph.sparse_initializer):
-        raise OnnxError(f"{name}: sparse weights are not supported; store them dense")
     _check_node_names(model.graph, name)
     if len(model.functions):
         load_module("normengine.onnx.functions")
@@ -98,35 +112,65 @@ def _parse(data: bytes, name: str, tensors: Tensors) -> OnnxModel:
         model = functions_in_place(model, name, tensors.limits)
     tensors.limits.check("nodes", len(model.graph.node), f"{name} has {len(model.graph.node)} nodes")
     opset = _opset(model, name)
-    weights = _weights(model.graph, name, tensors)
-    inputs = _inputs(model.graph, weights, f"{name}: input", tensors.limits)
-    outputs = tuple(_port(v, f"{name}: output", tensors.limits) for v in model.graph.output)
-    given, wanted = [*weights, *(port.name for port in inputs)], [port.name for port in outputs]
+    graph = model.graph
+    stored, wanted = _stored(graph, name), [text(info.name) for info in graph.output]
+    nodes = _needed(graph, opset, [*stored, *(text(info.name) for info in graph.input)], wanted, name)
+    if accept is not None:
+        accept(name, list(nodes))
+    _read_attributes(nodes, tensors, name)
+    read = {*wanted, *(given for node in nodes for given in node.inputs)}
+    weights = _weights({key: tensor for key, tensor in stored.items() if key in read}, name, tensors)
     return OnnxModel(
         source=name,
         opset=opset,
-        inputs=inputs,
-        outputs=outputs,
-        nodes=_nodes(model.graph, opset, given, wanted, tensors, name),
+        inputs=_inputs(graph, stored, weights, f"{name}: input", tensors.limits),
+        outputs=tuple(_port(info, f"{name}: output", tensors.limits) for info in graph.output),
+        nodes=tuple(nodes),
         weights=weights,
-        metadata={text(p.key): text(p.value) for p in model.metadata_props},
+        described=_described(model),
         limits=tensors.limits,
     )
 
 
-def _weights(graph: onnx.GraphProto, name: str, tensors: Tensors) -> dict[str, np.ndarray]:
-    weights: dict[str, np.ndarray] = {}
-    for tensor in graph.initializer:
-        key = text(tensor.name)
-        if key in weights:
+def _described(model: onnx.ModelProto) -> dict[str, Any]:
+    return {
+        "producer_name": text(model.producer_name),
+        "graph_name": text(model.graph.name),
+        "domain": text(model.domain),
+        "description": text(model.doc_string),
+        "graph_description": text(model.graph.doc_string),
+        "version": model.model_version if model.HasField("model_version") else NO_VERSION,
+        "custom_metadata_map": {text(p.key): text(p.value) for p in model.metadata_props},
+    }
+
+
+Stored = Mapping[str, "onnx.TensorProto | onnx.SparseTensorProto"]
+
+
+def _stored(graph: onnx.GraphProto, name: str) -> Stored:
+    """The file's weights by name."""
+    stored: dict[str, onnx.TensorProto | onnx.SparseTensorProto] = {}
+    dense = ((tensor.name, tensor) for tensor in graph.initializer)
+    for given, tensor in chain(dense, ((tensor.values.name, tensor) for tensor in graph.sparse_initializer)):
+        key = text(given)
+        if key in stored:
             raise OnnxError(f"{name}: two weights are named '{key}'")
+        stored[key] = tensor
+    return stored
+
+
+def _weights(stored: Stored, name: str, tensors: Tensors) -> dict[str, np.ndarray]:
+    weights: dict[str, np.ndarray] = {}
+    for key, tensor in stored.items():
+        if isinstance(tensor, onnx.SparseTensorProto):
+            raise OnnxError(f"{name}: weight '{key}' is sparse, which is not supported; store it dense")
         weights[key] = tensors.array(tensor, f"{name}: weight '{key}'")
     return weights
 
 
-def _nodes(
-    graph: onnx.GraphProto, opset: int, given: list[str], wanted: list[str], tensors: Tensors, source: str
-) -> tuple[OnnxNode, ...]:
+def _needed(
+    graph: onnx.GraphProto, opset: int, given: list[str], wanted: list[str], source: str
+) -> dict[OnnxNode, onnx.NodeProto]:
     """The nodes that the ``wanted`` names need, in an order in which they can run. The form of all is checked."""
     nodes: dict[OnnxNode, onnx.NodeProto] = {}
     node: OnnxNode | None = None
@@ -137,14 +181,19 @@ def _nodes(
             if not node.domain:
                 check_node(node, proto.attribute, opset)
         node = None
-        kept = needed(in_order(list(nodes), given), wanted)
-        for node in kept:
-            for attribute in nodes[node].attribute:
-                name = text(attribute.name)
-                node.attributes[name] = _attribute(attribute, f"attribute '{name}'", tensors)
+        return {kept: nodes[kept] for kept in needed(in_order(list(nodes), given), wanted)}
     except OnnxError as error:
         raise OnnxError(f"{source}: {node}: {error}" if node else f"{source}: {error}") from None
-    return tuple(kept)
+
+
+def _read_attributes(nodes: Mapping[OnnxNode, onnx.NodeProto], tensors: Tensors, source: str) -> None:
+    for node, proto in nodes.items():
+        for attribute in proto.attribute:
+            name = text(attribute.name)
+            try:
+                node.attributes[name] = _attribute(attribute, f"attribute '{name}'", tensors)
+            except OnnxError as error:
+                raise OnnxError(f"{source}: {node}: {error}") from None
 
 
 def _check_node_names(graph: onnx.GraphProto, name: str) -> None:
@@ -157,10 +206,13 @@ def _check_node_names(graph: onnx.GraphProto, name: str) -> None:
 
 
 def _opset(model: onnx.ModelProto, name: str) -> int:
-    versions = [o.version for o in model.opset_import if o.domain in ("", "ai.onnx")]
+    """The version of the standard operators: the newest one where the file has none of them."""
+    versions = [o.version for o in model.opset_import if o.domain in STANDARD]
+    newest = int(onnx.defs.onnx_opset_version())
     if not versions:
+        if model.opset_import and all(node.domain not in STANDARD for node in model.graph.node):
+            return newest
         raise OnnxError(f"{name} is damaged or not an ONNX file: it does not say which opset it uses")
-    newest = onnx.defs.onnx_opset_version()
     if len(set(versions)) > 1:
         raise OnnxError(f"{name} imports the standard operators twice, at opsets {versions[0]} and {versions[1]}")
     if not OLDEST_OPSET <= versions[0] <= newest:
@@ -169,22 +221,29 @@ def _opset(model: onnx.ModelProto, name: str) -> int:
 
 
 def _inputs(
-    graph: onnx.GraphProto, weights: Mapping[str, np.ndarray], place: str, limits: FileLimits
+    graph: onnx.GraphProto, stored: Stored, weights: Mapping[str, np.ndarray], place: str, limits: FileLimits
 ) -> tuple[Port, ...]:
-    """What a run gives; an input that is a weight as well has its value, and must be declared as it is."""
-    ports: dict[str, Port] = {}
+    """What a run gives; an input that is a weight as well has its value, and must be declared as it is, if it is
+    read."""
+    seen: set[str] = set()
+    ports: list[Port] = []
     for info in graph.input:
+        name = text(info.name)
+        if name in seen:
+            raise OnnxError(f"{place} '{name}' is declared twice")
+        seen.add(name)
+        if name in stored and name not in weights:
+            continue
         port = _port(info, place, limits)
-        if port.name in ports:
-            raise OnnxError(f"{place} '{port.name}' is declared twice")
-        ports[port.name] = port
-        weight = weights.get(port.name)
+        weight = weights.get(name)
         if weight is not None and not _declares(port, weight):
             raise OnnxError(
                 f"{place} '{port.name}' is declared as {port.dtype} of shape {port.shape}, its weight is "
                 f"{weight.dtype} of shape {weight.shape}"
             )
-    return tuple(port for port in ports.values() if port.name not in weights)
+        if weight is None:
+            ports.append(port)
+    return tuple(ports)
 
 
 def _declares(port: Port, weight: np.ndarray) -> bool:
@@ -207,15 +266,14 @@ def _port(info: onnx.ValueInfoProto, place: str, limits: FileLimits) -> Port:
     shape: tuple[int | str | None, ...] | None = None
     if tensor.HasField("shape"):
         limits.check("rank", len(tensor.shape.dim), f"{place} '{name}' has {len(tensor.shape.dim)} axes")
-        shape = tuple(_extent(d, f"{place} '{name}'") for d in tensor.shape.dim)
+        shape = tuple(map(_extent, tensor.shape.dim))
     return Port(name, shape, DTYPES[tensor.elem_type])
 
 
-def _extent(dim: onnx.TensorShapeProto.Dimension, place: str) -> int | str | None:
+def _extent(dim: onnx.TensorShapeProto.Dimension) -> int | str | None:
+    """An extent, its name, or None where it is open, as a negative one says as well."""
     if dim.HasField("dim_value"):
-        if dim.dim_value < 0:
-            raise OnnxError(f"{place}: extent {dim.dim_value} is negative")
-        return int(dim.dim_value)
+        return int(dim.dim_value) if dim.dim_value >= 0 else None
     return text(dim.dim_param) or None
 
 
@@ -224,7 +282,7 @@ def _node(proto: onnx.NodeProto) -> OnnxNode:
     op_type, inputs, outputs = text(proto.op_type), _texts(proto.input), _texts(proto.output)
     label = text(proto.name) or next((o for o in outputs if o), "") or op_type
     domain = text(proto.domain)
-    return OnnxNode(op_type, label, "" if domain == "ai.onnx" else domain, inputs, outputs, {})
+    return OnnxNode(op_type, label, "" if domain in STANDARD else domain, inputs, outputs, {})
 
 
 def _texts(names: Iterable[str]) -> tuple[str, ...]:

@@ -36,13 +36,13 @@ _FIELDS = {
 
 
 class Tensors:
-    """Reads the tensors of one file, which lies in ``folder`` (None: only its bytes are known).
+    """Reads the tensors of the file at ``path`` (None: only its bytes are known).
 
     ``external`` counts the bytes that were read from files beside it.
     """
 
-    def __init__(self, folder: str | None, limits: FileLimits) -> None:
-        self.folder = folder
+    def __init__(self, path: str | None, limits: FileLimits) -> None:
+        self.path = path
         self.limits = limits
         self.external = 0
 
@@ -84,17 +84,16 @@ class Tensors:
                 raise OnnxError(f"{place} says twice, and not the same, what '{key}' of its external data is")
         location = entries.get("location", "")
         shown = printable(location)
-        if self.folder is None:
+        if self.path is None:
             raise OnnxError(f"{place} is stored in '{shown}' beside the file; open the model by its path, not as bytes")
         offset, length = (_number(entries.get(key), key, place) for key in ("offset", "length"))
         offset = offset or 0
-        path = os.path.join(self.folder, location)
+        path = os.path.join(os.path.dirname(self.path), location)
         try:
             real = os.path.realpath(path)
-            inside = Path(real).is_relative_to(os.path.realpath(self.folder))
-            if not location or os.path.isabs(location) or not inside:
+            if not location or os.path.isabs(location) or not self._is_beside(real):
                 raise OnnxError(f"{place} is stored at '{shown}', which is outside the model's folder")
-            file, held = open_part(path, f"'{shown}'")
+            file, held = open_part(real, f"'{shown}'")
         except FileNotFoundError:
             raise OnnxError(
                 f"{place} is stored in {printable(path)}, which is missing; put it beside the model"
@@ -112,6 +111,13 @@ class Tensors:
             self.limits.check("external_bytes", self.external, words)
             file.seek(offset)
             return file.read(nbytes)
+
+    def _is_beside(self, real: str) -> bool:
+        """Whether a path without links lies in the folder in which the model was opened, or in that of the file itself
+        where the path of the model is a link."""
+        assert self.path is not None
+        folders = (os.path.realpath(os.path.dirname(self.path)), os.path.dirname(os.path.realpath(self.path)))
+        return any(Path(real).is_relative_to(folder) for folder in folders)
 
 
 def possible(shape: tuple[int, ...], itemsize: int) -> bool:

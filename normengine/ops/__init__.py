@@ -21,7 +21,7 @@ from .base import Attrs, Case, OnnxMapping, Op, OperatorError, Scalar
 from .builder import Builder
 from .evaluate import evaluate
 from .labels import LabelRule, label_rules
-from .rebatch import merge_batches, with_batch
+from .rebatch import is_same_at, merge_batches, with_batch
 from .reduce import sum_to
 from .table import OPS, register
 
@@ -56,6 +56,7 @@ __all__ = [
     "OperatorError",
     "Scalar",
     "evaluate",
+    "is_same_at",
     "label_rules",
     "merge_batches",
     "register",

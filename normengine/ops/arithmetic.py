@@ -51,6 +51,13 @@ def _neg_gradient(builder: Builder, node: Node, grads: Grads) -> Grads:
     return [builder.add("neg", only(grads))]
 
 
+def _abs_gradient(builder: Builder, node: Node, grads: Grads) -> Grads:
+    """The gradient with the input's sign, and nothing at 0."""
+    (x,), g, zero = node.inputs, only(grads), builder.constant(0.0)
+    falling = builder.add("where", builder.add("greater", zero, x), builder.add("neg", g), zero)
+    return [builder.add("where", builder.add("greater", x, zero), g, falling)]
+
+
 def _sqrt_gradient(builder: Builder, node: Node, grads: Grads) -> Grads:
     return [builder.add("mul", builder.add("div", only(grads), node.outputs[0]), builder.constant(0.5))]
 
@@ -243,6 +250,15 @@ register(
         _neg_gradient,
         Scalar("neg"),
         onnx=OnnxMapping("Neg"),
+        cases=_UNARY,
+    ),
+    Op(
+        "abs",
+        _unary,
+        elementwise_reference(np.abs),
+        _abs_gradient,
+        Scalar("magnitude"),
+        onnx=OnnxMapping("Abs"),
         cases=_UNARY,
     ),
     Op(

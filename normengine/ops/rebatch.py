@@ -29,15 +29,29 @@ def merge_batches(at2: Graph, at3: Graph) -> Graph:
     """The graph of ``at2`` with the attributes that differ from ``at3`` in a form that holds for every batch size.
 
     ``at2`` and ``at3`` are traces of one function at batch 2 and batch 3. Extents of reshape become 0 (the input's) or
-    -1 (what remains), those of expand -1 (the input's), ends of slices :data:`TO_END`.
+    -1 (what remains), those of expand and unslice -1 (the input's), ends of slices :data:`TO_END`.
     Raises :class:`OperatorError` where the function depends on the batch size in any other way.
     """
+    return _replayed(at2, at2.inputs, _common(at2, at3))
+
+
+def is_same_at(graph: Graph, other: Graph) -> bool:
+    """Whether two graphs of one network, read at two batch sizes, are that of every batch size: what they do and the
+    numbers that they compute with do not depend on it."""
+    try:
+        _common(graph, other)
+    except OperatorError:
+        return False
+    return True
+
+
+def _common(at2: Graph, at3: Graph) -> list[Mapping[str, Any]]:
+    """The attributes of each node in a form that holds for both graphs."""
     if [n.op for n in at2.nodes] != [n.op for n in at3.nodes]:
         raise OperatorError("the network does different things at batch 2 and 3; its forward must not branch on it")
     partner = _same_wiring(at2, at3)
     _same_constants(at2, at3, partner)
-    attrs = [_merged(a, b) for a, b in zip(at2.nodes, at3.nodes, strict=True)]
-    return _replayed(at2, at2.inputs, attrs)
+    return [_merged(a, b) for a, b in zip(at2.nodes, at3.nodes, strict=True)]
 
 
 def _replayed(graph: Graph, inputs: Sequence[Value], attrs: Sequence[Mapping[str, Any]]) -> Graph:
@@ -81,6 +95,8 @@ def _same_constants(at2: Graph, at3: Graph, partner: Mapping[Value, Value]) -> N
     readers = at2.consumers()
     for value, array in at2.constants.items():
         other = at3.constants[partner[value]]
+        if array is other:
+            continue
         if array.shape != other.shape or not np.array_equal(array, other, equal_nan=array.dtype.kind == "f"):
             place = _place(readers[value][0]) if value in readers else "a result"
             raise OperatorError(f"{place} uses a number computed from the batch size; use an operator such as mean")
@@ -94,6 +110,8 @@ def _merged(a: Node, b: Node) -> Mapping[str, Any]:
         return {"shape": _merged_reshape(a, b)}
     if a.op == "expand":
         return {"shape": _merged_expand(a, b)}
+    if a.op == "unslice" and differing == ["shape"]:
+        return {**a.attrs, "shape": _merged_unslice(a, b)}
     if a.op == "slice" and differing == ["stops"]:
         return {**a.attrs, "stops": _merged_stops(a, b)}
     values = ", ".join(f"{name} {a.attrs[name]} and {b.attrs[name]}" for name in differing)
@@ -133,6 +151,15 @@ def _merged_expand(a: Node, b: Node) -> Shape:
     for axis, (n2, n3) in enumerate(zip(target2, target3, strict=True)):
         if n2 != n3 and (axis < extra or (source2[axis - extra], source3[axis - extra]) != (n2, n3)):
             raise _fails(a, b, "shape")
+        shape.append(n2 if n2 == n3 else -1)
+    return tuple(shape)
+
+
+def _merged_unslice(a: Node, b: Node) -> Shape:
+    shape = []
+    for axis, (n2, n3) in enumerate(zip(a.attrs["shape"], b.attrs["shape"], strict=True)):
+        if n2 != n3 and (n2, n3) != (a.inputs[0].shape[axis], b.inputs[0].shape[axis]):
+            raise OperatorError(f"{_place(a)} depends on the batch size: axis {axis}, which holds it, is padded")
         shape.append(n2 if n2 == n3 else -1)
     return tuple(shape)
 

@@ -104,6 +104,11 @@ def _slice_gradient(builder: Builder, node: Node, grads: Grads) -> Grads:
     return [builder.add("unslice", only(grads), starts=attrs["starts"], steps=attrs["steps"], shape=shape)]
 
 
+def _unsliced(shape: tuple[int, ...], target: tuple[int, ...]) -> tuple[int, ...]:
+    """``target`` with -1 (the input's extent) replaced."""
+    return tuple(old if new == -1 else new for old, new in zip(shape, target, strict=True))
+
+
 def _unslice_stops(shape: tuple[int, ...], attrs: Attrs) -> tuple[int, ...]:
     rows = zip(attrs["starts"], shape, attrs["steps"], strict=True)
     return tuple(start + (extent - 1) * step + 1 for start, extent, step in rows)
@@ -111,12 +116,12 @@ def _unslice_stops(shape: tuple[int, ...], attrs: Attrs) -> tuple[int, ...]:
 
 def _unslice_infer(specs: Sequence[Spec], attrs: Attrs) -> tuple[Spec, ...]:
     (dy,) = specs
-    shape: tuple[int, ...] = attrs["shape"]
-    if not len(attrs["starts"]) == len(attrs["steps"]) == len(shape) == dy.rank:
+    target: tuple[int, ...] = attrs["shape"]
+    if not len(attrs["starts"]) == len(attrs["steps"]) == len(target) == dy.rank:
         raise OperatorError(f"unslice of shape {dy.shape} needs {dy.rank} starts, steps and extents, got {dict(attrs)}")
     if any(step < 1 for step in attrs["steps"]):
         raise OperatorError(f"unslice of shape {dy.shape} has steps {attrs['steps']}; steps must be positive")
-    stops = _unslice_stops(dy.shape, attrs)
+    stops, shape = _unslice_stops(dy.shape, attrs), _unsliced(dy.shape, target)
     if any(start < 0 for start in attrs["starts"]) or any(s > e for s, e in zip(stops, shape, strict=True)):
         raise OperatorError(f"unslice of shape {dy.shape} from {attrs['starts']} does not fit shape {shape}")
     return (Spec(shape, dy.dtype),)
@@ -124,7 +129,7 @@ def _unslice_infer(specs: Sequence[Spec], attrs: Attrs) -> tuple[Spec, ...]:
 
 def _unslice_reference(arrays: Arrays, attrs: Attrs) -> tuple[np.ndarray, ...]:
     dy = _moved(arrays[0])
-    dx = np.zeros(attrs["shape"], dy.dtype)
+    dx = np.zeros(_unsliced(dy.shape, attrs["shape"]), dy.dtype)
     dx[tuple(map(slice, attrs["starts"], _unslice_stops(dy.shape, attrs), attrs["steps"]))] = dy
     return (dx,)
 
@@ -252,6 +257,7 @@ register(
             Case(((3,),), {"starts": (2,), "steps": (1,), "shape": (7,)}),
             Case(((2,),), {"starts": (1,), "steps": (3,), "shape": (7,)}),
             Case(((2, 2, 2, 3),), {"starts": (0, 2, 1, 0), "steps": (1, 1, 2, 2), "shape": (2, 6, 5, 6)}),
+            Case(((2, 3, 4),), {"starts": (0, 1, 0), "steps": (1, 1, 1), "shape": (-1, 5, -1)}),
         ),
         tolerance=0.0,
     ),

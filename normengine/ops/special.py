@@ -23,7 +23,29 @@ def _erf_gradient(builder: Builder, node: Node, grads: Sequence[Value | None]) -
     return [builder.add("mul", only(grads), builder.add("mul", density, builder.constant(2 / math.sqrt(math.pi))))]
 
 
+def _softplus(x: np.ndarray) -> np.ndarray:
+    """log(1 + exp(x))."""
+    return np.logaddexp(0.0, x)
+
+
+def _softplus_gradient(builder: Builder, node: Node, grads: Sequence[Value | None]) -> Sequence[Value | None]:
+    return [builder.add("mul", only(grads), builder.add("sigmoid", *node.inputs))]
+
+
+def _draw_far(rng: np.random.Generator) -> Sequence[np.ndarray]:
+    return [np.array([-1e4, -90.0, -20.0, -1e-6, 0.0, 1e-6, 20.0, 90.0, 1e4], np.float32)]
+
+
 register(
+    Op(
+        "softplus",
+        elementwise_infer("input"),
+        elementwise_reference(_softplus),
+        _softplus_gradient,
+        Scalar("softplus", operations=86),
+        onnx=OnnxMapping("Softplus"),
+        cases=(Case(((),)), Case(((3, 17),)), Case(((2, 3, 5, 7),)), Case(draw=_draw_far, differentiable=False)),
+    ),
     Op(
         "erf",
         elementwise_infer("input"),

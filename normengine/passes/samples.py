@@ -69,6 +69,7 @@ _RULES: Mapping[str, Callable[[Node, set[Value]], bool]] = MappingProxyType(
         **dict.fromkeys(("softmax", "log_softmax"), lambda n, apart: n.attrs["axis"] % len(n.inputs[0].shape) != 0),
         "permute": lambda n, apart: n.attrs["axes"][0] == 0,
         "slice": lambda n, apart: n.attrs["starts"][0] == 0 and n.attrs["steps"][0] == 1,
+        "unslice": lambda n, apart: n.attrs["starts"][0] == 0 and n.attrs["steps"][0] == 1,
         "concat": lambda n, apart: n.attrs["axis"] != 0 and _all(n, apart),
     }
 )

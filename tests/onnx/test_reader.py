@@ -110,6 +110,78 @@ def test_element_types(proto):
     refused(proto, "input 'x' is FLOAT16, which is not supported")
 
 
+def unread():
+    """Weights of every kind that is refused where a node reads it."""
+    yield helper.make_tensor("u", TensorProto.STRING, [1], [b"text"])
+    yield numpy_helper.from_array(WEIGHT.astype(np.float16), "u")
+    yield numpy_helper.from_array(WEIGHT.astype(np.int8), "u")
+    yield TensorProto(name="u", data_type=TensorProto.FLOAT, dims=[-3])
+    outside = TensorProto(name="u", data_type=TensorProto.FLOAT, dims=[3], data_location=TensorProto.EXTERNAL)
+    outside.external_data.add(key="location", value="gone.bin")
+    yield outside
+
+
+@pytest.mark.parametrize("tensor", [*unread()], ids=["text", "float16", "int8", "negative", "external"])
+@pytest.mark.parametrize("declared", [False, True])
+def test_weights_that_nothing_reads_may_be_anything(tensor, declared, proto):
+    proto.graph.initializer.append(tensor)
+    if declared:
+        proto.graph.input.append(helper.make_tensor_value_info("u", tensor.data_type, [7]))
+    found = read_model(proto.SerializeToString())
+    assert list(found.weights) == ["w"]
+    assert [port.name for port in found.inputs] == ["x"]
+    proto.graph.node.append(helper.make_node("Relu", ["u"], ["dead"]))
+    assert len(read_model(proto.SerializeToString()).nodes) == 1
+    proto.graph.node.append(helper.make_node("Add", ["y", "u"], ["z"]))
+    proto.graph.output[0].name = "z"
+    refused(proto, "'u'")
+
+
+def test_sparse_weights(proto):
+    values = numpy_helper.from_array(np.ones(1, np.float32), "s")
+    places = numpy_helper.from_array(np.zeros((1, 1), np.int64), "")
+    proto.graph.sparse_initializer.append(helper.make_sparse_tensor(values, places, [3]))
+    assert list(read_model(proto.SerializeToString()).weights) == ["w"]
+    proto.graph.node[0].input[1] = "s"
+    refused(proto, "weight 's' is sparse, which is not supported; store it dense")
+    proto.graph.initializer[0].name = "s"
+    refused(proto, "two weights are named 's'")
+
+
+@pytest.mark.parametrize("extent", [-1, -2, -(2**40)])
+def test_a_negative_extent_of_an_input_is_open(extent, proto):
+    proto.graph.input[0].type.tensor_type.shape.dim[0].dim_value = extent
+    proto.graph.output[0].type.tensor_type.shape.dim.add().dim_value = extent
+    found = read_model(proto.SerializeToString())
+    assert found.inputs[0].shape == (None, 3)
+    assert found.outputs[0].shape == (None,)
+
+
+def test_operators_are_looked_at_before_types(proto):
+    """Whoever accepts the nodes of a file does so before a weight or an output of it is refused for its type."""
+
+    def refuse(source, nodes):
+        raise OnnxError(f"{source}: {[str(node) for node in nodes]}")
+
+    proto.graph.initializer[0].CopyFrom(numpy_helper.from_array(WEIGHT.astype(np.int8), "w"))
+    proto.graph.input[0].type.tensor_type.elem_type = TensorProto.INT8
+    proto.graph.output[0].CopyFrom(helper.make_tensor_sequence_value_info("y", TensorProto.FLOAT, None))
+    constant = helper.make_node("Constant", [], ["c"], "c", value=numpy_helper.from_array(WEIGHT.astype(np.int8)))
+    proto.graph.node.insert(0, constant)
+    proto.graph.node[1].input[1] = "c"
+    with pytest.raises(OnnxError, match=r"model bytes: \[\"Constant 'c'\", \"MatMul 'product'\"\]"):
+        read_model(proto.SerializeToString(), None, refuse)
+
+
+def test_a_file_without_standard_operators(proto):
+    """It need not say which version of them it uses."""
+    proto.graph.node[0].CopyFrom(helper.make_node("TreeEnsemble", ["x"], ["y"], "trees", domain="ai.onnx.ml"))
+    proto.opset_import[0].domain = "ai.onnx.ml"
+    assert [str(node) for node in read_model(proto.SerializeToString()).nodes] == ["TreeEnsemble 'trees'"]
+    proto.graph.node[0].domain = "ai.onnx"
+    refused(proto, "it does not say which opset it uses")
+
+
 def test_a_weight_twice(proto):
     proto.graph.initializer.append(proto.graph.initializer[0])
     refused(proto, "two weights are named 'w'")
@@ -153,6 +225,31 @@ def external(proto, tmp_path):
 
 def test_external_weights(external):
     assert np.array_equal(read_model(external).weights["w"], WEIGHT)
+
+
+@pytest.fixture
+def cached(external, tmp_path):
+    """The same files as download caches have them: links, in a folder of their own, to files named by their content."""
+    blobs, snapshot = tmp_path / "cache" / "blobs", tmp_path / "cache" / "snapshots" / "main" / "onnx"
+    blobs.mkdir(parents=True)
+    snapshot.mkdir(parents=True)
+    for name, path in (("aa11", external), ("bb22", tmp_path / "weights.bin")):
+        (blobs / name).write_bytes(path.read_bytes())
+        (snapshot / path.name).symlink_to(Path("..", "..", "..", "blobs", name))
+        path.unlink()
+    return snapshot / external.name
+
+
+def test_external_weights_behind_links(cached):
+    assert np.array_equal(read_model(cached).weights["w"], WEIGHT)
+    assert np.array_equal(read_model(os.path.relpath(cached)).weights["w"], WEIGHT)
+    link = cached.parent / "weights.bin"
+    outside = cached.parents[3] / "weights.bin"
+    outside.write_bytes(link.read_bytes())
+    link.unlink()
+    link.symlink_to(outside)
+    with pytest.raises(OnnxError, match="is stored at 'weights.bin', which is outside the model's folder"):
+        read_model(cached)
 
 
 def test_external_weights_that_are_missing_or_cut_off(external):

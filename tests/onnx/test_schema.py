@@ -196,4 +196,5 @@ def test_numbers_beyond_their_type_are_cut_as_onnx_cuts_them(proto):
     tensor.ClearField("raw_data")
     tensor.int32_data.extend([300, -1])
     proto.graph.initializer.append(tensor)
+    proto.graph.output.append(helper.make_tensor_value_info("u", TensorProto.UINT8, [2]))
     assert read_model(proto.SerializeToString()).weights["u"].tolist() == [44, 255]

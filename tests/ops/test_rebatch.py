@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from normengine.graph import Graph, Spec, Value
-from normengine.ops import Builder, OperatorError, evaluate, merge_batches, with_batch
+from normengine.ops import Builder, OperatorError, evaluate, is_same_at, merge_batches, with_batch
 from normengine.ops.shape import TO_END
 
 Forward = Callable[[Builder, Value], Value]
@@ -50,6 +50,10 @@ def first_channels(b: Builder, x: Value) -> Value:
     return b.add("slice", x, starts=(0, 0, 0), stops=(x.shape[0], 2, 4), steps=(1, 1, 1))
 
 
+def framed(b: Builder, x: Value) -> Value:
+    return b.add("unslice", x, starts=(0, 1, 0), steps=(1, 1, 1), shape=(x.shape[0], 5, 4))
+
+
 @pytest.mark.parametrize(
     ("forward", "attrs"),
     [
@@ -58,6 +62,7 @@ def first_channels(b: Builder, x: Value) -> Value:
         (split_rows, {"shape": (-1, 3, 4)}),
         (repeat, {"shape": (-1, 3, 4)}),
         (first_channels, {"starts": (0, 0, 0), "stops": (TO_END, 2, 4), "steps": (1, 1, 1)}),
+        (framed, {"starts": (0, 1, 0), "steps": (1, 1, 1), "shape": (-1, 5, 4)}),
     ],
 )
 def test_merged_trace_holds_for_every_batch_size(forward: Forward, attrs: dict[str, tuple[int, ...]]) -> None:
@@ -132,9 +137,14 @@ def copies(b: Builder, x: Value) -> Value:
     return b.add("expand", total, shape=x.shape)
 
 
+def longer(b: Builder, x: Value) -> Value:
+    return b.add("unslice", x, starts=(1, 0, 0), steps=(1, 1, 1), shape=(x.shape[0] + 2, 3, 4))
+
+
 @pytest.mark.parametrize(
     ("forward", "message"),
     [
+        (longer, "unslice 'head' depends on the batch size: axis 0, which holds it, is padded"),
         (branching, "the network does different things at batch 2 and 3; its forward must not branch on it"),
         (crossed, "sub 'head' reads different values at batch 2 and 3"),
         (by_hand_mean, "mul 'head' uses a number computed from the batch size; use an operator such as mean"),
@@ -164,6 +174,13 @@ def test_other_dependence_on_the_batch_size_is_refused(forward: Forward, message
     with pytest.raises(OperatorError) as caught:
         merged(forward)
     assert str(caught.value) == message
+
+
+@pytest.mark.parametrize(
+    ("forward", "same"), [(flatten, True), (framed, True), (by_hand_mean, False), (branching, False), (half, False)]
+)
+def test_graphs_of_one_network_are_told_from_those_that_know_the_batch(forward: Forward, same: bool) -> None:
+    assert is_same_at(trace(forward, 2), trace(forward, 5)) == same
 
 
 def test_a_fixed_batch_is_named_by_its_layer() -> None:

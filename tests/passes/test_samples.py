@@ -33,6 +33,7 @@ APART: dict[str, Make] = {
     "mean": lambda b, x: b.add("sub", x, b.add("reduce_mean", x, axes=(1, 2), keepdims=True)),
     "turned": lambda b, x: b.add("softmax", b.add("permute", x, axes=(0, 3, 1, 2)), axis=3),
     "joined": lambda b, x: b.add("concat", x, b.add("relu", x), axis=1),
+    "padded": lambda b, x: b.add("unslice", x, starts=(0, 0, 1, 2), steps=(1, 1, 1, 1), shape=(x.shape[0], 6, 7, 9)),
     "cut": lambda b, x: b.add("slice", x, starts=(0, 1, 0, 0), stops=(x.shape[0], 3, 5, 5), steps=(1, 1, 2, 1)),
 }
 MIXED: dict[str, Make] = {
@@ -43,6 +44,16 @@ MIXED: dict[str, Make] = {
     "reversed roles": lambda b, x: b.add("reshape", b.add("reshape", x, shape=(-1,)), shape=x.shape),
     "batch against batch": lambda b, x: b.add(
         "matmul", *[b.add("reshape", x, shape=(0, -1))] * 2, transpose_a=False, transpose_b=True
+    ),
+    "places between samples": lambda b, x: b.add(
+        "relu",
+        b.add(
+            "unslice",
+            b.add("slice", x, starts=(0,) * 4, stops=(2, 6, 5, 5), steps=(1,) * 4),
+            starts=(0,) * 4,
+            steps=(3, 1, 1, 1),
+            shape=x.shape,
+        ),
     ),
     "samples next to each other": lambda b, x: b.add("concat", x, x, axis=0),
 }

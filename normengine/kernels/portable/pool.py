@@ -32,7 +32,11 @@ def max_pool2d(
     x: Array, y: Array, H: int, W: int, OH: int, OW: int, KH: int, KW: int, stride_h: int, stride_w: int,
     pad_top: int, pad_left: int, dilation_h: int, dilation_w: int, begin: int, end: int,
 ) -> None:  # fmt: skip
-    """``y = max`` of the window's values inside the image."""
+    """``y = max`` of the window's values inside the image.
+
+    Comparisons take denormal numbers for zero, so a maximum that is one may be any of them, of either sign; the sum
+    with 0 makes it 0.
+    """
     for task in range(begin, end):
         plane = task * H * W
         for oh in range(OH):
@@ -40,7 +44,8 @@ def max_pool2d(
             for ow in range(OW):
                 left = ow * stride_w - pad_left
                 place = largest(x, plane, H, W, top, left, KH, KW, dilation_h, dilation_w)
-                y[(task * OH + oh) * OW + ow] = x[plane + place] if place >= 0 else np.float32(-np.inf)
+                best = x[plane + place] if place >= 0 else np.float32(-np.inf)
+                y[(task * OH + oh) * OW + ow] = best + np.float32(0)
 
 
 def max_pool2d_grad(

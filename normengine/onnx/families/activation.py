@@ -56,16 +56,16 @@ def read_elu(call: Call) -> Value:
 
 @reads("Mish")
 def read_mish(call: Call) -> Value:
-    """x * tanh(log(1 + exp(x))); that logarithm is the binary cross entropy of x against 0."""
+    """x * tanh(log(1 + exp(x)))."""
     x = call.value(0)
-    return call.add("mul", x, call.add("tanh", call.add("bce_with_logits", x, call.constant(0.0))))
+    return call.add("mul", x, call.add("tanh", call.add("softplus", x)))
 
 
 @reads("PRelu")
 def read_prelu(call: Call) -> Value:
+    """x where x > 0, else slope * x."""
     x, slope = call.value(0), call.value(1)
-    zero = call.constant(0.0)
-    return call.add("add", call.add("maximum", x, zero), call.add("mul", call.add("minimum", x, zero), slope))
+    return call.add("where", call.add("greater", x, call.constant(0.0)), x, call.add("mul", x, slope))
 
 
 @reads("Clip")

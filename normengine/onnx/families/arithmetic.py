@@ -10,6 +10,7 @@ from ...ops.rules import broadcast
 from ..node import OnnxError
 from ..reading import Call
 from ..table import READERS, reads, writes
+from ..tensors import type_name
 from ..writing import Writing
 from .linear import with_bias
 
@@ -84,18 +85,13 @@ def read_reciprocal(call: Call) -> Value:
     return call.add("div", call.constant(1.0), call.value(0))
 
 
-@reads("Abs")
-def read_abs(call: Call) -> Value:
-    x = call.value(0)
-    return call.add("maximum", x, call.add("neg", x))
-
-
 @reads("Pow")
 def read_pow(call: Call) -> Value:
     """x to a known power that products, roots and quotients can make."""
     x, power = call.value(0), call.scalar(1, "the exponent")
     one = call.constant(1.0)
     if power in (0.5, -0.5):
+        x = call.add("add", x, call.constant(0.0))  # the powers of -0 are those of 0, its root is -0
         return call.add("sqrt" if power > 0 else "rsqrt", x)
     if power == 0 or not abs(power) <= 8 or not power.is_integer():
         raise OnnxError(f"the exponent must be 0.5, -0.5 or an integer from -8 to 8 but 0, got {power}")
@@ -124,7 +120,7 @@ CAST = {1: "float32", 11: "float64", 7: "int64", 6: "int64", 2: "uint8", 12: "ui
 def read_cast(call: Call) -> Value:
     number = call.node.integer("to")
     if number not in CAST:
-        raise OnnxError(f"element type number {number} is not supported")
+        raise OnnxError(f"element type {type_name(number)} is not supported")
     x = call.value(0)
     return x if x.dtype == CAST[number] else call.add("cast", x, dtype=CAST[number])
 

@@ -12,7 +12,8 @@ from ...ops.rules import broadcast
 from ..node import OnnxError
 from ..reading import Call
 from ..table import evaluates
-from .shape import slices, unsqueezed
+from ..tensors import type_name
+from .shape import paddings, slices, split_ranges, unsqueezed
 
 Arrays = Sequence[np.ndarray]
 
@@ -52,7 +53,7 @@ def identity(call: Call) -> Arrays:
 def cast(call: Call) -> Arrays:
     number = call.node.integer("to")
     if number not in _NUMPY:
-        raise OnnxError(f"element type number {number} is not supported")
+        raise OnnxError(f"element type {type_name(number)} is not supported")
     x = call.array(0, "the input")
     if x.dtype != _NUMPY[number]:
         call.room(x.shape, max(x.itemsize, np.dtype(_NUMPY[number]).itemsize))
@@ -121,6 +122,55 @@ def cut(call: Call) -> Arrays:
     return [x[tuple(index)]]
 
 
+@evaluates("Split")
+def split(call: Call) -> Arrays:
+    x = call.array(0, "the input")
+    axis, ranges = split_ranges(call, x.shape)
+    every = (slice(None),) * axis
+    return [x[(*every, slice(start, stop))] for start, stop in ranges]
+
+
+@evaluates("Pad")
+def pad(call: Call) -> Arrays:
+    x = call.array(0, "the input")
+    fill = call.array(2, "the fill value") if call.given(2) else np.array(call.node.number("value", 0.0), x.dtype)
+    pads = paddings(call, x.ndim)
+    call.room([n + b + a for n, (b, a) in zip(x.shape, pads, strict=True)], x.itemsize)
+    kept = x[tuple(slice(max(0, -b), n + min(0, a)) for n, (b, a) in zip(x.shape, pads, strict=True))]
+    around = [(max(0, b), max(0, a)) for b, a in pads]
+    return [np.pad(kept, around, constant_values=fill.reshape(()))]
+
+
+@evaluates("Tile")
+def tile(call: Call) -> Arrays:
+    x, repeats = call.array(0, "the input"), call.integers(1, "the repeats")
+    if len(repeats) != x.ndim or any(n < 0 for n in repeats):
+        raise OnnxError(f"repeats {repeats} must be one number for each axis of shape {x.shape}, 0 or more")
+    call.room([n * times for n, times in zip(x.shape, repeats, strict=True)], x.itemsize)
+    return [np.tile(x, repeats)]
+
+
+_SCATTERED: dict[str, np.ufunc] = {"add": np.add, "mul": np.multiply, "max": np.maximum, "min": np.minimum}
+
+
+@evaluates("ScatterND")
+def scatter_nd(call: Call) -> Arrays:
+    x, indices, updates = (call.array(i, "the input") for i in range(3))
+    depth, reduction = indices.shape[-1] if indices.ndim else 0, call.node.text("reduction", "none")
+    if not 1 <= depth <= x.ndim or updates.shape != (*indices.shape[:-1], *x.shape[depth:]):
+        raise OnnxError(f"indices of shape {indices.shape} and updates of {updates.shape} do not fit shape {x.shape}")
+    call.room(x.shape, x.itemsize)
+    call.room(updates.shape, updates.itemsize)
+    result, places = x.copy(), tuple(np.moveaxis(indices, -1, 0))
+    if reduction == "none":
+        result[places] = updates
+    elif reduction in _SCATTERED:
+        _SCATTERED[reduction].at(result, places, updates)
+    else:
+        raise OnnxError(f"attribute 'reduction' must be none, {', '.join(_SCATTERED)}, got {reduction!r}")
+    return [result]
+
+
 @evaluates("Expand")
 def expand(call: Call) -> Arrays:
     x = call.array(0, "the input")
@@ -145,9 +195,14 @@ def _divide(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     """ONNX divides integers like C, towards zero."""
     if a.dtype.kind == "f":
         return a / b
-    if np.any(b == 0):
+    _check_divisor(b)
+    quotient = a // b
+    return quotient + ((quotient < 0) & (quotient * b != a))
+
+
+def _check_divisor(b: np.ndarray) -> None:
+    if b.dtype.kind != "f" and np.any(b == 0):
         raise OnnxError("divides an integer by zero")
-    return (np.sign(a) * np.sign(b) * (abs(a) // abs(b))).astype(a.dtype)
 
 
 def _elementwise(function: Callable[..., np.ndarray], same: bool = True) -> Callable[[Call], Arrays]:
@@ -160,15 +215,38 @@ def _elementwise(function: Callable[..., np.ndarray], same: bool = True) -> Call
     return evaluate
 
 
+@evaluates("Mod")
+def modulo(call: Call) -> Arrays:
+    """What is left of a division: with the divisor's sign, or with the dividend's as C's ``fmod``."""
+    c_like = bool(call.node.integer("fmod", 0))
+    if call.array(0, "the input").dtype.kind == "f" and not c_like:
+        raise OnnxError("attribute 'fmod' must be 1 for numbers that are no integers")
+    _check_divisor(call.array(1, "the divisor"))
+    return _elementwise(np.fmod if c_like else np.mod)(call)
+
+
+@evaluates("Clip")
+def clip(call: Call) -> Arrays:
+    x = call.array(0, "the input")
+    call.room(x.shape, x.itemsize)
+    for i, (attribute, function) in enumerate((("min", np.maximum), ("max", np.minimum)), 1):
+        if call.given(i):
+            call.scalar(i, attribute)
+            x = function(x, call.array(i, attribute).reshape(()))
+        elif attribute in call.node.attributes:
+            x = function(x, np.array(call.node.number(attribute), x.dtype))
+    return [x]
+
+
 _SAME_TYPE: dict[str, Callable[..., np.ndarray]] = {
     "Add": np.add,
     "Sub": np.subtract,
     "Mul": np.multiply,
     "Div": _divide,
-    "Mod": np.mod,
     "Pow": np.power,
     "Min": lambda *a: functools.reduce(np.minimum, a),
     "Max": lambda *a: functools.reduce(np.maximum, a),
+    "Sum": lambda *a: functools.reduce(np.add, a),
     "Neg": np.negative,
     "Abs": np.abs,
     "Floor": np.floor,
@@ -206,5 +284,20 @@ def _reduction(function: Callable[..., np.ndarray]) -> Callable[[Call], Arrays]:
     return evaluate
 
 
-for _name, _function in (("ReduceProd", np.prod), ("ReduceSum", np.sum), ("ReduceMax", np.max), ("ReduceMin", np.min)):
+def _mean(x: np.ndarray, axis: tuple[int, ...] | None, keepdims: bool) -> np.ndarray:
+    total = np.asarray(np.sum(x, axis=axis, keepdims=keepdims, dtype=np.float64 if x.dtype.kind == "f" else np.int64))
+    count = math.prod(x.shape if axis is None else (x.shape[a] for a in axis))
+    if count == 0:
+        raise OnnxError(f"a mean needs an element, got shape {x.shape}")
+    return _divide(total, np.array(count, total.dtype))
+
+
+_REDUCTIONS: dict[str, Callable[..., np.ndarray]] = {
+    "ReduceProd": np.prod,
+    "ReduceSum": np.sum,
+    "ReduceMean": _mean,
+    "ReduceMax": np.max,
+    "ReduceMin": np.min,
+}
+for _name, _function in _REDUCTIONS.items():
     evaluates(_name)(_reduction(_function))

@@ -16,8 +16,6 @@ _IGNORE_NOTHING = -(2**31)
 
 @reads("SoftmaxCrossEntropyLoss")
 def read_cross_entropy(call: Call) -> Value:
-    if len(call.node.outputs) > 1 and call.node.outputs[1]:
-        raise OnnxError("the logarithms of the probabilities (its second output) are not supported")
     return call.add(
         "cross_entropy",
         *call.values(2, 3),
@@ -25,12 +23,6 @@ def read_cross_entropy(call: Call) -> Value:
         ignore_index=call.node.integer("ignore_index", _IGNORE_NOTHING),
         reduction=call.node.text("reduction", "mean"),
     )
-
-
-@reads("Softplus")
-def read_softplus(call: Call) -> Value:
-    """log(1 + exp(x)) is the binary cross entropy of x against 0."""
-    return call.add("bce_with_logits", call.value(0), call.constant(0.0))
 
 
 @writes("bce_with_logits")

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+
 from ...graph import Node, Value
 from ..node import OnnxError
 from ..reading import Call
@@ -19,8 +21,11 @@ from .reduce import write_reduction
 
 @reads("BatchNormalization")
 def read_batch_norm(call: Call) -> Value:
-    if call.node.integer("training_mode", 0):
+    statistics = any(call.node.outputs[1:])  # before opset 14 this is what says that it trains
+    if call.node.integer("training_mode", 0) or (statistics and call.opset < 14):
         raise OnnxError("is in training mode; export the network in eval mode")
+    if statistics:
+        raise OnnxError("has statistics among its outputs, which only training mode makes")
     if not call.node.integer("spatial", 1):
         raise OnnxError("normalizes every pixel by itself (spatial=0), which is not supported")
     return call.add("batch_norm", *(call.value(i) for i in range(5)), eps=call.node.number("epsilon", 1e-5))
@@ -49,7 +54,9 @@ def write_batch_stats(writing: Writing, node: Node) -> None:
 
 
 @reads("Dropout")
-def read_dropout(call: Call) -> Value:
+def read_dropout(call: Call) -> list[Value | np.ndarray]:
+    """Its input, and the mask that keeps all of it, of which older opsets do not say what it holds."""
     if call.given(2) and call.scalar(2, "training_mode"):
         raise OnnxError("is in training mode; export the network in eval mode")
-    return call.value(0)
+    x = call.value(0)
+    return [x] if call.opset < 12 else [x, np.broadcast_to(np.True_, x.shape)]

@@ -15,14 +15,14 @@ from .conv import Padding4, Window, image, pair, unpadded, window_padding
 
 @reads("MaxPool")
 def read_max_pool(call: Call) -> Value:
-    if len(call.node.outputs) > 1 and call.node.outputs[1]:
-        raise OnnxError("the indices of the maxima (its second output) are not supported")
     x = image(call)
     kernel, stride, dilation = pair(call, "kernel_shape", None), pair(call, "strides"), pair(call, "dilations")
     padding = window_padding(call, (x.shape[2], x.shape[3]), kernel, stride, dilation)
     source, extra = unpadded(call, float("-inf"))
     whole = _sum(padding, extra)
-    if _inside(whole, kernel, dilation):
+    ceil_mode = bool(call.node.integer("ceil_mode", 0))
+    # Rounded up, the number of windows depends on what behind the image is padding.
+    if _inside(whole, kernel, dilation) and not (ceil_mode and any(extra[2:])):
         x, padding = source, whole
     return call.add(
         "max_pool2d",
@@ -31,7 +31,7 @@ def read_max_pool(call: Call) -> Value:
         stride=stride,
         padding=padding,
         dilation=dilation,
-        ceil_mode=bool(call.node.integer("ceil_mode", 0)),
+        ceil_mode=ceil_mode,
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 
 import numpy as np
@@ -88,17 +89,22 @@ def read_concat(call: Call) -> Value:
 @reads("Split")
 def read_split(call: Call) -> list[Value]:
     x = call.value(0)
-    axis = call.axis(call.node.integer("axis", 0), x.spec.rank)
+    axis, ranges = split_ranges(call, x.shape)
+    return [cut(call, x, axis, start, stop) for start, stop in ranges]
+
+
+def split_ranges(call: Call, shape: tuple[int, ...]) -> tuple[int, list[tuple[int, int]]]:
+    """The axis that a ``Split`` node cuts, and where each part starts and stops."""
+    axis = call.axis(call.node.integer("axis", 0), len(shape))
     parts = len(call.node.outputs)
     call.pieces(parts)
     sizes = call.integers_anywhere("split", 1, most=parts)
     if sizes is None:
-        step = -(-x.shape[axis] // parts)
-        sizes = tuple(min(step, x.shape[axis] - i * step) for i in range(parts))
-    if len(sizes) != parts or sum(sizes) != x.shape[axis] or min(sizes) < 1:
-        raise OnnxError(f"cannot split axis {axis} of shape {x.shape} into {parts} parts of {sizes}")
-    starts = np.cumsum((0, *sizes)).tolist()
-    return [cut(call, x, axis, start, start + size) for start, size in zip(starts, sizes, strict=False)]
+        step = -(-shape[axis] // parts)
+        sizes = tuple(min(step, shape[axis] - i * step) for i in range(parts))
+    if len(sizes) != parts or sum(sizes) != shape[axis] or min(sizes) < 1:
+        raise OnnxError(f"cannot split axis {axis} of shape {shape} into {parts} parts of {sizes}")
+    return axis, list(itertools.pairwise(np.cumsum((0, *sizes)).tolist()))
 
 
 def cut(call: Call, x: Value, axis: int, start: int, stop: int, step: int = 1) -> Value:
@@ -185,22 +191,26 @@ def _runs(call: Call, places: np.ndarray) -> list[tuple[int, int, int]]:
 @reads("Pad")
 def read_pad(call: Call) -> Value:
     x = call.value(0)
+    fill = call.scalar(2, "the fill value") if call.given(2) else call.node.number("value", 0.0)
+    pads = paddings(call, x.spec.rank)
+    for axis, (before, after) in enumerate(pads):
+        if before < 0 or after < 0:
+            x = cut(call, x, axis, max(0, -before), x.shape[axis] + min(0, after))
+    whole = Padding(x, tuple(max(0, n) for n, _ in pads), tuple(max(0, n) for _, n in pads), fill)
+    return call.pad(_padded(call, whole), whole) if any(map(any, pads)) else x
+
+
+def paddings(call: Call, rank: int) -> list[tuple[int, int]]:
+    """What a ``Pad`` node puts before and behind each axis; it cuts off where that is negative."""
     if call.node.text("mode", "constant") != "constant":
         raise OnnxError(f"padding mode {call.node.text('mode')!r} is not supported, only constant")
     given = call.integers_anywhere("pads", 1) or ()
-    fill = call.scalar(2, "the fill value") if call.given(2) else call.node.number("value", 0.0)
-    axes = call.integers(3, "axes") if call.given(3) else tuple(range(x.spec.rank))
-    places = [call.axis(axis, x.spec.rank) for axis in axes]
+    axes = call.integers(3, "axes") if call.given(3) else tuple(range(rank))
+    places = [call.axis(axis, rank) for axis in axes]
     if len(given) != 2 * len(places) or len(set(places)) < len(places):
         raise OnnxError(f"pads {given} must be two numbers for each of the axes {axes}")
-    before, after = [0] * x.spec.rank, [0] * x.spec.rank
-    for i, axis in enumerate(places):
-        before[axis], after[axis] = given[i], given[i + len(places)]
-    for axis in range(x.spec.rank):
-        if before[axis] < 0 or after[axis] < 0:
-            x = cut(call, x, axis, max(0, -before[axis]), x.shape[axis] + min(0, after[axis]))
-    whole = Padding(x, tuple(max(0, n) for n in before), tuple(max(0, n) for n in after), fill)
-    return call.pad(_padded(call, whole), whole) if any(before + after) else x
+    found = dict(zip(places, zip(given, given[len(places) :], strict=False), strict=True))
+    return [found.get(axis, (0, 0)) for axis in range(rank)]
 
 
 def _padded(call: Call, padding: Padding) -> Value:
