@@ -51,8 +51,8 @@ def _arrays(state: Any) -> dict[str, np.ndarray]:
 
 
 def load(model: Any, path: Any = None, strict: bool = True, **options: Any) -> Any:
-    """Read the safetensors file ``path`` into ``model`` and return the model; ``load(path)`` returns its arrays by name,
-    for ``model.load_state_dict``.
+    """Read the safetensors file ``path`` into ``model`` and return the model; ``load(path)`` returns its arrays by
+    name, for ``model.load_state_dict``.
 
     ``strict`` demands the same keys; the shapes must be the same always. Nothing is changed unless all of it fits.
     ``map_location="cpu"`` and ``weights_only``, which scripts give, change nothing. No file is ever unpickled.
@@ -85,8 +85,8 @@ _PICKLES = (b"PK\x03\x04", b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05")
 
 
 def read_safetensors(path: str | os.PathLike[str], wanted: Mapping[str, np.ndarray] | None) -> dict[str, np.ndarray]:
-    """The arrays of a safetensors file by name. Only those that have name and shape of a ``wanted`` one are read, or all
-    without it; an array that takes no memory stands for any other, whatever size the file says.
+    """The arrays of a safetensors file by name. Only those that have name and shape of a ``wanted`` one are read, or
+    all without it; an array that takes no memory stands for any other, whatever size the file says.
 
     Raises ValueError where the file is cut off or damaged; see also :func:`load`.
     """
@@ -98,8 +98,8 @@ def read_safetensors(path: str | os.PathLike[str], wanted: Mapping[str, np.ndarr
         size = os.fstat(stream.fileno()).st_size
         if stream.read(8).startswith(_PICKLES):
             raise ValueError(
-                f"{path}: is a pickle, as torch.save writes it, which would run code; write the weights in PyTorch with "
-                "safetensors.torch.save_file(model.state_dict(), path) and read that file"
+                f"{path}: is a pickle, as torch.save writes it, which would run code; write the weights in PyTorch "
+                "with safetensors.torch.save_file(model.state_dict(), path) and read that file"
             )
     try:
         with safe_open(path, framework="np") as file:

@@ -1,4 +1,4 @@
-"""Data sets and loaders under the names of ``torch.utils.data``: :mod:`normengine.data`, and what scripts say beside."""
+"""Data sets and loaders under the names of ``torch.utils.data``: those of :mod:`normengine.data`, and a few more."""
 
 from __future__ import annotations
 
