@@ -2,7 +2,7 @@
 """normengine: trains small convolutional networks on a CPU, folds batch normalization, exports and runs ONNX.
 
 Building and training use PyTorch's names (``import normengine as torch`` serves a model file as it is), running a
-network uses ONNX Runtime's. Names are loaded when they are first used.
+network uses ONNX Runtime's (``import normengine as ort``). Names are loaded when they are first used.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ if TYPE_CHECKING:  # for type checkers and editors; the table below serves progr
     from numpy import float32, int64
 
     from . import cli, data, nn, onnx, optim, train
+    from .binding import IOBinding, OrtValue
     from .creation import (
         arange,
         bernoulli,
@@ -77,8 +78,21 @@ if TYPE_CHECKING:  # for type checkers and editors; the table below serves progr
     from .nn.random import manual_seed
     from .nn.tensor import Tensor
     from .nn.trace import no_grad
+    from .options import (
+        ExecutionMode,
+        ExecutionOrder,
+        GraphOptimizationLevel,
+        ModelMetadata,
+        RunOptions,
+        SessionOptions,
+        get_all_providers,
+        get_available_providers,
+        get_device,
+        set_default_logger_severity,
+        set_default_logger_verbosity,
+    )
     from .runtime.threads import get_num_threads, set_num_threads
-    from .session import InferenceSession
+    from .session import InferenceSession, NodeArg
     from .train import TrainStep
     from .train.checkpoint import load, save
     from .train.trainer import Trainer
@@ -98,7 +112,13 @@ _HOMES = {
     "normengine.nn.random": ("manual_seed",),
     "normengine.nn.trace": ("no_grad",),
     "normengine.runtime.threads": ("get_num_threads", "set_num_threads"),
-    "normengine.session": ("InferenceSession",),
+    "normengine.session": ("InferenceSession", "NodeArg"),
+    "normengine.options": (
+        "ExecutionMode", "ExecutionOrder", "GraphOptimizationLevel", "ModelMetadata", "RunOptions", "SessionOptions",
+        "get_all_providers", "get_available_providers", "get_device", "set_default_logger_severity",
+        "set_default_logger_verbosity",
+    ),
+    "normengine.binding": ("IOBinding", "OrtValue"),
     "normengine.nn.tensor": ("Tensor",),
     "normengine.train": ("TrainStep",),
     "normengine.train.checkpoint": ("load", "save"),

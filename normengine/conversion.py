@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+
+if TYPE_CHECKING:
+    from .onnx.reader import Port
+
+_NAMELESS = ("?", "*", "-1", "none", "any", "unk", "unknown", "undefined", "dynamic")
+"""Names that tools give to every open extent alike."""
 
 
 def one_array(given: Any, what: str, advice: str = "") -> np.ndarray:
@@ -57,3 +64,54 @@ def _lost(array: np.ndarray, made: np.ndarray) -> np.ndarray:
     if array.dtype.kind == "f":
         return ~((array >= float(least)) & (array < float(most) + 1)) | (made != array)
     return (made != array) | ((made < 0) != (array < 0))
+
+
+def fed(port: Port, given: Any, extents: dict[str, tuple[int, str]]) -> np.ndarray:
+    """``given`` as the contiguous array that ``port`` declares; ``extents`` holds what named extents are so far."""
+    array = _array(port, given)
+    declared, shape = port.shape or (), array.shape
+    if len(shape) != len(declared):
+        raise ValueError(f"input '{port.name}' must be {_layout(declared)}, got shape {shape}")
+    for axis, (extent, found) in enumerate(zip(declared, shape, strict=True)):
+        if isinstance(extent, int) and extent != found:
+            raise ValueError(f"input '{port.name}' must be {_layout(declared)}, got shape {shape}")
+        if found == 0:
+            what = "the batch is empty" if axis == 0 else f"axis {axis} is empty"
+            raise ValueError(f"input '{port.name}': {what}, got shape {shape}")
+        if isinstance(extent, str) and extent.lower() not in _NAMELESS:
+            known, first = extents.setdefault(extent, (found, port.name))
+            if known != found:
+                raise ValueError(
+                    f"input '{port.name}' has {extent} = {found} (shape {shape}), input '{first}' has {known}"
+                )
+    return converted(array, array.dtype, f"input '{port.name}'")
+
+
+def _array(port: Port, given: Any) -> np.ndarray:
+    """``given`` as an array of the type that the program reads: 32-bit integers are held in 64 bits."""
+    if given is None:
+        raise ValueError(f"input '{port.name}' is None; give an array for each input")
+    try:
+        array = np.asarray(given)
+    except ValueError as error:
+        raise ValueError(f"input '{port.name}' must be an array: {error}") from None
+    if array.dtype != port.dtype:
+        array = _as_declared(port, array)
+    return array.astype(np.int64) if port.dtype == "int32" else array
+
+
+def _as_declared(port: Port, array: np.ndarray) -> np.ndarray:
+    """``array`` in the declared type, where that says the same: other floats, or integers that fit."""
+    kind, wanted = array.dtype.kind, np.dtype(port.dtype)
+    if wanted.kind == kind == "f" or (wanted.kind in "iu" and kind in "iu"):
+        return converted(array, wanted, f"input '{port.name}'")
+    if wanted.kind == "f" and kind in "iub":
+        raise ValueError(
+            f"input '{port.name}' must be {port.dtype}, got {array.dtype}; convert images with "
+            "x.astype(np.float32) / 255, as the network was trained"
+        )
+    raise ValueError(f"input '{port.name}' must be {port.dtype}, got {array.dtype}; convert with astype")
+
+
+def _layout(shape: Sequence[int | str | None]) -> str:
+    return "(" + ", ".join("any" if n is None else str(n) for n in shape) + ("," if len(shape) == 1 else "") + ")"

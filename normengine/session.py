@@ -5,23 +5,27 @@ from __future__ import annotations
 import os
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from copy import deepcopy
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from .conversion import converted
+from .conversion import fed
 from .graph import Graph
 from .locks import load_module, new_lock
-from .ops import LabelRule, is_same_at, label_rules
+from .ops import LabelRule, label_rules
 from .passes import decompose, fold_constants, switched_off
 from .passes.fold_batchnorm import Folding, fold_batchnorm
 from .recent import Recent
 from .settings import whole
 
 if TYPE_CHECKING:
+    from .binding import IOBinding, OrtValue
     from .onnx.limits import FileLimits
     from .onnx.reader import Port
+    from .options import ModelMetadata, RunOptions, SessionOptions
     from .runtime.parts import ProgramOfParts
     from .runtime.profile import Profile
     from .runtime.program import Program
@@ -38,6 +42,9 @@ _TYPES = {
     "bool": "tensor(bool)",
 }
 
+_OF_THE_PROCESS = ("_lock", "_programs", "_last", "_outputs")
+"""What a session makes anew where it arrives: attributes that are not pickled."""
+
 _FOLDED = 2**26
 """Elements of the largest constant that is computed when a network is opened, a few tenths of a second's work; what is
 larger, and what comes after twice as much, is computed at each run."""
@@ -45,11 +52,11 @@ larger, and what comes after twice as much, is computed at each run."""
 
 @dataclass(frozen=True)
 class NodeArg:
-    """An input or output of a network: its name, its extents (a name or None where they vary), its type
-    (``tensor(float)``)."""
+    """An input or output of a network: its name, its extents (a name or None where they vary; None for all of them
+    where nobody knows them before a run), its type (``tensor(float)``)."""
 
     name: str
-    shape: list[int | str | None]
+    shape: list[int | str | None] | None
     type: str
 
 
@@ -73,15 +80,22 @@ class InferenceSession:
     they can be, before those of the environment variable ``NORMENGINE_KERNELS``: with ``{"conv2d": "direct"}`` sums are
     taken as they are defined (see ``docs/kernels.md``).
 
+    ``sess_options``, ``providers`` and ``provider_options`` are ONNX Runtime's (see ``SessionOptions``); whatever the
+    providers, the network runs on the CPU. Sessions can be pickled and copied, with the content of their file.
+
     Raises:
         ValueError: the file is damaged, breaks ONNX's rules or goes beyond the limits, or the network uses what is not
-            supported (the message lists it all); or ``kernels`` names no operator or algorithm.
+            supported (the message lists it all); or ``kernels`` names no operator or algorithm, or the options ask for
+            what there is not.
         OSError: the file cannot be read.
     """
 
     def __init__(
         self,
         path_or_bytes: str | os.PathLike[str] | bytes,
+        sess_options: SessionOptions | None = None,
+        providers: Sequence[Any] | None = None,
+        provider_options: Sequence[Mapping[str, Any]] | None = None,
         *,
         programs: int = 8,
         without_passes: Collection[str] = (),
@@ -100,12 +114,19 @@ class InferenceSession:
 
             REGISTRY.preferred(kernels)  # raises for unknown names
         self._kernels = dict(kernels or {})
+        self._options: SessionOptions | None = None
+        if sess_options is not None or providers is not None or provider_options is not None:
+            load_module("normengine.options")
+            from .options import accepted
+
+            self._options = accepted(sess_options, providers, provider_options)
+        self._threads = None if self._options is None else self._options.threads
         self._model = read_model(path_or_bytes, limits, check_operators)
-        self._lock = new_lock()
+        if self._options is not None:
+            self._model = self._options.applied(self._model)
         self._limit = programs
-        self._programs: Recent[Shapes, _ForShapes] = Recent()
+        self._begin()
         self._places = {port.name: i for i, port in enumerate(self._model.outputs)}
-        self._last: Program | ProgramOfParts | None = None
         self._narrow = [i for i, port in enumerate(self._model.outputs) if port.dtype == "int32"]
         self._widened = any(port.dtype == "int32" for port in self._model.inputs)
         self.foldings: tuple[Folding, ...] = ()
@@ -114,13 +135,101 @@ class InferenceSession:
                 raise ValueError(f"{self._model.source}: input '{port.name}' has no declared shape; export it with one")
         self._try()
 
+    def _begin(self) -> None:
+        self._lock = new_lock()
+        self._programs: Recent[Shapes, _ForShapes] = Recent()
+        self._last: Program | ProgramOfParts | None = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        """What the session was opened with; programs are made anew."""
+        return {name: value for name, value in self.__dict__.items() if name not in _OF_THE_PROCESS}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        load_module("normengine.onnx.importer")
+        self.__dict__.update(state)
+        self._begin()
+
     def get_inputs(self) -> list[NodeArg]:
         return [_argument(port) for port in self._model.inputs]
 
     def get_outputs(self) -> list[NodeArg]:
-        return [_argument(port) for port in self._model.outputs]
+        """The outputs; a shape that the file does not declare is found where the batch alone is open."""
+        return [_argument(port) for port in self._outputs]
 
-    def run(self, output_names: Sequence[str] | None, input_feed: Mapping[str, Any]) -> list[np.ndarray]:
+    @cached_property
+    def _outputs(self) -> tuple[Port, ...]:
+        if all(port.shape is not None for port in self._model.outputs):
+            return self._model.outputs
+        load_module("normengine.onnx.outputs")
+        from .onnx.outputs import outputs_with_shapes
+
+        return outputs_with_shapes(self._model)
+
+    def get_overridable_initializers(self) -> list[NodeArg]:
+        """None: weights are those of the file, inputs of the graph or not."""
+        return []
+
+    def get_modelmeta(self) -> ModelMetadata:
+        """What the file says of itself."""
+        load_module("normengine.options")
+        from .options import ModelMetadata
+
+        return ModelMetadata(**self._model.described)
+
+    def get_session_options(self) -> SessionOptions:
+        """The options that the session was opened with, as they were then."""
+        load_module("normengine.options")
+        from .options import SessionOptions
+
+        return deepcopy(self._options) or SessionOptions()
+
+    def get_providers(self) -> list[str]:
+        """The CPU's, ``CPUExecutionProvider``."""
+        load_module("normengine.options")
+        from .options import PROVIDER
+
+        return [PROVIDER]
+
+    def get_provider_options(self) -> dict[str, dict[str, str]]:
+        """The CPU's provider has none."""
+        return {name: {} for name in self.get_providers()}
+
+    def set_providers(
+        self, providers: Sequence[Any] | None = None, provider_options: Sequence[Any] | None = None
+    ) -> None:
+        """Warn of providers other than the CPU's, which stays in use."""
+        load_module("normengine.options")
+        from .options import check_providers
+
+        check_providers(providers, provider_options)
+
+    def io_binding(self) -> IOBinding:
+        """Inputs and outputs for :meth:`run_with_iobinding`, none bound yet."""
+        load_module("normengine.binding")
+        from .binding import IOBinding
+
+        return IOBinding(self)
+
+    def run_with_iobinding(self, iobinding: IOBinding, run_options: RunOptions | None = None) -> None:
+        """Run on the bound inputs; the outputs are where they were bound to. Raises as :meth:`run` does, and ValueError
+        where no output is bound or one has another shape or type than its array."""
+        iobinding.run(self, run_options)
+
+    def run_with_ort_values(
+        self,
+        output_names: Sequence[str] | None,
+        input_dict_ort_values: Mapping[str, OrtValue],
+        run_options: RunOptions | None = None,
+    ) -> list[OrtValue]:
+        """:meth:`run` for ``OrtValue``s."""
+        load_module("normengine.binding")
+        from .binding import OrtValue
+
+        return [OrtValue(array) for array in self.run(output_names, input_dict_ort_values, run_options)]
+
+    def run(
+        self, output_names: Sequence[str] | None, input_feed: Mapping[str, Any], run_options: RunOptions | None = None
+    ) -> list[np.ndarray]:
         """The outputs of those names (None or none: all, in the file's order) for one array an input.
 
         float64 and non-contiguous arrays are converted; arrays of integers are refused where the network reads
@@ -129,7 +238,10 @@ class InferenceSession:
         Raises:
             ValueError: names are unknown or missing, an array has another rank, extent or type than declared, or labels
                 of a loss are no classes.
+            RuntimeError: ``run_options`` has ``terminate`` set.
         """
+        if run_options is not None:
+            run_options.check()
         if isinstance(output_names, str):
             raise ValueError(f"output_names must be a list of names or None, got {output_names!r}; put it into a list")
         places = [self._place(name) for name in output_names or ()]
@@ -172,7 +284,7 @@ class InferenceSession:
         if not isinstance(given, Mapping):
             raise ValueError(f"feeds must be a dict from input names to arrays, got {type(given).__name__}")
         extents: dict[str, tuple[int, str]] = {}
-        feeds = {p.name: _feed(p, given[p.name], extents) for p in self._model.inputs if p.name in given}
+        feeds = {p.name: fed(p, given[p.name], extents) for p in self._model.inputs if p.name in given}
         if not len(feeds) == len(given) == len(self._model.inputs):
             names = [port.name for port in self._model.inputs]
             found = {
@@ -207,17 +319,18 @@ class InferenceSession:
 
     def _make(self, shapes: Shapes) -> _ForShapes:
         load_module("normengine.runtime.parts")
-        from .runtime.parts import ProgramOfParts
+        from .runtime.parts import ProgramOfParts, parts_alike
         from .runtime.program import compile_graph
 
         graph = self._graph(shapes)
-        sizes = self._sizes(graph, shapes)
+        is_open = all(port.shape and not isinstance(port.shape[0], int) for port in self._model.inputs)
+        sizes = parts_alike(graph, lambda size: self._graph(_with_batch(shapes, size))) if is_open else []
         program: Program | ProgramOfParts
-        if len(sizes) == 1:
-            with self._named():
-                program = compile_graph(graph, self._without, self._kernels)
-        else:
+        if len(sizes) > 1:
             program = ProgramOfParts(sizes, lambda size: self._part(_with_batch(shapes, size)))
+        else:
+            with self._named():
+                program = compile_graph(graph, self._without, self._kernels, threads=self._threads)
         return _ForShapes(program, label_rules(graph))
 
     @contextmanager
@@ -235,26 +348,6 @@ class InferenceSession:
     def _part(self, shapes: Shapes) -> Program:
         (program,) = self._used_or_made(shapes).program.programs
         return program
-
-    def _sizes(self, graph: Graph, shapes: Shapes) -> list[int]:
-        """The parts in which a batch runs: the whole, where the file declares it or computes with its size."""
-        from .passes.samples import samples_apart
-        from .runtime.parts import parts_of
-
-        sizes = parts_of(graph)
-        uncut = [sum(sizes)]
-        if len(sizes) == 1 or any(not port.shape or isinstance(port.shape[0], int) for port in self._model.inputs):
-            return uncut
-        for size in set(sizes):
-            try:
-                part = self._graph(_with_batch(shapes, size))
-            except ValueError:
-                return uncut
-            wanted = [(size, *value.shape[1:]) for value in graph.outputs]
-            fits = [value.shape for value in part.outputs] == wanted
-            if not (fits and samples_apart(part) and is_same_at(part, graph)):
-                return uncut
-        return sizes
 
     def _graph(self, shapes: Shapes) -> Graph:
         """The folded graph for inputs of these shapes, its weights those that other shapes already use."""
@@ -301,55 +394,4 @@ def _listed(names: Any) -> str:
 
 
 def _argument(port: Port) -> NodeArg:
-    return NodeArg(port.name, list(port.shape or ()), _TYPES[port.dtype])
-
-
-def _feed(port: Port, given: Any, extents: dict[str, tuple[int, str]]) -> np.ndarray:
-    """``given`` as the contiguous array that ``port`` declares; ``extents`` holds what named extents are so far."""
-    array = _array(port, given)
-    declared, shape = port.shape or (), array.shape
-    if len(shape) != len(declared):
-        raise ValueError(f"input '{port.name}' must be {_layout(declared)}, got shape {shape}")
-    for axis, (extent, found) in enumerate(zip(declared, shape, strict=True)):
-        if isinstance(extent, int) and extent != found:
-            raise ValueError(f"input '{port.name}' must be {_layout(declared)}, got shape {shape}")
-        if found == 0:
-            what = "the batch is empty" if axis == 0 else f"axis {axis} is empty"
-            raise ValueError(f"input '{port.name}': {what}, got shape {shape}")
-        if isinstance(extent, str):
-            known, first = extents.setdefault(extent, (found, port.name))
-            if known != found:
-                raise ValueError(
-                    f"input '{port.name}' has {extent} = {found} (shape {shape}), input '{first}' has {known}"
-                )
-    return converted(array, array.dtype, f"input '{port.name}'")
-
-
-def _array(port: Port, given: Any) -> np.ndarray:
-    """``given`` as an array of the type that the program reads: 32-bit integers are held in 64 bits."""
-    if given is None:
-        raise ValueError(f"input '{port.name}' is None; give an array for each input")
-    try:
-        array = np.asarray(given)
-    except ValueError as error:
-        raise ValueError(f"input '{port.name}' must be an array: {error}") from None
-    if array.dtype != port.dtype:
-        array = _converted(port, array)
-    return array.astype(np.int64) if port.dtype == "int32" else array
-
-
-def _converted(port: Port, array: np.ndarray) -> np.ndarray:
-    """``array`` in the declared type, where that says the same: other floats, or integers that fit."""
-    kind, wanted = array.dtype.kind, np.dtype(port.dtype)
-    if wanted.kind == kind == "f" or (wanted.kind in "iu" and kind in "iu"):
-        return converted(array, wanted, f"input '{port.name}'")
-    if wanted.kind == "f" and kind in "iub":
-        raise ValueError(
-            f"input '{port.name}' must be {port.dtype}, got {array.dtype}; convert images with "
-            "x.astype(np.float32) / 255, as the network was trained"
-        )
-    raise ValueError(f"input '{port.name}' must be {port.dtype}, got {array.dtype}; convert with astype")
-
-
-def _layout(shape: Sequence[int | str | None]) -> str:
-    return "(" + ", ".join("any" if n is None else str(n) for n in shape) + ("," if len(shape) == 1 else "") + ")"
+    return NodeArg(port.name, None if port.shape is None else list(port.shape), _TYPES[port.dtype])

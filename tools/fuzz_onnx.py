@@ -94,7 +94,7 @@ def feeds_for(rng: Rng, session: ne.InferenceSession, odd: bool) -> dict[str, np
     for given in session.get_inputs():
         shape = [
             n if isinstance(n, int) else named.setdefault(n or str(len(named)), int(rng.choice([1, 2, 3, 7])))
-            for n in given.shape
+            for n in given.shape or ()
         ]
         if np.prod(shape, dtype=float) > MOST_ELEMENTS:
             return None

@@ -9,7 +9,6 @@ import numpy as np
 
 from ..graph import MEMORY
 from ..plan import Call, Plan
-from .threads import get_num_threads
 
 _ALIGNMENT = 64
 
@@ -37,11 +36,11 @@ def new_array(shape: tuple[int, ...], dtype: Any) -> np.ndarray:
 _ADVICE = "run smaller batches or images, or windows that reach less far"
 
 
-def check_memory(plan: Plan) -> None:
-    """Raise ValueError if the program of ``plan`` would own more than the machine has, with what takes most of it."""
+def check_memory(plan: Plan, threads: int) -> None:
+    """Raise ValueError if the program of ``plan`` would own more than the machine has on so many threads, with what
+    takes most of it."""
     calls = [each for outer in (*plan.setup, *plan.calls) for each in (outer, *outer.inner)]
     packed = {m: m.nbytes for call in calls for m in call.memories() if m.kind == "packed"}
-    threads = get_num_threads()
     needs = {
         "the arena": plan.arena_bytes,
         "packed weights": sum(packed.values()),

@@ -8,6 +8,7 @@ from itertools import pairwise
 import numpy as np
 
 from ..graph import Graph
+from ..ops import is_same_at
 from ..passes.samples import largest_sample, samples_apart
 from ..plan import Call
 from ..plan.group_size import FEWEST_GROUPS, IMAGE_BYTES
@@ -32,6 +33,24 @@ def parts_of(graph: Graph) -> list[int]:
     units, count = -(-batch // unit), -(-batch // (most - most % unit))
     ends = [min(batch, units * i // count * unit) for i in range(count + 1)]
     return [end - start for start, end in pairwise(ends)]
+
+
+def parts_alike(graph: Graph, part_of: Callable[[int], Graph]) -> list[int]:
+    """As :func:`parts_of`, but one part where that of some size, which ``part_of`` gives or raises ValueError for, does
+    not compute its share of the outputs with the same numbers."""
+    sizes = parts_of(graph)
+    whole = [sum(sizes)]
+    if len(sizes) == 1:
+        return whole
+    for size in set(sizes):
+        try:
+            part = part_of(size)
+        except ValueError:
+            return whole
+        fits = [value.shape for value in part.outputs] == [(size, *value.shape[1:]) for value in graph.outputs]
+        if not (fits and samples_apart(part) and is_same_at(part, graph)):
+            return whole
+    return sizes
 
 
 class ProgramOfParts:

@@ -17,7 +17,6 @@ from ..plan import Call
 from .limits import Limits, limits
 from .parts import ProgramOfParts
 from .program import Program
-from .threads import get_num_threads
 
 
 @dataclass(frozen=True)
@@ -155,7 +154,7 @@ def profile_program(
         part.release()
     medians = [median(times) for times in zip(*samples[1:], strict=True)]
     timings = tuple(Timing.of(call, seconds) for call, seconds in zip(calls, medians, strict=True))
-    threads = get_num_threads()
+    threads = program.programs[0].threads
     return Profile(title, timings, median(whole[1:]), threads, limits(threads))
 
 

@@ -20,16 +20,21 @@ from .threads import get_num_threads
 
 
 def compile_graph(
-    graph: Graph, without: Collection[str] = (), kernels: Mapping[str, str] | None = None, tried: bool = False
+    graph: Graph,
+    without: Collection[str] = (),
+    kernels: Mapping[str, str] | None = None,
+    tried: bool = False,
+    threads: int | None = None,
 ) -> Program:
     """The program of ``graph``: prepared by the passes but those named by ``without``, planned, in memory.
 
     ``kernels`` are algorithms by operator, such as ``{"conv2d": "direct"}``, to use wherever they can be. With
-    ``tried`` the program finds out whether all that it stores is finite before it stores any of it.
+    ``tried`` the program finds out whether all that it stores is finite before it stores any of it. ``threads`` is how
+    many it runs on, by default as many as the process's programs do.
     Raises ValueError for a name that no pass has (see :mod:`normengine.passes.pipeline`), or no operator or algorithm.
     """
     off = switched_off(without)
-    return Program(make_plan(prepare(graph, off), off, kernels, tried))
+    return Program(make_plan(prepare(graph, off), off, kernels, tried), threads)
 
 
 class Program:
@@ -39,9 +44,10 @@ class Program:
     Raises ValueError if it would own more memory than the machine has or the system gives.
     """
 
-    def __init__(self, plan: Plan) -> None:
-        check_memory(plan)
+    def __init__(self, plan: Plan, threads: int | None = None) -> None:
         self.plan = plan
+        self._threads = threads
+        check_memory(plan, self.threads)
         self._lock = new_lock()
         self._is_running = partial(is_held, self._lock)
         self._arena = aligned_bytes(plan.arena_bytes)
@@ -72,6 +78,11 @@ class Program:
     def programs(self) -> tuple[Program, ...]:
         """This one: the programs that a batch runs on, as :class:`~.parts.ProgramOfParts` has several."""
         return (self,)
+
+    @property
+    def threads(self) -> int:
+        """How many threads the next run has."""
+        return get_num_threads() if self._threads is None else self._threads
 
     @property
     def kept(self) -> tuple[str, ...]:
@@ -106,7 +117,7 @@ class Program:
         :attr:`kept`, are not looked for in ``feeds``.
         """
         if self._is_running():
-            return Program(self.plan).run(feeds, check, counters, kept)
+            return Program(self.plan, self._threads).run(feeds, check, counters, kept)
         counted = () if counters is None else (counters,)
         with self._lock:
             results = self._bind(feeds, kept)
@@ -145,7 +156,7 @@ class Program:
         What the threads spent in each of them divides the time of the whole.
         """
         if self._is_running():
-            return Program(self.plan).profile(feeds)
+            return Program(self.plan, self._threads).profile(feeds)
         with self._lock:
             results = self._bind(feeds)
             threads = self._team()
@@ -214,7 +225,7 @@ class Program:
 
     def _team(self) -> int:
         """How many threads run this time; there is workspace for so many."""
-        threads = get_num_threads()
+        threads = get_num_threads() if self._threads is None else self._threads
         if self._tables.workspace and threads > self._workspace_threads:
             # In this order, so that whatever a signal cuts off is done again.
             self._workspace_threads = 0

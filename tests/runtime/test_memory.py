@@ -44,9 +44,8 @@ def test_more_than_the_machine_has_is_refused_before_anything_is_taken(monkeypat
 def test_what_the_threads_need_counts_for_each(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(memory, "MEMORY", 64 << 20)
     compile_graph(convolutions())
-    monkeypatch.setattr("normengine.runtime.memory.get_num_threads", lambda: 1024)
     with pytest.raises(ValueError, match=r"workspaces of 1024 threads \d+.* is the threads' workspace of"):
-        compile_graph(convolutions())
+        compile_graph(convolutions(), threads=1024)
 
 
 def test_a_session_names_the_file(monkeypatch: pytest.MonkeyPatch, tmp_path) -> None:
