@@ -165,7 +165,7 @@ def __getattr__(name: str) -> Any:
         return load_module(f"{__name__}.{name}")
     home = _HOME_OF.get(name, "normengine.compat" if name in _PORTED else None)
     if home is None:
-        raise missing(__name__, name)
+        raise missing("", name)
     found = globals()[name] = getattr(load_module(home), name)
     return found
 

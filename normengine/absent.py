@@ -13,7 +13,7 @@ _LAYER = "there is no such layer"
 _NOTHING_RECURRENT = "the networks here are convolutional; there are no recurrent layers and no attention"
 
 ABSENT: dict[str, dict[str, str]] = {
-    "normengine": {
+    "": {
         "amp": _CPU,
         "autocast": _CPU,
         "bfloat16": _CPU,
@@ -40,7 +40,7 @@ ABSENT: dict[str, dict[str, str]] = {
         "use_deterministic_algorithms": "results are the same bits for any number of threads already; leave it out",
         "vmap": "layers take batches (N, ...)",
     },
-    "normengine.nn": {
+    "nn": {
         "ConvTranspose2d": _LAYER,
         "DataParallel": _ALONE,
         "Embedding": _NOTHING_RECURRENT,
@@ -54,14 +54,14 @@ ABSENT: dict[str, dict[str, str]] = {
         "TransformerEncoderLayer": _NOTHING_RECURRENT,
         "parallel": _ALONE,
     },
-    "normengine.optim": {
+    "optim": {
         "Adadelta": "optim.SGD, optim.Adam and optim.AdamW are here",
         "Adagrad": "optim.SGD, optim.Adam and optim.AdamW are here",
         "LBFGS": "optim.SGD, optim.Adam and optim.AdamW are here",
         "RMSprop": "optim.SGD, optim.Adam and optim.AdamW are here",
         "lr_scheduler": _SCHEDULE,
     },
-    "normengine.cuda": {"amp": _CPU, "Event": _CPU, "Stream": _CPU, "current_device": _CPU, "get_device_name": _CPU},
+    "cuda": {"amp": _CPU, "Event": _CPU, "Stream": _CPU, "current_device": _CPU, "get_device_name": _CPU},
     "an array": {
         "backward": _STEP,
         "cuda": _CPU,
@@ -76,8 +76,8 @@ ABSENT: dict[str, dict[str, str]] = {
 
 
 def missing(place: str, name: str) -> AttributeError:
-    """The error to raise for a name that ``place`` does not have."""
+    """The error to raise for a name that ``place``, a part of the package, or "an array", does not have."""
+    whole = place if place == "an array" else f"{__package__}.{place}".rstrip(".")
     if name in ABSENT[place]:
-        return AttributeError(f"{place} has no '{name}': {ABSENT[place][name]}")
-    subject = f"module '{place}'" if place.startswith("normengine") else place
-    return AttributeError(f"{subject} has no attribute '{name}'")
+        return AttributeError(f"{whole} has no '{name}': {ABSENT[place][name]}")
+    return AttributeError(f"{'' if whole == place else 'module '}{whole!r} has no attribute '{name}'")

@@ -13,32 +13,10 @@ import numpy as np
 from .nn.array import Array
 from .nn.context import current
 from .nn.module import check_placement
-from .nn.trace import enable_grad, inference_mode, is_grad_enabled, set_grad_enabled
-
-__all__ = [
-    "Variable",
-    "argmax",
-    "argmin",
-    "autograd",
-    "backends",
-    "bool",
-    "clamp",
-    "device",
-    "enable_grad",
-    "eq",
-    "eye",
-    "float",
-    "inference_mode",
-    "is_grad_enabled",
-    "long",
-    "max",
-    "min",
-    "norm",
-    "randperm",
-    "set_grad_enabled",
-    "topk",
-    "where",
-]
+from .nn.trace import enable_grad as enable_grad
+from .nn.trace import inference_mode as inference_mode
+from .nn.trace import is_grad_enabled as is_grad_enabled
+from .nn.trace import set_grad_enabled as set_grad_enabled
 
 float, long, bool = np.float32, np.int64, np.bool_
 

@@ -33,4 +33,4 @@ def synchronize(device: Any = None) -> None:
 
 
 def __getattr__(name: str) -> Any:
-    raise missing("normengine.cuda", name)
+    raise missing("cuda", name)

@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 
 import normengine as torch
-from normengine import nn, optim
+from normengine import compat, nn, optim
 from normengine.absent import ABSENT
 from normengine.utils.data import DataLoader, Dataset, Subset, TensorDataset, random_split
 
-PLACES = {"normengine": torch, "normengine.nn": nn, "normengine.optim": optim, "normengine.cuda": torch.cuda}
+PLACES = {"": torch, "nn": nn, "optim": optim, "cuda": torch.cuda}
 
 
 @pytest.mark.parametrize(("place", "name"), [(place, name) for place in ABSENT for name in ABSENT[place]])
@@ -21,8 +21,15 @@ def test_a_name_that_is_not_there_is_one_sentence(place, name):
         assert not hasattr(thing, name)
         with pytest.raises(AttributeError) as error:
             getattr(thing, name)
-        assert str(error.value) == f"{place} has no '{name}': {ABSENT[place][name]}"
+        whole = f"normengine.{place}".rstrip(".") if place in PLACES else place
+        assert str(error.value) == f"{whole} has no '{name}': {ABSENT[place][name]}"
         assert str(error.value).count(". ") == 0
+
+
+def test_every_ported_name_is_there_beside_the_packages_own():
+    for name in torch._PORTED:
+        assert getattr(torch, name) is getattr(compat, name)
+        assert name not in torch.__all__
 
 
 def test_backward_says_what_to_write():

@@ -183,10 +183,10 @@ def at_label(x: Number, label: Number, here: Number) -> Number:
 
 
 def floor(x: Number) -> Number:
-    """Numbers of 2^23 and more are integers, as are infinities; NaN stays."""
+    """Numbers of 2^23 and more are integers, as are infinities; NaN stays. An integer has the sign of x, 0 too."""
     whole = np.float32(np.int32(select(fabs(x) < 8388608.0, x, 0.0)))
-    down = select(whole > x, whole - 1.0, whole)
-    return select(fabs(x) < 8388608.0, select(whole == x, x, down), x)
+    signed = float_of((bits_of(whole) & np.int32(0x7FFFFFFF)) | (bits_of(x) & np.int32(-0x80000000)))
+    return select(fabs(x) < 8388608.0, select(whole > x, whole - 1.0, signed), x)
 
 
 def relu(x: Number) -> Number:

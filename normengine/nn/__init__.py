@@ -58,4 +58,4 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    raise missing("normengine.nn", name)
+    raise missing("nn", name)

@@ -203,7 +203,7 @@ register(
         _unary,
         elementwise_reference(np.floor),
         _no_gradient,
-        Scalar("floor", operations=13),
+        Scalar("floor", operations=17),
         onnx=OnnxMapping("Floor"),
         cases=(*_UNARY, Case(draw=_draw_near_integers, differentiable=False)),
     ),

@@ -12,4 +12,4 @@ __all__ = ["SGD", "Adam", "AdamW", "Optimizer", "Update"]
 
 
 def __getattr__(name: str) -> Any:
-    raise missing("normengine.optim", name)
+    raise missing("optim", name)
