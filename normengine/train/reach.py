@@ -91,10 +91,15 @@ class Reach:
         self._spaces: list[tuple[Mapping[str, Any], bool, set[str]]] = []
         self._modules: list[tuple[types.ModuleType, set[str]]] = []
         self._waiting = deque(roots)
-        while self._waiting:
-            while self._waiting:
-                self._meet(self._waiting.popleft())
-            self._look_up()
+        try:
+            while self._waiting and not self.unseen:
+                while self._waiting and not self.unseen:
+                    self._meet(self._waiting.popleft())
+                self._look_up()
+        except Exception as error:  # whatever an object does that is looked into
+            self._cannot_see(f"an object that raises {type(error).__name__} when it is looked into")
+        if self.unseen:  # nothing else matters then
+            self.places, self.lookups, self.attributes, self.arrays = [], [], [], []
         if self._any_name:
             self.places = [place._replace(names=None) for place in self.places]
 
@@ -131,7 +136,6 @@ class Reach:
             return
         self._met[id(value)] = value
         if len(self._met) > _MOST:
-            self._waiting.clear()
             self._cannot_see(f"more than {_MOST} objects")
         elif isinstance(value, np.ndarray):
             self.arrays.append(value)

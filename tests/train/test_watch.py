@@ -247,3 +247,20 @@ def test_a_group_that_is_added_counts():
     optimizer.add_param_group({"params": list(model.head.parameters()), "lr": 0.5})
     step(X, Y)
     assert not np.array_equal(model.head.weight.data, before)
+
+
+def test_objects_that_defend_themselves_are_not_looked_into():
+    class Odd:
+        def __getattr__(self, name):
+            raise RuntimeError(name)
+
+        @property
+        def __dict__(self):
+            raise KeyError("no")
+
+    settings = Settings()
+    settings.function = Odd()
+    assert Watch([settings]).unseen == "an object that raises KeyError when it is looked into"
+    code = {}
+    exec("import sys\ndef f(x):\n    return x * len(sys.modules)", code)
+    assert Watch([code["f"]]).unseen == "module sys"
