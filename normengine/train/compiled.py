@@ -13,7 +13,7 @@ from ..nn.trace import Trace
 from ..ops import LabelRule
 from ..optim import Update
 from ..runtime import Counters, Program
-from .watch import WatchedList
+from .watch import WatchedGroups
 
 
 @dataclass
@@ -62,7 +62,7 @@ class Last:
 
     shapes: tuple[Any, ...]
     parts: tuple[Any, ...]
-    groups: WatchedList
+    groups: WatchedGroups
     structure: tuple[Any, ...]
     ages: tuple[Any, ...]
     step: Bound

@@ -30,7 +30,7 @@ from .accuracy import is_rated
 from .compiled import Bound, Compiled, Last
 from .inputs import as_input, as_target, check_parts
 from .nonfinite import explain_nonfinite, explain_update
-from .watch import Watch, WatchedList
+from .watch import Watch, WatchedGroups
 
 if TYPE_CHECKING:
     from ..runtime.profile import Profile
@@ -231,7 +231,9 @@ class TrainStep:
             or last.shapes != shapes
             or last.step.once
             or not (watches[0].unchanged() and watches[1].unchanged())
-            or not all(map(is_, last.parts, (self.model, self.loss, self.optimizer)))
+            or self.model is not last.parts[0]
+            or self.loss is not last.parts[1]
+            or self.optimizer is not last.parts[2]
             or self._optimizer_changed(last)
         ):
             last = self._last = self._find(shapes, Spec.of(x), Spec.of(y))
@@ -242,7 +244,7 @@ class TrainStep:
         if last.groups.changed(self.optimizer.param_groups):
             if self.optimizer.structure() != last.structure:
                 return True
-            last.groups = WatchedList(self.optimizer.param_groups)
+            last.groups = WatchedGroups(self.optimizer.param_groups)
         return self.optimizer.ages() != last.ages
 
     def _find(self, shapes: tuple[Any, ...], x: Spec, y: Spec) -> Last:
@@ -262,7 +264,7 @@ class TrainStep:
         with np.errstate(over="ignore"):
             for name, number in bound.traced.numbers.items():
                 bound.compiled.scalars[name][()] = number
-        groups = WatchedList(self.optimizer.param_groups)
+        groups = WatchedGroups(self.optimizer.param_groups)
         return Last(shapes, parts, groups, structure, self.optimizer.ages(), bound)
 
     def _trace(self, shapes: tuple[Any, ...], x: Spec, y: Spec, structure: tuple[Any, ...]) -> Bound:

@@ -141,20 +141,21 @@ def _comparable(state: Any) -> Any:
     return state.tobytes() if isinstance(state, np.ndarray) else state
 
 
-class WatchedList:
-    """The settings in a list of dictionaries, which is given anew each time: values by identity, arrays by content."""
+class WatchedGroups:
+    """The parameter groups of an optimizer: values by identity, arrays by content."""
 
-    def __init__(self, content: list[dict[str, Any]]) -> None:
-        self._seen = _settings(content)
+    def __init__(self, groups: list[dict[str, Any]]) -> None:
+        self._groups = groups
+        self._holders = [groups, *groups, *(group["params"] for group in groups)]
+        self._sizes = list(map(len, self._holders))
+        self._seen = list(chain.from_iterable(map(_values, self._holders)))
         self._arrays = [value for value in self._seen if isinstance(value, np.ndarray)]
         self._contents = list(map(_BYTES, self._arrays))
 
-    def changed(self, content: list[dict[str, Any]]) -> bool:
-        now = _settings(content)
-        if len(now) != len(self._seen) or not all(map(is_, now, self._seen)):
-            return True
-        return bool(self._arrays) and list(map(_BYTES, self._arrays)) != self._contents
-
-
-def _settings(groups: list[dict[str, Any]]) -> list[Any]:
-    return [*groups, *chain.from_iterable(map(dict.values, groups)), *chain.from_iterable(g["params"] for g in groups)]
+    def changed(self, groups: list[dict[str, Any]]) -> bool:
+        """Whether they are others, or hold something else."""
+        return (
+            groups is not self._groups
+            or not hold(self._holders, self._sizes, self._seen)
+            or (bool(self._arrays) and list(map(_BYTES, self._arrays)) != self._contents)
+        )
