@@ -32,13 +32,13 @@ class Compiled:
 
 
 class Bound:
-    """A program and the live arrays that a trace found for it. ``once`` says that the next step may be another one,
-    whatever :class:`~.watch.Watch` sees."""
+    """A program and the live arrays that a trace found for it. ``again`` says why the next step may be another one,
+    whatever :class:`~.watch.Watch` sees, and is empty if it cannot."""
 
-    def __init__(self, compiled: Compiled, traced: Trace, once: bool) -> None:
+    def __init__(self, compiled: Compiled, traced: Trace, again: str) -> None:
         self.compiled = compiled
         self.traced = traced
-        self.once = once
+        self.again = again
         fixed = {**compiled.update.state, **compiled.update.scalars, **compiled.scalars}
         names = [*traced.parameters, *traced.buffers, *fixed]
         place = {name: i for i, name in enumerate(names)}

@@ -147,7 +147,7 @@ class Reach:
             self.generators.append(value)
         elif isinstance(value, Parameter):
             self.places.append(Place(vars(value)))
-        elif isinstance(value, _FIXED):
+        elif isinstance(value, _FIXED) or (isinstance(value, (str, int, float, bytes)) and _is_pure(kind.__module__)):
             return
         elif isinstance(value, types.FunctionType):
             self._function(value)

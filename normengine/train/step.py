@@ -30,7 +30,7 @@ from .accuracy import is_rated
 from .compiled import Bound, Compiled, Last
 from .inputs import as_input, as_target, check_parts
 from .nonfinite import explain_nonfinite, explain_update
-from .watch import Watch, WatchedGroups
+from .watch import Watch, WatchedGroups, Watches
 
 if TYPE_CHECKING:
     from ..runtime.profile import Profile
@@ -38,6 +38,9 @@ if TYPE_CHECKING:
 _FEW, _MANY = 8, 64
 _MEMORY = 1 << 30
 """Programs that a step keeps, of those used last: a few always, many while they own less memory than that."""
+
+
+_LOOKED = "its Python looks at values that each step changes"
 
 
 class TrainStep:
@@ -92,7 +95,7 @@ class TrainStep:
         self._bound: dict[tuple[Any, ...], Bound] = {}
         self._built = 0
         self._begun: dict[tuple[Any, ...], Begun] = {}
-        self._watches: tuple[Watch, Watch] | None = None
+        self._watches: Watches | None = None
         self._last: Last | None = None
         self._lock = new_lock()
 
@@ -100,6 +103,12 @@ class TrainStep:
     def steps(self) -> int:
         """How many steps were done."""
         return int(self._steps)
+
+    @property
+    def traced_again(self) -> str:
+        """Why ``forward`` or the loss is called in every step, as far as the last one tells; empty where it is called
+        only when something that it reads has changed, or before the first step."""
+        return "" if self._last is None else self._last.step.again
 
     @property
     def program(self) -> Program | None:
@@ -229,8 +238,8 @@ class TrainStep:
             last is None
             or watches is None
             or last.shapes != shapes
-            or last.step.once
-            or not (watches[0].unchanged() and watches[1].unchanged())
+            or last.step.again
+            or not (watches.model.unchanged() and watches.loss.unchanged())
             or self.model is not last.parts[0]
             or self.loss is not last.parts[1]
             or self.optimizer is not last.parts[2]
@@ -250,50 +259,48 @@ class TrainStep:
     def _find(self, shapes: tuple[Any, ...], x: Spec, y: Spec) -> Last:
         """The step for these shapes and everything that can be read as it is now."""
         parts = self.model, self.loss, self.optimizer
-        if self._watches is None or self._last is None or not all(map(is_, self._last.parts, parts)):
+        # Gone until all is done, so that whatever cuts this off leaves nothing that was seen and not acted on.
+        watches, self._watches, self._last = self._watches, None, None
+        if watches is None or not all(map(is_, watches.parts, parts)):
             check_parts("TrainStep", *parts)
-            self._watches = Watch([self.model]), Watch([self.loss])
+            watches = Watches(parts, Watch([self.model]), Watch([self.loss]))
             self._begun, self._bound = {}, {}
-        model, loss = self._watches
-        if model.renew():
+        if watches.model.renew():
             self._begun, self._bound = {}, {}
-        if loss.renew():
+        if watches.loss.renew():
             self._bound = {}
         structure = self.optimizer.structure()
-        bound = self._bound.get((shapes, structure)) or self._trace(shapes, x, y, structure)
+        bound = self._bound.get((shapes, structure)) or self._trace(watches, shapes, x, y, structure)
         with np.errstate(over="ignore"):
             for name, number in bound.traced.numbers.items():
                 bound.compiled.scalars[name][()] = number
         groups = WatchedGroups(self.optimizer.param_groups)
+        self._watches = watches
         return Last(shapes, parts, groups, structure, self.optimizer.ages(), bound)
 
-    def _trace(self, shapes: tuple[Any, ...], x: Spec, y: Spec, structure: tuple[Any, ...]) -> Bound:
+    def _trace(self, watches: Watches, shapes: tuple[Any, ...], x: Spec, y: Spec, structure: tuple[Any, ...]) -> Bound:
         """What ``forward`` and the loss do now, with a program that was kept for it or a new one."""
-        assert self._watches is not None
-        model, loss = self._watches
-        begun = self._begun.get(shapes)
-        model_changes = begun is None
+        begun, again = self._begun.get(shapes), ""
         if begun is None:
-            drawn = model.generators()
-            modules: list[tuple[str, Module]] = [("", self.model)]
-            if isinstance(self.loss, Module):
-                modules.append(("loss", self.loss))
-            begun = Begun(lambda a, b: self.model(a), [("x", x), ("y", y)], modules, self._counter)
-            model_changes = begun.looked or bool(model.unseen) or model.generators() != drawn or model.renew()
-            if not model_changes:
+            with watches.model.looking("forward") as looked:
+                modules: list[tuple[str, Module]] = [("", self.model)]
+                if isinstance(self.loss, Module):
+                    modules.append(("loss", self.loss))
+                begun = Begun(lambda a, b: self.model(a), [("x", x), ("y", y)], modules, self._counter)
+            again = looked.again or (_LOOKED if begun.looked else "")
+            if not again:
                 self._begun[shapes] = begun
-        loss.renew()
-        drawn = loss.generators()
         scores: list[Value] = []
 
         def computed(output: Any, target: Tensor) -> Any:
             scores.extend(self._scores(output, target))
             return self.loss(output, target)
 
-        traced = begun.finish(computed, ["y"])
-        changes = traced.looked or bool(loss.unseen) or loss.generators() != drawn or loss.renew()
-        if model.renew():
-            self._begun, changes = {}, True
+        with watches.loss.looking("the loss") as looked:
+            traced = begun.finish(computed, ["y"])
+        again = again or looked.again or (_LOOKED if traced.looked else "")
+        if watches.model.renew():
+            self._begun, again = {}, again or "the loss changes what forward reads"
         if len(traced.outputs) != 1 or traced.outputs[0].spec.size != 1:
             given = ", ".join(str(v.shape) for v in traced.outputs)
             raise ValueError(f"TrainStep: the loss must be one scalar, got {given or 'nothing'}; take its mean")
@@ -308,8 +315,8 @@ class TrainStep:
             self._warn()
         self._compiled[key] = compiled  # the one used last comes last
         self._forget()
-        bound = Bound(compiled, traced, once=model_changes or changes)
-        if not bound.once:
+        bound = Bound(compiled, traced, again)
+        if not again:
             self._bound[shapes, structure] = bound
         return bound
 

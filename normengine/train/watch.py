@@ -5,9 +5,11 @@ from __future__ import annotations
 import math
 import random
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from itertools import chain, islice, starmap
 from operator import is_
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -25,6 +27,13 @@ def _is_plain(holder: Any) -> bool:
 
 def _values(holder: Any) -> Any:
     return dict.values(holder) if isinstance(holder, dict) else holder
+
+
+@dataclass
+class Looked:
+    """Why something has to be called in every step; empty if it has not."""
+
+    again: str = ""
 
 
 class Watch:
@@ -107,6 +116,19 @@ class Watch:
             index -= size
         raise AssertionError("an index beyond all that was seen")
 
+    @contextmanager
+    def looking(self, what: str) -> Iterator[Looked]:
+        """While ``what``, which is watched, is called inside: finds out why that has to be done in every step."""
+        looked, drawn = Looked(), self.generators()
+        self.renew()
+        yield looked
+        if self.unseen:
+            looked.again = f"{what} reads what cannot be watched: {self.unseen}"
+        elif self.generators() != drawn:
+            looked.again = f"{what} draws from a generator of Python's or NumPy's"
+        elif self.renew():
+            looked.again = f"{what} changes what it reads"
+
     def generators(self) -> list[Any]:
         """The states of the generators of random numbers that can be drawn from."""
         return [
@@ -139,6 +161,14 @@ def _comparable(state: Any) -> Any:
     if isinstance(state, dict):
         return {key: _comparable(value) for key, value in state.items()}
     return state.tobytes() if isinstance(state, np.ndarray) else state
+
+
+class Watches(NamedTuple):
+    """What a step watches: the parts that it was made of, and what can be read from the model and from the loss."""
+
+    parts: tuple[Any, ...]
+    model: Watch
+    loss: Watch
 
 
 class WatchedGroups:

@@ -193,7 +193,7 @@ def test_draws_are_new_in_each_step_and_the_same_for_any_number_of_threads(insid
         try:
             model, step = made(inside)
             runs.append([step(X, Y) for _ in range(4)])
-            assert len(step._compiled) == 1 and not step._last.step.once
+            assert len(step._compiled) == 1 and not step.traced_again
         finally:
             ne.set_num_threads(before)
     assert runs[0] == runs[1]
@@ -348,3 +348,49 @@ def test_many_structures_are_said_once(monkeypatch):
     for times in (5, 6):
         model.times = times
         step(X, Y)
+
+
+def test_why_forward_is_called_in_every_step_is_said():
+    cases = {
+        "": lambda m, x: x * ne.rand(1),
+        "its Python looks at values that each step changes": lambda m, x: x * m.first.bias.data.numpy()[0],
+        "forward draws from a generator of Python's or NumPy's": BRANCHES["random"],
+        "forward reads what cannot be watched: an object of type list_iterator": lambda m, x: (m.it, x)[1],
+        "forward changes what it reads": lambda m, x: (m.calls.append(1), x)[1],
+    }
+    for why, inside in cases.items():
+        model, step = made(inside, it=iter([1]), calls=[])
+        step(X, Y)
+        assert step.traced_again == why
+
+
+def test_a_change_that_is_refused_is_not_forgotten():
+    model, step = made(lambda m, x: x * m.a if m.a else x.reshape(7, 7), a=1.0)
+    first = step(X, Y)
+    model.a = 0
+    for _ in range(2):
+        with pytest.raises(ValueError, match="cannot be viewed as"):
+            step(X, Y)
+    model.a = 2.0
+    assert step(X, Y) != first
+
+    def loss(output, target):
+        if model.a == 3.0:
+            raise KeyboardInterrupt
+        return F.cross_entropy(output, target) * model.a
+
+    step.loss = loss
+    second = step(X, Y)
+    model.a = 3.0
+    for _ in range(2):
+        with pytest.raises(KeyboardInterrupt):
+            step(X, Y)
+    model.a = 2.0
+    assert step(X, Y) == second
+
+
+def test_a_device_in_a_loss_is_no_reason_to_call_it_in_every_step():
+    device = ne.device("cpu")
+    _, step = made(loss=lambda output, target: F.cross_entropy(output.to(device), target))
+    step(X, Y)
+    assert step.traced_again == ""
