@@ -73,8 +73,8 @@ class SessionOptions:
     profile_file_prefix: str = "onnxruntime_profile_"
     use_deterministic_compute: bool = False
     use_per_session_threads: bool = True
-    _extents: dict[str, int] = field(default_factory=dict, repr=False)
-    _entries: dict[str, str] = field(default_factory=dict, repr=False)
+    _extents: dict[str, int] = field(default_factory=dict, init=False, repr=False)
+    _entries: dict[str, str] = field(default_factory=dict, init=False, repr=False)
 
     def add_free_dimension_override_by_name(self, name: str, size: int) -> None:
         """Have every open extent of that name be ``size``."""
@@ -115,7 +115,7 @@ class RunOptions:
     logid: str = ""
     only_execute_path_to_fetches: bool = False
     terminate: bool = False
-    _entries: dict[str, str] = field(default_factory=dict, repr=False)
+    _entries: dict[str, str] = field(default_factory=dict, init=False, repr=False)
 
     def add_run_config_entry(self, key: str, value: str) -> None:
         self._entries[key] = value
