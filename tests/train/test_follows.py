@@ -394,3 +394,13 @@ def test_a_device_in_a_loss_is_no_reason_to_call_it_in_every_step():
     _, step = made(loss=lambda output, target: F.cross_entropy(output.to(device), target))
     step(X, Y)
     assert step.traced_again == ""
+
+
+def test_a_loss_of_ones_own_may_count_with_integer_targets():
+    def loss(output, target):
+        return ((output.sum(1) - target) ** 2).mean() + (output[:, 0] * target).sum() / 2
+
+    model, step = made(loss=loss)
+    out = np.asarray(model(X))
+    want = ((out.sum(1) - Y) ** 2).mean() + (out[:, 0] * Y).sum() / 2
+    assert step(X, Y) == pytest.approx(want, rel=1e-5)
