@@ -325,30 +325,30 @@ def all_writeable(arrays) -> bool:
     return True
 
 
-def hold(list holders, list sizes, list seen) -> bool:
-    """Whether dictionaries and lists hold the objects ``seen``, one after the other, each as many as in ``sizes``.
-
-    A dictionary's keys are not looked at.
+def holds_same(list holders, list sizes, list seen) -> bool:
+    """Whether dictionaries and lists hold the objects ``seen``, one after the other, each as many as in ``sizes``; of
+    a dictionary each key comes before its value. Raises TypeError for any other holder.
     """
     cdef Py_ssize_t size, k, at, begin = 0, most = len(seen)
     cdef PyObject *key
     cdef PyObject *value
     for holder, number in zip(holders, sizes):
         size = number
-        if begin + size > most or size != (PyDict_Size(holder) if isinstance(holder, dict) else len(<list>holder)):
-            return False
         if isinstance(holder, dict):
+            if PyDict_Size(holder) != size or begin + 2 * size > most:
+                return False
             at = 0
-            k = begin
             while PyDict_Next(holder, &at, &key, &value):
-                if value != PyList_GET_ITEM(seen, k):
+                if key != PyList_GET_ITEM(seen, begin) or value != PyList_GET_ITEM(seen, begin + 1):
                     return False
-                k += 1
+                begin += 2
         else:
+            if len(<list?>holder) != size or begin + size > most:
+                return False
             for k in range(size):
                 if PyList_GET_ITEM(holder, k) != PyList_GET_ITEM(seen, begin + k):
                     return False
-        begin += size
+            begin += size
     return True
 
 

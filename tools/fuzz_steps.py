@@ -104,7 +104,7 @@ def tried(seed: int, count: int) -> tuple[int, int, list[str]]:
         stored = {name: array.copy() for name, array in state_of(model, optimizer).items()}
         before.again(model, optimizer)
         # A step that has no more than programs: all that it reads it reads anew.
-        fresh._last, fresh._watches, fresh._begun, fresh._bound = None, None, {}, {}
+        fresh._last = fresh._watches = None
         fresh._steps[()] = index
         expected = fresh(x, y)
         anew = state_of(model, optimizer)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import collections
 import dataclasses
 import functools
 import random
@@ -17,6 +18,7 @@ from normengine.nn import functional as F
 
 Rng = np.random.Generator
 SCALE = 1.0
+STORED = 1.0
 SPACE: Any = types.ModuleType("settings_of_a_random_model")
 
 
@@ -230,6 +232,35 @@ class Arrays(Part):
                 self.get_buffer("shift")[:] = value
 
 
+class Hidden(Part):
+    """What stands under no name in this code: attributes of standard objects, buffers in a walk, stored globals."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.table, self.polynomial = collections.UserDict(scale=1.0), np.poly1d([0.5, 0.0])
+        self.vector = np.vectorize(lambda x: x * SPACE.scale)
+        self.register_buffer("level", np.zeros(2, np.float32))
+
+    def forward(self, x: Any) -> Any:
+        global STORED
+        STORED = self.table["scale"]
+        x = x * STORED * self.polynomial(2.0) * float(self.vector(1.0))
+        return x * 2 if sum(float(array.sum()) for array in self.buffers()) > 0 else x
+
+    def change(self, rng: Rng) -> None:
+        global STORED
+        value = float(rng.uniform(0.8, 1.2))
+        match int(rng.integers(4)):
+            case 0:
+                self.table["scale"] = value
+            case 1:
+                self.polynomial[1] = value
+            case 2:
+                self.get_buffer("level")[:] = value - 1
+            case _:
+                STORED = value
+
+
 class Layers(Part):
     """Settings of this package's own layers."""
 
@@ -325,7 +356,7 @@ class Looks(Part):
 
 
 PARTS: tuple[type[Part], ...] = (
-    Number, Decides, Containers, Objects, Globals, Functions, Arrays, Layers, Noise, State, Looks
+    Number, Decides, Containers, Objects, Globals, Functions, Arrays, Hidden, Layers, Noise, State, Looks
 )  # fmt: skip
 
 

@@ -90,11 +90,15 @@ class Module:
         if name in tables.get("_parameters", ()):
             return self._parameters[name]
         if name in tables.get("_buffers", ()):
-            tracer = current()
-            return self._buffers[name] if tracer is None else tracer.buffer(self, name)
+            return self._here(name)
         if name in tables.get("_modules", ()):
             return self._modules[name]
         raise AttributeError(f"'{type(self).__name__}' object has no attribute '{name}'")
+
+    def _here(self, name: str) -> Any:
+        """A buffer: its newest value as a tensor in a trace, the array outside."""
+        tracer = current()
+        return self._buffers[name] if tracer is None else tracer.buffer(self, name)
 
     def __delattr__(self, name: str) -> None:
         if not self._forget(name):
@@ -202,7 +206,7 @@ class Module:
                 if member is None or (remove_duplicate and id(member) in seen):
                     continue
                 seen.add(id(member))
-                yield f"{path}.{key}" if path else key, member
+                yield f"{path}.{key}" if path else key, module._here(key) if table == "_buffers" else member
 
     def named_parameters(
         self, prefix: str = "", recurse: bool = True, remove_duplicate: bool = True
@@ -240,10 +244,10 @@ class Module:
 
     def get_buffer(self, target: str) -> np.ndarray:
         path, _, name = target.rpartition(".")
-        found = self.get_submodule(path)._buffers.get(name)
-        if found is None:
+        module = self.get_submodule(path)
+        if module._buffers.get(name) is None:
             raise AttributeError(f"{type(self).__name__} has no buffer '{target}'")
-        return found
+        return module._here(name)
 
     # state
 

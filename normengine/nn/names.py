@@ -21,6 +21,10 @@ class Names:
     modules: dict[int, str] = field(default_factory=dict)
     parameters: dict[int, str] = field(default_factory=dict)
     buffers: dict[int, tuple[str, Callable[[], np.ndarray]]] = field(default_factory=dict)
+    places: dict[tuple[int, str], str] = field(default_factory=dict)
+    """The names of buffers by module and key, whichever array is there."""
+    met: list[np.ndarray] = field(default_factory=list)
+    """Kept, so that no other array has the id of one of them."""
     taken: set[str] = field(default_factory=set)
     holders: list[tuple[str, Module]] = field(default_factory=list)
     numbered: dict[str, int] = field(default_factory=dict)
@@ -46,7 +50,17 @@ class Names:
                     self.parameters[id(parameter)] = self.unique(dot + key)
             for key, array in part._buffers.items():
                 if array is not None and id(array) not in self.buffers:
-                    self.buffers[id(array)] = self.unique(dot + key), getter(part, key)
+                    self.places[id(part), key] = self.unique(dot + key)
+                    self.add_buffer(array, self.places[id(part), key], getter(part, key))
+
+    def add_buffer(self, array: np.ndarray, name: str, get: Callable[[], np.ndarray]) -> None:
+        """Have a name for a buffer's array."""
+        self.met.append(array)
+        self.buffers[id(array)] = name, get
+
+    def own(self, module: Module, key: str) -> str:
+        """The path of an attribute."""
+        return ".".join(filter(None, (self.modules.get(id(module), ""), key)))
 
     def of(self, array: np.ndarray) -> str:
         """A name for an array that is no buffer: that of the attribute that it is, where it is one."""

@@ -11,6 +11,7 @@ import numpy as np
 
 from ..conversion import converted
 from ..locks import at_once
+from .context import current
 
 if TYPE_CHECKING:
     from .module import Module
@@ -29,6 +30,9 @@ class IncompatibleKeys(NamedTuple):
 
 def entries(module: Module, prefix: str = "") -> dict[str, np.ndarray]:
     """The arrays behind each key, not copies; what two modules share appears under both keys."""
+    tracer = current()
+    if tracer is not None:
+        tracer.looked = True
     found: dict[str, np.ndarray] = {}
     for path, part in module.named_modules(prefix=prefix, remove_duplicate=False):
         dot = f"{path}." if path else ""

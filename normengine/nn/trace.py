@@ -15,7 +15,8 @@ from .context import _current, _grad_enabled, current
 from .names import Names
 from .parameter import Parameter
 from .tensor import Tensor
-from .tracer import Counter, Trace, Tracer
+from .traced import Counter, Trace
+from .tracer import Tracer
 
 if TYPE_CHECKING:
     from .module import Module
@@ -52,6 +53,7 @@ def trace(
     Raises what the function raises; :class:`~normengine.ops.OperatorError` names the layer.
     """
     tracer, tensors = _tracer(inputs, modules, dtypes, live, counter)
+    tracer.grad_enabled = _grad_enabled.get()
     with _at_work(tracer):
         outputs: list[Value] = []
         structure = _outputs(function(*tensors), tracer, outputs)
@@ -61,7 +63,7 @@ def trace(
 class Begun:
     """A function that was traced, and what it returned: for others, which go on from there, each on its own.
 
-    Takes what :func:`trace` takes, and is ``live``.
+    Takes what :func:`trace` takes, and is ``live``. Gradients are on when it begins, whatever the caller said of them.
     Raises what the function raises, and TypeError if what it returned cannot be taken apart.
     """
 
@@ -106,7 +108,6 @@ def _tracer(
     for prefix, module in modules:
         names.add(prefix, module)
     tracer = Tracer(names, counter, live)
-    tracer.grad_enabled = _grad_enabled.get()
     values = {name: tracer.builder.input(name, spec) for name, spec in inputs}
     tracer.given = {values[name]: dtype for name, dtype in (dtypes or {}).items()}
     return tracer, [Tensor(tracer, value) for value in values.values()]

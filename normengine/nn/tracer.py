@@ -7,8 +7,7 @@ import functools
 import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
-from operator import attrgetter
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -20,12 +19,10 @@ from .array import Array
 from .names import Names, follows, getter
 from .parameter import Parameter
 from .tensor import Tensor
+from .traced import Counter, Trace
 
 if TYPE_CHECKING:
     from .module import Module
-
-Counter = Callable[[], tuple[np.ndarray, np.ndarray]]
-"""Gives the uint32 numbers ``rng_seed`` and ``rng_step`` of a run."""
 
 _TAKES_INTEGERS = frozenset(
     {
@@ -44,45 +41,6 @@ _TAKES_INTEGERS = frozenset(
 
 _COUNTS = frozenset({"add", "sub", "mul"})
 """Operators that take integers where all operands are."""
-
-
-@dataclass
-class Trace:
-    """What a traced function computes.
-
-    ``outputs`` are its results in order; ``structure(arrays)`` puts arrays in their places again, in the tuples,
-    lists and dicts that the function returned. ``builder.state`` holds a value for each parameter and buffer it used,
-    under its name in ``state_dict``; ``parameters`` are those with ``requires_grad``, ``buffers`` gets the array of
-    every other one. ``counter`` gives the uint32 inputs ``rng_seed`` and ``rng_step`` of a graph that has them.
-    ``numbers`` are the scalars that are inputs beside these, by name. ``looked`` says that the function's Python read
-    values that steps change.
-    """
-
-    builder: Builder
-    outputs: tuple[Value, ...]
-    structure: Callable[[Sequence[Any]], Any]
-    parameters: dict[str, Parameter]
-    buffers: dict[str, Callable[[], np.ndarray]]
-    counter: Counter | None
-    numbers: dict[str, float]
-    looked: bool
-
-    def state(self) -> dict[str, np.ndarray]:
-        """The live arrays of all state values, by name."""
-        return dict(zip((*self.parameters, *self.buffers), self.arrays(), strict=True))
-
-    def arrays(self) -> list[np.ndarray]:
-        """The live arrays of the parameters, then those of the buffers."""
-        return [*map(_DATA, self.parameters.values()), *[get() for get in self.buffers.values()]]
-
-    def scalars(self) -> dict[str, np.ndarray]:
-        """:attr:`numbers` as arrays of float32 or int64; a number beyond its range is infinite."""
-        with np.errstate(over="ignore"):
-            kinds = {v.name: v.dtype for v in self.builder.inputs}
-            return {name: np.asarray(number, kinds[name]) for name, number in self.numbers.items()}
-
-
-_DATA = attrgetter("_data")
 
 
 _ABSENT: Any = object()
@@ -257,12 +215,18 @@ class Tracer:
         if array is None:
             return None
         if id(array) not in self._names.buffers:
-            self._names.buffers[id(array)] = self._names.unique(key), getter(module, key)
+            self._names.add_buffer(array, self._free_name(module, key), getter(module, key))
         return self._buffer(*self._names.buffers[id(array)])
+
+    def _free_name(self, module: Module, key: str) -> str:
+        """The name that the place of a buffer has, unless another array has been there in this trace."""
+        name = self._names.places.get((id(module), key))
+        return self._names.unique(self._names.own(module, key)) if name is None or name in self.builder.state else name
 
     def bind(self, name: str, array: np.ndarray) -> None:
         """Make ``array`` state, so that updates change it in place."""
-        self._names.buffers.setdefault(id(array), (self._names.unique(name), lambda: array))
+        if id(array) not in self._names.buffers:
+            self._names.add_buffer(array, self._names.unique(name), lambda: array)
 
     def _buffer(self, name: str, get: Callable[[], np.ndarray]) -> Tensor:
         if name not in self._newest:
@@ -310,20 +274,20 @@ class Tracer:
         table = module._buffers if name in module._buffers else vars(module)
         before = table.get(name, _ABSENT)
         self._assigned.append(_Assigned(module, table, name, before, name in module._non_persistent))
-        spec = self._value_of(tensor).spec
-        own = ".".join(filter(None, (self._names.modules.get(id(module), ""), name)))
-        known = self._names.buffers.get(id(before), (None,))[0]
-        if _takes(before, spec):
-            array, state = before.copy(), own if self._read.get(id(before)) == own else None
-        else:
-            array, state = np.zeros(spec.shape, spec.dtype), None if known in self.builder.state else known
+        spec, own = self._value_of(tensor).spec, self._names.own(module, name)
+        # Forgotten, since who holds the array that was there reads that.
+        known, _ = self._names.buffers.pop(id(before), (None, None))
         if known in self.builder.state:
             self.builder.updates.pop(self.builder.state[known], None)
+        if _takes(before, spec):
+            array, is_read = before.copy(), self._read.get(id(before)) == own
+        else:
+            array, is_read = np.zeros(spec.shape, spec.dtype), False
         array = array.view(Array)
         module._become_buffer(name, array)
-        state = state or self._names.unique(own)
+        state = own if is_read else self._free_name(module, name)
         get = self.buffers[state] = getter(module, name)
-        self._names.buffers[id(array)] = state, get
+        self._names.add_buffer(array, state, get)
         self.update(self._buffer(state, get), tensor)
 
     def restore(self) -> None:

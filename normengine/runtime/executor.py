@@ -27,7 +27,7 @@ def address_of(name: str) -> int:
 
 
 try:
-    from ._executor import all_writeable, data_address, hold
+    from ._executor import all_writeable, data_address, holds_same
 except ImportError:  # no extension was built
 
     def all_writeable(arrays: Iterable[np.ndarray]) -> bool:
@@ -38,13 +38,16 @@ except ImportError:  # no extension was built
         """The address of the first element of a C-contiguous array."""
         return array.ctypes.data
 
-    def hold(holders: list[Any], sizes: list[int], seen: list[Any]) -> bool:
-        """Whether dictionaries and lists hold the objects ``seen``, one after the other, each as many as in ``sizes``.
+    def holds_same(holders: list[Any], sizes: list[int], seen: list[Any]) -> bool:
+        """Whether dictionaries and lists hold the objects ``seen``, one after the other, each as many as in ``sizes``;
+        of a dictionary each key comes before its value."""
+        held = chain.from_iterable(map(content, holders))
+        return list(map(len, holders)) == sizes and all(map(is_, held, seen))
 
-        A dictionary's keys are not looked at.
-        """
-        held = [dict.values(holder) if isinstance(holder, dict) else holder for holder in holders]
-        return list(map(len, held)) == sizes and all(map(is_, chain.from_iterable(held), seen))
+
+def content(holder: Any) -> Iterable[Any]:
+    """What :func:`holds_same` compares, of a dictionary or list."""
+    return chain.from_iterable(dict.items(holder)) if isinstance(holder, dict) else holder
 
 
 class Counters:

@@ -20,6 +20,8 @@ from .watch import WatchedGroups
 class Compiled:
     """One structure of forward pass, loss and update, and the program of it."""
 
+    key: tuple[Any, ...]
+    """The structure, and what the update is of."""
     program: Program
     forward: Graph
     graph: Graph

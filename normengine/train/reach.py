@@ -39,6 +39,8 @@ _PURE = frozenset(
 """Packages whose functions look at their arguments alone; the state of random generators is looked at apart."""
 _ANY_NAME = frozenset({"getattr", "vars", "dir", "__dict__", "attrgetter", "methodcaller", "getattr_static"})
 _UNSEEN = frozenset({"open", "input", "eval", "exec", "globals", "locals", "compile", "__import__"})
+_READERS = frozenset({"load", "fromfile", "loadtxt", "genfromtxt", "memmap", "_buffers"})
+"""Attributes of NumPy's and of this package's that give what lies in files, or arrays that steps write."""
 _FIXED: tuple[type, ...] = (
     np.generic,
     np.dtype,
@@ -57,12 +59,13 @@ _FIXED: tuple[type, ...] = (
 _GENERATORS: tuple[type, ...] = (random.Random, np.random.Generator, np.random.RandomState, np.random.BitGenerator)
 _CODE: tuple[type, ...] = (types.FunctionType, staticmethod, classmethod, property)
 _CONTAINERS: tuple[type, ...] = (list, tuple, set, frozenset, dict, deque, types.MappingProxyType)
-_HEAP_TYPE = 1 << 9
+_HEAP_TYPE, _IMMUTABLE_TYPE = 1 << 9, 1 << 8
+"""Bits of ``__flags__``."""
 
 
 class Place(NamedTuple):
-    """Something that holds values: the values of a dictionary, what others give each time they are iterated over. Of a
-    dictionary with ``names`` those under other keys are not read."""
+    """Something that holds values: a dictionary its keys and values, others what they give each time they are iterated
+    over. Of a dictionary with ``names`` the values under other keys are not read."""
 
     holder: Any
     names: set[str] | None = None
@@ -123,7 +126,7 @@ class Reach:
 
     def _look(self, held: Mapping[str, Any], name: str) -> None:
         self.lookups.append((held, name))
-        self._waiting.append(held[name])
+        self._waiting.append(held.get(name))
 
     def _cannot_see(self, what: str) -> None:
         self.unseen = self.unseen or what
@@ -169,7 +172,7 @@ class Reach:
             self._waiting.append(value.func)
         elif isinstance(value, functools._lru_cache_wrapper):
             self._waiting.append(value.__wrapped__)
-        elif kind.__module__.partition(".")[0] == "numpy":
+        elif kind.__module__.partition(".")[0] == "numpy" and not _is_of_python(kind):
             return
         elif isinstance(value, Module):
             self._layer(value)
@@ -195,9 +198,11 @@ class Reach:
         self._names.update(code.co_names)
         self._names.update(c for c in code.co_consts if isinstance(c, str) and c.isidentifier())
         self._any_name = self._any_name or not _ANY_NAME.isdisjoint(code.co_names)
-        looked_up, imported = _outside(code)
-        for name in looked_up:
-            if name in held:
+        for name in _READERS.intersection(code.co_names):
+            self._cannot_see(f"{name} in {code.co_name}")
+        looked_up, stored, imported = _outside(code)
+        for name in looked_up | stored:
+            if name in held or name in stored:
                 self._look(held, name)
             elif name in _UNSEEN:
                 self._cannot_see(f"{name}() in {code.co_name}")
@@ -225,7 +230,7 @@ class Reach:
         """A class, ``makes`` objects or only has them."""
         if _is_pure(kind.__module__):
             return
-        if not kind.__flags__ & _HEAP_TYPE:
+        if not _is_of_python(kind):
             self._cannot_see(f"an object of type {kind.__name__}")
         self._space(vars(kind), frozenset() if makes else _MAKERS)
         for base in kind.__bases__:
@@ -258,7 +263,7 @@ class Reach:
         if isinstance(value, _CONTAINERS):
             items: Any = value.values() if isinstance(value, (dict, types.MappingProxyType)) else value
             if isinstance(value, dict):
-                self.places += (Place(value), Place(value.keys()))
+                self.places.append(Place(value))
             elif isinstance(value, types.MappingProxyType):
                 self.places += (Place(value.values()), Place(value.keys()))
             elif not isinstance(value, tuple):
@@ -270,7 +275,12 @@ class Reach:
             self._cannot_see(f"an object of type {kind.__name__}")
             return
         if hasattr(value, "__dict__"):
-            self._space(vars(value))
+            # The methods of a pure class are not walked, so that any of its attributes may be read.
+            if _is_pure(kind.__module__) and kind is not types.SimpleNamespace:
+                self.places.append(Place(vars(value)))
+                self._waiting.extend(vars(value).values())
+            else:
+                self._space(vars(value))
         for base in kind.__mro__:
             slots = vars(base).get("__slots__", ())
             for name in (slots,) if isinstance(slots, str) else slots:
@@ -291,11 +301,12 @@ TABLES = frozenset({"_parameters", "_buffers", "_modules", "_non_persistent"})
 
 
 @functools.lru_cache(maxsize=1024)
-def _outside(code: types.CodeType) -> tuple[frozenset[str], frozenset[str]]:
-    """The names of globals that code reads, and of modules that it imports."""
+def _outside(code: types.CodeType) -> tuple[frozenset[str], frozenset[str], frozenset[str]]:
+    """The names of globals that code reads, of those that it stores, and of modules that it imports."""
     instructions = list(dis.get_instructions(code))
-    looked_up = frozenset(i.argval for i in instructions if i.opname in ("LOAD_GLOBAL", "LOAD_NAME"))
-    return looked_up, frozenset(i.argval for i in instructions if i.opname == "IMPORT_NAME")
+    kinds = ("LOAD_GLOBAL", "LOAD_NAME"), ("STORE_GLOBAL", "DELETE_GLOBAL"), ("IMPORT_NAME",)
+    looked_up, stored, imported = (frozenset(i.argval for i in instructions if i.opname in kind) for kind in kinds)
+    return looked_up, stored, imported
 
 
 def _is_special(key: Any, value: Any) -> bool:
@@ -311,8 +322,13 @@ def _is_pure(module: str) -> bool:
     return module.partition(".")[0] in _PURE
 
 
+def _is_of_python(kind: type) -> bool:
+    """Whether a class is written in Python: those of C are made once for all, or cannot be changed."""
+    return kind.__flags__ & (_HEAP_TYPE | _IMMUTABLE_TYPE) == _HEAP_TYPE
+
+
 def _is_seen(kind: type) -> bool:
     """Whether all that instances hold is in attributes, as of classes that are written in Python."""
-    return all(base in (object, types.SimpleNamespace) or base.__flags__ & _HEAP_TYPE for base in kind.__mro__) and (
+    return all(base in (object, types.SimpleNamespace) or _is_of_python(base) for base in kind.__mro__) and (
         kind.__dictoffset__ != 0 or any("__slots__" in vars(base) for base in kind.__mro__)
     )

@@ -23,6 +23,7 @@ from ..nn.trace import Begun, Trace
 from ..ops import label_rules
 from ..optim import Optimizer
 from ..passes import differentiate, switched_off
+from ..recent import Recent
 from ..runtime import Counters, Program, compile_graph
 from ..runtime.cache import structure as structure_of
 from ..settings import saved, whole
@@ -39,6 +40,9 @@ _FEW, _MANY = 8, 64
 _MEMORY = 1 << 30
 """Programs that a step keeps, of those used last: a few always, many while they own less memory than that."""
 
+
+_OF_THE_PROCESS = ("_compiled", "_bound", "_begun", "_built", "_watches", "_last", "_lock")
+"""What a step makes anew where it arrives: attributes that are not pickled."""
 
 _LOOKED = "its Python looks at values that each step changes"
 
@@ -91,10 +95,14 @@ class TrainStep:
         self._rated = False
         """Whether to give the model's output beside the loss, where it says which predictions are right."""
         self._steps = np.zeros((), np.int64)
-        self._compiled: dict[tuple[Any, ...], Compiled] = {}
+        self._begin()
+
+    def _begin(self) -> None:
+        """What is not copied or pickled: programs, which are compiled anew, and the lock."""
+        self._compiled: Recent[tuple[Any, ...], Compiled] = Recent()
         self._bound: dict[tuple[Any, ...], Bound] = {}
+        self._begun: Recent[tuple[Any, ...], Begun] = Recent()
         self._built = 0
-        self._begun: dict[tuple[Any, ...], Begun] = {}
         self._watches: Watches | None = None
         self._last: Last | None = None
         self._lock = new_lock()
@@ -226,10 +234,11 @@ class TrainStep:
 
     def __getstate__(self) -> dict[str, Any]:
         """What copies and pickles take along: everything but the programs, which they compile anew, and the lock."""
-        return {k: v for k, v in self.__dict__.items() if k != "_lock"} | _NOTHING_COMPILED
+        return {name: value for name, value in self.__dict__.items() if name not in _OF_THE_PROCESS}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__dict__.update(state, _lock=new_lock())
+        self.__dict__.update(state)
+        self._begin()
 
     def _compile(self, x: np.ndarray, y: np.ndarray) -> Bound:
         shapes = x.shape, y.shape, y.dtype
@@ -264,13 +273,16 @@ class TrainStep:
         if watches is None or not all(map(is_, watches.parts, parts)):
             check_parts("TrainStep", *parts)
             watches = Watches(parts, Watch([self.model]), Watch([self.loss]))
-            self._begun, self._bound = {}, {}
+            self._begun, self._bound = Recent(), {}
         if watches.model.renew():
-            self._begun, self._bound = {}, {}
+            self._begun, self._bound = Recent(), {}
         if watches.loss.renew():
             self._bound = {}
         structure = self.optimizer.structure()
-        bound = self._bound.get((shapes, structure)) or self._trace(watches, shapes, x, y, structure)
+        bound = self._bound.get((shapes, structure))
+        if bound is None:
+            bound = self._trace(watches, shapes, x, y, structure)
+        self._keep(bound.compiled)
         with np.errstate(over="ignore"):
             for name, number in bound.traced.numbers.items():
                 bound.compiled.scalars[name][()] = number
@@ -280,7 +292,7 @@ class TrainStep:
 
     def _trace(self, watches: Watches, shapes: tuple[Any, ...], x: Spec, y: Spec, structure: tuple[Any, ...]) -> Bound:
         """What ``forward`` and the loss do now, with a program that was kept for it or a new one."""
-        begun, again = self._begun.get(shapes), ""
+        begun, again = self._begun.use(shapes), ""
         if begun is None:
             with watches.model.looking("forward") as looked:
                 modules: list[tuple[str, Module]] = [("", self.model)]
@@ -288,8 +300,10 @@ class TrainStep:
                     modules.append(("loss", self.loss))
                 begun = Begun(lambda a, b: self.model(a), [("x", x), ("y", y)], modules, self._counter)
             again = looked.again or (_LOOKED if begun.looked else "")
-            if not again:
-                self._begun[shapes] = begun
+            if again:  # so may be what was found for other shapes
+                self._begun = Recent()
+            else:
+                self._begun.keep(shapes, begun, _MANY)
         scores: list[Value] = []
 
         def computed(output: Any, target: Tensor) -> Any:
@@ -300,7 +314,7 @@ class TrainStep:
             traced = begun.finish(computed, ["y"])
         again = again or looked.again or (_LOOKED if traced.looked else "")
         if watches.model.renew():
-            self._begun, again = {}, again or "the loss changes what forward reads"
+            self._begun, again = Recent(), again or "the loss changes what forward reads"
         if len(traced.outputs) != 1 or traced.outputs[0].spec.size != 1:
             given = ", ".join(str(v.shape) for v in traced.outputs)
             raise ValueError(f"TrainStep: the loss must be one scalar, got {given or 'nothing'}; take its mean")
@@ -308,15 +322,15 @@ class TrainStep:
             traced.outputs = (traced.builder.add("reshape", traced.outputs[0], shape=()),)
         graph = traced.builder.graph([*traced.outputs, *scores])
         key = structure_of(graph), structure, tuple(traced.parameters.values())
-        compiled = self._compiled.pop(key, None)
+        compiled = self._compiled.use(key)
         if compiled is None:
-            compiled = self._build(traced, scores)
+            compiled = self._build(key, traced, scores)
             self._built += 1
             self._warn()
-        self._compiled[key] = compiled  # the one used last comes last
-        self._forget()
         bound = Bound(compiled, traced, again)
-        if not again:
+        if again:
+            self._bound = {}
+        else:
             self._bound[shapes, structure] = bound
         return bound
 
@@ -331,14 +345,13 @@ class TrainStep:
                 stacklevel=5,
             )
 
-    def _forget(self) -> None:
-        """Let go of the programs used first where there are too many."""
-        compiled = self._compiled
-        while len(compiled) > _FEW and (
-            len(compiled) > _MANY or sum(c.program.nbytes for c in compiled.values()) > _MEMORY
-        ):
-            dropped = compiled.pop(next(iter(compiled)))
-            self._bound = {key: bound for key, bound in self._bound.items() if bound.compiled is not dropped}
+    def _keep(self, compiled: Compiled) -> None:
+        """Have the program as the one used last, and let go of the first ones, with all that is bound to them."""
+        self._compiled.keep(compiled.key, compiled, _MANY)
+        while len(self._compiled) > _FEW and sum(c.program.nbytes for c in self._compiled.values()) > _MEMORY:
+            self._compiled.drop()
+        kept = {id(c) for c in self._compiled.values()}
+        self._bound = {key: bound for key, bound in self._bound.items() if id(bound.compiled) in kept}
 
     def _scores(self, output: Any, target: Tensor) -> list[Value]:
         """The model's output, as another one of the program, if predictions are to be rated and each sample has one:
@@ -349,7 +362,7 @@ class TrainStep:
             return []
         return [output._value] if any(output._value in node.outputs for node in output._tracer.builder.nodes) else []
 
-    def _build(self, traced: Trace, scores: Sequence[Value]) -> Compiled:
+    def _build(self, key: tuple[Any, ...], traced: Trace, scores: Sequence[Value]) -> Compiled:
         builder, (loss,) = traced.builder, traced.outputs
         forward = replace(builder.graph([loss]), updates=())
 
@@ -369,13 +382,4 @@ class TrainStep:
         gradients = {name: grad for name, _, _, grad in entries}
         counters = Counters([self._steps, *update.counters])
         scalars = {v.name: np.zeros((), v.dtype) for v in forward.inputs if v.name not in ("x", "y")}
-        return Compiled(program, forward, graph, gradients, update, counters, label_rules(forward), scalars)
-
-
-_NOTHING_COMPILED: dict[str, Any] = {
-    "_compiled": {},
-    "_bound": {},
-    "_begun": {},
-    "_watches": None,
-    "_last": None,
-}
+        return Compiled(key, program, forward, graph, gradients, update, counters, label_rules(forward), scalars)

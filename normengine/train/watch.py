@@ -7,26 +7,22 @@ import random
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from itertools import chain, islice, starmap
+from itertools import chain, starmap
 from operator import is_
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from ..nn import random as own_random
-from ..runtime.executor import hold
+from ..runtime.executor import content, holds_same
 from .reach import PLAIN, Reach
 
 _BYTES = np.ndarray.tobytes
-_GONE = object()
+_GONE, _KEY = object(), object()
 
 
 def _is_plain(holder: Any) -> bool:
     return isinstance(holder, dict) or type(holder) is list
-
-
-def _values(holder: Any) -> Any:
-    return dict.values(holder) if isinstance(holder, dict) else holder
 
 
 @dataclass
@@ -64,7 +60,7 @@ class Watch:
     def _note(self) -> None:
         """Take what there is now as what was seen."""
         self._sizes = list(map(len, self._holders))
-        self._seen = list(chain.from_iterable(map(_values, self._holders)))
+        self._seen = list(chain.from_iterable(map(content, self._holders)))
         self._other_sizes = list(map(len, self._others))
         self._other_seen = list(self._other_values())
         self._contents = list(map(_BYTES, self._arrays))
@@ -80,7 +76,7 @@ class Watch:
     def unchanged(self) -> bool:
         """Whether everything is the object that it was, and arrays hold what they held."""
         return (
-            hold(self._holders, self._sizes, self._seen)
+            holds_same(self._holders, self._sizes, self._seen)
             and (not self._other_seen or self._others_unchanged())
             and (not self._arrays or list(map(_BYTES, self._arrays)) == self._contents)
         )
@@ -97,10 +93,7 @@ class Watch:
         if self.unchanged():
             return False
         if list(map(len, self._holders)) == self._sizes and list(map(len, self._others)) == self._other_sizes:
-            now = chain.from_iterable(map(_values, self._holders))
-            pairs = [(i, a, b) for i, (a, b) in enumerate(zip(self._seen, now, strict=True)) if a is not b]
-            read = [(a, b) for i, a, b in pairs if self._is_read(i)]
-            read += [(a, b) for a, b in zip(self._other_seen, self._other_values(), strict=True) if a is not b]
+            read = list(self._differing())
             if all(type(a) in PLAIN and type(b) in PLAIN for a, b in read):
                 differs = any(not _same(a, b) for a, b in read) or list(map(_BYTES, self._arrays)) != self._contents
                 self._note()
@@ -108,13 +101,19 @@ class Watch:
         self._walk()
         return True
 
-    def _is_read(self, index: int) -> bool:
-        """Whether any code may read the value of that number, by the name that it has."""
-        for holder, names, size in zip(self._holders, self._names, self._sizes, strict=True):
-            if index < size:
-                return names is None or next(islice(holder, index, None)) in names
-            index -= size
-        raise AssertionError("an index beyond all that was seen")
+    def _differing(self) -> Iterator[tuple[Any, Any]]:
+        """What was seen and what there is now, where these are two objects and code may read them by their name."""
+        begin = 0
+        for holder, names in zip(self._holders, self._names, strict=True):
+            now = list(content(holder))
+            before = self._seen[begin : begin + len(now)]
+            begin += len(now)
+            for at in (at for at, (a, b) in enumerate(zip(before, now, strict=True)) if a is not b):
+                if isinstance(holder, dict) and at % 2 == 0:
+                    yield _KEY, now[at]
+                elif names is None or now[at - 1] in names:
+                    yield before[at], now[at]
+        yield from ((a, b) for a, b in zip(self._other_seen, self._other_values(), strict=True) if a is not b)
 
     @contextmanager
     def looking(self, what: str) -> Iterator[Looked]:
@@ -176,9 +175,10 @@ class WatchedGroups:
 
     def __init__(self, groups: list[dict[str, Any]]) -> None:
         self._groups = groups
-        self._holders = [groups, *groups, *(group["params"] for group in groups)]
+        listed = [group["params"] for group in groups if type(group["params"]) is list]  # others cannot be changed
+        self._holders = [holder for holder in (groups, *groups, *listed) if _is_plain(holder)]
         self._sizes = list(map(len, self._holders))
-        self._seen = list(chain.from_iterable(map(_values, self._holders)))
+        self._seen = list(chain.from_iterable(map(content, self._holders)))
         self._arrays = [value for value in self._seen if isinstance(value, np.ndarray)]
         self._contents = list(map(_BYTES, self._arrays))
 
@@ -186,6 +186,6 @@ class WatchedGroups:
         """Whether they are others, or hold something else."""
         return (
             groups is not self._groups
-            or not hold(self._holders, self._sizes, self._seen)
+            or not holds_same(self._holders, self._sizes, self._seen)
             or (bool(self._arrays) and list(map(_BYTES, self._arrays)) != self._contents)
         )
