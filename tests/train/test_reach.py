@@ -3,7 +3,6 @@
 import collections
 import copy
 import itertools
-import warnings
 
 import numpy as np
 import pytest
@@ -121,15 +120,6 @@ def test_groups_may_be_tuples():
     group = step.optimizer.param_groups[0]
     group["params"] = tuple(group["params"])
     assert step(X, Y) == step(X, Y) == first
-
-
-def test_what_is_kept_for_other_shapes_has_an_end():
-    _, step = made(lambda m, x: x)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", RuntimeWarning)  # of so many programs
-        for size in range(2, 80):
-            step(np.tile(X[:1], (size, 1)), np.tile(Y[:1], size))
-    assert len(step._begun) == len(step._bound) == len(step._compiled) == 64
 
 
 class Weighted(nn.Module):
