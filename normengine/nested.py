@@ -9,20 +9,22 @@ from typing import Any
 Build = Callable[[Iterator[Any]], Any]
 
 
-def flattened(value: Any, kind: type) -> tuple[list[Any], Callable[[Sequence[Any]], Any]]:
+def flattened(
+    value: Any, kind: type | tuple[type, ...], rest: Callable[[Any], None] = lambda part: None
+) -> tuple[list[Any], Callable[[Sequence[Any]], Any]]:
     """The parts of ``value`` that are a ``kind``, in order, and the function that makes ``value`` anew from others in
-    their places."""
+    their places. ``rest`` is called with each other part."""
     found: list[Any] = []
-    build = _taken(value, kind, found)
+    build = _taken(value, kind, found, rest)
     return found, lambda others: build(iter(others))
 
 
-def _taken(value: Any, kind: type, found: list[Any]) -> Build:
+def _taken(value: Any, kind: type | tuple[type, ...], found: list[Any], rest: Callable[[Any], None]) -> Build:
     if isinstance(value, kind):
         found.append(value)
         return next
     if isinstance(value, dict):
-        entries = {key: _taken(part, kind, found) for key, part in value.items()}
+        entries = {key: _taken(part, kind, found, rest) for key, part in value.items()}
 
         def build(others: Iterator[Any]) -> Any:
             made = copy.copy(value)  # of its own class
@@ -31,8 +33,9 @@ def _taken(value: Any, kind: type, found: list[Any]) -> Build:
 
         return build
     if isinstance(value, (tuple, list)):
-        parts = [_taken(part, kind, found) for part in value]
+        parts = [_taken(part, kind, found, rest) for part in value]
         return lambda others: like(value, [part(others) for part in parts])
+    rest(value)
     return lambda others: value
 
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..graph import Spec, Value
+from ..nested import flattened
 from . import random
 from .context import _current, _grad_enabled, current
 from .names import Names
@@ -55,8 +56,7 @@ def trace(
     tracer, tensors = _tracer(inputs, modules, dtypes, live, counter)
     tracer.grad_enabled = _grad_enabled.get()
     with _at_work(tracer):
-        outputs: list[Value] = []
-        structure = _outputs(function(*tensors), tracer, outputs)
+        outputs, structure = _outputs(function(*tensors), tracer)
     return tracer.trace(outputs, structure)
 
 
@@ -75,9 +75,8 @@ class Begun:
         counter: Counter,
     ) -> None:
         self._tracer, tensors = _tracer(inputs, modules, None, True, counter)
-        self._results: list[Value] = []
         with _at_work(self._tracer):
-            self._structure = _outputs(function(*tensors), self._tracer, self._results)
+            self._results, self._structure = _outputs(function(*tensors), self._tracer)
 
     @property
     def looked(self) -> bool:
@@ -90,9 +89,8 @@ class Begun:
         result = self._structure([Tensor(tracer, value) for value in self._results])
         inputs = {value.name: value for value in tracer.builder.inputs}
         with _at_work(tracer):
-            outputs: list[Value] = []
             more = [Tensor(tracer, inputs[name]) for name in given]
-            structure = _outputs(function(result, *more), tracer, outputs)
+            outputs, structure = _outputs(function(result, *more), tracer)
         return tracer.trace(outputs, structure)
 
 
@@ -128,23 +126,15 @@ def _at_work(tracer: Tracer) -> Iterator[None]:
         _current.set(before)
 
 
-def _outputs(result: Any, tracer: Tracer, outputs: list[Value]) -> Callable[[Sequence[Any]], Any]:
-    """Append the tensors in ``result`` to ``outputs``; the function that rebuilds it from as many arrays."""
-    if isinstance(result, (Tensor, Parameter, np.ndarray)):
-        index = len(outputs)
-        outputs.append(tracer.tensor(result)._value)
-        return lambda arrays: arrays[index]
-    if isinstance(result, dict):
-        entries = {key: _outputs(part, tracer, outputs) for key, part in result.items()}
-        return lambda arrays: {key: build(arrays) for key, build in entries.items()}
-    if isinstance(result, (tuple, list)):
-        parts = [_outputs(part, tracer, outputs) for part in result]
-        if hasattr(result, "_fields"):
-            return lambda arrays: type(result)(*(build(arrays) for build in parts))
-        return lambda arrays: type(result)(build(arrays) for build in parts)
-    if result is None or isinstance(result, (int, float, str)):
-        return lambda arrays: result
-    raise TypeError(f"forward() returned a {type(result).__name__}; tensors in tuples, lists and dicts are supported")
+def _outputs(result: Any, tracer: Tracer) -> tuple[list[Value], Callable[[Sequence[Any]], Any]]:
+    """The tensors in ``result``, and the function that rebuilds it from as many arrays."""
+    parts, build = flattened(result, (Tensor, Parameter, np.ndarray), _check_other)
+    return [tracer.tensor(part)._value for part in parts], build
+
+
+def _check_other(part: Any) -> None:
+    if part is not None and not isinstance(part, (int, float, str)):
+        raise TypeError(f"forward() returned a {type(part).__name__}; tensors in tuples, lists and dicts are supported")
 
 
 class set_grad_enabled:

@@ -78,13 +78,18 @@ def uniform(first: np.ndarray, second: np.ndarray, beta: float) -> np.ndarray:
     return 1.0 + beta * (2.0 * unit(first) - 1.0)
 
 
+def require_counter(specs: Sequence[Spec]) -> None:
+    """Raise OperatorError unless these are seed and step."""
+    for name, spec in zip(("seed", "step"), specs, strict=True):
+        if spec != Spec((), "uint32"):
+            raise OperatorError(f"{name} must be a uint32 scalar, got {spec}")
+
+
 def _infer(parameter: str, rule: str, allowed: Callable[[float], bool]) -> Infer:
     def infer(specs: Sequence[Spec], attrs: Attrs) -> tuple[Spec, ...]:
         x, *counters = specs
         require_float32("input", x)
-        for name, spec in zip(("seed", "step"), counters, strict=True):
-            if spec != Spec((), "uint32"):
-                raise OperatorError(f"{name} must be a uint32 scalar, got {spec}")
+        require_counter(counters)
         if not allowed(attrs[parameter]):
             raise OperatorError(f"{parameter} must be {rule}, got {attrs[parameter]}")
         if attrs["per_channel"] and x.rank < 2:

@@ -12,28 +12,22 @@ from collections.abc import Sequence
 import numpy as np
 
 from ..graph import Node, Spec, Value
-from .base import Arrays, Attrs, Case, Op, OperatorError, Scalar
+from .base import Arrays, Attrs, Case, Op, Scalar
 from .builder import Builder
-from .dropout import box_muller, scalars, unit, words
+from .dropout import box_muller, require_counter, scalars, unit, words
 from .rules import require_float32
 from .table import register
 
 
-def _require_counter(specs: Sequence[Spec]) -> None:
-    for name, spec in zip(("seed", "step"), specs, strict=True):
-        if spec != Spec((), "uint32"):
-            raise OperatorError(f"{name} must be a uint32 scalar, got {spec}")
-
-
 def _infer(specs: Sequence[Spec], attrs: Attrs) -> tuple[Spec, ...]:
-    _require_counter(specs)
+    require_counter(specs)
     return (Spec(tuple(attrs["shape"])),)
 
 
 def _bernoulli_infer(specs: Sequence[Spec], attrs: Attrs) -> tuple[Spec, ...]:
     p, *counter = specs
     require_float32("p", p)
-    _require_counter(counter)
+    require_counter(counter)
     return (p,)
 
 
