@@ -7,6 +7,7 @@ hold. It stops at what cannot change, and at code of Python's own and of NumPy t
 
 from __future__ import annotations
 
+import abc
 import dis
 import enum
 import functools
@@ -75,8 +76,9 @@ class Reach:
     """The walk from ``roots``, and what it found.
 
     ``places`` hold values that can be read. ``lookups`` are ``(mapping, key)`` and ``attributes`` ``(object, name)`` of
-    single ones. ``arrays`` are those whose content can be read; ``generators`` draw random numbers. ``unseen`` says
-    what there is that can change without a trace in any of these, and is empty if there is nothing.
+    single ones. ``arrays`` are those whose content can be read; ``generators`` draw random numbers; ``is_abstract``
+    says that there is a class whose instances are what was registered. ``unseen`` says what there is that can change
+    without a trace in any of these, and is empty if there is nothing.
     """
 
     def __init__(self, roots: Iterable[Any]) -> None:
@@ -85,6 +87,7 @@ class Reach:
         self.attributes: list[tuple[Any, str]] = []
         self.arrays: list[np.ndarray] = []
         self.generators: list[Any] = []
+        self.is_abstract = False
         self.unseen = ""
         self._names = {"forward", "__call__"}
         self._any_name = False
@@ -228,6 +231,7 @@ class Reach:
 
     def _class(self, kind: type, makes: bool = True) -> None:
         """A class, ``makes`` objects or only has them."""
+        self.is_abstract = self.is_abstract or (makes and isinstance(kind, abc.ABCMeta))
         if _is_pure(kind.__module__):
             return
         if not _is_of_python(kind):

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import math
 import random
+from abc import get_cache_token
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import chain, starmap
-from operator import is_
+from operator import attrgetter, is_
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -17,7 +18,7 @@ from ..nn import random as own_random
 from ..runtime.executor import content, holds_same
 from .reach import PLAIN, Reach
 
-_BYTES = np.ndarray.tobytes
+_BYTES, _FORM = np.ndarray.tobytes, attrgetter("shape", "dtype")
 _GONE, _KEY = object(), object()
 
 
@@ -54,6 +55,7 @@ class Watch:
         self._lookups = [(held, name, _GONE) for held, name in reach.lookups]
         self._attributes = [(held, name, _GONE) for held, name in reach.attributes]
         self._arrays = reach.arrays
+        self._is_abstract = reach.is_abstract
         self._generators = reach.generators
         self._note()
 
@@ -63,7 +65,11 @@ class Watch:
         self._seen = list(chain.from_iterable(map(content, self._holders)))
         self._other_sizes = list(map(len, self._others))
         self._other_seen = list(self._other_values())
-        self._contents = list(map(_BYTES, self._arrays))
+        self._contents = self._contents_now()
+        self._registered = get_cache_token()
+
+    def _contents_now(self) -> list[Any]:
+        return [*map(_FORM, self._arrays), *map(_BYTES, self._arrays)]
 
     def _other_values(self) -> Iterator[Any]:
         """What has to be walked through or asked for by name."""
@@ -78,7 +84,8 @@ class Watch:
         return (
             holds_same(self._holders, self._sizes, self._seen)
             and (not self._other_seen or self._others_unchanged())
-            and (not self._arrays or list(map(_BYTES, self._arrays)) == self._contents)
+            and (not self._arrays or self._contents_now() == self._contents)
+            and (not self._is_abstract or get_cache_token() == self._registered)
         )
 
     def _others_unchanged(self) -> bool:
@@ -95,7 +102,8 @@ class Watch:
         if list(map(len, self._holders)) == self._sizes and list(map(len, self._others)) == self._other_sizes:
             read = list(self._differing())
             if all(type(a) in PLAIN and type(b) in PLAIN for a, b in read):
-                differs = any(not _same(a, b) for a, b in read) or list(map(_BYTES, self._arrays)) != self._contents
+                differs = any(not _same(a, b) for a, b in read) or self._contents_now() != self._contents
+                differs = differs or (self._is_abstract and get_cache_token() != self._registered)
                 self._note()
                 return differs
         self._walk()

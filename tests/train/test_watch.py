@@ -1,6 +1,7 @@
 """What a step watches: every change that Python of a model or a loss could see, at the cost of one look where there is
 none."""
 
+import abc
 import collections
 import functools
 import random
@@ -19,6 +20,14 @@ class Slotted:
 
     def __init__(self):
         self.size = 1
+
+
+class Kind(abc.ABC):
+    """Whose instances are said from outside."""
+
+    @abc.abstractmethod
+    def extent(self):
+        """Of what it holds."""
 
 
 class Scaled:
@@ -74,6 +83,7 @@ class Settings(nn.Module):
         read += self.scaled.table, self.scaled.own, self.slotted.size, self.closure, self.partial
         read += (self.zero,)
         del read
+        x = x if isinstance(self.slotted, Kind) else -x
         return x * self.space.scale * self.space.deep.scale * GLOBAL * MODULE.rate
 
 
@@ -97,6 +107,7 @@ CHANGES = {
     "deque": lambda s: s.queue.rotate(),
     "another array": lambda s: setattr(s, "array", s.array + 1),
     "another array of another shape": lambda s: setattr(s, "array", np.zeros((2, 2))),
+    "shape of an array": lambda s: setattr(s.array, "shape", (3, 1)),
     "content of an array": lambda s: s.array.__setitem__(0, 7),
     "another array of one number": lambda s: setattr(s, "number", np.array([1])),
     "another empty array": lambda s: setattr(s, "empty", np.zeros((0, 1))),
@@ -112,6 +123,7 @@ CHANGES = {
     "variable of a closure": lambda s: s.set_factor(2.0),
     "default": lambda s: s.closure.__defaults__[0].append(1),
     "argument of a partial": lambda s: s.partial.keywords["default"].append(1),
+    "what is an instance": lambda s: Kind.register(Slotted),
     "global": lambda s: globals().update(GLOBAL=GLOBAL + 1),
     "global of another module": lambda s: setattr(MODULE, "rate", MODULE.rate + 1),
     "forward of one object": lambda s: setattr(s, "forward", lambda x: x),
