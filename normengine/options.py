@@ -98,7 +98,7 @@ class SessionOptions:
             if port.shape is None:
                 return port
             shape = tuple(self._extents.get(n, n) if isinstance(n, str) else n for n in port.shape)
-            return replace(port, shape=shape)
+            return port._replace(shape=shape)
 
         if not self._extents:
             return model

@@ -6,7 +6,7 @@ import os
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from copy import deepcopy
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -50,8 +50,7 @@ _FOLDED = 2**26
 larger, and what comes after twice as much, is computed at each run."""
 
 
-@dataclass(frozen=True)
-class NodeArg:
+class NodeArg(NamedTuple):
     """An input or output of a network: its name, its extents (a name or None where they vary; None for all of them
     where nobody knows them before a run), its type (``tensor(float)``)."""
 

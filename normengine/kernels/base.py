@@ -11,8 +11,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from .prefer import VARIABLE, preferences
 
@@ -21,8 +20,7 @@ Shape = tuple[int, ...]
 Parameters = tuple[int | float, ...]
 
 
-@dataclass(frozen=True)
-class Problem:
+class Problem(NamedTuple):
     """What a kernel is asked to do: an operator on shapes and dtypes. An absent optional input has shape None.
 
     ``alone`` says that one thread does it all while others do the same for other images: it is cut as caches want it.
@@ -39,8 +37,7 @@ class Problem:
         return hash((self.op, self.inputs, self.outputs, self.alone))
 
 
-@dataclass(frozen=True)
-class Signature:
+class Signature(NamedTuple):
     """The slots of an operator's kernels, the same for every instruction set.
 
     ``inputs`` and ``outputs`` name the pointer slots, ``parameters`` the numbers after them, which ``values``
@@ -64,8 +61,7 @@ class Signature:
         return (*given[:-1], *absent, given[-1]) if attrs.get("residual") else (*given, *absent)
 
 
-@dataclass(frozen=True)
-class Launch:
+class Launch(NamedTuple):
     """How one kernel runs one problem: the tasks of each of its stages (a stage starts when the one before it has
     ended), bytes of memory that the stages share, bytes that each thread has for itself, and extra parameters that
     follow the signature's own (block sizes that the kernel chose)."""
@@ -76,8 +72,7 @@ class Launch:
     extra: Parameters = ()
 
 
-@dataclass(frozen=True)
-class Kernel:
+class Kernel(NamedTuple):
     """One row of the list of kernels.
 
     ``isa`` is ``"numba"`` for the portable default or the instruction set that the code needs. ``stages`` return

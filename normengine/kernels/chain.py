@@ -26,10 +26,9 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -43,8 +42,7 @@ SUM_WIDTH = 128
 """Elements that a sum is gathered in: a power of two, the most that ``block`` may be."""
 
 
-@dataclass(frozen=True)
-class Operand:
+class Operand(NamedTuple):
     """One array: ``stride`` is that of the innermost loop, "zero", "one" or "any"; over lanes, "repeated" says that
     the walk begins anew with each block, and "any" stands for the strides of pixels and of lanes."""
 
@@ -52,8 +50,7 @@ class Operand:
     stride: str
 
 
-@dataclass(frozen=True)
-class Step:
+class Step(NamedTuple):
     """One result: ``function`` of :mod:`.scalars` on ``arguments``, converted to ``dtype``.
 
     A Ref is ``("input", k)``, ``("step", k)`` (an earlier one), ``("constant", number)``, a float32, or
@@ -65,8 +62,7 @@ class Step:
     dtype: str
 
 
-@dataclass(frozen=True)
-class Chain:
+class Chain(NamedTuple):
     """A chain; ``results[o]`` is the step that output o stores, ``aliases`` are (output, input) pairs that are the
     same memory element by element. An output of stride "zero" is for an inner extent of 1; of one of stride "sum" the
     rows' sums are stored instead of its elements. ``lanes`` is the number of

@@ -6,9 +6,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, replace
 from functools import lru_cache, partial
 from importlib import import_module
+from typing import NamedTuple
 
 from . import (
     launch_blocks,
@@ -58,8 +58,7 @@ def nothing(problem: Problem, sizes: Sizes) -> float:
     return 0.0
 
 
-@dataclass(frozen=True)
-class Row:
+class Row(NamedTuple):
     """One algorithm for one operator, in every instruction set: ``stages`` are names of functions, the other fields
     those of :class:`~normengine.kernels.base.Kernel`, ``in_groups`` whether it has a ``partial``."""
 
@@ -102,8 +101,7 @@ def _winograd(op: str, m: int, r: int, blocked: tuple[str, ...]) -> Row:
     )
     if op != "conv2d_weight_grad":
         return row
-    return replace(
-        row,
+    return row._replace(
         stages=(f"{op}_winograd", f"{op}_winograd_taps"),
         launch=launch_winograd.weight_grad,
         cost=launch_winograd.weight_grad_cost,
@@ -319,7 +317,7 @@ def kernel(row: Row, isa: str, addresses: dict[str, int], sizes: Sizes) -> Kerne
     remembered = lru_cache(REMEMBERED)
 
     def partial_launches(problem: Problem, chunks: int) -> tuple[Launch, Launch]:
-        return launches.in_groups(row.launch(replace(problem, alone=True), sizes), chunks)
+        return launches.in_groups(row.launch(problem._replace(alone=True), sizes), chunks)
 
     return Kernel(
         op=row.op,

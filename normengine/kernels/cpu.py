@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import os
 import platform
-from dataclasses import dataclass
 from functools import cache
 from importlib.machinery import PathFinder
 from importlib.util import find_spec
 from pathlib import Path
+from typing import NamedTuple
 
 NEEDS = {
     "baseline": (),
@@ -26,8 +26,7 @@ _FAMILIES = {
 }
 
 
-@dataclass(frozen=True)
-class Choice:
+class Choice(NamedTuple):
     """The instruction sets in use, worst first, and the reason in words for the best of them."""
 
     isas: tuple[str, ...]

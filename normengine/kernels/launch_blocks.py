@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from dataclasses import replace
 
 from .base import Launch, Problem
 from .launches import Sizes, ceil_div, tasks_wanted, whole_lines
@@ -44,7 +43,7 @@ def channel_sums(problem: Problem, sizes: Sizes) -> Launch:
     """As :func:`batch_norm_grad_sums`, of ``reduce_sum``."""
     n, c, *space = problem.inputs[0] or ()
     launch = batch_norm_grad_sums(problem, sizes)
-    return replace(launch, extra=(*launch.extra, n, c, math.prod(space)))
+    return launch._replace(extra=(*launch.extra, n, c, math.prod(space)))
 
 
 def reorder(problem: Problem, sizes: Sizes) -> Launch:

@@ -7,8 +7,8 @@ that are made here.
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import astuple, dataclass, replace
 from functools import lru_cache
+from typing import NamedTuple
 
 from .base import Launch, Problem
 from .launch_tiles import panel_count, shares, sharing_cost, span_and_vectors, tiles_cost
@@ -50,8 +50,7 @@ MOST_BORDER = 1 << 12
 """Rows at the border of an image that are made by themselves, at most."""
 
 
-@dataclass(frozen=True)
-class Panel:
+class Panel(NamedTuple):
     """Some blocks of output channels and the blocks of input channels on which they depend: a pixel has ``vectors`` of
     sums, whose lanes span so many input channels (see ``span.h``)."""
 
@@ -67,8 +66,7 @@ class Panel:
         return ceil_div(min(self.in_end * width, s.in_channels) - self.in_first * width, self.span)
 
 
-@dataclass(frozen=True)
-class Plan:
+class Plan(NamedTuple):
     """A launch before its numbers are laid out."""
 
     stencil: Stencil
@@ -89,8 +87,7 @@ class Plan:
         return ceil_div(self.stencil.n, self.images) * self.bands * self.parts
 
 
-@dataclass(frozen=True)
-class Blocks:
+class Blocks(NamedTuple):
     """How output blocks become panels. There are ``full`` blocks whose lanes are output channels; ``counts[n]`` panels
     are made of n of them that are neighbours. Behind them may come one whose vectors of sums span ``span`` input
     channels: it has ``vectors`` of them, or 0 if there is none."""
@@ -164,7 +161,7 @@ def _cut(s: Stencil, width: int, blocks: Blocks, tasks: int) -> Plan:
     )
     if flat:
         pixels = s.out_height * s.out_width
-        phase = replace(s.phases[0], height=pixels, width=1, step=(1, 1))
+        phase = s.phases[0]._replace(height=pixels, width=1, step=(1, 1))
         s = Stencil(s.n, s.in_channels, pixels, 1, s.out_channels, pixels, 1, s.groups, 1, 1, (phase,))
     panels = _panels(s, width, blocks)
     taps = max(f.taps for f in s.phases)
@@ -233,7 +230,7 @@ def direct(problem: Problem, sizes: Sizes) -> Launch:
     panels: list[int] = []
     a_tap = 0
     for panel in plan.panels:
-        panels += (*astuple(panel), a_tap)
+        panels += (*panel, a_tap)
         a_tap += panel.depth(s, width) * panel.vectors * width
     phases: list[int] = []
     weights = entries = 0
@@ -242,9 +239,9 @@ def direct(problem: Problem, sizes: Sizes) -> Launch:
         contiguous = s.step_w == 1 and (s.step_h == 1 and row == f.width * width)
         run = plan.rows * f.width if contiguous and plan.images == 1 else f.width if s.step_w == 1 else 1
         places = entries, entries + pixels, entries + 2 * pixels, entries + 2 * pixels + f.taps
-        across = f.cols.count if _shares(s, f) else 0
+        across = f.cols.taps if _shares(s, f) else 0
         phases += (f.height, f.width, *f.first, *f.step, run, weights, *places, across, int(_apart(plan, f, sizes)))
-        phases += (*astuple(f.rows), *astuple(f.cols))
+        phases += (*f.rows, *f.cols)
         entries = places[-1] + rest * f.taps
         weights += a_tap * f.taps
     weights = ceil_div(weights, 16) * 16
@@ -284,7 +281,7 @@ def _products(plan: Plan, width: int) -> int:
 
 
 def _shares(s: Stencil, phase: Phase) -> bool:
-    return shares(phase.width, phase.cols.count, phase.cols.shift_step, s.step_w)
+    return shares(phase.width, phase.cols.taps, phase.cols.shift_step, s.step_w)
 
 
 Rows = Counter[tuple[int, int]]
@@ -299,12 +296,12 @@ def _apart(plan: Plan, phase: Phase, sizes: Sizes) -> bool:
 
 
 def _rows(plan: Plan, phase: Phase) -> Rows:
-    return Counter({(min(plan.rows, phase.height), phase.rows.count): plan.bands})
+    return Counter({(min(plan.rows, phase.height), phase.rows.taps): plan.bands})
 
 
 def _rows_apart(plan: Plan, phase: Phase) -> Rows:
     """Those inside the image together, in each band, and those at the border alone; none if no row is at the border."""
-    s, most = plan.stencil, phase.rows.count
+    s, most = plan.stencil, phase.rows.taps
     low, high = phase.rows.reach()
     first = min(max(0, -(low // s.step_h)), phase.height)
     end = max(first, min(phase.height, (s.in_height - 1 - high) // s.step_h + 1))
@@ -331,12 +328,12 @@ def _tiles(plan: Plan, phase: Phase, rows: Rows, sizes: Sizes) -> float:
         sharing = _shares(s, phase) and panel.span == 1 and sizes[f"taps_pixels_{panel.vectors}"] > 0
         for (count, taps), times in rows.items():
             if sharing:
-                depth, cols = channels * taps, phase.cols.count
+                depth, cols = channels * taps, phase.cols.taps
                 a_row = sharing_cost(phase.width, cols, s.step_w, panel.vectors, depth, runs, sizes)
                 cost += times * plan.images * count * a_row
             else:
                 row = (count if plan.flat else 1) * phase.width if s.step_w == 1 else 1
-                depth, pixels = channels * taps * phase.cols.count, plan.images * count * phase.width
+                depth, pixels = channels * taps * phase.cols.taps, plan.images * count * phase.width
                 cost += times * tiles_cost(pixels, row, panel.vectors, depth, runs, sizes)
     return ceil_div(s.n, plan.images) * cost
 

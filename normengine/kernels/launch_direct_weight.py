@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 from .base import Launch, Problem
 from .launches import (
@@ -35,8 +35,7 @@ ROWS_TOGETHER = 24
 """Rows of the outer product that read a tile of dy while it is in the L1 cache, at least."""
 
 
-@dataclass(frozen=True)
-class Split:
+class Split(NamedTuple):
     """The extra parameters of the kernels, in their order."""
 
     lanes: int
@@ -56,8 +55,7 @@ class Split:
     later: int = 0
 
 
-@dataclass(frozen=True)
-class Bands:
+class Bands(NamedTuple):
     """The largest band."""
 
     images: int
@@ -139,7 +137,7 @@ def _swapped(p: Convolution, sizes: Sizes, lanes: int) -> bool:
 
 
 def _placed(p: Convolution, sizes: Sizes, lanes: int) -> Convolution:
-    return replace(p, c=p.oc, oc=p.c) if _swapped(p, sizes, lanes) else p
+    return p._replace(c=p.oc, oc=p.c) if _swapped(p, sizes, lanes) else p
 
 
 def _split(p: Convolution, sizes: Sizes, lanes: int) -> Split:
@@ -192,7 +190,7 @@ def _launch(p: Convolution, sizes: Sizes, lanes: int) -> Launch:
         ),
         scratch=s.chunks * whole_lines(s.sets * blocks * s.depth * p.taps * width * FLOAT),
         workspace=max(merged, channels * p.taps * sizes["outer_row"] + copy),
-        extra=tuple(vars(s).values()),
+        extra=tuple(s),
     )
 
 

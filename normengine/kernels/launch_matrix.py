@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from .base import REGISTRY, Launch, Problem
 from .launches import FLOAT, WIDEST, Sizes, ceil_div, tasks_wanted
@@ -37,8 +37,7 @@ A_COPY, A_TRANSPOSED = 5.0, 9.0
 """What it costs to copy a vector as it is, and out of a transpose."""
 
 
-@dataclass(frozen=True)
-class Product:
+class Product(NamedTuple):
     """The numbers of a product's signature; the left and the right factor may be stored as their transposes."""
 
     m: int
@@ -60,8 +59,7 @@ class Product:
         return max(1, min(self.most_tasks, self.m * self.n * self.k // SMALL_TASK))
 
 
-@dataclass(frozen=True)
-class Panels:
+class Panels(NamedTuple):
     """The extra parameters of the outer products, in their order."""
 
     row_parts: int
@@ -117,7 +115,7 @@ def panels(problem: Problem, sizes: Sizes) -> Launch:
     g = _panels(p, sizes)
     floats = g.together * g.depth * g.vectors * sizes["width"]
     floats += g.copied_row * g.depth
-    return Launch(tasks=(g.row_parts * g.column_parts,), workspace=floats * FLOAT, extra=tuple(vars(g).values()))
+    return Launch(tasks=(g.row_parts * g.column_parts,), workspace=floats * FLOAT, extra=tuple(g))
 
 
 def panels_cost(problem: Problem, sizes: Sizes) -> float:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from math import prod
+from typing import NamedTuple
 
 from .base import REGISTRY, Launch, Problem
 from .launches import Sizes, ceil_div, tasks_wanted
@@ -12,8 +12,7 @@ MOVED = 2.0
 """The cost of a vector that comes from or goes to memory."""
 
 
-@dataclass(frozen=True)
-class Pool:
+class Pool(NamedTuple):
     """The numbers that every pooling operator has; an adaptive one's window is that of most of its outputs."""
 
     n: int

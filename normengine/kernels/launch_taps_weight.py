@@ -6,7 +6,7 @@ not fill blocks, all of them packed behind each other (``conv_taps_weight.pxi``,
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from .base import Launch, Problem
 from .launch_direct_weight import (
@@ -33,8 +33,7 @@ A_PACKED = 1.07
 """The cost of a multiply-add with packed columns, of which many lie in two cache lines."""
 
 
-@dataclass(frozen=True)
-class Columns:
+class Columns(NamedTuple):
     """For each of ``blocks`` of x a row of the kernel has so many ``vectors`` of columns. ``a_pixel`` counts the floats
     of a pixel of a band of x, which may be ``copied``. Tasks of the first stage take a part of the ``pieces``: blocks
     of x or, if that is one, of dy. ``merges`` are the tasks of the second stage."""
@@ -99,7 +98,7 @@ def _launch(problem: Problem, columns: Columns, width: int) -> Launch:
         tasks=(s.chunks * s.channel_parts, columns.merges),
         scratch=s.chunks * whole_lines(columns.sums(p) * width * FLOAT),
         workspace=max(copy, p.kh * columns.vectors * width) * FLOAT,
-        extra=tuple(vars(s).values()),
+        extra=tuple(s),
     )
 
 

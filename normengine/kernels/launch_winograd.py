@@ -3,7 +3,7 @@ weight gradients F(3x3, 4x4) and F(5x5, 2x2)."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from .base import Launch, Problem
 from .launches import FLOAT, Convolution, Sizes, ceil_div, from_memory, tasks_wanted
@@ -35,8 +35,7 @@ FEWEST_SUMS, SUMS_BYTES, SCRATCH_BYTES = 4, 5 << 17, 32 << 20
 What one thread sums another adds up; where their cores have no cache in common, that takes longer than the sums."""
 
 
-@dataclass(frozen=True)
-class Map:
+class Map(NamedTuple):
     """A convolution with r x r kernels as tiles of m x m outputs."""
 
     m: int

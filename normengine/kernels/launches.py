@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from bisect import bisect
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
 from math import prod
+from typing import NamedTuple
 
 from .base import REGISTRY, Launch, Problem
 
@@ -56,8 +56,7 @@ def copied_at_most(problem: Problem) -> int:
     return max(MOST_COPIED, *(FLOAT * s[0] * ceil_div(s[1], WIDEST) * WIDEST * s[2] * s[3] for s in shapes))
 
 
-@dataclass(frozen=True)
-class Convolution:
+class Convolution(NamedTuple):
     """The numbers of a convolution's signature, and the tasks that it is cut into for the threads' sake."""
 
     n: int
@@ -106,8 +105,8 @@ def in_groups(launch: Launch, chunks: int) -> tuple[Launch, Launch]:
     """What :attr:`Kernel.partial` says of a kernel whose last extra numbers are chunks and whether the sums come later,
     from its launch for one group that a thread does alone, in one chunk."""
     *numbers, _, later = launch.extra
-    sums = replace(launch, tasks=launch.tasks[:1])
-    merge = replace(launch, tasks=launch.tasks[1:], scratch=chunks * launch.scratch, extra=(*numbers, chunks, later))
+    sums = launch._replace(tasks=launch.tasks[:1])
+    merge = launch._replace(tasks=launch.tasks[1:], scratch=chunks * launch.scratch, extra=(*numbers, chunks, later))
     return sums, merge
 
 

@@ -6,19 +6,18 @@ phase of the stride, read by the taps that reach it.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
 from math import gcd
+from typing import NamedTuple
 
 from .base import Problem
 from .launches import Convolution, ceil_div
 
 
-@dataclass(frozen=True)
-class Taps:
+class Taps(NamedTuple):
     """The taps of one axis that reach a phase, in the order of what they read: ``shift_step`` is not negative. See the
     kernel's structure of that name."""
 
-    count: int
+    taps: int
     first: int
     step: int
     shift: int
@@ -26,16 +25,15 @@ class Taps:
 
     def reach(self) -> tuple[int, int]:
         """Lowest and highest position that is read, from that of the pixel."""
-        return self.shift, self.shift + (self.count - 1) * self.shift_step
+        return self.shift, self.shift + (self.taps - 1) * self.shift_step
 
     def within(self, position: int, size: int) -> int:
         """How many of them read one of ``size`` positions from a pixel at the given one, or one that reads a zero."""
         at, step = position + self.shift, self.shift_step or 1
-        return max(1, min(self.count, (size - 1 - at) // step + 1) - max(0, -(at // step)))
+        return max(1, min(self.taps, (size - 1 - at) // step + 1) - max(0, -(at // step)))
 
 
-@dataclass(frozen=True)
-class Phase:
+class Phase(NamedTuple):
     """The pixels of the output that lie at ``first + i * step`` along each axis, and their taps."""
 
     height: int
@@ -47,11 +45,10 @@ class Phase:
 
     @property
     def taps(self) -> int:
-        return self.rows.count * self.cols.count
+        return self.rows.taps * self.cols.taps
 
 
-@dataclass(frozen=True)
-class Stencil:
+class Stencil(NamedTuple):
     """One direction of a convolution as the kernel sees it: channels and pixels read and made, and the step of what is
     read from one pixel of a grid to the next."""
 
@@ -99,9 +96,9 @@ class Stencil:
         top, left, bottom, right = self.reach()
         rows, cols = Taps(bottom - top + 1, 0, 1, top, 1), Taps(right - left + 1, 0, 1, left, 1)
         first = self.phases[0]
-        phase = replace(first, rows=rows, cols=cols)
+        phase = first._replace(rows=rows, cols=cols)
         merged = first.step[0] * first.step[1]
-        return replace(self, out_channels=merged * self.out_channels, phases=(phase,), merged=merged)
+        return self._replace(out_channels=merged * self.out_channels, phases=(phase,), merged=merged)
 
     def reach(self) -> tuple[int, int, int, int]:
         """Top, left, bottom and right of what the taps of all phases read, from the position of a pixel."""

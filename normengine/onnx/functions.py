@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import onnx
 
@@ -15,8 +16,7 @@ from .node import OnnxError
 Key = tuple[str, str, str]
 
 
-@dataclass(frozen=True)
-class Cost:
+class Cost(NamedTuple):
     """What one call of a function becomes, all that it calls included; ``references`` counts the attributes in it that
     stand for one of the call."""
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 
 from .importer import import_graph
 from .reader import OnnxModel, Port
@@ -24,7 +23,7 @@ def outputs_with_shapes(model: OnnxModel) -> tuple[Port, ...]:
         return model.outputs
     found = [_merged(a.shape, b.shape, name) for a, b in zip(at2.outputs, at3.outputs, strict=True)]
     return tuple(
-        replace(port, shape=shape) if port.shape is None else port
+        port._replace(shape=shape) if port.shape is None else port
         for port, shape in zip(model.outputs, found, strict=True)
     )
 

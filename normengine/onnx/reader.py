@@ -9,7 +9,7 @@ import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import chain
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import onnx
@@ -33,8 +33,7 @@ NO_VERSION = 2**63 - 1
 """Of a model that says none, as ONNX Runtime has it."""
 
 
-@dataclass(frozen=True)
-class Port:
+class Port(NamedTuple):
     """An input or output of the network; an extent is a number, a name (``batch``), or None where it is open."""
 
     name: str

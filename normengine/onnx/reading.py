@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -17,8 +16,7 @@ if TYPE_CHECKING:
     from .importer import Reading
 
 
-@dataclass(frozen=True)
-class Padding:
+class Padding(NamedTuple):
     """How a padded value was made: ``source`` with ``before`` and ``after`` elements of ``fill`` on each axis."""
 
     source: Value

@@ -1,10 +1,17 @@
-"""What ONNX says of its operators, and the check of a file's nodes against it: the one that ONNX Runtime makes."""
+"""What ONNX says of its operators, and the check of a file's nodes against it: the one that ONNX Runtime makes.
+
+The rules of all operators stand in ``schemas.jsonl``, which ``tools/make_schemas.py`` writes from the ``onnx`` package:
+its own registry takes longer to set up, and more memory, than a small network to read. Opsets that are newer than the
+file are looked up there.
+"""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
-from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache, lru_cache
+from pathlib import Path
+from typing import Any, NamedTuple
 
 import onnx
 
@@ -27,8 +34,7 @@ _DTYPES = {f"tensor({name})": dtype for name, dtype in {"float": "float32", "dou
 }
 
 
-@dataclass(frozen=True)
-class Slots:
+class Slots(NamedTuple):
     """An operator's inputs or outputs: how many there may be, and at which places one may not be left out."""
 
     least: int
@@ -50,8 +56,7 @@ class Slots:
         return None
 
 
-@dataclass(frozen=True)
-class Rule:
+class Rule(NamedTuple):
     """One version of an operator.
 
     ``attributes`` has their types by name and ``types`` the element types of each input (the last one's are those of
@@ -65,13 +70,52 @@ class Rule:
     types: tuple[tuple[str, frozenset[str]], ...]
 
 
+class _Stored(NamedTuple):
+    """The file: its newest opset, the sets of element types that its forms number, and the line of each operator."""
+
+    opset: int
+    types: tuple[frozenset[str], ...]
+    operators: dict[str, str]
+
+    def rule(self, op_type: str, opset: int) -> Rule | None:
+        found = None
+        for since, form in json.loads(self.operators.get(op_type, "[]")):
+            if since > opset:
+                break
+            found = form
+        if found is None:
+            return None
+        inputs, outputs, attributes, required, types = found
+        shared = tuple((name, self.types[number]) for name, number in types)
+        return Rule(_restored(inputs), _restored(outputs), attributes, tuple(required), shared)
+
+
+@cache
+def _stored() -> _Stored:
+    first, *lines = (Path(__file__).parent / "schemas.jsonl").read_text(encoding="utf-8").splitlines()
+    head = json.loads(first)
+    return _Stored(head["opset"], tuple(map(frozenset, head["types"])), dict(line.split(" ", 1) for line in lines))
+
+
+def _restored(form: list[Any]) -> Slots:
+    least, most, required, variadic = form
+    return Slots(least, most, tuple(map(bool, required)), bool(variadic))
+
+
 @lru_cache(4096)
 def rule(op_type: str, opset: int) -> Rule | None:
     """None for an operator that ONNX does not have at that opset."""
+    stored = _stored()
+    if opset <= stored.opset:
+        return stored.rule(op_type, opset)
     try:
-        schema = onnx.defs.get_schema(op_type, opset, "")
+        return stated(onnx.defs.get_schema(op_type, opset, ""))
     except onnx.defs.SchemaError:
         return None
+
+
+def stated(schema: onnx.defs.OpSchema) -> Rule | None:
+    """What ``onnx`` says of one form of an operator; None where it is withdrawn."""
     if schema.deprecated:
         return None
     return Rule(
@@ -99,7 +143,7 @@ def check_node(node: OnnxNode, attributes: Sequence[onnx.AttributeProto], opset:
     """
     found = rule(node.op_type, opset)
     if found is None:
-        if onnx.defs.has(node.op_type):
+        if node.op_type in _stored().operators or onnx.defs.has(node.op_type):
             raise OnnxError(f"opset {opset} has no such operator; export the file with an opset that has it")
         return
     complaint = found.inputs.complaint("input", node.inputs) or found.outputs.complaint("output", node.outputs)

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -18,8 +17,7 @@ BATCH = "N"
 """The name of the dynamic batch axis."""
 
 
-@dataclass(frozen=True)
-class Emitted:
+class Emitted(NamedTuple):
     """One ONNX node to be."""
 
     op_type: str

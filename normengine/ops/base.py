@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -17,27 +17,28 @@ Attrs = Mapping[str, Any]
 Arrays = Sequence[np.ndarray]
 
 
+_NONE: Mapping[str, Any] = MappingProxyType({})
+
+
 class OperatorError(ValueError):
     """An operator was given what its rule does not allow; the builder puts the layer's name before the message."""
 
 
-@dataclass(frozen=True)
-class Scalar:
+class Scalar(NamedTuple):
     """How an elementwise operator computes one element: a function of ``kernels/scalars.py``.
 
-    It is called with one element of each input, then the named attributes as float32 constants; with ``index`` set,
+    It is called with one element of each input, then the named attributes as float32 constants; with ``indexed`` set,
     the element's position (see the operator) as uint32 comes after the inputs. ``operations`` are those of the
     function with all that it calls, as many as its source has: what a compiler has to do with it grows with them.
     """
 
     function: str
     attrs: tuple[str, ...] = ()
-    index: bool = False
+    indexed: bool = False
     operations: int = 1
 
 
-@dataclass(frozen=True)
-class OnnxMapping:
+class OnnxMapping(NamedTuple):
     """The ONNX operator that means the same in every opset, where names alone differ.
 
     ``attributes`` maps our attribute names to ONNX's; ``defaults`` are ONNX's values where a file leaves them out.
@@ -46,12 +47,11 @@ class OnnxMapping:
     """
 
     op_type: str
-    attributes: Mapping[str, str] = field(default_factory=dict)
-    defaults: Mapping[str, Any] = field(default_factory=dict)
+    attributes: Mapping[str, str] = _NONE
+    defaults: Mapping[str, Any] = _NONE
 
 
-@dataclass(frozen=True)
-class Case:
+class Case(NamedTuple):
     """One input that every generic test of an operator tries.
 
     ``shapes`` are drawn from the standard normal distribution as float32 unless ``draw`` makes the arrays itself.
@@ -59,7 +59,7 @@ class Case:
     """
 
     shapes: tuple[tuple[int, ...], ...] = ()
-    attrs: Attrs = field(default_factory=dict)
+    attrs: Attrs = _NONE
     draw: Callable[[np.random.Generator], Sequence[np.ndarray]] | None = None
     differentiable: bool = True
 
@@ -69,8 +69,7 @@ class Case:
         return [rng.standard_normal(shape).astype(np.float32) for shape in self.shapes]
 
 
-@dataclass(frozen=True)
-class Op:
+class Op(NamedTuple):
     """One operator.
 
     ``infer(specs, attrs)`` gives the outputs' specs or raises :class:`OperatorError`. ``reference(arrays, attrs)``

@@ -138,7 +138,7 @@ def _noise_op(
         infer,
         reference,
         gradient,
-        Scalar(name, (parameter, "layer"), index=True, operations=operations),
+        Scalar(name, (parameter, "layer"), indexed=True, operations=operations),
         cases=(
             *(case(setting, 0, False, _draw) for setting in settings),
             case(settings[-1], 3, True, _draw),

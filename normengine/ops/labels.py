@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
-from typing import Any
+from dataclasses import replace
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -12,8 +12,7 @@ from ..graph import Graph
 from .evaluate import evaluate
 
 
-@dataclass(frozen=True)
-class LabelRule:
+class LabelRule(NamedTuple):
     """The labels that ``source``, a graph of one output, computes are in 0..``classes``-1 or ``ignored``."""
 
     source: Graph

@@ -70,7 +70,7 @@ register(
         _infer,
         _uniform,
         _gradient,
-        Scalar("random_uniform", ("layer",), index=True, operations=33),
+        Scalar("random_uniform", ("layer",), indexed=True, operations=33),
         cases=_CASES,
     ),
     Op(
@@ -78,7 +78,7 @@ register(
         _infer,
         _normal,
         _gradient,
-        Scalar("random_normal", ("layer",), index=True, operations=117),
+        Scalar("random_normal", ("layer",), indexed=True, operations=117),
         cases=_CASES,
     ),
     Op(
@@ -86,7 +86,7 @@ register(
         _bernoulli_infer,
         _bernoulli,
         _gradient,
-        Scalar("bernoulli", ("layer",), index=True, operations=35),
+        Scalar("bernoulli", ("layer",), indexed=True, operations=35),
         cases=(Case(attrs={"layer": 5}, draw=_draw_shares, differentiable=False),),
     ),
 )

@@ -15,7 +15,8 @@ from __future__ import annotations
 import heapq
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
+from typing import NamedTuple
 
 import numpy as np
 
@@ -25,8 +26,7 @@ _LAYERS = ("conv2d", "linear")
 _NORMS = ("batch_norm", "batch_norm_train")
 
 
-@dataclass(frozen=True)
-class Folding:
+class Folding(NamedTuple):
     """What became of one batch normalization: ``into`` names the layers that took it, or ``reason`` says why it
     stayed (``into`` is empty then)."""
 

@@ -42,7 +42,7 @@ def _keeps_apart(node: Node, apart: set[Value], batch: int) -> bool:
         return False
     scalar = OPS[node.op].scalar
     if scalar is not None:
-        return not scalar.index and _elementwise(node, apart)
+        return not scalar.indexed and _elementwise(node, apart)
     rule = _RULES.get(node.op)
     return rule is not None and rule(node, apart)
 

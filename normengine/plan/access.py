@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from ..graph import Node, Value
 
@@ -20,8 +20,7 @@ def dense_strides(shape: Sequence[int]) -> Strides:
     return tuple(reversed(strides))
 
 
-@dataclass(frozen=True)
-class Access:
+class Access(NamedTuple):
     """The elements of a value inside the memory of ``base``; offset and strides count elements. ``repeated`` says that
     the lanes of a block of channels are there as often as a loop takes pixels together."""
 

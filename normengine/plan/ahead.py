@@ -4,7 +4,6 @@ results go that are written late, and what the next group reads."""
 from __future__ import annotations
 
 from collections.abc import Container, Iterator, Sequence
-from dataclasses import replace
 
 from .plan import Argument, Call, Memory, Moving, Pointer, ShareEnd
 
@@ -21,7 +20,7 @@ MARGIN = 1.1
 
 def asking_ahead(call: Call, near: Container[Memory]) -> Call:
     """A depth-first call, as :func:`ask_ahead` begins each of its groups."""
-    return replace(call, inner=(*ask_ahead(call.inner, call.groups, near), *call.inner))
+    return call._replace(inner=(*ask_ahead(call.inner, call.groups, near), *call.inner))
 
 
 def is_ask(call: Call) -> bool:

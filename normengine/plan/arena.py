@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from itertools import accumulate
+from typing import NamedTuple
 
 import numpy as np
 
@@ -19,8 +19,7 @@ MOST_OTHERS = 256
 """Arrays that one is compared with, those that come soonest before or after it."""
 
 
-@dataclass(frozen=True)
-class Lifetime:
+class Lifetime(NamedTuple):
     """``size`` bytes needed from call ``first`` to call ``last``, both included."""
 
     size: int

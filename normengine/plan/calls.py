@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
 from functools import partial
 
 from ..graph import Graph, Node, Value
@@ -43,31 +42,30 @@ class Calls(Storage):
         asked = self._whole(problem, given, outputs, group)
         besides = self._besides(asked, given, group)
         kernel = REGISTRY.choose(asked, self.isas, besides, self.preferred)
-        problem = replace(problem, alone=group is not None)
+        problem = problem._replace(alone=group is not None)
         launch = kernel.launch(problem)
         pointers: dict[str, Argument] = {name: self._read(kernel, name, v, layer) for name, v in given.items()}
         for name, v in zip(signature.outputs, outputs, strict=True):
             pointers[name] = Pointer(self.home(self.hold(v) if name in kernel.blocked else v))
         packed = self._packs_once(kernel, given)
         scratch = "packed" if packed else "local" if group and not kernel.packs else "scratch"
-        call = replace(
-            self._call(kernel, problem, launch, pointers, Memory(scratch, launch.scratch), layer),
+        call = self._call(kernel, problem, launch, pointers, Memory(scratch, launch.scratch), layer)._replace(
             why=partial(REGISTRY.explain, asked, self.isas, besides, self.preferred),
             nbytes=sum(v.spec.nbytes for v in (*given.values(), *outputs) if v is not None),
         )
         once = self.setup if packed else group.outer if group and kernel.packs else None
         if once is not None:
-            pack = replace(call, stages=call.stages[:1], arguments=_without_outputs(call, kernel), flops=0)
-            pack = replace(pack, small=is_small(asked))
+            pack = call._replace(stages=call.stages[:1], arguments=_without_outputs(call, kernel), flops=0)
+            pack = pack._replace(small=is_small(asked))
             once.append(pack)
-            call = replace(call, stages=call.stages[1:])
+            call = call._replace(stages=call.stages[1:])
         self.calls_for(outputs[0]).append(in_group(call) if group else call)
 
     def sum_over_groups(self, node: Node) -> None:
         """A sum over the batch: a call for each group, and one behind the run that adds up those of all chunks."""
         group = self.group
         assert group is not None
-        problem = replace(self.problem(node), alone=True)
+        problem = self.problem(node)._replace(alone=True)
         signature = REGISTRY.signatures[node.op]
         given: Given = dict(zip(signature.inputs, node.inputs, strict=True))
         asked = self._whole(problem, given, (), group)
@@ -84,8 +82,7 @@ class Calls(Storage):
         slots[call.workspace_slot - 1] = Pointer(sums, a_chunk=first.scratch)
         slots[-1] = Later()
         why = partial(REGISTRY.explain, asked, self.isas, besides, self.preferred)
-        call = replace(
-            call,
+        call = call._replace(
             stages=((kernel.stages[0], first.tasks[0]),),
             arguments=tuple(slots),
             why=why,
@@ -96,8 +93,8 @@ class Calls(Storage):
         def add_up() -> None:
             result = {name: Pointer(self.home(v)) for name, v in zip(signature.outputs, node.outputs, strict=True)}
             merge = self._call(kernel, problem, last, {**dict.fromkeys(read), **result}, sums, node.layer)
-            merge = replace(merge, stages=((kernel.stages[1], last.tasks[0]),), small=sums.nbytes <= SMALL_BYTES)
-            self.calls.append(replace(merge, why=why, flops=0, nbytes=sums.nbytes))
+            merge = merge._replace(stages=((kernel.stages[1], last.tasks[0]),), small=sums.nbytes <= SMALL_BYTES)
+            self.calls.append(merge._replace(why=why, flops=0, nbytes=sums.nbytes))
 
         group.after.append(add_up)
 
@@ -150,7 +147,7 @@ class Calls(Storage):
             return problem
         inputs = tuple(None if v is None else self._whole_shape(v, group) for v in given.values())
         made = tuple(self._whole_shape(v, group) for v in outputs) or problem.outputs
-        return replace(problem, inputs=inputs, outputs=made, alone=False)
+        return problem._replace(inputs=inputs, outputs=made, alone=False)
 
     @staticmethod
     def _whole_shape(value: Value, group: Group) -> tuple[int, ...]:
@@ -180,7 +177,7 @@ def in_group(call: Call) -> Call:
     slots = list(call.arguments)
     slots[call.workspace_slot] = Pointer(Memory("local", call.workspace))
     slots[call.workspace_slot + 1] = 0
-    return replace(call, arguments=tuple(slots), workspace=0)
+    return call._replace(arguments=tuple(slots), workspace=0)
 
 
 def _without_outputs(call: Call, kernel: Kernel) -> tuple[Argument, ...]:

@@ -9,8 +9,9 @@ anyway, is read in its place.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from types import MappingProxyType
+from typing import NamedTuple
 
 from ..graph import Graph, Node, Value
 from ..passes.recompute import CHEAP, operands_of, steps_to
@@ -19,8 +20,7 @@ SUMMED = ("batch_stats", "conv2d_weight_grad")
 """Operators whose results are sums over the batch."""
 
 
-@dataclass(frozen=True, eq=False)
-class Run:
+class Run(NamedTuple):
     """Nodes in their order; with ``images`` they treat images one by one."""
 
     nodes: tuple[Node, ...]

@@ -80,7 +80,7 @@ def moved(call: Call, homes: Mapping[Memory, tuple[Memory, int]]) -> Call:
         return a
 
     writes = frozenset(homes[m][0] if m in homes else m for m in call.writes)
-    return replace(call, arguments=tuple(map(argument, call.arguments)), writes=writes)
+    return call._replace(arguments=tuple(map(argument, call.arguments)), writes=writes)
 
 
 def local_places(calls: Sequence[Call]) -> tuple[dict[Memory, int], int]:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from math import prod
 from types import MappingProxyType
+from typing import NamedTuple
 
 import numpy as np
 
@@ -20,8 +20,7 @@ from .plan import Argument, Call, Memory, Moving, Pointer
 _NOTHING: Mapping[Value, Access] = MappingProxyType({})
 
 
-@dataclass(frozen=True)
-class Loop:
+class Loop(NamedTuple):
     """What a chain runs over: every element of a value of this shape, in blocks of ``width`` channels unless that is
     0; ``lanes`` is then the flag of each lane, where the last block has lanes that hold no channel. ``group`` says that
     the value is of one group of a batch's images."""
@@ -58,7 +57,7 @@ def elementwise_call(
         scalar = OPS[node.op].scalar
         assert scalar is not None, f"{node.op} is not elementwise"
         arguments = [place[v] for v in node.inputs]
-        if scalar.index:
+        if scalar.indexed:
             strides = _index_strides(node, loop)
             if strides not in indices:
                 indices.append(strides)

@@ -187,7 +187,7 @@ class _Lowering(Runs):
         call = elementwise_call(nodes, sources, targets, aliases, self.pointer, node.layer, loop, sums, tries)
         if self.group is not None:
             call = in_group(call)
-        self.calls.append(replace(call, kind="update") if self.stored.issuperset(node.outputs) else call)
+        self.calls.append(call._replace(kind="update") if self.stored.issuperset(node.outputs) else call)
         assert on_blocks or not added or self.group is None, f"{node.layer}: a group's sums are taken over blocks"
         for reduction in added:
             if on_blocks:

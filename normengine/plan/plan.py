@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
@@ -31,8 +32,7 @@ class Memory:
     array: np.ndarray | None = None
 
 
-@dataclass(frozen=True)
-class Pointer:
+class Pointer(NamedTuple):
     """An argument slot that holds an address: ``offset`` bytes into ``memory``.
 
     In a depth-first call it moves ``a_group`` bytes further for each group of images and ``a_chunk`` for each chunk.
@@ -44,29 +44,25 @@ class Pointer:
     a_chunk: int = 0
 
 
-@dataclass(frozen=True)
-class Moving:
+class Moving(NamedTuple):
     """An argument slot of a depth-first call that holds a number: ``a_group`` more for each group of images."""
 
     number: int
     a_group: int
 
 
-@dataclass(frozen=True)
-class Later:
+class Later(NamedTuple):
     """An argument slot of a depth-first call: 0 for the first group of a chunk, 1 for the others."""
 
 
-@dataclass(frozen=True)
-class ShareEnd:
+class ShareEnd(NamedTuple):
     """An argument slot of a depth-first call: where the groups end that are the thread's share."""
 
 
 Argument = Pointer | Moving | Later | ShareEnd | int | float | None
 
 
-@dataclass(frozen=True)
-class Call:
+class Call(NamedTuple):
     """One kernel on one problem: its stages run over the same arguments, one after the other.
 
     ``stages`` are (address, tasks) pairs; the address comes from a function, so that a plan can be made and looked at
@@ -113,7 +109,7 @@ class Call:
     def each(self) -> tuple[Call, ...]:
         """The calls whose kernels do the work, with their part of it for the whole batch: the inner ones, or this."""
         times = self.groups or 1
-        return tuple(replace(c, flops=times * c.flops, nbytes=times * c.nbytes) for c in self.inner) or (self,)
+        return tuple(c._replace(flops=times * c.flops, nbytes=times * c.nbytes) for c in self.inner) or (self,)
 
     def memories(self) -> tuple[Memory, ...]:
         """All that the arguments point to, those of inner calls too, each once."""
@@ -143,8 +139,7 @@ def depth_first_call(inner: Sequence[Call], images: int, groups: int, chunks: in
     )
 
 
-@dataclass(frozen=True)
-class Plan:
+class Plan(NamedTuple):
     """Everything that a program needs: ``calls`` in order (``setup`` once, before the first run), and how memory is
     laid out. From the call number ``guard`` on, and only there, calls store to what is given."""
 
@@ -152,7 +147,7 @@ class Plan:
     calls: tuple[Call, ...]
     setup: tuple[Call, ...]
     arena_bytes: int
-    offsets: dict[Memory, int] = field(repr=False)
+    offsets: dict[Memory, int]
     guard: int = 0
 
     def __str__(self) -> str:

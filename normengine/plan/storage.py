@@ -117,7 +117,7 @@ class Storage(ABC):
         source = source.broadcast(target.shape)
         tries = self.home(target.base).kind == "feed" and view.dtype == "float32"
         call = elementwise_call([node], {view: source}, {made: target}, {}, self.pointer, layer, loop, tries=tries)
-        self.calls_for(target.base).append(replace(call, kind="reorders", flops=0))
+        self.calls_for(target.base).append(call._replace(kind="reorders", flops=0))
 
     def partial_sums(self, shape: tuple[int, ...], walked: Sequence[Access]) -> Access:
         """Memory for what a loop over an activation of ``shape`` sums up in each of its rows."""

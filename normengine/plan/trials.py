@@ -4,7 +4,6 @@ is still there."""
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 
 from .plan import Call, Memory, Pointer
 
@@ -26,4 +25,4 @@ def _trial(call: Call) -> Call:
     arguments[call.trial_slot] = Pointer(verdict := Memory("verdict", 8))
     why = "stores nothing: whether the results are finite has to be known before the first of them is stored"
     writes = frozenset((verdict,))
-    return replace(call, kind="trial", arguments=tuple(arguments), writes=writes, why=lambda: why)
+    return call._replace(kind="trial", arguments=tuple(arguments), writes=writes, why=lambda: why)

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from functools import partial
 from operator import setitem
+from typing import NamedTuple
 
 import numpy as np
 
@@ -21,8 +21,7 @@ _DEPTH_FIRST_SLOTS, _TOGETHER_SLOTS = 11, 3
 _WORKSPACE, _DEPTH_FIRST_SECONDS, _TOGETHER_SECONDS = 8, 10, 2
 
 
-@dataclass(frozen=True)
-class Inside:
+class Inside(NamedTuple):
     """What is known of a call's ``calls`` inner calls: whose each stage is, and the slot for the address of the array
     in which the stages' times are counted."""
 

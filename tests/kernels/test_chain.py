@@ -76,7 +76,7 @@ def test_operator_matches_its_reference(name: str, number: int) -> None:
     shape, index = (expected.size,), []
     arguments: list[Ref] = [("input", k) for k in range(len(arrays))]
     inputs = [np.broadcast_to(a, expected.shape).ravel() for a in arrays]
-    if op.scalar.index:
+    if op.scalar.indexed:
         arguments.append(("index", 0))
         index.append([1])
         if case.attrs.get("per_channel"):

@@ -6,7 +6,6 @@ import ctypes
 import subprocess
 import sys
 from collections.abc import Callable
-from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 
@@ -54,5 +53,5 @@ def test_a_bad_kernel_is_found(where: int, complaint: str) -> None:
     address = ctypes.cast(code, ctypes.c_void_p).value or 0
     row = next(k for k in REGISTRY.kernels["softmax"] if k.isa == "numba")
     trial = fuzz_kernels.Trial("softmax", [np.zeros((2, 3), np.float32)], {"axis": 1})
-    found = list(fuzz_kernels.complaints(replace(row, stages=(lambda: address,)), trial, Guarded))
+    found = list(fuzz_kernels.complaints(row._replace(stages=(lambda: address,)), trial, Guarded))
     assert len(found) == 1 and complaint in found[0]

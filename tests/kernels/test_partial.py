@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from dataclasses import replace
 from typing import Any
 
 import fuzz_kernels
@@ -106,7 +105,7 @@ def splits(images: int) -> list[tuple[int, int]]:
 
 def of_a_group(trial: Trial, groups: int) -> Problem:
     arrays = [a[: len(a) // groups] for a in trial.arrays]
-    return replace(problem_of(trial.op, arrays, trial.attrs), alone=True)
+    return problem_of(trial.op, arrays, trial.attrs)._replace(alone=True)
 
 
 def check(kernel: Kernel, trial: Trial, groups: int, chunks: int) -> None:
@@ -149,7 +148,7 @@ def test_launches(kernel: Kernel) -> None:
     for trial in random_trials(kernel, ROUNDS):
         problem = of_a_group(trial, len(trial.arrays[0]))
         sums, merge = kernel.partial(problem, 5)
-        assert (sums, merge) == kernel.partial(replace(problem, alone=False), 5)
+        assert (sums, merge) == kernel.partial(problem._replace(alone=False), 5)
         launch = kernel.launch(problem)
         assert sums.tasks + merge.tasks == launch.tasks and sums.scratch == launch.scratch
         assert sums.scratch % 64 == 0 and sums.scratch > 0 and merge.scratch == 5 * sums.scratch

@@ -10,6 +10,7 @@ from onnx import AttributeProto, TensorProto, helper, numpy_helper
 from normengine.onnx import OnnxError
 from normengine.onnx.importer import import_graph
 from normengine.onnx.reader import read_model
+from normengine.onnx.schema import rule, stated
 
 node = helper.make_node
 IMAGE = {"x": (2, 4, 7, 6)}
@@ -198,3 +199,17 @@ def test_numbers_beyond_their_type_are_cut_as_onnx_cuts_them(proto):
     proto.graph.initializer.append(tensor)
     proto.graph.output.append(helper.make_tensor_value_info("u", TensorProto.UINT8, [2]))
     assert read_model(proto.SerializeToString()).weights["u"].tolist() == [44, 255]
+
+
+@pytest.mark.parametrize("opset", range(6, onnx.defs.onnx_opset_version() + 1))
+def test_the_stored_rules_are_those_of_onnx(opset):
+    names = {s.name for s in onnx.defs.get_all_schemas_with_history() if s.domain == ""}
+    for name in names:
+        try:
+            theirs = stated(onnx.defs.get_schema(name, opset, ""))
+        except onnx.defs.SchemaError:
+            theirs = None
+        ours = rule(name, opset)
+        assert (ours is None) == (theirs is None), name
+        if theirs is not None:
+            assert ours._replace(required=set(ours.required)) == theirs._replace(required=set(theirs.required)), name

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
 
 from normengine.graph import Graph, Spec
@@ -79,8 +77,8 @@ def test_nothing_is_asked_for_without_reason() -> None:
 def test_no_more_than_a_share_of_the_cache_is_asked_for() -> None:
     run = run_of()
     large = [
-        replace(call, arguments=tuple(
-            replace(a, a_group=MOST_BYTES // 2 + 64) if isinstance(a, Pointer) and a.a_group else a
+        call._replace(arguments=tuple(
+            a._replace(a_group=MOST_BYTES // 2 + 64) if isinstance(a, Pointer) and a.a_group else a
             for a in call.arguments
         ))
         for call in run.inner
