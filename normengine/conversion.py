@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 if TYPE_CHECKING:
-    from .onnx.reader import Port
+    from .onnx.parse import Port
 
 _NAMELESS = ("?", "*", "-1", "none", "any", "unk", "unknown", "undefined", "dynamic")
 """Names that tools give to every open extent alike."""

@@ -21,7 +21,7 @@ from .nn import Module
 from .nn.mode import kept_mode
 from .nn.trace import trace
 from .onnx.node import OnnxError
-from .onnx.reference import evaluate_file, evaluates_soon
+from .onnx.reference import can_evaluate_quickly, evaluate_file
 from .ops import merge_batches
 from .passes.bind_state import bind_state
 from .passes.fold_batchnorm import Folding, unfolded
@@ -91,8 +91,8 @@ def export(
         ValueError: the model does what ONNX or this opset cannot express, or the file computes something else.
         OSError: the file cannot be written. In every case what was at ``path`` is still there.
     """
-    load_module("normengine.onnx.writer")
-    from .onnx.writer import check_opset, model_bytes
+    load_module("normengine.onnx.serialize")
+    from .onnx.serialize import check_opset, model_bytes
 
     if not isinstance(model, Module):
         raise TypeError(f"model must be an nn.Module, got {type(model).__name__}")
@@ -114,7 +114,7 @@ def export(
             settings=_momenta(model),
             version=__version__,
         )
-        difference = _tried(model, content, shape, tolerance, evaluates_soon(graph, opset))
+        difference = _tried(model, content, shape, tolerance, can_evaluate_quickly(graph, opset))
     write_atomically(path, content)
     return Report(Path(path), opset, foldings, difference)
 

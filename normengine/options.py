@@ -17,7 +17,7 @@ from .locks import load_module
 from .settings import whole
 
 if TYPE_CHECKING:
-    from .onnx.reader import OnnxModel, Port
+    from .onnx.parse import OnnxModel, Port
 
 PROVIDER = "CPUExecutionProvider"
 

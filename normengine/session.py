@@ -24,9 +24,9 @@ from .settings import whole
 if TYPE_CHECKING:
     from .binding import IOBinding, OrtValue
     from .onnx.limits import FileLimits
-    from .onnx.reader import Port
+    from .onnx.parse import Port
     from .options import ModelMetadata, RunOptions, SessionOptions
-    from .runtime.parts import ProgramOfParts
+    from .runtime.microbatches import MicrobatchedProgram
     from .runtime.profile import Profile
     from .runtime.program import Program
 
@@ -62,7 +62,7 @@ class NodeArg(NamedTuple):
 class _ForShapes(NamedTuple):
     """What a session has for inputs of some shapes, and the labels that are to be looked at before each run."""
 
-    program: Program | ProgramOfParts
+    program: Program | MicrobatchedProgram
     labels: tuple[LabelRule, ...]
 
 
@@ -103,7 +103,7 @@ class InferenceSession:
     ) -> None:
         load_module("normengine.onnx.importer")
         from .onnx.importer import check_operators
-        from .onnx.reader import read_model
+        from .onnx.parse import read_model
 
         programs = whole(programs, "programs", low=1)
         switched_off(without_passes)  # raises for unknown names
@@ -137,7 +137,7 @@ class InferenceSession:
     def _begin(self) -> None:
         self._lock = new_lock()
         self._programs: Recent[Shapes, _ForShapes] = Recent()
-        self._last: Program | ProgramOfParts | None = None
+        self._last: Program | MicrobatchedProgram | None = None
 
     def __getstate__(self) -> dict[str, Any]:
         """What the session was opened with; programs are made anew."""
@@ -294,7 +294,7 @@ class InferenceSession:
             raise ValueError(f"feeds: {' and '.join(parts)}; the inputs are {_listed(names)}")
         return feeds
 
-    def _ready(self, input_feed: Mapping[str, Any]) -> tuple[Program | ProgramOfParts, dict[str, np.ndarray]]:
+    def _ready(self, input_feed: Mapping[str, Any]) -> tuple[Program | MicrobatchedProgram, dict[str, np.ndarray]]:
         """The program for these inputs, and the arrays to run it on, which were checked."""
         feeds = self._feeds(input_feed)
         made = self._made(tuple(array.shape for array in feeds.values()))
@@ -317,16 +317,16 @@ class InferenceSession:
         return made
 
     def _make(self, shapes: Shapes) -> _ForShapes:
-        load_module("normengine.runtime.parts")
-        from .runtime.parts import ProgramOfParts, parts_alike
+        load_module("normengine.runtime.microbatches")
+        from .runtime.microbatches import MicrobatchedProgram, same_microbatch_sizes
         from .runtime.program import compile_graph
 
         graph = self._graph(shapes)
         is_open = all(port.shape and not isinstance(port.shape[0], int) for port in self._model.inputs)
-        sizes = parts_alike(graph, lambda size: self._graph(_with_batch(shapes, size))) if is_open else []
-        program: Program | ProgramOfParts
+        sizes = same_microbatch_sizes(graph, lambda size: self._graph(_with_batch(shapes, size))) if is_open else []
+        program: Program | MicrobatchedProgram
         if len(sizes) > 1:
-            program = ProgramOfParts(sizes, lambda size: self._part(_with_batch(shapes, size)))
+            program = MicrobatchedProgram(sizes, lambda size: self._part(_with_batch(shapes, size)))
         else:
             with self._named():
                 program = compile_graph(graph, self._without, self._kernels, threads=self._threads)

@@ -5,7 +5,7 @@
 #define NORMENGINE_ABSENT_H
 
 #include "taps.h"
-#include "tile.h"
+#include "conv_microkernel.h"
 
 /* A weight that is there: zero is 0.0, which changes no sum. */
 INLINE float present(float weight) { return weight + 0.0f; }

@@ -3,7 +3,7 @@
 # Gradients of few channels have one grid instead, on which all phases of a pixel lie side by side as if they were
 # channels. How the work is cut is in the launch's extra parameters: a Direct, then its panels, then its phases.
 
-cdef extern from "tile.h" nogil:
+cdef extern from "conv_microkernel.h" nogil:
     const int TILE_VECTORS
     const int TILE_HELD
     int64_t TILE_PIXELS(int64_t vectors)
@@ -14,7 +14,7 @@ cdef extern from "tile.h" nogil:
         int64_t tap_count, blocks, x_block
         const int64_t* rest
         int64_t rest_count, before, after, far, across, first, end
-        soon* next
+        prefetcher* next
     ctypedef struct tile_finish:
         const float* bias
         const float* residual
@@ -25,14 +25,14 @@ cdef extern from "tile.h" nogil:
                int accumulate, const tile_finish* finish)
 
 
-cdef extern from "tile_taps.h" nogil:
+cdef extern from "conv_microkernel_taps.h" nogil:
     int64_t TAPS_PIXELS(int64_t vectors)
     void taps_tiles(int64_t width, int64_t unit, int64_t step, int64_t vectors, const tile_depth* depth, const float* x,
                     const float* w, float* out, const int64_t* target, int64_t out_block, int accumulate,
                     const tile_finish* finish)
 
 
-cdef extern from "pack.h" nogil:
+cdef extern from "pack_weights.h" nogil:
     void spread_lanes(float* to, int64_t to_step, const float* lines, int64_t step, int64_t lanes, int64_t count)
 
 
@@ -52,7 +52,7 @@ cdef struct Direct:
 
 cdef struct Panel:
     # `blocks` output blocks from the given one, which depend on the input blocks in_first..in_end: `vectors` of sums,
-    # whose lanes span so many input channels (span.h). A tap has weights from `weights` on.
+    # whose lanes span so many input channels (lane_split.h). A tap has weights from `weights` on.
     int64_t first, blocks, in_first, in_end, span, vectors, weights
 
 
@@ -232,7 +232,7 @@ cdef void panel_tiles(const Direct* d, const Phase* phase, const int64_t* tables
 
 
 cdef void direct_band(const Direct* d, const Convolved* c, const float* packed, int64_t image, int64_t images,
-                      int64_t row, int64_t first, int64_t end, float* band, soon* next) noexcept nogil:
+                      int64_t row, int64_t first, int64_t end, float* band, prefetcher* next) noexcept nogil:
     # The rows from `row` on of some images, for the panels first..end. Pixels that no tap reaches are cleared first.
     cdef const int64_t* tables = <const int64_t*> packed + d.tables // 8
     cdef int64_t in_blocks = blocks_of(c.source.channels), out_blocks = blocks_of(c.target.channels)
@@ -300,26 +300,26 @@ cdef void direct_band(const Direct* d, const Convolved* c, const float* packed, 
         spread_band(d, c, target, image, images, row)
 
 
-cdef soon next_band(const Direct* d, const Convolved* c, int64_t task) noexcept nogil:
+cdef prefetcher next_band(const Direct* d, const Convolved* c, int64_t task) noexcept nogil:
     # What a task copies, for the one before it to ask for; nothing where that one has copied the same, or after the last.
     cdef int64_t rest = task // d.parts, blocks = blocks_of(c.source.channels)
     cdef int64_t row = rest % d.bands * d.rows * d.step_h + d.top, image = rest // d.bands * d.images
     cdef int64_t first = most(row, 0), end = least(row + d.height, c.source.height)
     cdef int64_t line = c.source.width * SIMD_WIDTH, plane = c.source.height * line
-    cdef soon band
+    cdef prefetcher band
     memset(&band, 0, sizeof(band))
     if task % d.parts == 0 and image < c.n:
-        soon_add(&band, c.source.data + image * blocks * plane + first * line, plane,
-                 least(d.images, c.n - image) * blocks, (end - first) * line // SOON_LINE)
-        soon_spread(&band, d.products)
+        prefetch_add(&band, c.source.data + image * blocks * plane + first * line, plane,
+                 least(d.images, c.n - image) * blocks, (end - first) * line // PREFETCH_LINE)
+        prefetch_spread(&band, d.products)
     return band
 
 
 cdef void direct(const Direct* d, const Convolved* c, const float* packed, float* band, int64_t begin,
                  int64_t end) noexcept nogil:
     cdef int64_t task, rest, part, row, image
-    cdef soon band_after
-    cdef soon* next
+    cdef prefetcher band_after
+    cdef prefetcher* next
     for task in range(begin, end):
         part, rest = task % d.parts, task // d.parts
         row, image = rest % d.bands * d.rows, rest // d.bands * d.images

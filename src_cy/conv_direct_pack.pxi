@@ -1,6 +1,6 @@
 # What direct convolution prepares once for its weights: panels of them, and the tables of its pixels and taps.
 
-cdef extern from "pack.h" nogil:
+cdef extern from "pack_weights.h" nogil:
     void pack_square(float* to, const float* weights, int64_t output_step, int64_t input_step, int64_t inputs,
                      int64_t taps)
     void pack_vectors(float* to, int64_t to_step, const float* vectors, int64_t count)

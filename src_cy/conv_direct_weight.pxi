@@ -6,7 +6,7 @@
 #
 # Where windows are pixels, x and dy may change places: the columns are then input channels, the rows output channels.
 
-cdef extern from "outer.h" nogil:
+cdef extern from "outer_product.h" nogil:
     const int OUTER_BLOCKS
     int64_t OUTER_ROWS(int64_t blocks)
     ctypedef struct outer_row:
@@ -213,7 +213,7 @@ cdef void weight_tiles(const WeightSums* p, const WeightTask* t, const WeightPas
     cdef int64_t pixels = walk.count[0] * walk.count[1] * walk.count[2]
     cdef const float* later
     cdef outer_next next
-    cdef soon* asked = this_thread()
+    cdef prefetcher* asked = this_thread()
     for tile in range(t.tile, t.end_tile):
         blocks = share(set_blocks, p.tiles, tile + 1) - share(set_blocks, p.tiles, tile)
         later, later_blocks = dy + blocks * dy_block, 0
@@ -230,7 +230,7 @@ cdef void weight_tiles(const WeightSums* p, const WeightTask* t, const WeightPas
             next.left = distance(x, after.x + part * s.block) if part < wanted else 0
             next.right = distance(dy, later + part * dy_block) if part < later_blocks else 0
             row = share(count, parts, part)
-            soon_ask(asked, (share(count, parts, part + 1) - row) * blocks * pixels)
+            prefetch_step(asked, (share(count, parts, part + 1) - row) * blocks * pixels)
             outer_sums(share(count, parts, part + 1) - row, blocks, rows + row, walk, next, x, dy, dy_block,
                        sums, sums_block, p.later or now.index > t.band)
         dy += blocks * dy_block

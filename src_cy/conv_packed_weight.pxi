@@ -2,7 +2,7 @@
 # conv_taps_weight.pxi, but bands of x are copied so that the channels of a pixel lie right behind those of the one
 # before. The columns are then all channels of all taps of a row, in as few vectors as that takes.
 
-cdef extern from "packed.h" nogil:
+cdef extern from "compact_pixels.h" nogil:
     void packed_pixels(float* to, int64_t channels, const float* blocks, int64_t block, int64_t pixels)
 
 
@@ -48,8 +48,8 @@ cdef void conv2d_weight_grad_packed(const int64_t* args, int64_t begin, int64_t 
     cdef Steps s
     cdef Band now
     cdef outer_walk walk
-    cdef soon after
-    cdef soon* next
+    cdef prefetcher after
+    cdef prefetcher* next
     s.col = p.c
     for index in range(begin, end):
         part, chunk = index % p.channel_parts, index // p.channel_parts
@@ -63,7 +63,7 @@ cdef void conv2d_weight_grad_packed(const int64_t* args, int64_t begin, int64_t 
             walk = band_walk(p, &now, &s)
             next = this_thread()
             if p.ahead and band + 1 < end_band:
-                after = band_soon(p, band + 1, 0, ceil_div(p.c, SIMD_WIDTH), first, last, array(args, 1),
+                after = prefetch_band(p, band + 1, 0, ceil_div(p.c, SIMD_WIDTH), first, last, array(args, 1),
                                   array(args, 0),
                                   now.images * now.rows * now.cols * channels * p.kh * packed_vectors(p))
                 next = &after

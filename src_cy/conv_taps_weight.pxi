@@ -7,7 +7,7 @@ cdef extern from "taps.h" nogil:
     int64_t taps_next(int64_t left)
 
 
-cdef extern from "outer.h" nogil:
+cdef extern from "outer_product.h" nogil:
     void outer_taps(int64_t rows, int64_t taps, const outer_row* row, const outer_walk* walk, const float* left,
                     const float* right, int64_t tap, float* out, int64_t accumulate)
 
@@ -29,7 +29,7 @@ cdef outer_walk rows_within(const WeightSums* p, const Band* band, const outer_w
     return outer_longest_inside(within)
 
 
-cdef soon band_soon(const WeightSums* p, int64_t index, int64_t block, int64_t blocks, int64_t first_dy, int64_t end_dy,
+cdef prefetcher prefetch_band(const WeightSums* p, int64_t index, int64_t block, int64_t blocks, int64_t first_dy, int64_t end_dy,
                     const float* x, const float* dy, int64_t products) noexcept nogil:
     # To ask, a little with each of so many multiply-adds, for a band: of x one block or all, of dy the given blocks.
     # Nothing where bands cut rows.
@@ -39,16 +39,16 @@ cdef soon band_soon(const WeightSums* p, int64_t index, int64_t block, int64_t b
     cdef int64_t line = p.w * SIMD_WIDTH, plane = p.h * line, dy_line = p.ow * SIMD_WIDTH, dy_plane = p.oh * dy_line
     cdef int64_t dy_blocks = ceil_div(p.oc, SIMD_WIDTH), image
     cdef bint whole = end_dy - first_dy == dy_blocks
-    cdef soon next
+    cdef prefetcher next
     memset(&next, 0, sizeof(next))
     if p.col_bands > 1:
         return next
-    soon_add(&next, x + (band.image * x_blocks + block) * plane + first * line,
-             plane if blocks > 1 else x_blocks * plane, band.images * blocks, (end - first) * line // SOON_LINE)
+    prefetch_add(&next, x + (band.image * x_blocks + block) * plane + first * line,
+             plane if blocks > 1 else x_blocks * plane, band.images * blocks, (end - first) * line // PREFETCH_LINE)
     for image in range(1 if whole else band.images):
-        soon_add(&next, dy + ((band.image + image) * dy_blocks + first_dy) * dy_plane + band.row * dy_line, dy_plane,
-                 (end_dy - first_dy) * (band.images if whole else 1), band.rows * dy_line // SOON_LINE)
-    soon_spread(&next, products)
+        prefetch_add(&next, dy + ((band.image + image) * dy_blocks + first_dy) * dy_plane + band.row * dy_line, dy_plane,
+                 (end_dy - first_dy) * (band.images if whole else 1), band.rows * dy_line // PREFETCH_LINE)
+    prefetch_spread(&next, products)
     return next
 
 
@@ -69,7 +69,7 @@ cdef inline const float* band_dy(const WeightSums* p, const Band* band, const fl
 
 cdef void tap_sums(const WeightSums* p, const Band* band, const Steps* s, const outer_walk* walk, int64_t columns,
                    int64_t column, int64_t first_block, int64_t end_block, const float* x, const float* dy, float* sums,
-                   bint accumulate, soon* next) noexcept nogil:
+                   bint accumulate, prefetcher* next) noexcept nogil:
     # One band: block by block of output channels, and for each row by row of the kernel, which has so many vectors of
     # columns, `column` floats apart in x. Sums go to [output channel][row of the kernel][column][SIMD_WIDTH].
     cdef int64_t channel_sums = p.kh * columns * SIMD_WIDTH, block, i, j, row, together, channels, parts, part
@@ -91,7 +91,7 @@ cdef void tap_sums(const WeightSums* p, const Band* band, const Steps* s, const 
                 parts = ceil_div(channels, OUTER_ROWS(together))
                 for part in range(parts):
                     first, end = share(channels, parts, part), share(channels, parts, part + 1)
-                    soon_ask(next, (end - first) * together * pixels)
+                    prefetch_step(next, (end - first) * together * pixels)
                     outer_taps(end - first, together, rows + first, &within, dy + row * walk.left[1],
                                x + row * walk.right[1] + i * p.dilation_h * s.row + j * column, column,
                                sums + (i * columns + j) * SIMD_WIDTH, accumulate)
@@ -113,8 +113,8 @@ cdef void conv2d_weight_grad_taps(const int64_t* args, int64_t begin, int64_t en
     cdef Steps s = weight_steps(p)
     cdef Band now
     cdef outer_walk walk
-    cdef soon after
-    cdef soon* next
+    cdef prefetcher after
+    cdef prefetcher* next
     for index in range(begin, end):
         part, chunk = index % p.channel_parts, index // p.channel_parts
         sums = array(args, 3) + chunk * tap_sums_size(p)
@@ -127,7 +127,7 @@ cdef void conv2d_weight_grad_taps(const int64_t* args, int64_t begin, int64_t en
                 next = this_thread()
                 last = block + 1 == end_block
                 if p.ahead and band + last < end_band:
-                    after = band_soon(p, band + last, first_block if last else block + 1, 1, 0, dy_blocks * last,
+                    after = prefetch_band(p, band + last, first_block if last else block + 1, 1, 0, dy_blocks * last,
                                       array(args, 1), array(args, 0),
                                       now.images * now.rows * now.cols * p.oc * p.kh * p.kw)
                     next = &after

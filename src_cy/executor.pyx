@@ -67,7 +67,7 @@ cdef struct Call:
     int64_t grain
 
 
-include "nested.pxi"
+include "composite_calls.pxi"
 
 
 cdef struct Gate:

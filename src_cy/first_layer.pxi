@@ -1,5 +1,5 @@
 # Convolution of images with few channels, from planes to blocks of channels: every tap of every channel is a step of
-# one reduction, in the register tiles of tile.h or, where pixels share inputs, of tile_taps.h. A last block of few
+# one reduction, in the register tiles of conv_microkernel.h or, where pixels share inputs, of conv_microkernel_taps.h. A last block of few
 # channels may have pixels for lanes (first_pixels.h).
 
 cdef extern from "first_layer.h" nogil:
@@ -15,7 +15,7 @@ cdef extern from "first_pixels.h" nogil:
         int64_t source, target, count
     void first_few_channels(int64_t channels, const first_pixels* at, int64_t count, int64_t depth, const int64_t* taps,
                             const float* x, const float* w, float* out, int accumulate, const tile_finish* finish,
-                            soon* next)
+                            prefetcher* next)
 
 
 cdef enum:

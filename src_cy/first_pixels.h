@@ -3,7 +3,7 @@
 #ifndef NORMENGINE_FIRST_PIXELS_H
 #define NORMENGINE_FIRST_PIXELS_H
 
-#include "tile.h"
+#include "conv_microkernel.h"
 
 /* The most output channels. */
 #define FIRST_CHANNELS (SIMD_WIDTH / 2)
@@ -25,12 +25,12 @@ typedef struct {
  * pixel's input, w has a value for each of them and each channel. V values behind each input can be read. */
 INLINE void first_pixel_tile(const int channels, const int vectors, const first_pixels *const *at, int kept,
                              int64_t depth, const int64_t *taps, const float *x, const float *w, float *out,
-                             int accumulate, const tile_finish *finish, soon *next)
+                             int accumulate, const tile_finish *finish, prefetcher *next)
 {
     vec sum[FIRST_CHANNELS][FIRST_MOST_VECTORS], in[FIRST_MOST_VECTORS];
     const float *row[FIRST_MOST_VECTORS];
     int64_t target[SIMD_WIDTH];
-    soon_ask(next, channels * vectors * depth);
+    prefetch_step(next, channels * vectors * depth);
     UNROLL for (int v = 0; v < vectors; v++) row[v] = x + at[v]->source;
     UNROLL for (int c = 0; c < channels; c++)
         UNROLL for (int v = 0; v < vectors; v++) sum[c][v] = splat(0.0f);
@@ -69,7 +69,7 @@ INLINE void first_pixel_tile(const int channels, const int vectors, const first_
 /* All of `count` runs of pixels. */
 INLINE void first_pixel_tiles(const int channels, const first_pixels *at, int64_t count, int64_t depth,
                               const int64_t *taps, const float *x, const float *w, float *out, int accumulate,
-                              const tile_finish *finish, soon *next)
+                              const tile_finish *finish, prefetcher *next)
 {
     const int vectors = FIRST_VECTORS(channels);
     for (int64_t i = 0; i < count; i += vectors) {
@@ -83,7 +83,7 @@ INLINE void first_pixel_tiles(const int channels, const first_pixels *at, int64_
 
 static void first_few_channels(int64_t channels, const first_pixels *at, int64_t count, int64_t depth,
                                const int64_t *taps, const float *x, const float *w, float *out, int accumulate,
-                               const tile_finish *finish, soon *next)
+                               const tile_finish *finish, prefetcher *next)
 {
 #define CASE(C)                                                                                                       \
     case C:                                                                                                           \

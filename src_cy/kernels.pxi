@@ -1,7 +1,7 @@
 # Every kernel of one instruction set, and where its module says what it has.
 
 include "arguments.pxi"
-include "soon.pxi"
+include "prefetch.pxi"
 include "window.pxi"
 include "conv_direct_weight.pxi"
 include "conv_taps_weight.pxi"
@@ -48,7 +48,7 @@ cdef void memory_halve(const int64_t* args, int64_t begin, int64_t end, int64_t 
 
 
 ADDRESSES = {
-    "ask_ahead": address(ask_ahead),
+    "prefetch": address(prefetch),
     "depthwise_blocked_pack": address(depthwise_blocked_pack),
     "depthwise_blocked": address(depthwise_blocked),
     "depthwise_blocked_input_grad_pack": address(depthwise_blocked_input_grad_pack),

@@ -2,7 +2,7 @@
 #ifndef NORMENGINE_MATMUL_H
 #define NORMENGINE_MATMUL_H
 
-#include "across.h"
+#include "reduce_lanes.h"
 #include "simd.h"
 
 /* A tile of sums is MATRIX_ROWS rows at most beside MATRIX_VECTORS(rows) vectors: enough independent sums to hide the

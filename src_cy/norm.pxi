@@ -1,7 +1,7 @@
 # Sums and statistics of channels. What a task adds up in float32 is short; everything longer is added in float64, in
 # an order that the problem alone decides.
 
-cdef extern from "rows.h" nogil:
+cdef extern from "row_sums.h" nogil:
     double row_sum(const float* x, int64_t count)
     void row_moments(const float* x, int64_t count, float shift, double* sums)
     void row_products(const float* dy, const float* x, int64_t count, float shift, double* sums)

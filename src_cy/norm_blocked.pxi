@@ -1,7 +1,7 @@
 # Sums and statistics of channels of activations in blocks. Stages: a task is one block of channels in one chunk of the
 # batch (extra = chunks), then the chunks of a block are put together in order.
 
-cdef extern from "lanes.h" nogil:
+cdef extern from "channel_moments.h" nogil:
     ctypedef struct lane_moments:
         double count
         double mean[16]

@@ -9,7 +9,7 @@
 #ifndef NORMENGINE_WINOGRAD_H
 #define NORMENGINE_WINOGRAD_H
 
-#include "tile.h"
+#include "conv_microkernel.h"
 
 #define WINOGRAD_A 0.625f
 #define WINOGRAD_B 1.5f

@@ -69,7 +69,7 @@ INLINE void winograd_inputs(const int m, const int r, const winograd_map *map, c
 /* Adds what the tiles first..end read or make of some blocks of channels of an array, of `all` that it has: rows of an
  * image, or whole images where the tiles are of several; nothing where these have other blocks between them. `top` is how
  * far the tiles reach above their rows, `more` how many rows they have beside m. */
-INLINE void winograd_soon(const int m, const winograd_map *map, soon *s, int64_t first, int64_t end, const float *array,
+INLINE void winograd_prefetch(const int m, const winograd_map *map, prefetcher *s, int64_t first, int64_t end, const float *array,
                           int64_t height, int64_t width, int64_t top, int64_t more, int64_t all, int64_t block,
                           int64_t blocks)
 {
@@ -82,8 +82,8 @@ INLINE void winograd_soon(const int m, const winograd_map *map, soon *s, int64_t
         to = last % map->tile_rows * m - top + m + more;
         if (to > height) to = height;
     }
-    soon_add(s, array + (image * all + block) * height * pitch + from * pitch, height * pitch, images * blocks,
-             (to - from) * pitch / SOON_LINE);
+    prefetch_add(s, array + (image * all + block) * height * pitch + from * pitch, height * pitch, images * blocks,
+             (to - from) * pitch / PREFETCH_LINE);
 }
 
 /* Tiles beside the weights of V channels in registers: a divisor of WINOGRAD_TILES. */
@@ -98,14 +98,14 @@ INLINE void winograd_soon(const int m, const winograd_map *map, soon *s, int64_t
  * are no more than WINOGRAD_RUN blocks. x and out are `in_group` and `out_group` floats apart from one group of tiles to
  * the next. */
 INLINE void winograd_single(int64_t count, int64_t in_blocks, int64_t block, const float *x, int64_t in_group,
-                            const float *w, float *out, int64_t out_group, soon *next)
+                            const float *w, float *out, int64_t out_group, prefetcher *next)
 {
     for (int64_t b = 0; b < in_blocks; b++, x += block, w += SIMD_WIDTH * SIMD_WIDTH) {
         vec held[SIMD_WIDTH];
         UNROLL for (int c = 0; c < SIMD_WIDTH; c++) held[c] = load(w + c * SIMD_WIDTH);
         for (int64_t t = 0; t < count; t += WINOGRAD_BESIDE) {
             const int64_t group = t / WINOGRAD_TILES, first = t % WINOGRAD_TILES * SIMD_WIDTH;
-            soon_ask(next, WINOGRAD_BESIDE * SIMD_WIDTH);
+            prefetch_step(next, WINOGRAD_BESIDE * SIMD_WIDTH);
             const float *from = x + group * in_group + first;
             float *to = out + group * out_group + first;
             vec sum[WINOGRAD_BESIDE];
@@ -124,7 +124,7 @@ INLINE void winograd_single(int64_t count, int64_t in_blocks, int64_t block, con
  * [group][vector][point][tile][V]; kernels are [point, kernel_step apart][two vectors][input channel][V of both].
  * What is needed `next` is asked for on the way. */
 INLINE void winograd_products(const int side, int64_t count, int64_t in_blocks, int64_t vectors, const float *points,
-                              const float *kernels, int64_t kernel_step, float *to, soon *next)
+                              const float *kernels, int64_t kernel_step, float *to, prefetcher *next)
 {
     const int64_t taps[1] = {0}, source[1] = {0}, block = side * side * WINOGRAD_STEP;
     int64_t target[WINOGRAD_TILES];
@@ -144,7 +144,7 @@ INLINE void winograd_products(const int side, int64_t count, int64_t in_blocks, 
                     const float *x = points + (t / WINOGRAD_TILES * in_blocks + b) * block;
                     float *out = to + (t / WINOGRAD_TILES * vectors + v) * block;
                     const int64_t rest = count - t < WINOGRAD_TILES ? count - t : WINOGRAD_TILES;
-                    soon_ask(next, both * rest * SIMD_WIDTH * depth.blocks);
+                    prefetch_step(next, both * rest * SIMD_WIDTH * depth.blocks);
                     if (both == 2 && rest == WINOGRAD_TILES)
                         tile_product(1, 1, WINOGRAD_TILES, 2, &depth, x, source, w, out, target, block, b > 0, 0);
                     else {
@@ -227,17 +227,17 @@ INLINE void winograd_tiles(const int m, const int r, const winograd_map *map, co
     winograd_inputs(m, r, map, x, first, end, memory);
     for (int64_t b = first_block; b < end_block; b += chunk) {
         const int64_t blocks = end_block - b < chunk ? end_block - b : chunk;
-        soon next = {.count = 0};
+        prefetcher next = {.count = 0};
         if (next_end) {
-            winograd_soon(m, map, &next, first, end, y, map->out_h, map->out_w, 0, 0, map->out_blocks, b, blocks);
+            winograd_prefetch(m, map, &next, first, end, y, map->out_h, map->out_w, 0, 0, map->out_blocks, b, blocks);
             if (b + blocks == end_block)
-                winograd_soon(m, map, &next, end, next_end, x, map->in_h, map->in_w, map->top, r - 1, map->in_blocks, 0,
+                winograd_prefetch(m, map, &next, end, next_end, x, map->in_h, map->in_w, map->top, r - 1, map->in_blocks, 0,
                               map->in_blocks);
-            soon_spread(&next, points * (end - first) * map->in_blocks * SIMD_WIDTH * blocks);
+            prefetch_spread(&next, points * (end - first) * map->in_blocks * SIMD_WIDTH * blocks);
         }
         winograd_products(WINOGRAD_SIDE(m, r), end - first, map->in_blocks, blocks, memory,
                           kernels + b * map->in_blocks * SIMD_WIDTH * SIMD_WIDTH, kernel_step, products,
-                          next_end ? &next : &soon_of_thread);
+                          next_end ? &next : &prefetcher_of_thread);
         winograd_outputs(m, r, map, epilogue, products, first, end, b, blocks, y);
     }
 }

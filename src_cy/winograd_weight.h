@@ -137,7 +137,7 @@ INLINE void winograd_outer(const int columns, int64_t count, const float *x, int
 /* Sums of products over `count` tiles: sums are [point, sums_step apart][block of x][row tile][block of dy][row][V].
  * What is needed `next` is asked for on the way. */
 static void winograd_outers(int64_t count, int64_t in_blocks, int64_t out_blocks, const float *x, const float *dy,
-                            float *sums, int64_t sums_step, int64_t accumulate, soon *next)
+                            float *sums, int64_t sums_step, int64_t accumulate, prefetcher *next)
 {
     const int64_t block = WINOGRAD_HALF * WINOGRAD_GROUP_STEP, x_group = in_blocks * block, dy_group = out_blocks * block;
     const int64_t rows = in_blocks * (SIMD_WIDTH / WINOGRAD_ROWS);
@@ -150,7 +150,7 @@ static void winograd_outers(int64_t count, int64_t in_blocks, int64_t out_blocks
                 const int64_t channel = r * WINOGRAD_ROWS;
                 const float *a = x + channel / SIMD_WIDTH * block + p * WINOGRAD_GROUP_STEP + channel % SIMD_WIDTH;
                 float *to = sums + p * sums_step + (r * out_blocks + o) * WINOGRAD_ROWS * SIMD_WIDTH;
-                soon_ask(next, WINOGRAD_ROWS * columns * count);
+                prefetch_step(next, WINOGRAD_ROWS * columns * count);
                 switch (columns) {
 #if WINOGRAD_COLUMNS == 3
                 case 3: winograd_outer(3, count, a, x_group, b, dy_group, block, to, accumulate); break;
@@ -176,17 +176,17 @@ INLINE void winograd_sums(const int m, const int r, const int pair, const winogr
     for (int64_t t = first; t < end; t += together) {
         const int64_t last = end - t < together ? end : t + together;
         const int64_t from = last < end ? last : next_first, to = all - from < together ? all : from + together;
-        soon next = {.count = 0};
+        prefetcher next = {.count = 0};
         if (all) {
-            winograd_soon(m, map, &next, from, to, x, map->in_h, map->in_w, map->top, r - 1, map->in_blocks, 0,
+            winograd_prefetch(m, map, &next, from, to, x, map->in_h, map->in_w, map->top, r - 1, map->in_blocks, 0,
                           map->in_blocks);
-            winograd_soon(m, map, &next, from, to, dy, map->out_h, map->out_w, 0, 0, map->out_blocks, first_block, blocks);
-            soon_spread(&next, WINOGRAD_HALF * (last - t) * map->in_blocks * SIMD_WIDTH * blocks);
+            winograd_prefetch(m, map, &next, from, to, dy, map->out_h, map->out_w, 0, 0, map->out_blocks, first_block, blocks);
+            prefetch_spread(&next, WINOGRAD_HALF * (last - t) * map->in_blocks * SIMD_WIDTH * blocks);
         }
         winograd_halves(m, pair, 6, map, x, map->in_blocks, 0, map->in_blocks, t, last, memory);
         winograd_halves(m, pair, m, map, dy, map->out_blocks, first_block, blocks, t, last, gradients);
         winograd_outers(last - t, map->in_blocks, blocks, memory, gradients, sums, sums_step, later || t > first,
-                        all ? &next : &soon_of_thread);
+                        all ? &next : &prefetcher_of_thread);
     }
 }
 

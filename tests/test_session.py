@@ -18,7 +18,7 @@ from normengine.kernels.cpu import backend
 from normengine.onnx import OnnxError
 from normengine.passes.fold_batchnorm import Folding
 from normengine.runtime import memory as memory_module
-from normengine.runtime import parts
+from normengine.runtime import microbatches
 
 RNG = np.random.default_rng(0)
 W = RNG.standard_normal((4, 2, 3, 3)).astype(np.float32)
@@ -230,7 +230,7 @@ def test_a_session_may_ask_for_kernels(monkeypatch):
     w = np.random.default_rng(0).standard_normal((32, 32, 3, 3)).astype(np.float32)
     content = model([node("Conv", ["x", "w"], ["y"], pads=[1, 1, 1, 1])],
                     {"x": ("N", 32, 24, 24)}, {"y": ("N", 32, 24, 24)}, {"w": w})  # fmt: skip
-    monkeypatch.setattr(parts, "PART_BYTES", 1 << 20)
+    monkeypatch.setattr(microbatches, "PART_BYTES", 1 << 20)
     monkeypatch.setenv("NORMENGINE_KERNELS", "conv2d=winograd2")
     assert all("winograd2" in kernel for kernel in chosen(ne.InferenceSession(content), draw(1, 32, 24, 24)))
     direct = ne.InferenceSession(content, kernels={"conv2d": "direct"})

@@ -8,7 +8,7 @@ from onnx import helper, numpy_helper
 
 import normengine as ne
 from normengine.onnx.reference import evaluate_file
-from normengine.runtime import parts
+from normengine.runtime import microbatches
 
 RNG = np.random.default_rng(0)
 node = helper.make_node
@@ -24,7 +24,7 @@ def model(nodes, shape, weights=None):
 
 
 def is_cut(session):
-    return isinstance([kept.program for kept in session._programs.values()][-1], parts.ProgramOfParts)
+    return isinstance([kept.program for kept in session._programs.values()][-1], microbatches.MicrobatchedProgram)
 
 
 def draw(*shape):
@@ -37,7 +37,7 @@ def test_a_batch_is_cut_where_the_parts_make_the_whole(shape, batch, monkeypatch
     """A file may have one batch among its own numbers, here in a shape."""
     nodes = [node("Relu", ["x"], ["r"]), node("Reshape", ["r", "shape"], ["y"])]
     x = draw(6, 3, 2, 2)
-    monkeypatch.setattr(parts, "PART_BYTES", 200)
+    monkeypatch.setattr(microbatches, "PART_BYTES", 200)
     session = ne.InferenceSession(model(nodes, (batch, 3, 2, 2), {"shape": np.array(shape, np.int64)}))
     (y,) = session.run(None, {"x": x})
     assert np.array_equal(y, np.maximum(x, 0).reshape(6, 12))
@@ -86,7 +86,7 @@ MORE = {
 def test_what_depends_on_the_batch_has_the_whole_batch(name, part, monkeypatch):
     """Sizes, places, sums and whatever else goes along the batch are those of the batch that was given."""
     x = draw(6, 3, 2, 2)
-    monkeypatch.setattr(parts, "PART_BYTES", part * 2 * x[0].nbytes)
+    monkeypatch.setattr(microbatches, "PART_BYTES", part * 2 * x[0].nbytes)
     content = model(ALONG_THE_BATCH[name], ("N", 3, 2, 2), NUMBERS | MORE)
     (want,) = evaluate_file(content, {"x": x})
     (got,) = ne.InferenceSession(content).run(None, {"x": x})
@@ -95,7 +95,7 @@ def test_what_depends_on_the_batch_has_the_whole_batch(name, part, monkeypatch):
 
 def test_padded_images_are_cut(monkeypatch):
     x = draw(6, 3, 2, 2)
-    monkeypatch.setattr(parts, "PART_BYTES", 200)
+    monkeypatch.setattr(microbatches, "PART_BYTES", 200)
     session = ne.InferenceSession(
         model([node("Pad", ["x", "p"], ["a"]), node("Relu", ["a"], ["y"])], ("N", 3, 2, 2),
               {"p": np.array([0, 0, 1, 0, 0, 0, 0, 2])}))  # fmt: skip

@@ -186,7 +186,7 @@ def run_groups(
     assert kernel.partial
     signature = REGISTRY.signatures[kernel.op]
     images = len(arrays[0]) // groups
-    problem = problem_of(kernel.op, [a[:images] for a in arrays], attrs)._replace(alone=True)
+    problem = problem_of(kernel.op, [a[:images] for a in arrays], attrs)._replace(single_thread=True)
     sums, merge = kernel.partial(problem, chunks)
     held_arrays = [_held(kernel, name, a) for name, a in zip(signature.inputs, arrays, strict=True)]
     inputs = [_memory_of(a, memory) for a in held_arrays]

@@ -15,7 +15,7 @@ import onnx
 from onnx import AttributeProto, ModelProto, TensorProto, helper, numpy_helper
 
 from normengine.onnx import importer  # noqa: F401  (fills the tables)
-from normengine.onnx.reader import OLDEST_OPSET
+from normengine.onnx.parse import OLDEST_OPSET
 from normengine.onnx.table import EVALUATORS, READERS
 
 Rng = np.random.Generator

@@ -13,7 +13,7 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple, TypeVar
 
-from .prefer import VARIABLE, preferences
+from .override import VARIABLE, preferences
 
 T = TypeVar("T")
 Shape = tuple[int, ...]
@@ -23,18 +23,19 @@ Parameters = tuple[int | float, ...]
 class Problem(NamedTuple):
     """What a kernel is asked to do: an operator on shapes and dtypes. An absent optional input has shape None.
 
-    ``alone`` says that one thread does it all while others do the same for other images: it is cut as caches want it.
+    ``single_thread`` says that one thread does it all while others do the same for other images: it is cut as caches
+    want it.
     """
 
     op: str
     inputs: tuple[Shape | None, ...]
     outputs: tuple[Shape, ...]
     attrs: Mapping[str, Any]
-    alone: bool = False
+    single_thread: bool = False
 
     def __hash__(self) -> int:
         """Of all but the attributes, which are a mapping."""
-        return hash((self.op, self.inputs, self.outputs, self.alone))
+        return hash((self.op, self.inputs, self.outputs, self.single_thread))
 
 
 class Signature(NamedTuple):
@@ -87,7 +88,7 @@ class Kernel(NamedTuple):
     given the problem of one group and a number of chunks, how the first stage runs for each group (``scratch`` are the
     bytes of one chunk's sums, whole lines of a cache; the last of ``extra`` is 0 where those begin anew, 1 where the
     group's are added to them), and how the second stage runs after all groups, over the chunks' sums one after the
-    other in the scratch memory. The cost of a problem that is ``alone`` is that of its first stage.
+    other in the scratch memory. The cost of a problem that is ``single_thread`` is that of its first stage.
 
     ``asks`` is there where the kernel asks for memory on behalf of what follows it, and returns the address of the
     function that tells it for what. It does so with each of its multiply-adds, of which it has the share ``asking`` of
@@ -151,31 +152,31 @@ class Registry:
         return [k for k in rows if k.algorithm == wanted] or rows
 
     def preferred(self, given: Mapping[str, str] | None = None) -> dict[str, str]:
-        """The algorithm that the user wants, by operator (see :mod:`.prefer`)."""
+        """The algorithm that the user wants, by operator (see :mod:`.override`)."""
         return preferences(self.algorithms, given) if given is not None or os.environ.get(VARIABLE) else {}
 
     def choose(
         self,
         problem: Problem,
         isas: Sequence[str],
-        besides: Callable[[Kernel], float] = lambda kernel: 0.0,
+        layout_cost: Callable[[Kernel], float] = lambda kernel: 0.0,
         preferred: Mapping[str, str] | None = None,
     ) -> Kernel:
-        """The cheapest kernel that supports ``problem``; ``besides`` is what a kernel costs beside its own work, less
-        what of that is done once and for all."""
+        """The cheapest kernel that supports ``problem``; ``layout_cost`` is what a kernel costs beside its own work,
+        less what of that is done once and for all."""
         rows = self.supporting(problem, isas, preferred)
-        return min(rows, key=lambda k: (k.cost(problem) + besides(k), -isas.index(k.isa)))
+        return min(rows, key=lambda k: (k.cost(problem) + layout_cost(k), -isas.index(k.isa)))
 
     def explain(
         self,
         problem: Problem,
         isas: Sequence[str],
-        besides: Callable[[Kernel], float] = lambda kernel: 0.0,
+        layout_cost: Callable[[Kernel], float] = lambda kernel: 0.0,
         preferred: Mapping[str, str] | None = None,
     ) -> str:
         """Why :meth:`choose` takes its kernel: what it is preferred to, and what is out of the question."""
-        chosen = self.choose(problem, isas, besides, preferred)
-        least = chosen.cost(problem) + besides(chosen)
+        chosen = self.choose(problem, isas, layout_cost, preferred)
+        least = chosen.cost(problem) + layout_cost(chosen)
         reasons = [f"{chosen.name} costs least ({least:.3g}) or, of equals, is of the best instruction set"]
         wanted = (self.preferred() if preferred is None else preferred).get(problem.op)
         if wanted and chosen.algorithm == wanted:
@@ -186,7 +187,7 @@ class Registry:
             elif not kernel.supports(problem):
                 reasons.append(f"{kernel.name}: does not take this problem")
             elif kernel is not chosen:
-                reasons.append(f"{kernel.name}: costs {kernel.cost(problem) + besides(kernel):.3g}")
+                reasons.append(f"{kernel.name}: costs {kernel.cost(problem) + layout_cost(kernel):.3g}")
         return "; ".join(reasons)
 
 

@@ -317,7 +317,7 @@ def kernel(row: Row, isa: str, addresses: dict[str, int], sizes: Sizes) -> Kerne
     remembered = lru_cache(REMEMBERED)
 
     def partial_launches(problem: Problem, chunks: int) -> tuple[Launch, Launch]:
-        return launches.in_groups(row.launch(problem._replace(alone=True), sizes), chunks)
+        return launches.in_groups(row.launch(problem._replace(single_thread=True), sizes), chunks)
 
     return Kernel(
         op=row.op,
@@ -334,7 +334,7 @@ def kernel(row: Row, isa: str, addresses: dict[str, int], sizes: Sizes) -> Kerne
         tolerance=row.tolerance,
         algorithm=row.algorithm,
         partial=partial_launches if row.in_groups else None,
-        asks=partial(addresses.__getitem__, "ask_ahead") if row.asking else None,
+        asks=partial(addresses.__getitem__, "prefetch") if row.asking else None,
         asking=row.asking,
         writes_late=row.writes_late,
     )

@@ -52,7 +52,7 @@ MOST_BORDER = 1 << 12
 
 class Panel(NamedTuple):
     """Some blocks of output channels and the blocks of input channels on which they depend: a pixel has ``vectors`` of
-    sums, whose lanes span so many input channels (see ``span.h``)."""
+    sums, whose lanes span so many input channels (see ``lane_split.h``)."""
 
     first: int
     blocks: int
@@ -66,7 +66,7 @@ class Panel(NamedTuple):
         return ceil_div(min(self.in_end * width, s.in_channels) - self.in_first * width, self.span)
 
 
-class Plan(NamedTuple):
+class Tiling(NamedTuple):
     """A launch before its numbers are laid out."""
 
     stencil: Stencil
@@ -150,7 +150,7 @@ def _equal(total: int, most: int) -> int:
 
 
 @lru_cache(maxsize=1024)
-def _cut(s: Stencil, width: int, blocks: Blocks, tasks: int) -> Plan:
+def _cut(s: Stencil, width: int, blocks: Blocks, tasks: int) -> Tiling:
     flat = (
         len(s.phases) == 1
         and not s.merged
@@ -205,10 +205,10 @@ def _cut(s: Stencil, width: int, blocks: Blocks, tasks: int) -> Plan:
         block = lines * 64 // FLOAT
     else:
         block = s.in_height * s.in_width * width
-    return Plan(s, panels, images, rows, bands, parts, chunk, copied, height, cols, block, flat)
+    return Tiling(s, panels, images, rows, bands, parts, chunk, copied, height, cols, block, flat)
 
 
-def _plan(problem: Problem, sizes: Sizes) -> Plan:
+def _plan(problem: Problem, sizes: Sizes) -> Tiling:
     tasks = tasks_wanted(problem, TASKS)
     plans = [_cut(s, sizes["width"], _blocks(s, sizes), tasks) for s in stencils(problem, sizes["width"])]
     return min(plans, key=lambda plan: _cost(plan, sizes)) if len(plans) > 1 else plans[0]
@@ -271,7 +271,7 @@ def _absent(s: Stencil, width: int) -> bool:
     return bool(s.merged or ragged)
 
 
-def _products(plan: Plan, width: int) -> int:
+def _products(plan: Tiling, width: int) -> int:
     """Multiply-adds of vectors of the first task."""
     s, products = plan.stencil, 0
     for panel in plan.panels[: ceil_div(len(plan.panels), plan.parts)]:
@@ -288,18 +288,18 @@ Rows = Counter[tuple[int, int]]
 """How often so many rows, which so many rows of taps reach, are made together."""
 
 
-def _apart(plan: Plan, phase: Phase, sizes: Sizes) -> bool:
+def _apart(plan: Tiling, phase: Phase, sizes: Sizes) -> bool:
     """Whether rows of which some taps lie above or below the image are made by themselves: fewer products, in tiles
     that may be smaller."""
     border = _rows_apart(plan, phase)
     return bool(border) and _tiles(plan, phase, border, sizes) < _tiles(plan, phase, _rows(plan, phase), sizes)
 
 
-def _rows(plan: Plan, phase: Phase) -> Rows:
+def _rows(plan: Tiling, phase: Phase) -> Rows:
     return Counter({(min(plan.rows, phase.height), phase.rows.taps): plan.bands})
 
 
-def _rows_apart(plan: Plan, phase: Phase) -> Rows:
+def _rows_apart(plan: Tiling, phase: Phase) -> Rows:
     """Those inside the image together, in each band, and those at the border alone; none if no row is at the border."""
     s, most = plan.stencil, phase.rows.taps
     low, high = phase.rows.reach()
@@ -319,7 +319,7 @@ def _rows_apart(plan: Plan, phase: Phase) -> Rows:
     )
 
 
-def _tiles(plan: Plan, phase: Phase, rows: Rows, sizes: Sizes) -> float:
+def _tiles(plan: Tiling, phase: Phase, rows: Rows, sizes: Sizes) -> float:
     """The cost of the tiles of a phase."""
     s, cost = plan.stencil, 0.0
     for panel in plan.panels:
@@ -346,12 +346,12 @@ def direct_packing(problem: Problem, sizes: Sizes) -> float:
     return _packing(_plan(problem, sizes), sizes["width"])
 
 
-def _packing(plan: Plan, width: int) -> float:
+def _packing(plan: Tiling, width: int) -> float:
     taps = sum(f.taps for f in plan.stencil.phases)
     return 4.0 * taps * sum(panel.depth(plan.stencil, width) * panel.vectors * width for panel in plan.panels)
 
 
-def _cost(plan: Plan, sizes: Sizes) -> float:
+def _cost(plan: Tiling, sizes: Sizes) -> float:
     """The tiles, what is copied, and the packing of the weights."""
     s, width, tiles = plan.stencil, sizes["width"], 0.0
     for f in s.phases:

@@ -1,5 +1,5 @@
-"""Register tiles of pixels and vectors of output channels, as ``tile.h`` and ``tile_taps.h`` have them: how outputs are
-cut into panels, which pixels share inputs, and what tiles cost."""
+"""Register tiles of pixels and vectors of output channels, as ``conv_microkernel.h`` and ``conv_microkernel_taps.h``
+have them: how outputs are cut into panels, which pixels share inputs, and what tiles cost."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def panel_count(vectors: int, sharing: bool, sizes: Sizes) -> int:
 
 def span_and_vectors(channels: int, depth: int, sizes: Sizes) -> tuple[int, int]:
     """For some output channels, fewer than a vector has lanes, how many of ``depth`` input channels a vector of sums
-    spans (see ``span.h``), and how many vectors there are: 1 and 1 if more do not take far fewer products."""
+    spans (see ``lane_split.h``), and how many vectors there are: 1 and 1 if more do not take far fewer products."""
     width = sizes["width"]
     choices = [(width, channels)] if channels <= sizes["tile_vectors"] else []
     choices += [(2, 1)] if 2 * channels <= width else []

@@ -169,6 +169,6 @@ def weight_grad_cost(problem: Problem, sizes: Sizes) -> float:
     sums = map.points * map.in_blocks * width * map.out_blocks
     transforms = channel_parts * map.in_blocks * GRADIENT_INPUTS + map.out_blocks * GRADIENT_OUTPUTS[map.m]
     tile = sums / SHARE_OF_PEAK + transforms
-    if problem.alone:
+    if problem.single_thread:
         return map.tiles * tile + A_SUM * sums + _far(2 * launch.scratch)
     return map.tiles * tile + POINT_OF_KERNELS * (1 + chunks / 3) * sums + 3 * _far(launch.scratch)

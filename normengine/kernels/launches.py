@@ -41,13 +41,13 @@ def whole_lines(nbytes: int) -> int:
 
 def tasks_wanted(problem: Problem, most: int = FEW_TASKS) -> int:
     """Tasks that a problem is cut into for the threads' sake: one that a thread does alone only as caches want it."""
-    return 1 if problem.alone else most
+    return 1 if problem.single_thread else most
 
 
 def from_memory(problem: Problem) -> bool:
     """Whether a kernel should ask for memory ahead."""
     shapes = [s for s in (*problem.inputs, *problem.outputs) if s is not None]
-    return not problem.alone and FLOAT * sum(map(prod, shapes)) > NEAR_BYTES
+    return not problem.single_thread and FLOAT * sum(map(prod, shapes)) > NEAR_BYTES
 
 
 def copied_at_most(problem: Problem) -> int:

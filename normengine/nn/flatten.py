@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from . import functional as F
-from .functional.activation import lift
+from .functional.activation import as_traced
 from .module import Module
 
 
@@ -18,7 +18,7 @@ class Flatten(Module):
         self.end_dim = end_dim
 
     def forward(self, x: Any) -> Any:
-        return lift(x).flatten(self.start_dim, self.end_dim)
+        return as_traced(x).flatten(self.start_dim, self.end_dim)
 
     def extra_repr(self) -> str:
         return f"start_dim={self.start_dim}, end_dim={self.end_dim}"
@@ -33,7 +33,7 @@ class Unflatten(Module):
         self.unflattened_size = tuple(unflattened_size)
 
     def forward(self, x: Any) -> Any:
-        return lift(x).unflatten(self.dim, self.unflattened_size)
+        return as_traced(x).unflatten(self.dim, self.unflattened_size)
 
     def extra_repr(self) -> str:
         return f"dim={self.dim}, unflattened_size={self.unflattened_size}"

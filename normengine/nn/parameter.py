@@ -10,10 +10,10 @@ import numpy as np
 
 from ..conversion import converted
 from ..shapes import numbers
+from .arithmetic import Arithmetic
 from .array import Array
 from .context import current
 from .memory import side_by_side
-from .operators import Operators
 from .tensor import Tensor
 
 _PYTHON = {
@@ -35,7 +35,7 @@ _UFUNCS = {
 if TYPE_CHECKING:
     _Base = Tensor
 else:
-    _Base = Operators
+    _Base = Arithmetic
 
 
 class Parameter(_Base):

@@ -11,7 +11,7 @@ import numpy as np
 from .. import shapes
 from ..absent import missing
 from ..graph import Value
-from .operators import Operators
+from .arithmetic import Arithmetic
 
 if TYPE_CHECKING:
     from .trace import Tracer
@@ -33,7 +33,7 @@ Number = float
 """``float``, which is also the name of a method here."""
 
 
-class Tensor(Operators):
+class Tensor(Arithmetic):
     """One value of the graph being traced, with PyTorch's methods.
 
     Arithmetic takes tensors, parameters, Python numbers and NumPy arrays (which become constants) and broadcasts as

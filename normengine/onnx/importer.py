@@ -14,9 +14,9 @@ import numpy as np
 from ..graph import DTYPES, Graph, Node, Spec, Value
 from ..ops import Builder, OperatorError
 from . import families  # noqa: F401  (fills the table)
+from .import_context import ImportedNode, Padding, checked
 from .node import OnnxError, OnnxNode
-from .reader import OnnxModel, Port
-from .reading import Call, Padding, checked
+from .parse import OnnxModel, Port
 from .schema import check_types
 from .table import EVALUATORS, READERS
 
@@ -29,7 +29,7 @@ def import_graph(model: OnnxModel, shapes: Mapping[str, tuple[int, ...]]) -> Gra
     their operator's rules, and where an array would not fit into the machine's memory.
     """
     check_operators(model.source, model.nodes)
-    reading = Reading(model, shapes)
+    reading = ImportContext(model, shapes)
     for node in model.nodes:
         reading.read(node)
     reading.refuse()
@@ -56,7 +56,7 @@ def _some(words: list[str], between: str, most: int = 20) -> str:
     return between.join([*words[:most], *more])
 
 
-class Reading:
+class ImportContext:
     """What each name of the file stands for so far: an array that is known, a value of the graph, or both.
 
     ``beyond`` are the names that could not be read since an operator is not supported, ``refused`` its nodes;
@@ -109,7 +109,7 @@ class Reading:
             self.beyond.update(node.outputs)
             self.refused += [] if beyond else [node]
             return
-        call = Call(self, node)
+        call = ImportedNode(self, node)
         try:
             if not self.known.keys().isdisjoint(node.inputs):
                 check_types(node, [self._known_type(name) for name in node.inputs], self.model.opset)
@@ -137,7 +137,7 @@ class Reading:
         array = self.known.get(name)
         return "" if array is None else array.dtype.name
 
-    def _results(self, call: Call) -> Sequence[Value | np.ndarray]:
+    def _results(self, call: ImportedNode) -> Sequence[Value | np.ndarray]:
         node = call.node
         evaluator = EVALUATORS.get(node.op_type)
         if evaluator is not None and all(name in self.known for name in node.inputs if name):

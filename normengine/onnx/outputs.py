@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from .importer import import_graph
-from .reader import OnnxModel, Port
+from .parse import OnnxModel, Port
 
 Extent = int | str | None
 

@@ -16,7 +16,7 @@ _UNSTABLE = {"log_softmax", "cross_entropy"}
 """Operators for which the evaluator takes the logarithm of a softmax that may be 0."""
 
 
-def evaluates_soon(graph: Graph, opset: int) -> bool:
+def can_evaluate_quickly(graph: Graph, opset: int) -> bool:
     """Whether the evaluator computes ``graph`` in little time, and right.
 
     Before opset 14 it mixes the batch's statistics into a batch normalization that is run.

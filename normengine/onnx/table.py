@@ -10,12 +10,12 @@ import numpy as np
 from ..graph import Node, Value
 
 if TYPE_CHECKING:
-    from .reading import Call
-    from .writing import Writing
+    from .export_context import ExportContext
+    from .import_context import ImportedNode
 
-Reader = Callable[["Call"], "Value | np.ndarray | Sequence[Value | np.ndarray]"]
-Evaluator = Callable[["Call"], "Sequence[np.ndarray]"]
-Writer = Callable[["Writing", Node], None]
+Reader = Callable[["ImportedNode"], "Value | np.ndarray | Sequence[Value | np.ndarray]"]
+Evaluator = Callable[["ImportedNode"], "Sequence[np.ndarray]"]
+Writer = Callable[["ExportContext", Node], None]
 
 READERS: dict[str, Reader] = {}
 """By ONNX operator: adds nodes that mean the same and returns what the outputs stand for, in order."""

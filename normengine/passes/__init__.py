@@ -2,23 +2,23 @@
 
 from .decompose import decompose
 from .differentiate import differentiate
-from .extend_conv import extend_conv
+from .expand_norm_grad_sums import expand_norm_grad_sums
 from .fold_constants import fold_constants
 from .fuse import fuse
-from .join_loss_grad import join_loss_grad
+from .fuse_epilogue import fuse_epilogue
+from .fuse_loss_grad import fuse_loss_grad
 from .pipeline import prepare, switched_off
-from .recompute import recompute
-from .spread_sums import spread_sums
+from .rematerialize import rematerialize
 
 __all__ = [
     "decompose",
     "differentiate",
-    "extend_conv",
+    "expand_norm_grad_sums",
     "fold_constants",
     "fuse",
-    "join_loss_grad",
+    "fuse_epilogue",
+    "fuse_loss_grad",
     "prepare",
-    "recompute",
-    "spread_sums",
+    "rematerialize",
     "switched_off",
 ]

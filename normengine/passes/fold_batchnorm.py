@@ -41,7 +41,7 @@ def unfolded(graph: Graph, reason: str) -> tuple[Folding, ...]:
     return tuple(Folding(names[node], reason=reason) for node in graph.nodes if node.op in _NORMS)
 
 
-class _Stays(Exception):
+class _CannotFold(Exception):
     """Why a batch normalization cannot be folded, or not in one direction."""
 
 
@@ -140,37 +140,37 @@ class _Editor:
             for direction in (self._into_layer_before, self._into_layers_behind):
                 try:
                     return Folding(name, direction(norm, scale, shift))
-                except _Stays as reason:
+                except _CannotFold as reason:
                     reasons.append(str(reason))
-        except _Stays as reason:
+        except _CannotFold as reason:
             reasons.append(str(reason))
         return Folding(name, reason=", and ".join(filter(None, reasons)))
 
     def _affine(self, norm: Node) -> tuple[np.ndarray, np.ndarray]:
         if norm.op == "batch_norm_train":
-            raise _Stays("it normalizes with the statistics of each batch")
+            raise _CannotFold("it normalizes with the statistics of each batch")
         arrays = [self._constants.get(v) for v in norm.inputs[1:]]
         if any(a is None for a in arrays):
-            raise _Stays("its weight and statistics are not constants")
+            raise _CannotFold("its weight and statistics are not constants")
         weight, bias, mean, var = (np.asarray(a, np.float64) for a in arrays)
         scale = weight / np.sqrt(var + float(norm.attrs["eps"]))
         shift = bias - mean * scale
         if not (_fits(scale) and _fits(shift)):
-            raise _Stays("its scale or shift is no finite float32 number")
+            raise _CannotFold("its scale or shift is no finite float32 number")
         return scale, shift
 
     def _into_layer_before(self, norm: Node, scale: np.ndarray, shift: np.ndarray) -> tuple[str, ...]:
         x = norm.inputs[0]
         layer = self._makers.get(x)
         if layer is None:
-            raise _Stays("its input is an input of the network")
+            raise _CannotFold("its input is an input of the network")
         if layer.op not in _LAYERS:
-            raise _Stays(f"its input comes from '{self._labels[layer]}', neither a convolution nor a linear layer")
+            raise _CannotFold(f"its input comes from '{self._labels[layer]}', neither a convolution nor a linear layer")
         if x in self._results:
-            raise _Stays("its input is also an output of the network")
+            raise _CannotFold("its input is also an output of the network")
         others = [n for n in self._readers_of(x) if n is not norm]
         if others:
-            raise _Stays(f"its input is also read by {self._named(others)}")
+            raise _CannotFold(f"its input is also read by {self._named(others)}")
         weight, bias = self._parameters(layer)
         columns = scale.reshape(-1, *[1] * (weight.ndim - 1))
         self._exchange(layer, layer.inputs[0], weight * columns, bias * scale + shift, norm.outputs)
@@ -181,10 +181,10 @@ class _Editor:
         (y,) = norm.outputs
         readers = self._readers_of(y)
         if y in self._results or any(n.op not in _LAYERS or n.inputs[0] is not y for n in readers):
-            raise _Stays  # no layer follows that could take it, which needs no words
+            raise _CannotFold  # no layer follows that could take it, which needs no words
         padding = [n for n in readers if any(n.attrs.get("padding", ()))]
         if padding and any(shift):
-            raise _Stays(f"{self._named(padding)} after it pads with zeros")
+            raise _CannotFold(f"{self._named(padding)} after it pads with zeros")
         folded = []
         for layer in readers:
             weight, bias = self._parameters(layer)
@@ -195,7 +195,7 @@ class _Editor:
             shifts = np.repeat(shift.reshape(groups, 1, -1), kernel, axis=2)
             folded.append(((rows * scales).reshape(weight.shape), bias + (rows * shifts).sum(axis=2).reshape(-1)))
         if not all(_fits(w) and _fits(b) for w, b in folded):
-            raise _Stays("the folded weight is no finite float32 number")
+            raise _CannotFold("the folded weight is no finite float32 number")
         for layer, (weight, bias) in zip(readers, folded, strict=True):
             self._exchange(layer, norm.inputs[0], weight, bias, layer.outputs)
         self._take_out(norm)
@@ -208,7 +208,7 @@ class _Editor:
         """Weight and bias in float64, the bias zero where the layer has none."""
         arrays = [self._exact.get(v, self._constants.get(v)) for v in layer.inputs[1:]]
         if any(a is None for a in arrays):
-            raise _Stays(f"the weight of '{self._labels[layer]}' is not a constant")
+            raise _CannotFold(f"the weight of '{self._labels[layer]}' is not a constant")
         weight = np.asarray(arrays[0], np.float64)
         bias = np.asarray(arrays[1], np.float64) if len(arrays) > 1 else np.zeros(weight.shape[0])
         return weight, bias
@@ -218,7 +218,7 @@ class _Editor:
     ) -> None:
         """Put ``layer`` on the input ``x`` with new parameters, making ``outputs``."""
         if not (_fits(weight) and _fits(bias)):
-            raise _Stays("the folded weight is no finite float32 number")
+            raise _CannotFold("the folded weight is no finite float32 number")
         stem = layer.inputs[1].name
         stem = stem.removesuffix(".weight") if stem.endswith(".weight") else layer.layer or stem
         bias_name = layer.inputs[2].name if len(layer.inputs) > 2 else f"{stem}.bias"

@@ -11,13 +11,13 @@ from collections.abc import Callable, Collection, Mapping
 
 from ..graph import Graph
 from .decompose import decompose
-from .extend_conv import extend_conv
+from .expand_norm_grad_sums import expand_norm_grad_sums
 from .fold_constants import fold_constants
 from .fuse import fuse, separate
-from .join_loss_grad import join_loss_grad
+from .fuse_epilogue import fuse_epilogue
+from .fuse_loss_grad import fuse_loss_grad
 from .limit_code import limit_code
-from .recompute import recompute
-from .spread_sums import spread_sums
+from .rematerialize import rematerialize
 
 VARIABLE = "NORMENGINE_PASSES_OFF"
 BLOCKS = "blocks"
@@ -26,9 +26,9 @@ DEPTH_FIRST = "depth_first"
 """The name of the order of calls that planning chooses: what treats images one by one for some of them at a time."""
 IN_PLACE = "in_place"
 """The name of what planning does with memory: groups of images write results over what they have read."""
-ASK_AHEAD = "ask_ahead"
+PREFETCH = "prefetch"
 """The name of what planning does for groups of images: while one is multiplied, memory is asked for ahead."""
-TOGETHER = "together"
+MERGED_UPDATES = "merged_updates"
 """The name of what planning does to updates that do not depend on each other: it makes one call of them."""
 
 
@@ -37,14 +37,14 @@ def _nothing(graph: Graph) -> Graph:
 
 
 PASSES: Mapping[str, tuple[Callable[[Graph], Graph], Callable[[Graph], Graph]]] = {
-    "extend_conv": (extend_conv, _nothing),
-    "join_loss_grad": (join_loss_grad, _nothing),
-    "spread_sums": (spread_sums, _nothing),
+    "fuse_epilogue": (fuse_epilogue, _nothing),
+    "fuse_loss_grad": (fuse_loss_grad, _nothing),
+    "expand_norm_grad_sums": (expand_norm_grad_sums, _nothing),
     "fuse": (fuse, separate),
-    "recompute": (recompute, _nothing),
+    "rematerialize": (rematerialize, _nothing),
 }
 """By name, in order: the pass, and what takes its place when it is switched off."""
-NAMES = (*PASSES, BLOCKS, DEPTH_FIRST, IN_PLACE, ASK_AHEAD, TOGETHER)
+NAMES = (*PASSES, BLOCKS, DEPTH_FIRST, IN_PLACE, PREFETCH, MERGED_UPDATES)
 
 
 def switched_off(without: Collection[str] = ()) -> frozenset[str]:

@@ -1,6 +1,6 @@
 """From graph to plan: kernels chosen, memory laid out, arguments written down."""
 
 from .lower import make_plan
-from .plan import Call, Later, Memory, Moving, Plan, Pointer, ShareEnd
+from .plan import Accumulate, Call, Memory, PerGroup, Plan, Pointer, ShareEnd
 
-__all__ = ["Call", "Later", "Memory", "Moving", "Plan", "Pointer", "ShareEnd", "make_plan"]
+__all__ = ["Accumulate", "Call", "Memory", "PerGroup", "Plan", "Pointer", "ShareEnd", "make_plan"]

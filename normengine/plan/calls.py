@@ -10,14 +10,14 @@ from ..graph import Graph, Node, Value
 from ..kernels import REGISTRY, Kernel, Problem
 from ..kernels.base import Launch
 from ..kernels.compiled import A_FLOAT
-from .effort import SMALL_BYTES, flops, is_small, kind
 from .groups import Group
-from .plan import Argument, Call, Later, Memory, Pointer
+from .plan import Accumulate, Argument, Call, Memory, Pointer
 from .reductions import describe
+from .small_calls import SMALL_BYTES, flops, is_small, kind
 from .storage import Storage
 
 Given = Mapping[str, Value | None]
-Besides = Callable[[Kernel], float]
+LayoutCost = Callable[[Kernel], float]
 
 
 class Calls(Storage):
@@ -40,9 +40,9 @@ class Calls(Storage):
         given: Given = dict(zip(signature.inputs, signature.arranged(inputs, problem.attrs), strict=True))
         group = self.group if self.group is not None and self.group.known.issuperset(outputs) else None
         asked = self._whole(problem, given, outputs, group)
-        besides = self._besides(asked, given, group)
-        kernel = REGISTRY.choose(asked, self.isas, besides, self.preferred)
-        problem = problem._replace(alone=group is not None)
+        layout_cost = self._layout_cost(asked, given, group)
+        kernel = REGISTRY.choose(asked, self.isas, layout_cost, self.preferred)
+        problem = problem._replace(single_thread=group is not None)
         launch = kernel.launch(problem)
         pointers: dict[str, Argument] = {name: self._read(kernel, name, v, layer) for name, v in given.items()}
         for name, v in zip(signature.outputs, outputs, strict=True):
@@ -50,7 +50,7 @@ class Calls(Storage):
         packed = self._packs_once(kernel, given)
         scratch = "packed" if packed else "local" if group and not kernel.packs else "scratch"
         call = self._call(kernel, problem, launch, pointers, Memory(scratch, launch.scratch), layer)._replace(
-            why=partial(REGISTRY.explain, asked, self.isas, besides, self.preferred),
+            why=partial(REGISTRY.explain, asked, self.isas, layout_cost, self.preferred),
             nbytes=sum(v.spec.nbytes for v in (*given.values(), *outputs) if v is not None),
         )
         once = self.setup if packed else group.outer if group and kernel.packs else None
@@ -65,13 +65,13 @@ class Calls(Storage):
         """A sum over the batch: a call for each group, and one behind the run that adds up those of all chunks."""
         group = self.group
         assert group is not None
-        problem = self.problem(node)._replace(alone=True)
+        problem = self.problem(node)._replace(single_thread=True)
         signature = REGISTRY.signatures[node.op]
         given: Given = dict(zip(signature.inputs, node.inputs, strict=True))
         asked = self._whole(problem, given, (), group)
-        besides = self._besides(asked, given, group)
+        layout_cost = self._layout_cost(asked, given, group)
         rows = [k for k in REGISTRY.supporting(asked, self.isas, self.preferred) if k.partial is not None]
-        kernel = min(rows, key=lambda k: k.cost(asked) + besides(k))
+        kernel = min(rows, key=lambda k: k.cost(asked) + layout_cost(k))
         assert kernel.partial is not None
         first, last = kernel.partial(problem, group.chunks)
         sums = Memory("scratch", first.scratch * group.chunks)
@@ -79,9 +79,9 @@ class Calls(Storage):
         made: dict[str, Argument] = dict.fromkeys(signature.outputs)
         call = self._call(kernel, problem, first, {**read, **made}, sums, node.layer)
         slots = list(call.arguments)
-        slots[call.workspace_slot - 1] = Pointer(sums, a_chunk=first.scratch)
-        slots[-1] = Later()
-        why = partial(REGISTRY.explain, asked, self.isas, besides, self.preferred)
+        slots[call.workspace_slot - 1] = Pointer(sums, chunk_stride=first.scratch)
+        slots[-1] = Accumulate()
+        why = partial(REGISTRY.explain, asked, self.isas, layout_cost, self.preferred)
         call = call._replace(
             stages=((kernel.stages[0], first.tasks[0]),),
             arguments=tuple(slots),
@@ -147,27 +147,27 @@ class Calls(Storage):
             return problem
         inputs = tuple(None if v is None else self._whole_shape(v, group) for v in given.values())
         made = tuple(self._whole_shape(v, group) for v in outputs) or problem.outputs
-        return problem._replace(inputs=inputs, outputs=made, alone=False)
+        return problem._replace(inputs=inputs, outputs=made, single_thread=False)
 
     @staticmethod
     def _whole_shape(value: Value, group: Group) -> tuple[int, ...]:
         return group.whole(value).shape if value in group.known else value.shape
 
-    def _besides(self, problem: Problem, given: Given, group: Group | None) -> Besides:
+    def _layout_cost(self, problem: Problem, given: Given, group: Group | None) -> LayoutCost:
         """What it costs a kernel to bring the inputs, where they are now, into the memory that it wants them in, less
         the packing that is done once."""
         times = 1 if group is None else group.groups
         to_blocks = {name: times * v.spec.size for name, v in given.items() if v is not None and v not in self.held}
         to_plain = {name: times * v.spec.size for name, v in given.items() if v in self.only_held}
 
-        def besides(kernel: Kernel) -> float:
+        def layout_cost(kernel: Kernel) -> float:
             if kernel.blocked and kernel.width != self.width:
                 return math.inf
             wrong = ((to_blocks if name in kernel.blocked else to_plain).get(name, 0) for name in given)
             once = kernel.packing(problem) if self._packs_once(kernel, given) else 0.0
             return 2 * A_FLOAT * sum(wrong) - once
 
-        return besides
+        return layout_cost
 
 
 def in_group(call: Call) -> Call:

@@ -1,9 +1,9 @@
-"""Runs of nodes that treat the images of a batch one by one, and so can go depth first: all of them for a few images
-before the next ones come.
+"""Segments of nodes that treat the images of a batch one by one, and so can go depth first: all of them for a few
+images before the next ones come.
 
-Nodes are put into an order in which such runs are long. A sum over the batch ends a run for those who read it. What a
-cheap loop made from one array in an earlier run is made again in a later one, so that the array itself, which is there
-anyway, is read in its place.
+Nodes are put into an order in which such segments are long. A sum over the batch ends a segment for those who read it.
+What a cheap loop made from one array in an earlier segment is made again in a later one, so that the array itself,
+which is there anyway, is read in its place.
 """
 
 from __future__ import annotations
@@ -14,13 +14,13 @@ from types import MappingProxyType
 from typing import NamedTuple
 
 from ..graph import Graph, Node, Value
-from ..passes.recompute import CHEAP, operands_of, steps_to
+from ..passes.rematerialize import CHEAP, operands_of, steps_to
 
 SUMMED = ("batch_stats", "conv2d_weight_grad")
 """Operators whose results are sums over the batch."""
 
 
-class Run(NamedTuple):
+class Segment(NamedTuple):
     """Nodes in their order; with ``images`` they treat images one by one."""
 
     nodes: tuple[Node, ...]
@@ -31,13 +31,13 @@ Joins = Callable[[Sequence[Node], Node], bool]
 """Whether a node may go depth first together with the given ones."""
 
 
-def in_runs(graph: Graph, batch: int, joins: Joins) -> list[Run]:
-    """The nodes of ``graph``, as ``fuse`` made them, in runs; ``batch`` is the extent of axis 0 of the images."""
-    runs = _Runs(graph, batch)
+def in_segments(graph: Graph, batch: int, joins: Joins) -> list[Segment]:
+    """The nodes of ``graph``, as ``fuse`` made them, in segments; ``batch`` is the extent of axis 0 of the images."""
+    segments = _Segments(graph, batch)
     for node in graph.nodes:
-        runs.take(node, joins)
-    runs.close()
-    return runs.done
+        segments.take(node, joins)
+    segments.close()
+    return segments.done
 
 
 def image_positions(node: Node, batch: int) -> tuple[int, ...]:
@@ -102,13 +102,13 @@ _RULES: Mapping[str, Callable[[Node], tuple[int, ...]]] = MappingProxyType(
 )
 
 
-class _Runs:
-    """The run under way, and what waits for its end."""
+class _Segments:
+    """The segment under way, and what waits for its end."""
 
     def __init__(self, graph: Graph, batch: int) -> None:
         self.batch = batch
-        self.done: list[Run] = []
-        self.run: list[Node] = []
+        self.done: list[Segment] = []
+        self.segment: list[Node] = []
         self.waiting: list[Node] = []
         self.made: set[Value] = set()
         self.unknown: set[Value] = set()
@@ -122,33 +122,37 @@ class _Runs:
             self._outside(node)
             return
         shared = {v for i, v in enumerate(node.inputs) if i not in images}
-        if not self.unknown.isdisjoint(node.inputs) or not self.made.isdisjoint(shared) or not joins(self.run, node):
+        if (
+            not self.unknown.isdisjoint(node.inputs)
+            or not self.made.isdisjoint(shared)
+            or not joins(self.segment, node)
+        ):
             self.close()
         node = self._with_copies(node, images)
-        self.run.append(node)
+        self.segment.append(node)
         self.made.update(image_outputs(node))
         self.unknown.update(v for v in node.outputs if v not in self.made)
 
     def close(self) -> None:
-        """The end of the run: all that it makes is known."""
-        if self.run:
-            self.done.append(Run(tuple(self.run), True))
-        self.done += [Run((node,), False) for node in self.waiting]
-        self.run, self.waiting = [], []
+        """The end of the segment: all that it makes is known."""
+        if self.segment:
+            self.done.append(Segment(tuple(self.segment), True))
+        self.done += [Segment((node,), False) for node in self.waiting]
+        self.segment, self.waiting = [], []
         self.made, self.unknown = set(), set()
 
     def _outside(self, node: Node) -> None:
-        """A node that is no part of a run comes before the one under way, or after it where it needs its results or
+        """A node that is no part of a segment comes before the one under way, or after it where it needs its results or
         makes nothing but new state, which waits until the step is known to be good."""
         late = bool(node.outputs) and self.stored.issuperset(node.outputs)
-        if self.run and (late or any(v in self.made or v in self.unknown for v in node.inputs)):
+        if self.segment and (late or any(v in self.made or v in self.unknown for v in node.inputs)):
             self.waiting.append(node)
             self.unknown.update(node.outputs)
         else:
-            self.done.append(Run((node,), False))
+            self.done.append(Segment((node,), False))
 
     def _with_copies(self, node: Node, images: Sequence[int]) -> Node:
-        """``node``, reading copies of what earlier runs made where a loop makes them again from one array."""
+        """``node``, reading copies of what earlier segments made where a loop makes them again from one array."""
         if node.op == "chain":
             return node
         inputs = list(node.inputs)
@@ -171,7 +175,7 @@ class _Runs:
         copy = Value(value.name, value.spec)
         last = replace(steps[-1], outputs=(copy,))
         attrs = MappingProxyType({"nodes": (*steps[:-1], last)})
-        self.run.append(Node("chain", tuple(inputs), (copy,), attrs, chain.layer))
+        self.segment.append(Node("chain", tuple(inputs), (copy,), attrs, chain.layer))
         self.made.add(copy)
         return copy
 

@@ -56,19 +56,19 @@ class Joining:
         self._sizes: dict[Node, tuple[int, int]] = {}
         self._well: dict[tuple[Node, int], bool] = {}
 
-    def __call__(self, run: Sequence[Node], node: Node) -> bool:
-        before = self._size(run)
+    def __call__(self, segment: Sequence[Node], node: Node) -> bool:
+        before = self._size(segment)
         size = min(before, _images(node, self.batch))
-        asked = [node] if size == before else [*run, node]
+        asked = [node] if size == before else [*segment, node]
         return all(self._goes(n, size) for n in asked)
 
-    def _size(self, run: Sequence[Node]) -> int:
-        """The group size of a run, which grows by nodes at its end."""
-        if not run:
+    def _size(self, segment: Sequence[Node]) -> int:
+        """The group size of a segment, which grows by nodes at its end."""
+        if not segment:
             return group_size((), self.batch)
-        known, size = self._sizes.get(run[0], (0, group_size((), self.batch)))
-        size = min(size, group_size(run[known:], self.batch))
-        self._sizes[run[0]] = len(run), size
+        known, size = self._sizes.get(segment[0], (0, group_size((), self.batch)))
+        size = min(size, group_size(segment[known:], self.batch))
+        self._sizes[segment[0]] = len(segment), size
         return size
 
     def _goes(self, node: Node, size: int) -> bool:
@@ -100,7 +100,7 @@ class Joining:
 def _problem(node: Node, images: int = 0) -> Problem:
     """The node's, of so many images (0: all of the batch)."""
     inputs = tuple((images or v.shape[0], *v.shape[1:]) for v in node.inputs)
-    return Problem(node.op, inputs, tuple(v.shape for v in node.outputs), node.attrs, alone=images > 0)
+    return Problem(node.op, inputs, tuple(v.shape for v in node.outputs), node.attrs, single_thread=images > 0)
 
 
 def _bytes(node: Node, batch: int) -> int:

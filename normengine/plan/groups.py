@@ -1,7 +1,7 @@
-"""One group of a batch's images, for a run that goes depth first: what stands for what, and where it is.
+"""One group of a batch's images, for a segment that goes depth first: what stands for what, and where it is.
 
-Values of the graph stand for all images of a batch, others for those of one group. What is known outside of the run is
-read where it is, group by group; what nobody outside reads lives in the local memory of a thread.
+Values of the graph stand for all images of a batch, others for those of one group. What is known outside of the segment
+is read where it is, group by group; what nobody outside reads lives in the local memory of a thread.
 """
 
 from __future__ import annotations
@@ -21,7 +21,8 @@ class Group:
 
     ``part`` maps values of the graph to the group's, of which ``known`` has all; ``bound`` maps some to where they are
     in memory of the whole batch: the memory, bytes into it, and bytes from one group to the next. ``sums`` maps a
-    group's sums of rows to those of the batch. ``outer`` are the calls before the run, ``after`` makes those behind it.
+    group's sums of rows to those of the batch. ``outer`` are the calls before the segment, ``after`` makes those behind
+    it.
     """
 
     images: int
@@ -76,7 +77,7 @@ def moved(call: Call, homes: Mapping[Memory, tuple[Memory, int]]) -> Call:
     def argument(a: Argument) -> Argument:
         if isinstance(a, Pointer) and a.memory in homes:
             memory, step = homes[a.memory]
-            return Pointer(memory, a.offset, a_group=step)
+            return Pointer(memory, a.offset, group_stride=step)
         return a
 
     writes = frozenset(homes[m][0] if m in homes else m for m in call.writes)

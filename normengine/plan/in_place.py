@@ -6,18 +6,18 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from .ahead import is_ask
 from .plan import Call, Memory, Pointer
+from .prefetch import is_prefetch
 
 
 @dataclass
 class Span:
     """The inner calls that use memory, from ``first`` to ``last``; ``parted`` says that each group uses its part alone,
-    which begins ``a_group`` bytes behind that of the group before."""
+    which begins ``group_stride`` bytes behind that of the group before."""
 
     first: int
     last: int
-    a_group: int
+    group_stride: int
     parted: bool
 
 
@@ -47,12 +47,12 @@ def spans_of(call: Call) -> dict[Memory, Span]:
     """How the inner calls of a depth-first call use memory of all groups."""
     spans: dict[Memory, Span] = {}
     for i, inner in enumerate(call.inner):
-        if is_ask(inner):
+        if is_prefetch(inner):
             continue
         for a in inner.arguments:
             if not isinstance(a, Pointer):
                 continue
-            span = spans.setdefault(a.memory, Span(i, i, a.a_group, True))
-            whole = a.a_group * call.groups == a.memory.nbytes and a.offset == 0 and a.a_chunk == 0
-            span.last, span.parted = i, span.parted and whole and a.a_group == span.a_group
+            span = spans.setdefault(a.memory, Span(i, i, a.group_stride, True))
+            whole = a.group_stride * call.groups == a.memory.nbytes and a.offset == 0 and a.chunk_stride == 0
+            span.last, span.parted = i, span.parted and whole and a.group_stride == span.group_stride
     return spans

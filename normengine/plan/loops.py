@@ -15,7 +15,7 @@ from ..kernels.chain import Chain, Operand, Ref, Step, chain_launch, compile_cha
 from ..ops import OPS
 from .access import Access, Strides, collapse, dense_strides
 from .blocked import blocked_strides, collapse_lanes, repeats
-from .plan import Argument, Call, Memory, Moving, Pointer
+from .plan import Argument, Call, Memory, PerGroup, Pointer
 
 _NOTHING: Mapping[Value, Access] = MappingProxyType({})
 
@@ -109,7 +109,7 @@ def elementwise_call(
         tasks, rows_per_task, block = chain_launch(extents)
     arguments_: list[Argument] = [p for p, _, _ in (*reads, *writes)]
     arguments_ += [*extents, *(s for strides in walks for s in strides), rows_per_task, block]
-    arguments_ += [Moving(0, strides[0] * loop.shape[0]) if loop.group else 0 for strides in indices]
+    arguments_ += [PerGroup(0, strides[0] * loop.shape[0]) if loop.group else 0 for strides in indices]
     arguments_ += chain.constants()
     workspace_slot = len(arguments_)
     arguments_ += [None, chain.workspace] if sums else []

@@ -13,20 +13,20 @@ from ..graph import Graph, Node, Value
 from ..kernels import REGISTRY, Problem
 from ..kernels.blocks import blocked_shape
 from ..kernels.cpu import backend, isas
-from ..passes.pipeline import ASK_AHEAD, BLOCKS, DEPTH_FIRST, IN_PLACE, TOGETHER
+from ..passes.pipeline import BLOCKS, DEPTH_FIRST, IN_PLACE, MERGED_UPDATES, PREFETCH
 from .access import Access, view_of
-from .ahead import asking_ahead
 from .arena import Lifetime, place, side_by_side
 from .blocked import fits_blocks
 from .calls import in_group
-from .depth_first import Run
+from .depth_first import Segment
 from .in_place import in_place
 from .loops import Loop, elementwise_call
+from .merged_updates import merge_updates
 from .plan import Memory, Plan
+from .prefetch import with_prefetch
 from .reductions import as_alternating
-from .runs import Runs, runs_of
+from .segments import Segments, segments_of
 from .storage import block_width
-from .together import join_updates
 from .trials import stores, trials
 
 VIEWS = ("reshape", "permute", "slice")
@@ -37,12 +37,11 @@ def make_plan(
 ) -> Plan:
     """Lower a graph of kernel operators, chains and movements (see ``passes``) to a :class:`Plan`.
 
-    With ``tried`` all updates are tried before the first of them is done.
-    ``off`` names what is left out (see ``passes/pipeline.py``): "blocks", and activations are never held in blocks of
-    channels; "depth_first", and every call is for all images of the batch; "in_place", and no group of images writes
-    over what it has read; "ask_ahead", and none asks for memory ahead; "together", and every update is a call of its
-    own. The last four need the compiled executor. ``kernels`` are algorithms by operator to use wherever they can be
-    (see ``kernels/prefer.py``).
+    With ``tried`` all updates are tried before the first of them is done. ``off`` names what is left out (see
+    ``passes/pipeline.py``): "blocks", and activations are never held in blocks of channels; "depth_first", and every
+    call is for all images of the batch; "in_place", and no group of images writes over what it has read; "prefetch",
+    and none asks for memory ahead; "merged_updates", and every update is a call of its own. The last four need the
+    compiled executor. ``kernels`` are algorithms by operator to use wherever they can be (see ``kernels/override.py``).
     """
     compiled, width = backend() == "compiled", 0 if BLOCKS in off else block_width(isas())
     depth_first = compiled and width > 0 and DEPTH_FIRST not in off
@@ -51,27 +50,29 @@ def make_plan(
     lowering.updates_last(tried)
     if IN_PLACE not in off:
         lowering.taken = in_place(lowering.calls)
-    if ASK_AHEAD not in off:
-        lowering.ask_ahead()
-    if compiled and TOGETHER not in off:
-        lowering.join_updates()
+    if PREFETCH not in off:
+        lowering.prefetch_calls()
+    if compiled and MERGED_UPDATES not in off:
+        lowering.merge_updates()
     return lowering.plan()
 
 
-class _Lowering(Runs):
+class _Lowering(Segments):
     def __init__(self, graph: Graph, width: int, depth_first: bool, preferred: Mapping[str, str]) -> None:
-        runs = runs_of(graph, isas(), preferred) if depth_first else [Run((node,), False) for node in graph.nodes]
-        nodes = tuple(node for run in runs for node in run.nodes)
+        segments = (
+            segments_of(graph, isas(), preferred) if depth_first else [Segment((node,), False) for node in graph.nodes]
+        )
+        nodes = tuple(node for segment in segments for node in segment.nodes)
         graph = Graph(graph.inputs, graph.outputs, nodes, graph.state, graph.constants, graph.updates)
         super().__init__(graph, width, isas(), preferred)
-        self.runs = runs
+        self.segments = segments
         self.after_loss = self.guard = 0
         self.taken: dict[Memory, Memory] = {}
         self.results = frozenset(graph.results())
-        self.read_by: dict[Value, set[Run]] = {}
-        for run in runs:
-            for value in (v for node in run.nodes for v in node.inputs):
-                self.read_by.setdefault(value, set()).add(run)
+        self.read_by: dict[Value, set[Segment]] = {}
+        for segment in segments:
+            for value in (v for node in segment.nodes for v in node.inputs):
+                self.read_by.setdefault(value, set()).add(segment)
         self.stored = {new for _, new in graph.updates}
         for value in (*graph.inputs, *graph.state):
             self.memory[value] = Memory("feed", value.spec.nbytes, value.name)
@@ -123,12 +124,12 @@ class _Lowering(Runs):
     # Calls.
 
     def lower(self) -> None:
-        for run in self.runs:
-            if run.images:
-                self.lower_run(run.nodes, partial(self._read_outside, run))
+        for segment in self.segments:
+            if segment.images:
+                self.lower_segment(segment.nodes, partial(self._read_outside, segment))
             else:
-                self.lower_node(*run.nodes)
-            if self.graph.outputs and any(self.graph.outputs[0] in node.outputs for node in run.nodes):
+                self.lower_node(*segment.nodes)
+            if self.graph.outputs and any(self.graph.outputs[0] in node.outputs for node in segment.nodes):
                 self._store_output(0)
                 self.after_loss = len(self.calls)
         for index in range(1 if self.after_loss else 0, len(self.graph.outputs)):
@@ -142,8 +143,8 @@ class _Lowering(Runs):
         self.guard = len(self.calls)
         self.calls += last
 
-    def _read_outside(self, run: Run, value: Value) -> bool:
-        return value in self.results or bool(self.read_by.get(value, set()) - {run})
+    def _read_outside(self, segment: Segment, value: Value) -> bool:
+        return value in self.results or bool(self.read_by.get(value, set()) - {segment})
 
     def lower_node(self, node: Node) -> None:
         if node.op == "slice" and self._moves_blocks(node, node.outputs[0].shape):
@@ -292,12 +293,12 @@ class _Lowering(Runs):
 
     # The result.
 
-    def join_updates(self) -> None:
-        before, after = join_updates(self.calls[: self.guard]), join_updates(self.calls[self.guard :])
+    def merge_updates(self) -> None:
+        before, after = merge_updates(self.calls[: self.guard]), merge_updates(self.calls[self.guard :])
         self.calls, self.guard = before + after, len(before)
 
-    def ask_ahead(self) -> None:
-        self.calls = [asking_ahead(call, self.taken) if call.groups else call for call in self.calls]
+    def prefetch_calls(self) -> None:
+        self.calls = [with_prefetch(call, self.taken) if call.groups else call for call in self.calls]
 
     def plan(self) -> Plan:
         alive: dict[Memory, Lifetime] = {}

@@ -35,23 +35,24 @@ class Memory:
 class Pointer(NamedTuple):
     """An argument slot that holds an address: ``offset`` bytes into ``memory``.
 
-    In a depth-first call it moves ``a_group`` bytes further for each group of images and ``a_chunk`` for each chunk.
+    In a depth-first call it moves ``group_stride`` bytes further for each group of images and ``chunk_stride`` for each
+    chunk.
     """
 
     memory: Memory
     offset: int = 0
-    a_group: int = 0
-    a_chunk: int = 0
+    group_stride: int = 0
+    chunk_stride: int = 0
 
 
-class Moving(NamedTuple):
-    """An argument slot of a depth-first call that holds a number: ``a_group`` more for each group of images."""
+class PerGroup(NamedTuple):
+    """An argument slot of a depth-first call that holds a number: ``group_stride`` more for each group of images."""
 
     number: int
-    a_group: int
+    group_stride: int
 
 
-class Later(NamedTuple):
+class Accumulate(NamedTuple):
     """An argument slot of a depth-first call: 0 for the first group of a chunk, 1 for the others."""
 
 
@@ -59,7 +60,7 @@ class ShareEnd(NamedTuple):
     """An argument slot of a depth-first call: where the groups end that are the thread's share."""
 
 
-Argument = Pointer | Moving | Later | ShareEnd | int | float | None
+Argument = Pointer | PerGroup | Accumulate | ShareEnd | int | float | None
 
 
 class Call(NamedTuple):
@@ -69,7 +70,7 @@ class Call(NamedTuple):
     before anything is compiled. ``arguments`` are the slots as the kernel's signature orders them. ``small`` says that
     one thread had better do all the tasks, ``why`` says what else than ``kernel`` there was.
 
-    ``kind`` is the kind of operator that the time of the call counts for (see :mod:`.effort`). ``flops`` are the
+    ``kind`` is the kind of operator that the time of the call counts for (see :mod:`.small_calls`). ``flops`` are the
     operations of the direct way to compute the results, a multiply-add being two; ``nbytes`` those of each input, read
     once, and of each output, written once.
 

@@ -36,7 +36,7 @@ class Storage(ABC):
         self.group: Group | None = None
 
     def calls_for(self, made: Value) -> list[Call]:
-        """Where a call goes that makes ``made``: what a run's groups share is made before the run."""
+        """Where a call goes that makes ``made``: what a segment's groups share is made before the segment."""
         return self.calls if self.group is None or made in self.group.known else self.group.outer
 
     def like(self, value: Value, made: Value) -> Value:
@@ -95,7 +95,7 @@ class Storage(ABC):
         offset = access.offset * np.dtype(access.base.dtype).itemsize
         if self.group is not None and access.base in self.group.bound:
             memory, start, step = self.group.bound[access.base]
-            return Pointer(memory, start + offset, a_group=step)
+            return Pointer(memory, start + offset, group_stride=step)
         return Pointer(self.home(access.base), offset)
 
     def dense(self, value: Value, layer: str) -> Access:
@@ -131,7 +131,7 @@ class Storage(ABC):
         return Access(value, whole, 0, (blocks * rows * width, rows * width, width if rows > 1 else 0, 0, 1))
 
     def add_up(self, partial: Access, result: Value, layer: str) -> None:
-        """Sums of rows to the sum of each channel; those of all groups, after a run."""
+        """Sums of rows to the sum of each channel; those of all groups, after a segment."""
         if self.group is not None:
             whole = Access.whole(self.group.sums[partial.base])
             self.group.after.append(lambda: self.add_up(whole, result, layer))

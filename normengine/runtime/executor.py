@@ -15,7 +15,7 @@ from .threads import usable_cpus
 
 
 def address_of(name: str) -> int:
-    """The address of an executor's own kernel function, "depth_first" or "together" (see ``src_cy/nested.pxi``).
+    """The address of an executor's own kernel function, "depth_first" or "merged" (see ``src_cy/composite_calls.pxi``).
 
     Raises ``RuntimeError`` where Numba's executor is in use, which has none: plans made there have no inner calls.
     """

@@ -15,7 +15,7 @@ import numpy as np
 from ..files.atomic import write_atomically
 from ..plan import Call
 from .limits import Limits, limits
-from .parts import ProgramOfParts
+from .microbatches import MicrobatchedProgram
 from .program import Program
 
 
@@ -130,7 +130,7 @@ HEAD = ("ms", "share", "GFLOP/s", "GB/s", "of limit")
 
 
 def profile_program(
-    program: Program | ProgramOfParts, feeds: Mapping[str, np.ndarray], title: str, runs: int
+    program: Program | MicrobatchedProgram, feeds: Mapping[str, np.ndarray], title: str, runs: int
 ) -> Profile:
     """Time the calls of ``program``: medians over ``runs`` runs after a first one. State is left as it is: all runs
     begin with copies of it."""

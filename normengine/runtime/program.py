@@ -76,7 +76,7 @@ class Program:
 
     @property
     def programs(self) -> tuple[Program, ...]:
-        """This one: the programs that a batch runs on, as :class:`~.parts.ProgramOfParts` has several."""
+        """This one: the programs that a batch runs on, as :class:`~.parts.MicrobatchedProgram` has several."""
         return (self,)
 
     @property

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ..plan import Call, Later, Memory, Moving, Plan, Pointer, ShareEnd
+from ..plan import Accumulate, Call, Memory, PerGroup, Plan, Pointer, ShareEnd
 from .executor import address_of
 from .memory import aligned_bytes
 
@@ -116,7 +116,7 @@ class Tables:
         self._keep.append(table)
         return table.ctypes.data
 
-    # Calls with inner calls; the order of the numbers is that of ``src_cy/nested.pxi``.
+    # Calls with inner calls; the order of the numbers is that of ``src_cy/composite_calls.pxi``.
 
     def _depth_first(self, call: Call) -> Inside:
         header = self._take(_DEPTH_FIRST_SLOTS)
@@ -154,7 +154,7 @@ class Tables:
             parts.append((self._function(function), self._address(self._arguments(inner)), before, tasks))
             before += tasks
         self.slots[header : header + _TOGETHER_SLOTS] = [self._table(parts), len(parts), 0]
-        self._row(address_of("together"), header, before, before if call.small else 0)
+        self._row(address_of("merged"), header, before, before if call.small else 0)
         return Inside(len(parts), tuple(range(len(parts))), header + _TOGETHER_SECONDS)
 
     # Arguments.
@@ -167,9 +167,9 @@ class Tables:
                 self._pointer(slot, argument)
             elif isinstance(argument, float):
                 self.slots[slot : slot + 1].view(np.float64)[0] = argument
-            elif isinstance(argument, Moving):
+            elif isinstance(argument, PerGroup):
                 self.slots[slot] = argument.number
-            elif argument is not None and not isinstance(argument, (Later, ShareEnd)):
+            elif argument is not None and not isinstance(argument, (Accumulate, ShareEnd)):
                 self.slots[slot] = argument
         if call.workspace and call.arguments[call.workspace_slot] is None:
             self.workspaces.append(start + call.workspace_slot)
@@ -208,16 +208,16 @@ def _size(call: Call) -> int:
 
 def _patch(argument: object) -> tuple[int, int, int] | None:
     """Kind and bytes of an argument that is another for each group of images or each thread."""
-    if isinstance(argument, Later):
+    if isinstance(argument, Accumulate):
         return _LATER, 0, 0
     if isinstance(argument, ShareEnd):
         return _SHARE, 0, 0
-    if isinstance(argument, Moving):
-        return _MOVING, argument.a_group, 0
+    if isinstance(argument, PerGroup):
+        return _MOVING, argument.group_stride, 0
     if isinstance(argument, Pointer) and argument.memory.kind == "local":
         return _OWN, 0, 0
-    if isinstance(argument, Pointer) and (argument.a_group or argument.a_chunk):
-        return _MOVING, argument.a_group, argument.a_chunk
+    if isinstance(argument, Pointer) and (argument.group_stride or argument.chunk_stride):
+        return _MOVING, argument.group_stride, argument.chunk_stride
     return None
 
 

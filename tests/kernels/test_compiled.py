@@ -161,7 +161,7 @@ def test_what_a_thread_does_alone_is_cut_into_no_more_tasks(kernel: Kernel) -> N
     for case in cases(kernel):
         arrays = case.arrays(rng)
         problem = problem_of(kernel.op, arrays, case.attrs)
-        alone = problem._replace(alone=True)
+        alone = problem._replace(single_thread=True)
         if kernel.launch(alone) == kernel.launch(problem) or not kernel.supports(alone):
             continue
         few, many = kernel.launch(alone).tasks, kernel.launch(problem).tasks

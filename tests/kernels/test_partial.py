@@ -105,7 +105,7 @@ def splits(images: int) -> list[tuple[int, int]]:
 
 def of_a_group(trial: Trial, groups: int) -> Problem:
     arrays = [a[: len(a) // groups] for a in trial.arrays]
-    return problem_of(trial.op, arrays, trial.attrs)._replace(alone=True)
+    return problem_of(trial.op, arrays, trial.attrs)._replace(single_thread=True)
 
 
 def check(kernel: Kernel, trial: Trial, groups: int, chunks: int) -> None:
@@ -148,7 +148,7 @@ def test_launches(kernel: Kernel) -> None:
     for trial in random_trials(kernel, ROUNDS):
         problem = of_a_group(trial, len(trial.arrays[0]))
         sums, merge = kernel.partial(problem, 5)
-        assert (sums, merge) == kernel.partial(problem._replace(alone=False), 5)
+        assert (sums, merge) == kernel.partial(problem._replace(single_thread=False), 5)
         launch = kernel.launch(problem)
         assert sums.tasks + merge.tasks == launch.tasks and sums.scratch == launch.scratch
         assert sums.scratch % 64 == 0 and sums.scratch > 0 and merge.scratch == 5 * sums.scratch

@@ -9,7 +9,7 @@ import pytest
 from onnx import helper, numpy_helper
 
 from normengine.onnx.importer import import_graph
-from normengine.onnx.reader import read_model
+from normengine.onnx.parse import read_model
 from normengine.onnx.reference import evaluate_file
 from normengine.ops import evaluate
 

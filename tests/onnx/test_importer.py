@@ -8,7 +8,7 @@ from onnx import TensorProto, helper, numpy_helper
 from onnx_nodes import RNG, draw, ints, node
 
 from normengine.onnx.importer import import_graph
-from normengine.onnx.reader import read_model
+from normengine.onnx.parse import read_model
 
 X = {"x": (2, 4, 7, 6)}
 W3 = draw(5, 4, 3, 3)

@@ -12,7 +12,7 @@ from onnx import helper
 import normengine as ne
 from normengine.onnx import FileLimits, OnnxError
 from normengine.onnx.importer import import_graph
-from normengine.onnx.reader import read_model
+from normengine.onnx.parse import read_model
 
 node = helper.make_node
 X = {"x": (2, 4)}

@@ -9,7 +9,7 @@ import pytest
 
 import normengine as ne
 from normengine.onnx.importer import import_graph
-from normengine.onnx.reader import read_model
+from normengine.onnx.parse import read_model
 from normengine.passes.fold_batchnorm import fold_batchnorm
 
 FOLDER = Path(__file__).parent.parent / "fixtures" / "onnx"

@@ -15,7 +15,7 @@ from onnx_nodes import draw, ints, node
 import normengine as ne
 from normengine.onnx import OnnxError
 from normengine.onnx.importer import import_graph
-from normengine.onnx.reader import read_model
+from normengine.onnx.parse import read_model
 
 X = {"x": (2, 4, 7, 6)}
 W3 = draw(5, 4, 3, 3)

@@ -9,7 +9,7 @@ from onnx import AttributeProto, TensorProto, helper, numpy_helper
 
 from normengine.onnx import OnnxError
 from normengine.onnx.importer import import_graph
-from normengine.onnx.reader import read_model
+from normengine.onnx.parse import read_model
 from normengine.onnx.schema import rule, stated
 
 node = helper.make_node

@@ -71,7 +71,7 @@ def test_training_without_a_pass_gives_the_same_numbers(whole, name):
     np.testing.assert_allclose(other_losses, losses, rtol=1e-4)
     for key, array in state.items():
         np.testing.assert_allclose(other_state[key], array, rtol=1e-3, atol=1e-4, err_msg=key)
-    if name != "extend_conv":  # which is for inference
+    if name != "fuse_epilogue":  # which is for inference
         assert what_runs(other_program) != what_runs(program)
 
 
@@ -96,8 +96,8 @@ def test_the_environment_switches_off(monkeypatch):
     assert len(compile_graph(sums()).plan.calls) == 1
     cache = ProgramCache()
     fused = cache.get(sums())
-    monkeypatch.setenv("NORMENGINE_PASSES_OFF", " fuse, recompute,")
-    assert switched_off(["blocks"]) == {"blocks", "fuse", "recompute"}
+    monkeypatch.setenv("NORMENGINE_PASSES_OFF", " fuse, rematerialize,")
+    assert switched_off(["blocks"]) == {"blocks", "fuse", "rematerialize"}
     program = compile_graph(sums())
     assert len(program.plan.calls) == 2
     assert cache.get(sums()) is not fused
@@ -115,7 +115,8 @@ def test_updates_stay_last_without_fusion():
 
 def test_unknown_names(monkeypatch, onnx_file):
     message = (
-        r"passes to leave out: there is no pass 'fusion', choose from extend_conv, join_loss_grad, spread_sums, fuse"
+        "passes to leave out: there is no pass .fusion., choose from "
+        "fuse_epilogue, fuse_loss_grad, expand_norm_grad_sums, fuse"
     )
     model = network()
     with pytest.raises(ValueError, match=message):

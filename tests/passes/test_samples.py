@@ -10,7 +10,7 @@ import pytest
 from normengine.graph import Graph, Spec, Value
 from normengine.ops import Builder
 from normengine.passes.samples import largest_sample, samples_apart
-from normengine.runtime import compile_graph, parts
+from normengine.runtime import compile_graph, microbatches
 
 WINDOW = {"stride": (1, 1), "padding": (1, 1, 1, 1)}
 Make = Callable[[Builder, Value], Value]
@@ -74,10 +74,10 @@ def test_parts_make_the_whole(name: str, monkeypatch: pytest.MonkeyPatch) -> Non
     graph = graph_of(APART[name], 7)
     x = np.random.default_rng(1).standard_normal((7, 6, 5, 5)).astype(np.float32)
     whole = compile_graph(graph).run({"x": x})
-    assert parts.parts_of(graph) == [7]
-    monkeypatch.setattr(parts, "PART_BYTES", 3 * largest_sample(graph))
-    sizes = parts.parts_of(graph)
+    assert microbatches.microbatch_sizes(graph) == [7]
+    monkeypatch.setattr(microbatches, "PART_BYTES", 3 * largest_sample(graph))
+    sizes = microbatches.microbatch_sizes(graph)
     assert sizes == [2, 2, 3]
-    program = parts.ProgramOfParts(sizes, lambda size: compile_graph(graph_of(APART[name], size)))
+    program = microbatches.MicrobatchedProgram(sizes, lambda size: compile_graph(graph_of(APART[name], size)))
     for a, b in zip(whole, program.run({"x": x}), strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-5)

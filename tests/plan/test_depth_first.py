@@ -1,4 +1,4 @@
-"""Runs of nodes that treat images one by one: long ones, in an order in which all can run, with nothing lost."""
+"""Segments of nodes that treat images one by one: long ones, in an order in which all can run, with nothing lost."""
 
 from __future__ import annotations
 
@@ -9,19 +9,19 @@ import pytest
 
 from normengine.graph import Graph, Node, Spec, Value
 from normengine.ops import Builder
-from normengine.passes import decompose, differentiate, fuse, recompute, spread_sums
-from normengine.plan.depth_first import SUMMED, Run, image_outputs, in_runs
+from normengine.passes import decompose, differentiate, expand_norm_grad_sums, fuse, rematerialize
+from normengine.plan.depth_first import SUMMED, Segment, image_outputs, in_segments
 
 BATCH = 4
 WINDOW = {"stride": (1, 1), "padding": (1, 1, 1, 1), "dilation": (1, 1), "groups": 1}
 
 
-def always(run: Sequence[Node], node: Node) -> bool:
+def always(segment: Sequence[Node], node: Node) -> bool:
     return True
 
 
 def prepared(b: Builder, *outputs: Value) -> Graph:
-    return recompute(fuse(spread_sums(decompose(b.graph(list(outputs))))))
+    return rematerialize(fuse(expand_norm_grad_sums(decompose(b.graph(list(outputs))))))
 
 
 def conv_norm_relu(b: Builder, x: Value, channels: int) -> Value:
@@ -42,22 +42,22 @@ def training(layers: int) -> Graph:
     return prepared(b, loss, *(g for g in gradients if g is not None))
 
 
-def ops(run: Run) -> list[str]:
-    return [n.op for n in run.nodes]
+def ops(segment: Segment) -> list[str]:
+    return [n.op for n in segment.nodes]
 
 
-def image_runs(runs: Sequence[Run]) -> list[list[str]]:
-    return [ops(run) for run in runs if run.images and len(run.nodes) > 1]
+def image_segments(segments: Sequence[Segment]) -> list[list[str]]:
+    return [ops(segment) for segment in segments if segment.images and len(segment.nodes) > 1]
 
 
-def assert_in_order(graph: Graph, runs: Sequence[Run]) -> None:
-    """Everything is made before it is read, sums over the batch in a run before; no result is missing."""
+def assert_in_order(graph: Graph, segments: Sequence[Segment]) -> None:
+    """Everything is made before it is read, sums over the batch in a segment before; no result is missing."""
     known = {*graph.inputs, *graph.state, *graph.constants}
-    for run in runs:
+    for segment in segments:
         sums: set[Value] = set()
-        for node in run.nodes:
+        for node in segment.nodes:
             assert known.issuperset(node.inputs), node
-            images = image_outputs(node) if run.images else node.outputs
+            images = image_outputs(node) if segment.images else node.outputs
             known.update(images)
             sums.update(set(node.outputs) - set(images))
         known |= sums
@@ -66,29 +66,33 @@ def assert_in_order(graph: Graph, runs: Sequence[Run]) -> None:
 
 def test_a_layers_normalization_goes_with_the_next_convolution_and_its_statistics() -> None:
     graph = training(3)
-    runs = in_runs(graph, BATCH, always)
-    assert_in_order(graph, runs)
-    assert image_runs(runs)[:3] == [["conv2d", "batch_stats"]] + [["chain", "conv2d", "batch_stats"]] * 2
+    segments = in_segments(graph, BATCH, always)
+    assert_in_order(graph, segments)
+    assert image_segments(segments)[:3] == [["conv2d", "batch_stats"]] + [["chain", "conv2d", "batch_stats"]] * 2
 
 
 def test_a_layers_gradients_go_together_and_read_no_normalized_values() -> None:
     graph = training(3)
-    runs = in_runs(graph, BATCH, always)
-    backward = [run for run in runs if run.images and "conv2d_weight_grad" in ops(run) and len(run.nodes) > 1]
+    segments = in_segments(graph, BATCH, always)
+    backward = [
+        segment
+        for segment in segments
+        if segment.images and "conv2d_weight_grad" in ops(segment) and len(segment.nodes) > 1
+    ]
     assert len(backward) == 3
     convolved = {v for n in graph.nodes if n.op == "conv2d" for v in n.outputs} | set(graph.inputs)
-    for run in backward[:2]:
-        made = {v for n in run.nodes for v in n.outputs}
-        weight_grad = next(n for n in run.nodes if n.op == "conv2d_weight_grad")
+    for segment in backward[:2]:
+        made = {v for n in segment.nodes for v in n.outputs}
+        weight_grad = next(n for n in segment.nodes if n.op == "conv2d_weight_grad")
         assert made.issuperset(weight_grad.inputs)
-        read = {v for n in run.nodes for v in n.inputs if len(v.shape) == 4 and v.shape[0] == BATCH} - made
+        read = {v for n in segment.nodes for v in n.inputs if len(v.shape) == 4 and v.shape[0] == BATCH} - made
         gradients = {v for v in read if v not in convolved}
         assert len(gradients) == 1 and len(read) == 3
 
 
 def test_every_node_is_in_one_run() -> None:
     graph = training(2)
-    nodes = [node for run in in_runs(graph, BATCH, always) for node in run.nodes]
+    nodes = [node for segment in in_segments(graph, BATCH, always) for node in segment.nodes]
     made = [v for node in nodes for v in node.outputs]
     assert len(made) == len(set(made)) and set(made) >= {v for node in graph.nodes for v in node.outputs}
 
@@ -97,18 +101,18 @@ def test_every_node_is_in_one_run() -> None:
 def test_whatever_joins_the_order_holds(seed: int) -> None:
     rng = np.random.default_rng(seed)
     graph = training(4)
-    runs = in_runs(graph, BATCH, lambda run, node: bool(rng.random() < 0.8))
-    assert_in_order(graph, runs)
+    segments = in_segments(graph, BATCH, lambda segment, node: bool(rng.random() < 0.8))
+    assert_in_order(graph, segments)
 
 
 def test_another_batch_has_no_runs() -> None:
     graph = training(1)
-    assert not any(run.images for run in in_runs(graph, BATCH + 1, always))
+    assert not any(segment.images for segment in in_segments(graph, BATCH + 1, always))
 
 
 def test_statistics_end_a_run_for_those_who_read_them() -> None:
     graph = training(2)
-    for run in in_runs(graph, BATCH, always):
-        sums = {v for n in run.nodes if n.op in SUMMED for v in n.outputs}
-        assert run.images or not sums or len(run.nodes) == 1
-        assert not any(v in sums for n in run.nodes for v in n.inputs)
+    for segment in in_segments(graph, BATCH, always):
+        sums = {v for n in segment.nodes if n.op in SUMMED for v in n.outputs}
+        assert segment.images or not sums or len(segment.nodes) == 1
+        assert not any(v in sums for n in segment.nodes for v in n.inputs)

@@ -43,7 +43,7 @@ def arena_of_images(plan: Plan) -> dict[Memory, int]:
     return {
         a.memory: plan.offsets[a.memory]
         for a in arguments
-        if isinstance(a, Pointer) and a.a_group and a.memory.kind == "arena" and a.memory.nbytes == 32 * IMAGE
+        if isinstance(a, Pointer) and a.group_stride and a.memory.kind == "arena" and a.memory.nbytes == 32 * IMAGE
     }
 
 
@@ -82,8 +82,8 @@ def depth_first(*inner: Call, groups: int = 4) -> Call:
     return depth_first_call(inner, 1, groups, groups, 0)
 
 
-def of_groups(memory: Memory, offset: int = 0, a_group: int = 64) -> Pointer:
-    return Pointer(memory, offset, a_group=a_group)
+def of_groups(memory: Memory, offset: int = 0, group_stride: int = 64) -> Pointer:
+    return Pointer(memory, offset, group_stride=group_stride)
 
 
 OLD, OTHER, NEW = (Memory("arena", 256) for _ in range(3))
@@ -103,7 +103,7 @@ def test_the_memory_read_last_is_taken() -> None:
         depth_first(call_of(of_groups(NEW)), call_of(of_groups(OLD))),
         depth_first(call_of(Pointer(OLD)), call_of(of_groups(NEW))),
         depth_first(call_of(of_groups(OLD, offset=64)), call_of(of_groups(NEW))),
-        depth_first(call_of(of_groups(OLD), of_groups(OLD, a_group=32)), call_of(of_groups(NEW))),
+        depth_first(call_of(of_groups(OLD), of_groups(OLD, group_stride=32)), call_of(of_groups(NEW))),
         depth_first(call_of(of_groups(OLD)), call_of(of_groups(NEW), Pointer(NEW))),
         depth_first(call_of(of_groups(OLD)), call_of(of_groups(NEW)), groups=3),
     ],
@@ -121,7 +121,9 @@ def test_memory_has_to_be_free_and_of_one_size() -> None:
     assert in_place([MADE, USED, run, USED]) == {}
     assert in_place([MADE, run]) == {}
     small = Memory("arena", 128)
-    assert in_place([MADE, depth_first(call_of(of_groups(OLD)), call_of(of_groups(small, a_group=32))), USED]) == {}
+    assert (
+        in_place([MADE, depth_first(call_of(of_groups(OLD)), call_of(of_groups(small, group_stride=32))), USED]) == {}
+    )
     given = Memory("feed", 256, "x")
     assert (
         in_place([call_of(Pointer(given)), depth_first(call_of(of_groups(given)), call_of(of_groups(NEW))), USED]) == {}
@@ -130,7 +132,7 @@ def test_memory_has_to_be_free_and_of_one_size() -> None:
 
 def test_each_memory_is_taken_once_and_asks_do_not_count() -> None:
     second = Memory("arena", 256)
-    ask = Call("ask_ahead", "ask_ahead", "", (), (of_groups(OLD, offset=64), of_groups(NEW)))
+    ask = Call("prefetch", "prefetch", "", (), (of_groups(OLD, offset=64), of_groups(NEW)))
     both = depth_first(ask, call_of(of_groups(OLD)), call_of(of_groups(NEW), of_groups(second)))
     assert in_place([MADE, both, call_of(Pointer(NEW), Pointer(second))]) == {NEW: OLD}
     assert spans_of(both)[OLD].parted

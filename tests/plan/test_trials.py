@@ -49,7 +49,7 @@ def graph_of(new: Callable[[Builder, Value, Value], Value], output: bool) -> Gra
 
 
 @pytest.mark.usefixtures("backend")
-@pytest.mark.parametrize("without", [(), ("fuse", "together")])
+@pytest.mark.parametrize("without", [(), ("fuse", "merged_updates")])
 @pytest.mark.parametrize("output", [False, True])
 @pytest.mark.parametrize("new", [plain, moved, read_too, beside_a_copy])
 def test_what_is_not_finite_is_known_before_anything_is_stored(

@@ -15,12 +15,12 @@ from normengine.kernels.abi import SIGNATURE, double_of, float32_at, int64_at
 from normengine.kernels.blocks import blocked_shape
 from normengine.kernels.cpu import backend, isas
 from normengine.ops import Builder
-from normengine.plan import Call, Later, Memory, Moving, Plan, Pointer, ShareEnd
+from normengine.plan import Accumulate, Call, Memory, PerGroup, Plan, Pointer, ShareEnd
 from normengine.plan.access import Access
 from normengine.plan.loops import Loop, elementwise_call
+from normengine.plan.merged_updates import merged
 from normengine.plan.plan import depth_first_call
 from normengine.plan.storage import block_width
-from normengine.plan.together import together
 from normengine.runtime import Program, set_num_threads
 from normengine.runtime.profile import profile_program
 from normengine.runtime.tables import Inside
@@ -117,7 +117,7 @@ class Sums:
                 multiply,
                 self.images,
                 Pointer(doubled),
-                Pointer(given, a_group=whole),
+                Pointer(given, group_stride=whole),
                 self.size,
                 2.0,
                 Pointer(one),
@@ -136,9 +136,17 @@ class Sums:
                 workspace_slot=3,
             ),
             kernel_call(
-                multiply, self.images, Pointer(result, a_group=whole), Pointer(turned), self.size, 0.75, Pointer(four)
+                multiply,
+                self.images,
+                Pointer(result, group_stride=whole),
+                Pointer(turned),
+                self.size,
+                0.75,
+                Pointer(four),
             ),
-            kernel_call(add_up, 1, Pointer(sums, 8, a_chunk=64), Pointer(result, a_group=whole), count, Later()),
+            kernel_call(
+                add_up, 1, Pointer(sums, 8, chunk_stride=64), Pointer(result, group_stride=whole), count, Accumulate()
+            ),
         )
         spread = Memory("arena", F * chunks)
         offsets[spread] = 64 + 64 * chunks
@@ -201,7 +209,7 @@ def test_a_group_knows_where_those_of_its_thread_end(groups: int, chunks: int, t
     set_num_threads(threads)
     b = Builder()
     y = b.add("relu", b.input("x", Spec((groups,))))
-    inner = kernel_call(note_share, 1, Pointer(Memory("output", F * groups, index=0)), Moving(0, 1), ShareEnd())
+    inner = kernel_call(note_share, 1, Pointer(Memory("output", F * groups, index=0)), PerGroup(0, 1), ShareEnd())
     program = program_of(b.graph([y]), [depth_first_call((inner,), 1, groups, chunks, local=0)])
     (ends,) = program.run({"x": np.zeros(groups, np.float32)})
     team = 1 if chunks == 1 else threads
@@ -247,13 +255,13 @@ def test_chains_and_kernels_of_the_registry(shape: tuple[int, ...]) -> None:
     node = Node("relu", (before,), (after,), {})
     inner = (
         registered(
-            Problem("to_blocked", (shape,), (shape,), {}), Pointer(given, a_group=nbytes), Pointer(memory[before])
+            Problem("to_blocked", (shape,), (shape,), {}), Pointer(given, group_stride=nbytes), Pointer(memory[before])
         ),
         elementwise_call(
             [node], {before: Access.whole(before)}, {after: Access.whole(after)}, {}, pointer, "", Loop(blocked.shape)
         ),
         registered(
-            Problem("from_blocked", (shape,), (shape,), {}), Pointer(memory[after]), Pointer(made, a_group=nbytes)
+            Problem("from_blocked", (shape,), (shape,), {}), Pointer(memory[after]), Pointer(made, group_stride=nbytes)
         ),
     )
     local = sum(offsets.values()) + blocked.nbytes
@@ -274,7 +282,7 @@ def test_all_tasks_of_calls_together_are_done_once(threads: int, small: bool) ->
         kernel_call(count_tasks, n, Pointer(Memory("constant", a.nbytes, array=a)), nbytes=0 if small else 1 << 20)
         for n, a in zip(tasks, counts, strict=True)
     ]
-    joined = together(calls)
+    joined = merged(calls)
     assert joined.small == small
     program = program_of(Builder().graph([]), [joined, joined])
     for run in range(1, 4):
@@ -302,7 +310,7 @@ def test_calls_together_have_feeds_outputs_and_a_workspace() -> None:
         )
         for i, name in enumerate(names)
     ]
-    program = program_of(graph, [together(calls)])
+    program = program_of(graph, [merged(calls)])
     for threads, seed in ((1, 0), (2, 1)):
         set_num_threads(threads)
         feeds = {name: integers((6,), seed + i) for i, name in enumerate(names)}

@@ -59,7 +59,7 @@ def test_an_elementwise_loss_and_its_gradient_are_one_loop(loss: nn.Module) -> N
     assert [call.shapes for call in loops if call.shapes != "float32[]"] == ["float32[8, 5]"]
 
 
-@pytest.mark.parametrize("without", [(), ("together",), ("depth_first", "in_place")])
+@pytest.mark.parametrize("without", [(), ("merged_updates",), ("depth_first", "in_place")])
 def test_gradients_lie_side_by_side(without: tuple[str, ...]) -> None:
     model = nn.Sequential(*layers())
     optimizer = optim.SGD(model.parameters(), lr=0.1, momentum=0.9)

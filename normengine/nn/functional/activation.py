@@ -10,14 +10,14 @@ from ..eager import function
 from ..tensor import Tensor
 
 
-def lift(x: Any) -> Tensor:
+def as_traced(x: Any) -> Tensor:
     """``x`` as a tensor of the current trace."""
     tracer = current()
     assert tracer is not None
     return tracer.tensor(x)
 
 
-def settle(input: Any, output: Tensor, inplace: bool) -> Tensor:
+def inplace_result(input: Any, output: Tensor, inplace: bool) -> Tensor:
     """``output``; where ``inplace`` is set, every holder of the tensor ``input`` sees it too, as in PyTorch."""
     return input._become(output) if inplace and isinstance(input, Tensor) else output
 
@@ -25,38 +25,38 @@ def settle(input: Any, output: Tensor, inplace: bool) -> Tensor:
 @function
 def relu(input: Any, inplace: bool = False) -> Any:
     """max(x, 0)."""
-    return settle(input, lift(input).relu(), inplace)
+    return inplace_result(input, as_traced(input).relu(), inplace)
 
 
 @function
 def leaky_relu(input: Any, negative_slope: float = 0.01, inplace: bool = False) -> Any:
     """x where x > 0, else negative_slope * x."""
     slope = finite(negative_slope, "leaky_relu: negative_slope")
-    return settle(input, lift(input)._apply("leaky_relu", negative_slope=slope), inplace)
+    return inplace_result(input, as_traced(input)._apply("leaky_relu", negative_slope=slope), inplace)
 
 
 @function
 def relu6(input: Any, inplace: bool = False) -> Any:
     """min(max(x, 0), 6)."""
-    return settle(input, lift(input)._apply("relu6"), inplace)
+    return inplace_result(input, as_traced(input)._apply("relu6"), inplace)
 
 
 @function
 def sigmoid(input: Any) -> Any:
     """1 / (1 + exp(-x))."""
-    return lift(input).sigmoid()
+    return as_traced(input).sigmoid()
 
 
 @function
 def tanh(input: Any) -> Any:
     """Hyperbolic tangent."""
-    return lift(input).tanh()
+    return as_traced(input).tanh()
 
 
 @function
 def silu(input: Any, inplace: bool = False) -> Any:
     """x * sigmoid(x) (Elfwing et al., 2017; "swish")."""
-    return settle(input, lift(input)._apply("silu"), inplace)
+    return inplace_result(input, as_traced(input)._apply("silu"), inplace)
 
 
 @function
@@ -65,32 +65,32 @@ def gelu(input: Any, approximate: str = "none") -> Any:
     ops = {"none": "gelu", "tanh": "gelu_tanh"}
     if approximate not in ops:
         raise ValueError(f"gelu: approximate must be 'none' or 'tanh', got {approximate!r}")
-    return lift(input)._apply(ops[approximate])
+    return as_traced(input)._apply(ops[approximate])
 
 
 @function
 def hardswish(input: Any, inplace: bool = False) -> Any:
     """x * min(max(x + 3, 0), 6) / 6 (Howard et al., 2019)."""
-    return settle(input, lift(input)._apply("hardswish"), inplace)
+    return inplace_result(input, as_traced(input)._apply("hardswish"), inplace)
 
 
 @function
 def hardsigmoid(input: Any, inplace: bool = False) -> Any:
     """min(max(x + 3, 0), 6) / 6 (Howard et al., 2019)."""
-    return settle(input, (lift(input) + 3.0)._apply("relu6") / 6.0, inplace)
+    return inplace_result(input, (as_traced(input) + 3.0)._apply("relu6") / 6.0, inplace)
 
 
 @function
 def softmax(input: Any, dim: int | None = None) -> Any:
     """exp(x) / sum(exp(x)) along ``dim``."""
-    x = lift(input)
+    x = as_traced(input)
     return x.softmax(_usual_dim(x) if dim is None else dim)
 
 
 @function
 def log_softmax(input: Any, dim: int | None = None) -> Any:
     """x - log(sum(exp(x))) along ``dim``."""
-    x = lift(input)
+    x = as_traced(input)
     return x.log_softmax(_usual_dim(x) if dim is None else dim)
 
 

@@ -7,7 +7,7 @@ from typing import Any
 from ... import shapes
 from ..eager import function
 from ..tensor import Tensor
-from .activation import lift
+from .activation import as_traced
 
 
 def padding_of(
@@ -48,8 +48,8 @@ def conv2d(
 
     Returns: (N, O, H', W') float32.
     """
-    x, w = lift(input), lift(weight)
-    rest = () if bias is None else (lift(bias),)
+    x, w = as_traced(input), as_traced(weight)
+    rest = () if bias is None else (as_traced(bias),)
     if w.ndim != 4:
         raise x._tracer.error(f"weight must be (O, C / groups, kh, kw), got shape {w.shape}")
     strides, dilations = shapes.pair(stride, "stride"), shapes.pair(dilation, "dilation")
@@ -67,8 +67,8 @@ def conv2d(
 @function
 def linear(input: Any, weight: Any, bias: Any = None) -> Any:
     """``y = x weight^T + bias`` over the last axis: x (..., I), weight (O, I), bias (O,) or None, y (..., O)."""
-    x, w = lift(input), lift(weight)
-    rest = () if bias is None else (lift(bias),)
+    x, w = as_traced(input), as_traced(weight)
+    rest = () if bias is None else (as_traced(bias),)
     if w.ndim != 2 or not x.ndim:
         raise x._tracer.error(f"linear takes input (..., I) and weight (O, I), got shapes {x.shape} and {w.shape}")
     if x.shape[-1] != w.shape[1]:
@@ -85,7 +85,7 @@ def pad(input: Any, pad: Any, mode: str = "constant", value: float | None = None
 
     Negative numbers cut off instead.
     """
-    x: Tensor = lift(input)
+    x: Tensor = as_traced(input)
     numbers = shapes.numbers((tuple(pad),))
     if mode != "constant" or value:
         raise ValueError(f"pad: only zeros are supported, got mode {mode!r}, value {value}")

@@ -11,7 +11,7 @@ from typing import Any
 from ...settings import finite
 from ..eager import function
 from ..tensor import Tensor
-from .activation import lift, settle
+from .activation import as_traced, inplace_result
 
 
 def _noisy(x: Tensor, op: str, **attrs: Any) -> Tensor:
@@ -23,29 +23,29 @@ def _noisy(x: Tensor, op: str, **attrs: Any) -> Tensor:
 def dropout(input: Any, p: float = 0.5, training: bool = True, inplace: bool = False) -> Any:
     """Each element becomes 0 with probability ``p``, else x / (1 - p) (Srivastava et al., 2014)."""
     p = finite(p, "dropout: p", 0, 1)
-    x = lift(input)
+    x = as_traced(input)
     if not training or p == 0:
         return x
-    return settle(input, _noisy(x, "dropout", p=p, per_channel=False), inplace)
+    return inplace_result(input, _noisy(x, "dropout", p=p, per_channel=False), inplace)
 
 
 @function
 def dropout2d(input: Any, p: float = 0.5, training: bool = True, inplace: bool = False) -> Any:
     """Each channel (n, c) of (N, C, H, W) becomes 0 as a whole with probability ``p`` (Tompson et al., 2015)."""
     p = finite(p, "dropout2d: p", 0, 1)
-    x = lift(input)
+    x = as_traced(input)
     if x.ndim != 4:
         raise x._tracer.error(f"input must be (N, C, H, W), got shape {x.shape}")
     if not training or p == 0:
         return x
-    return settle(input, _noisy(x, "dropout", p=p, per_channel=True), inplace)
+    return inplace_result(input, _noisy(x, "dropout", p=p, per_channel=True), inplace)
 
 
 @function
 def gaussian_dropout(input: Any, p: float = 0.5, training: bool = True) -> Any:
     """Times N(1, p / (1 - p)), the variance of dropout with rate ``p`` (Srivastava et al., 2014, section 10)."""
     p = finite(p, "gaussian_dropout: p", 0, 1, below=True)
-    x = lift(input)
+    x = as_traced(input)
     return _noisy(x, "gaussian_dropout", p=p, per_channel=False) if training and p else x
 
 
@@ -53,5 +53,5 @@ def gaussian_dropout(input: Any, p: float = 0.5, training: bool = True) -> Any:
 def uniform_dropout(input: Any, beta: float = 0.1, training: bool = True) -> Any:
     """Times 1 + r with r uniform in [-beta, beta] ("Uout"; Li et al., CVPR 2019)."""
     beta = finite(beta, "uniform_dropout: beta", low=0)
-    x = lift(input)
+    x = as_traced(input)
     return _noisy(x, "uniform_dropout", beta=beta, per_channel=False) if training and beta else x

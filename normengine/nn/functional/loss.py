@@ -10,7 +10,7 @@ import numpy as np
 from ...settings import finite
 from ..eager import function
 from ..tensor import Tensor
-from .activation import lift
+from .activation import as_traced
 
 
 def _check(name: str, reduction: str, size_average: Any, reduce: Any) -> None:
@@ -25,7 +25,7 @@ def _reduced(losses: Tensor, reduction: str) -> Tensor:
 
 
 def _pair(name: str, input: Any, target: Any) -> tuple[Tensor, Tensor]:
-    x = lift(input)
+    x = as_traced(input)
     y = x._tracer.real(target).float()
     if x.shape != y.shape:
         raise x._tracer.error(f"{name}: input has shape {x.shape}, target has shape {y.shape}; they must be equal")
@@ -52,13 +52,13 @@ def cross_entropy(
         label_smoothing: the share of q that is spread evenly over the classes (Szegedy et al., 2016).
     """
     _check("cross_entropy", reduction, size_average, reduce)
-    x, y = lift(input), lift(target)
+    x, y = as_traced(input), as_traced(target)
     label_smoothing = finite(label_smoothing, "cross_entropy: label_smoothing", 0, 1)
     if x.ndim < 2:
         raise x._tracer.error(f"logits must be (N, C) or (N, C, ...), got shape {x.shape}")
     if y.dtype == np.float32:
         return _soft_cross_entropy(x, y, weight, reduction, label_smoothing)
-    rest = () if weight is None else (lift(weight),)
+    rest = () if weight is None else (as_traced(weight),)
     return x._apply(
         "cross_entropy",
         y,
@@ -77,7 +77,7 @@ def _soft_cross_entropy(x: Tensor, q: Tensor, weight: Any, reduction: str, smoot
     if smoothing:
         q = q * (1 - smoothing) + smoothing / x.shape[1]
     if weight is not None:
-        q = q * lift(weight).view(1, -1, *(1 for _ in x.shape[2:]))
+        q = q * as_traced(weight).view(1, -1, *(1 for _ in x.shape[2:]))
     losses = -(q * x.log_softmax(1)).sum(1)
     samples = math.prod(x.shape) // x.shape[1]
     return losses.sum() / samples if reduction == "mean" else _reduced(losses, reduction)
@@ -95,7 +95,7 @@ def nll_loss(
 ) -> Any:
     """``-weight[y] * x[y]`` for log-probabilities x (N, C, ...) and classes y (N, ...); see :func:`cross_entropy`."""
     _check("nll_loss", reduction, size_average, reduce)
-    x, y = lift(input), lift(target)
+    x, y = as_traced(input), as_traced(target)
     positions = (x.shape[0], *x.shape[2:]) if x.ndim > 1 else None
     if y.dtype != np.int64 or y.shape != positions:
         raise x._tracer.error(
@@ -110,7 +110,7 @@ def nll_loss(
     def of_label(values: Tensor) -> Tensor:
         return values._apply("at_label", y, classes, ignore_index=int(ignore_index)).sum(1)
 
-    weights = x._tracer.constant(1.0) if weight is None else lift(weight)
+    weights = x._tracer.constant(1.0) if weight is None else as_traced(weight)
     weights = of_label(weights.reshape(-1, *[1] * (x.ndim - 2)))
     losses = -of_label(x) * weights
     return losses.sum() / weights.sum() if reduction == "mean" else _reduced(losses, reduction)
@@ -126,7 +126,7 @@ def mse_loss(
     losses = (x - y).square()
     if weight is None:
         return _reduced(losses, reduction)
-    scale = lift(weight)
+    scale = as_traced(weight)
     losses = losses * scale
     return losses.sum() / scale.expand_as(x).sum() if reduction == "mean" else _reduced(losses, reduction)
 
@@ -149,7 +149,7 @@ def binary_cross_entropy_with_logits(
     x, y = _pair("binary_cross_entropy_with_logits", input, target)
     losses = x._apply("bce_with_logits", y)
     if pos_weight is not None:
-        losses = losses + (lift(pos_weight) - 1.0) * y * x._apply("bce_with_logits", lift(1.0))
+        losses = losses + (as_traced(pos_weight) - 1.0) * y * x._apply("bce_with_logits", as_traced(1.0))
     if weight is not None:
-        losses = losses * lift(weight)
+        losses = losses * as_traced(weight)
     return _reduced(losses, reduction)

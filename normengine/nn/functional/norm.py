@@ -11,7 +11,7 @@ from ...settings import finite
 from .. import eager
 from ..context import current
 from ..tensor import Tensor
-from .activation import lift
+from .activation import as_traced
 
 
 def batch_norm(
@@ -52,25 +52,25 @@ def batch_norm(
 def _batch_norm(
     input: Any, running_mean: Any, running_var: Any, weight: Any, bias: Any, training: bool, momentum: Any, eps: float
 ) -> Tensor:
-    x = lift(input)
+    x = as_traced(input)
     tracer = x._tracer
     if x.ndim < 2:
         raise tracer.error(f"input must be (N, C) or (N, C, ...), got shape {x.shape}")
     eps = finite(eps, "batch_norm: eps", low=0)
     momentum = momentum if isinstance(momentum, Tensor) else finite(momentum, "batch_norm: momentum", 0, 1)
     channels = x.shape[1]
-    gamma = lift(np.ones(channels, np.float32) if weight is None else weight)
-    beta = lift(np.zeros(channels, np.float32) if bias is None else bias)
+    gamma = as_traced(np.ones(channels, np.float32) if weight is None else weight)
+    beta = as_traced(np.zeros(channels, np.float32) if bias is None else bias)
     if not training:
         if running_mean is None or running_var is None:
             raise tracer.error("batch_norm needs running_mean and running_var unless it is training")
-        return x._apply("batch_norm", gamma, beta, lift(running_mean), lift(running_var), eps=eps)
+        return x._apply("batch_norm", gamma, beta, as_traced(running_mean), as_traced(running_var), eps=eps)
     y, mean, var = tracer.add_multi("batch_norm_train", x, gamma, beta, eps=eps)
     if running_mean is not None and running_var is not None:
         count = math.prod(x.shape) // channels
-        share = lift(momentum)
-        kept = lift(1.0 - momentum) if isinstance(momentum, float) else tracer.constant(1.0) - share
+        share = as_traced(momentum)
+        kept = as_traced(1.0 - momentum) if isinstance(momentum, float) else tracer.constant(1.0) - share
         unbiased = var * tracer.constant(count / (count - 1))
-        for running, batch in ((lift(running_mean), mean), (lift(running_var), unbiased)):
+        for running, batch in ((as_traced(running_mean), mean), (as_traced(running_var), unbiased)):
             tracer.update(running, running * kept + batch * share)
     return y

@@ -7,7 +7,7 @@ from typing import Any
 from ... import shapes
 from ..eager import function
 from ..tensor import Tensor
-from .activation import lift
+from .activation import as_traced
 
 
 def _window(x: Tensor, kernel_size: Any, stride: Any, padding: Any) -> dict[str, Any]:
@@ -33,7 +33,7 @@ def max_pool2d(
     return_indices: bool = False,
 ) -> Any:
     """The largest value of each window: (N, C, H, W) to (N, C, H', W'); ``stride`` is the window's size by default."""
-    x = lift(input)
+    x = as_traced(input)
     if return_indices:
         raise x._tracer.error("max_pool2d cannot return indices; leave return_indices False")
     window = _window(x, kernel_size, stride, padding)
@@ -52,7 +52,7 @@ def avg_pool2d(
     divisor_override: int | None = None,
 ) -> Any:
     """The mean of each window: (N, C, H, W) to (N, C, H', W'); padding counts as zeros if ``count_include_pad``."""
-    x = lift(input)
+    x = as_traced(input)
     if divisor_override is not None:
         raise x._tracer.error("avg_pool2d has no divisor_override; multiply its result instead")
     window = _window(x, kernel_size, stride, padding)
@@ -62,7 +62,7 @@ def avg_pool2d(
 @function
 def adaptive_avg_pool2d(input: Any, output_size: Any) -> Any:
     """Means of ``output_size`` nearly equal windows: an int or (height, width), where None keeps the extent."""
-    x = lift(input)
+    x = as_traced(input)
     if x.ndim != 4:
         raise x._tracer.error(f"input must be (N, C, H, W), got shape {x.shape}")
     sizes = output_size if isinstance(output_size, (tuple, list)) else (output_size, output_size)

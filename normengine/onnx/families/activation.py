@@ -7,14 +7,14 @@ import math
 import numpy as np
 
 from ...graph import Node, Value
+from ..export_context import ExportContext
+from ..import_context import ImportedNode
 from ..node import OnnxError
-from ..reading import Call
 from ..table import reads, writes
-from ..writing import Writing
 
 
 @reads("Gelu")
-def read_gelu(call: Call) -> Value:
+def read_gelu(call: ImportedNode) -> Value:
     kind = call.node.text("approximate", "none")
     if kind not in ("none", "tanh"):
         raise OnnxError(f"attribute 'approximate' must be none or tanh, got {kind!r}")
@@ -22,7 +22,7 @@ def read_gelu(call: Call) -> Value:
 
 
 @reads("Swish")
-def read_swish(call: Call) -> Value:
+def read_swish(call: ImportedNode) -> Value:
     x, alpha = call.value(0), call.node.number("alpha", 1.0)
     if alpha == 1:
         return call.add("silu", x)
@@ -30,7 +30,7 @@ def read_swish(call: Call) -> Value:
 
 
 @reads("HardSigmoid")
-def read_hard_sigmoid(call: Call) -> Value:
+def read_hard_sigmoid(call: ImportedNode) -> Value:
     """max(0, min(1, alpha x + beta))."""
     alpha, beta = call.node.number("alpha", 0.2), call.node.number("beta", 0.5)
     line = call.add("add", call.add("mul", call.value(0), call.constant(alpha)), call.constant(beta))
@@ -41,7 +41,7 @@ _SELU_ALPHA, _SELU_GAMMA = 1.67326319217681884765625, 1.05070102214813232421875
 
 
 @reads("Elu", "Celu", "Selu")
-def read_elu(call: Call) -> Value:
+def read_elu(call: ImportedNode) -> Value:
     """gamma * (max(x, 0) + alpha * (exp(min(x, 0) / scale) - 1)), Celu's scale being alpha and the others' 1."""
     selu, x = call.node.op_type == "Selu", call.value(0)
     alpha = call.node.number("alpha", _SELU_ALPHA if selu else 1.0)
@@ -55,21 +55,21 @@ def read_elu(call: Call) -> Value:
 
 
 @reads("Mish")
-def read_mish(call: Call) -> Value:
+def read_mish(call: ImportedNode) -> Value:
     """x * tanh(log(1 + exp(x)))."""
     x = call.value(0)
     return call.add("mul", x, call.add("tanh", call.add("softplus", x)))
 
 
 @reads("PRelu")
-def read_prelu(call: Call) -> Value:
+def read_prelu(call: ImportedNode) -> Value:
     """x where x > 0, else slope * x."""
     x, slope = call.value(0), call.value(1)
     return call.add("where", call.add("greater", x, call.constant(0.0)), x, call.add("mul", x, slope))
 
 
 @reads("Clip")
-def read_clip(call: Call) -> Value:
+def read_clip(call: ImportedNode) -> Value:
     x = call.value(0)
     low = _bound(call, 1, "min")
     high = _bound(call, 2, "max")
@@ -82,25 +82,25 @@ def read_clip(call: Call) -> Value:
     return x
 
 
-def _bound(call: Call, index: int, attribute: str) -> float | None:
+def _bound(call: ImportedNode, index: int, attribute: str) -> float | None:
     if call.given(index):
         return call.scalar(index, attribute)
     return call.node.number(attribute) if attribute in call.node.attributes else None
 
 
 @writes("relu6")
-def write_relu6(writing: Writing, node: Node) -> None:
+def write_relu6(writing: ExportContext, node: Node) -> None:
     writing.make(node, "Clip", *node.inputs, writing.constant(0.0, "zero"), writing.constant(6.0, "six"))
 
 
 @writes("silu")
-def write_silu(writing: Writing, node: Node) -> None:
+def write_silu(writing: ExportContext, node: Node) -> None:
     (x,) = node.inputs
     writing.make(node, "Mul", x, writing.step(node, "Sigmoid", x))
 
 
 @writes("hardswish")
-def write_hardswish(writing: Writing, node: Node) -> None:
+def write_hardswish(writing: ExportContext, node: Node) -> None:
     (x,) = node.inputs
     if writing.opset >= 14:
         writing.make(node, "HardSwish", x)
@@ -109,7 +109,7 @@ def write_hardswish(writing: Writing, node: Node) -> None:
 
 
 @writes("gelu")
-def write_gelu(writing: Writing, node: Node) -> None:
+def write_gelu(writing: ExportContext, node: Node) -> None:
     """x * (1 + erf(x / sqrt(2))) / 2."""
     (x,) = node.inputs
     if writing.opset >= 20:
@@ -120,7 +120,7 @@ def write_gelu(writing: Writing, node: Node) -> None:
 
 
 @writes("gelu_tanh")
-def write_gelu_tanh(writing: Writing, node: Node) -> None:
+def write_gelu_tanh(writing: ExportContext, node: Node) -> None:
     """x * (1 + tanh(sqrt(2 / pi) * (x + 0.044715 x^3))) / 2."""
     (x,) = node.inputs
     if writing.opset >= 20:
@@ -133,7 +133,7 @@ def write_gelu_tanh(writing: Writing, node: Node) -> None:
     _half_of_product(writing, node, x, writing.step(node, "Tanh", scaled))
 
 
-def _half_of_product(writing: Writing, node: Node, x: Value, share: str) -> None:
+def _half_of_product(writing: ExportContext, node: Node, x: Value, share: str) -> None:
     """x * (1 + share) / 2 as the node's output."""
     weight = writing.step(node, "Add", share, writing.constant(1.0, "one"))
     writing.make(node, "Mul", writing.step(node, "Mul", x, weight), writing.constant(0.5, "half"))

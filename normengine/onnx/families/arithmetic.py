@@ -7,24 +7,24 @@ from collections.abc import Callable
 from ...graph import Node, Value
 from ...ops import OPS, Op, OperatorError
 from ...ops.rules import broadcast
+from ..export_context import ExportContext
+from ..import_context import ImportedNode
 from ..node import OnnxError
-from ..reading import Call
 from ..table import READERS, reads, writes
 from ..tensors import type_name
-from ..writing import Writing
 from .linear import with_bias
 
-_MORE = ("Add", "Mul", "Max", "Min")
+_ANY_NUMBER_OF_INPUTS = ("Add", "Mul", "Max", "Min")
 """Elementwise operators that have a reader of their own although a mapping names them."""
 
 _ARITY = {"sub": 2, "div": 2, "greater": 2, "where": 3}
 
 
-def _reader(op: Op) -> Callable[[Call], Value]:
+def _reader(op: Op) -> Callable[[ImportedNode], Value]:
     mapping, arity = op.onnx, _ARITY.get(op.name, 1)
     assert mapping is not None
 
-    def read(call: Call) -> Value:
+    def read(call: ImportedNode) -> Value:
         attrs = {
             ours: call.node.number(theirs, mapping.defaults.get(theirs)) for ours, theirs in mapping.attributes.items()
         }
@@ -34,22 +34,22 @@ def _reader(op: Op) -> Callable[[Call], Value]:
 
 
 for _op in OPS.values():
-    if _op.scalar is not None and _op.onnx is not None and _op.onnx.op_type not in (*_MORE, *READERS):
+    if _op.scalar is not None and _op.onnx is not None and _op.onnx.op_type not in (*_ANY_NUMBER_OF_INPUTS, *READERS):
         reads(_op.onnx.op_type)(_reader(_op))
 
 
 @reads("HardSwish")
-def read_hardswish(call: Call) -> Value:
+def read_hardswish(call: ImportedNode) -> Value:
     return call.add("hardswish", call.value(0))
 
 
 @reads("Add")
-def read_add(call: Call) -> Value:
+def read_add(call: ImportedNode) -> Value:
     return with_bias(call) or call.add("add", *call.values(2))
 
 
 @reads("Mul")
-def read_mul(call: Call) -> Value:
+def read_mul(call: ImportedNode) -> Value:
     """A product; x * sigmoid(x) is SiLU."""
     a, b = call.values(2)
     for x, gate in ((a, b), (b, a)):
@@ -59,8 +59,8 @@ def read_mul(call: Call) -> Value:
     return call.add("mul", a, b)
 
 
-def _folded(op: str) -> Callable[[Call], Value]:
-    def read(call: Call) -> Value:
+def _folded(op: str) -> Callable[[ImportedNode], Value]:
+    def read(call: ImportedNode) -> Value:
         first, *rest = call.values()
         for value in rest:
             first = call.add(op, first, value)
@@ -75,18 +75,18 @@ reads("Min")(_folded("minimum"))
 
 
 @reads("Less")
-def read_less(call: Call) -> Value:
+def read_less(call: ImportedNode) -> Value:
     a, b = call.values(2)
     return call.add("greater", b, a)
 
 
 @reads("Reciprocal")
-def read_reciprocal(call: Call) -> Value:
+def read_reciprocal(call: ImportedNode) -> Value:
     return call.add("div", call.constant(1.0), call.value(0))
 
 
 @reads("Pow")
-def read_pow(call: Call) -> Value:
+def read_pow(call: ImportedNode) -> Value:
     """x to a known power that products, roots and quotients can make."""
     x, power = call.value(0), call.scalar(1, "the exponent")
     one = call.constant(1.0)
@@ -102,7 +102,7 @@ def read_pow(call: Call) -> Value:
 
 
 @reads("Expand")
-def read_expand(call: Call) -> Value:
+def read_expand(call: ImportedNode) -> Value:
     """Broadcasting in both directions: an extent of 1 in the target keeps the input's."""
     x, target = call.value(0), call.integers(1, "the shape")
     try:
@@ -117,7 +117,7 @@ CAST = {1: "float32", 11: "float64", 7: "int64", 6: "int64", 2: "uint8", 12: "ui
 
 
 @reads("Cast")
-def read_cast(call: Call) -> Value:
+def read_cast(call: ImportedNode) -> Value:
     number = call.node.integer("to")
     if number not in CAST:
         raise OnnxError(f"element type {type_name(number)} is not supported")
@@ -126,18 +126,18 @@ def read_cast(call: Call) -> Value:
 
 
 @writes("cast")
-def write_cast(writing: Writing, node: Node) -> None:
+def write_cast(writing: ExportContext, node: Node) -> None:
     number = next(k for k, v in CAST.items() if v == node.attrs["dtype"])
     writing.make(node, "Cast", *node.inputs, to=number)
 
 
 @writes("rsqrt")
-def write_rsqrt(writing: Writing, node: Node) -> None:
+def write_rsqrt(writing: ExportContext, node: Node) -> None:
     writing.make(node, "Reciprocal", writing.step(node, "Sqrt", *node.inputs))
 
 
 @writes("expand")
-def write_expand(writing: Writing, node: Node) -> None:
+def write_expand(writing: ExportContext, node: Node) -> None:
     """-1 (keep the input's extent) is 1 in ONNX, whose ``Expand`` broadcasts both ways."""
     (x,), target = node.inputs, node.attrs["shape"]
     writing.make(node, "Expand", x, writing.integers([1 if n == -1 else n for n in target], "shape"))

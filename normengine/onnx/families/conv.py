@@ -1,17 +1,17 @@
-"""Reading convolution: ``Conv`` is ``conv2d`` but for ``auto_pad`` and padding in a node of its own."""
+"""ImportContext convolution: ``Conv`` is ``conv2d`` but for ``auto_pad`` and padding in a node of its own."""
 
 from __future__ import annotations
 
 from ...graph import Value
+from ..import_context import ImportedNode
 from ..node import OnnxError
-from ..reading import Call
 from ..table import reads
 
 Window = tuple[int, int]
 Padding4 = tuple[int, int, int, int]
 
 
-def pair(call: Call, attribute: str, default: Window | None = (1, 1)) -> Window:
+def pair(call: ImportedNode, attribute: str, default: Window | None = (1, 1)) -> Window:
     """An attribute of two positive integers, height first."""
     found = call.node.integers(attribute, default)
     if len(found) != 2 or min(found) < 1:
@@ -19,7 +19,7 @@ def pair(call: Call, attribute: str, default: Window | None = (1, 1)) -> Window:
     return found[0], found[1]
 
 
-def image(call: Call, index: int = 0) -> Value:
+def image(call: ImportedNode, index: int = 0) -> Value:
     """An input that must be (N, C, H, W)."""
     value = call.value(index)
     if value.spec.rank != 4:
@@ -27,7 +27,7 @@ def image(call: Call, index: int = 0) -> Value:
     return value
 
 
-def window_padding(call: Call, size: Window, kernel: Window, stride: Window, dilation: Window) -> Padding4:
+def window_padding(call: ImportedNode, size: Window, kernel: Window, stride: Window, dilation: Window) -> Padding4:
     """top, left, bottom, right as ``pads`` or ``auto_pad`` say for an input of ``size`` (height, width)."""
     mode = call.node.text("auto_pad", "NOTSET")
     if mode in ("NOTSET", ""):
@@ -49,7 +49,7 @@ def window_padding(call: Call, size: Window, kernel: Window, stride: Window, dil
     return before[0], before[1], after[0], after[1]
 
 
-def unpadded(call: Call, fill: float) -> tuple[Value, Padding4]:
+def unpadded(call: ImportedNode, fill: float) -> tuple[Value, Padding4]:
     """The image before a ``Pad`` node that filled height and width with ``fill``, and what that node added."""
     value = image(call)
     padding = call.padding(0)
@@ -59,7 +59,7 @@ def unpadded(call: Call, fill: float) -> tuple[Value, Padding4]:
 
 
 @reads("Conv")
-def read_conv(call: Call) -> Value:
+def read_conv(call: ImportedNode) -> Value:
     x, extra = unpadded(call, 0.0)
     padded = image(call)
     weight = call.value(1)

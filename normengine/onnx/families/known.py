@@ -9,8 +9,8 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from ...ops.rules import broadcast
+from ..import_context import ImportedNode
 from ..node import OnnxError
-from ..reading import Call
 from ..table import evaluates
 from ..tensors import type_name
 from .shape import paddings, slices, split_ranges, unsqueezed
@@ -21,7 +21,7 @@ _NUMPY = {1: "float32", 11: "float64", 7: "int64", 6: "int32", 2: "uint8", 12: "
 
 
 @evaluates("Constant")
-def constant(call: Call) -> Arrays:
+def constant(call: ImportedNode) -> Arrays:
     attributes = call.node.attributes
     if "value" in attributes:
         return [call.node.tensor("value")]
@@ -32,25 +32,25 @@ def constant(call: Call) -> Arrays:
 
 
 @evaluates("ConstantOfShape")
-def constant_of_shape(call: Call) -> Arrays:
+def constant_of_shape(call: ImportedNode) -> Arrays:
     shape = call.bounded(call.integers(0, "the shape"))
     fill = call.node.tensor("value") if "value" in call.node.attributes else np.zeros(1, np.float32)
     return [np.broadcast_to(fill.reshape(()), shape)]
 
 
 @evaluates("Shape")
-def shape(call: Call) -> Arrays:
+def shape(call: ImportedNode) -> Arrays:
     given = call.array(0, "the input").shape
     return [np.array(given[slice(call.node.integer("start", 0), call.node.integer("end", len(given)))], np.int64)]
 
 
 @evaluates("Identity")
-def identity(call: Call) -> Arrays:
+def identity(call: ImportedNode) -> Arrays:
     return [call.array(0, "the input")]
 
 
 @evaluates("Cast")
-def cast(call: Call) -> Arrays:
+def cast(call: ImportedNode) -> Arrays:
     number = call.node.integer("to")
     if number not in _NUMPY:
         raise OnnxError(f"element type {type_name(number)} is not supported")
@@ -61,7 +61,7 @@ def cast(call: Call) -> Arrays:
 
 
 @evaluates("Gather")
-def gather(call: Call) -> Arrays:
+def gather(call: ImportedNode) -> Arrays:
     x, indices = call.array(0, "the input"), call.array(1, "the indices")
     axis = call.axis(call.node.integer("axis", 0), x.ndim)
     call.room((*x.shape[:axis], *indices.shape, *x.shape[axis + 1 :]), x.itemsize)
@@ -69,52 +69,52 @@ def gather(call: Call) -> Arrays:
 
 
 @evaluates("Unsqueeze")
-def unsqueeze(call: Call) -> Arrays:
+def unsqueeze(call: ImportedNode) -> Arrays:
     x = call.array(0, "the input")
     return [x.reshape(unsqueezed(call, x.shape))]
 
 
 @evaluates("Squeeze")
-def squeeze(call: Call) -> Arrays:
+def squeeze(call: ImportedNode) -> Arrays:
     return [np.squeeze(call.array(0, "the input"), call.integers_anywhere("axes", 1) or None)]
 
 
 @evaluates("Reshape")
-def reshape(call: Call) -> Arrays:
+def reshape(call: ImportedNode) -> Arrays:
     x, target = call.array(0, "the input"), call.integers(1, "the shape")
     if not call.node.integer("allowzero", 0):
         target = tuple(x.shape[a] if n == 0 else n for a, n in enumerate(target))
     return [_reshaped(call, x, target)]
 
 
-def _reshaped(call: Call, x: np.ndarray, shape: Sequence[int]) -> np.ndarray:
+def _reshaped(call: ImportedNode, x: np.ndarray, shape: Sequence[int]) -> np.ndarray:
     if not x.flags.c_contiguous:
         call.room(x.shape, x.itemsize)
     return x.reshape(shape)
 
 
 @evaluates("Flatten")
-def flatten(call: Call) -> Arrays:
+def flatten(call: ImportedNode) -> Arrays:
     x, axis = call.array(0, "the input"), call.node.integer("axis", 1)
     axis = axis if axis == x.ndim else call.axis(axis, x.ndim)
     return [_reshaped(call, x, (math.prod(x.shape[:axis]), math.prod(x.shape[axis:])))]
 
 
 @evaluates("Transpose")
-def transpose(call: Call) -> Arrays:
+def transpose(call: ImportedNode) -> Arrays:
     x = call.array(0, "the input")
     return [x.transpose(call.node.integers("perm", tuple(reversed(range(x.ndim)))))]
 
 
 @evaluates("Concat")
-def concat(call: Call) -> Arrays:
+def concat(call: ImportedNode) -> Arrays:
     parts = [call.array(i, "the input") for i in range(len(call.node.inputs))]
     call.room((sum(p.size for p in parts),), parts[0].itemsize)
     return [np.concatenate(parts, axis=call.node.integer("axis"))]
 
 
 @evaluates("Slice")
-def cut(call: Call) -> Arrays:
+def cut(call: ImportedNode) -> Arrays:
     x = call.array(0, "the input")
     index = [slice(None)] * x.ndim
     for axis, limits in slices(call, x.shape):
@@ -123,7 +123,7 @@ def cut(call: Call) -> Arrays:
 
 
 @evaluates("Split")
-def split(call: Call) -> Arrays:
+def split(call: ImportedNode) -> Arrays:
     x = call.array(0, "the input")
     axis, ranges = split_ranges(call, x.shape)
     every = (slice(None),) * axis
@@ -131,7 +131,7 @@ def split(call: Call) -> Arrays:
 
 
 @evaluates("Pad")
-def pad(call: Call) -> Arrays:
+def pad(call: ImportedNode) -> Arrays:
     x = call.array(0, "the input")
     fill = call.array(2, "the fill value") if call.given(2) else np.array(call.node.number("value", 0.0), x.dtype)
     pads = paddings(call, x.ndim)
@@ -142,7 +142,7 @@ def pad(call: Call) -> Arrays:
 
 
 @evaluates("Tile")
-def tile(call: Call) -> Arrays:
+def tile(call: ImportedNode) -> Arrays:
     x, repeats = call.array(0, "the input"), call.integers(1, "the repeats")
     if len(repeats) != x.ndim or any(n < 0 for n in repeats):
         raise OnnxError(f"repeats {repeats} must be one number for each axis of shape {x.shape}, 0 or more")
@@ -154,7 +154,7 @@ _SCATTERED: dict[str, np.ufunc] = {"add": np.add, "mul": np.multiply, "max": np.
 
 
 @evaluates("ScatterND")
-def scatter_nd(call: Call) -> Arrays:
+def scatter_nd(call: ImportedNode) -> Arrays:
     x, indices, updates = (call.array(i, "the input") for i in range(3))
     depth, reduction = indices.shape[-1] if indices.ndim else 0, call.node.text("reduction", "none")
     if not 1 <= depth <= x.ndim or updates.shape != (*indices.shape[:-1], *x.shape[depth:]):
@@ -172,20 +172,20 @@ def scatter_nd(call: Call) -> Arrays:
 
 
 @evaluates("Expand")
-def expand(call: Call) -> Arrays:
+def expand(call: ImportedNode) -> Arrays:
     x = call.array(0, "the input")
     return [np.broadcast_to(x, call.bounded(broadcast([x.shape, call.integers(1, "the shape")])))]
 
 
 @evaluates("Range")
-def span(call: Call) -> Arrays:
+def span(call: ImportedNode) -> Arrays:
     start, limit, delta = (call.array(i, "the limits").reshape(()) for i in range(3))
     (count,) = call.room((max(0, math.ceil((limit.item() - start.item()) / delta.item())),))
     return [(start + np.arange(count) * delta).astype(start.dtype)]
 
 
 @evaluates("Where")
-def where(call: Call) -> Arrays:
+def where(call: ImportedNode) -> Arrays:
     condition, x, y = (call.array(i, "the input") for i in range(3))
     call.room(broadcast([condition.shape, x.shape, y.shape]), x.itemsize)
     return [np.where(condition, x, y)]
@@ -205,8 +205,8 @@ def _check_divisor(b: np.ndarray) -> None:
         raise OnnxError("divides an integer by zero")
 
 
-def _elementwise(function: Callable[..., np.ndarray], same: bool = True) -> Callable[[Call], Arrays]:
-    def evaluate(call: Call) -> Arrays:
+def _elementwise(function: Callable[..., np.ndarray], same: bool = True) -> Callable[[ImportedNode], Arrays]:
+    def evaluate(call: ImportedNode) -> Arrays:
         arrays = [call.array(i, "the input") for i in range(len(call.node.inputs))]
         call.room(broadcast([a.shape for a in arrays]), arrays[0].itemsize)
         result = np.asarray(function(*arrays))
@@ -216,7 +216,7 @@ def _elementwise(function: Callable[..., np.ndarray], same: bool = True) -> Call
 
 
 @evaluates("Mod")
-def modulo(call: Call) -> Arrays:
+def modulo(call: ImportedNode) -> Arrays:
     """What is left of a division: with the divisor's sign, or with the dividend's as C's ``fmod``."""
     c_like = bool(call.node.integer("fmod", 0))
     if call.array(0, "the input").dtype.kind == "f" and not c_like:
@@ -226,7 +226,7 @@ def modulo(call: Call) -> Arrays:
 
 
 @evaluates("Clip")
-def clip(call: Call) -> Arrays:
+def clip(call: ImportedNode) -> Arrays:
     x = call.array(0, "the input")
     call.room(x.shape, x.itemsize)
     for i, (attribute, function) in enumerate((("min", np.maximum), ("max", np.minimum)), 1):
@@ -272,8 +272,8 @@ for _name, _function in _TRUTH.items():
     evaluates(_name)(_elementwise(_function, same=False))
 
 
-def _reduction(function: Callable[..., np.ndarray]) -> Callable[[Call], Arrays]:
-    def evaluate(call: Call) -> Arrays:
+def _reduction(function: Callable[..., np.ndarray]) -> Callable[[ImportedNode], Arrays]:
+    def evaluate(call: ImportedNode) -> Arrays:
         x, axes = call.array(0, "the input"), call.integers_anywhere("axes", 1)
         if not axes and call.node.integer("noop_with_empty_axes", 0):
             return [x]

@@ -7,14 +7,14 @@ from typing import Any
 import numpy as np
 
 from ...graph import Node, Value
+from ..export_context import ExportContext
+from ..import_context import ImportedNode
 from ..node import OnnxError
-from ..reading import Call
 from ..table import reads, writes
-from ..writing import Writing
 
 
 @reads("Gemm")
-def read_gemm(call: Call) -> Value:
+def read_gemm(call: ImportedNode) -> Value:
     alpha, beta = call.node.number("alpha", 1.0), call.node.number("beta", 1.0)
     trans_a, trans_b = bool(call.node.integer("transA", 0)), bool(call.node.integer("transB", 0))
     a = call.value(0)
@@ -40,7 +40,7 @@ def read_gemm(call: Call) -> Value:
     return call.add("add", y, c if beta == 1 else call.add("mul", c, call.constant(beta)))
 
 
-def scaled(call: Call, array: np.ndarray, factor: float) -> np.ndarray:
+def scaled(call: ImportedNode, array: np.ndarray, factor: float) -> np.ndarray:
     """``array`` times ``factor``, computed in float64; the array itself where the factor is 1."""
     if factor == 1:
         return array
@@ -54,7 +54,7 @@ def is_row(bias: np.ndarray, width: int) -> bool:
 
 
 @reads("MatMul")
-def read_matmul(call: Call) -> Value:
+def read_matmul(call: ImportedNode) -> Value:
     left, right = call.known(0), call.known(1)
     if right is not None and right.ndim == 2:
         return _times_matrix(call, call.value(0), right, call.name(1))
@@ -71,7 +71,7 @@ def read_matmul(call: Call) -> Value:
     return call.add("matmul", a, b, transpose_a=False, transpose_b=False)
 
 
-def _times_matrix(call: Call, x: Value, matrix: np.ndarray, name: str) -> Value:
+def _times_matrix(call: ImportedNode, x: Value, matrix: np.ndarray, name: str) -> Value:
     """``x @ matrix`` for a matrix (I, O), all axes of ``x`` but the last taken as rows."""
     if not x.shape or x.shape[-1] != matrix.shape[0]:
         raise OnnxError(f"the product of shapes {x.shape} and {matrix.shape} does not exist: inner extents differ")
@@ -80,7 +80,7 @@ def _times_matrix(call: Call, x: Value, matrix: np.ndarray, name: str) -> Value:
     return y if x.spec.rank == 2 else call.add("reshape", y, shape=(*x.shape[:-1], matrix.shape[1]))
 
 
-def with_bias(call: Call) -> Value | None:
+def with_bias(call: ImportedNode) -> Value | None:
     """``Add`` of a known channel vector to a product or convolution without bias, as that layer with bias."""
     for x, other in ((0, 1), (1, 0)):
         array = call.known(other)
@@ -97,11 +97,11 @@ def with_bias(call: Call) -> Value | None:
 
 
 @writes("linear")
-def write_linear(writing: Writing, node: Node) -> None:
+def write_linear(writing: ExportContext, node: Node) -> None:
     writing.make(node, "Gemm", *node.inputs, transB=1)
 
 
 @writes("matmul")
-def write_matmul(writing: Writing, node: Node) -> None:
+def write_matmul(writing: ExportContext, node: Node) -> None:
     turned: dict[str, Any] = {"transA": int(node.attrs["transpose_a"]), "transB": int(node.attrs["transpose_b"])}
     writing.make(node, "Gemm", *node.inputs, **{k: v for k, v in turned.items() if v})

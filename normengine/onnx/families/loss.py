@@ -5,17 +5,17 @@ from __future__ import annotations
 import math
 
 from ...graph import Node, Value
+from ..export_context import ExportContext
+from ..import_context import ImportedNode
 from ..node import OnnxError
-from ..reading import Call
 from ..table import reads, writes
-from ..writing import Writing
 from .reduce import write_reduction
 
 _IGNORE_NOTHING = -(2**31)
 
 
 @reads("SoftmaxCrossEntropyLoss")
-def read_cross_entropy(call: Call) -> Value:
+def read_cross_entropy(call: ImportedNode) -> Value:
     return call.add(
         "cross_entropy",
         *call.values(2, 3),
@@ -26,13 +26,13 @@ def read_cross_entropy(call: Call) -> Value:
 
 
 @writes("bce_with_logits")
-def write_bce(writing: Writing, node: Node) -> None:
+def write_bce(writing: ExportContext, node: Node) -> None:
     x, y = node.inputs
     writing.make(node, "Sub", writing.step(node, "Softplus", x), writing.step(node, "Mul", x, y))
 
 
 @writes("cross_entropy")
-def write_cross_entropy(writing: Writing, node: Node) -> None:
+def write_cross_entropy(writing: ExportContext, node: Node) -> None:
     attrs, (logits, target, *weight) = node.attrs, node.inputs
     if writing.opset < 12:
         raise OnnxError(f"'{writing.label(node)}': cross entropy needs opset 12 or later, not {writing.opset}")
@@ -68,7 +68,7 @@ def write_cross_entropy(writing: Writing, node: Node) -> None:
     writing.make(node, "Add", writing.step(node, "Mul", labelled, rest), writing.step(node, "Mul", uniform, share))
 
 
-def _counted(writing: Writing, node: Node, logits: Value, target: Value, *weight: Value) -> str:
+def _counted(writing: ExportContext, node: Node, logits: Value, target: Value, *weight: Value) -> str:
     """The weight of each position's label, 0 where it is ignored: the cross entropy of equal logits is log C of it."""
     equal = writing.step(node, "Sub", logits, logits)
     entropy = writing.step(

@@ -12,15 +12,15 @@ from typing import Any
 import numpy as np
 
 from ...graph import Node, Value
+from ..export_context import ExportContext
+from ..import_context import ImportedNode
 from ..node import OnnxError
-from ..reading import Call
 from ..table import reads, writes
-from ..writing import Writing
 from .reduce import write_reduction
 
 
 @reads("BatchNormalization")
-def read_batch_norm(call: Call) -> Value:
+def read_batch_norm(call: ImportedNode) -> Value:
     statistics = any(call.node.outputs[1:])  # before opset 14 this is what says that it trains
     if call.node.integer("training_mode", 0) or (statistics and call.opset < 14):
         raise OnnxError("is in training mode; export the network in eval mode")
@@ -32,7 +32,7 @@ def read_batch_norm(call: Call) -> Value:
 
 
 @writes("batch_norm")
-def write_batch_norm(writing: Writing, node: Node) -> None:
+def write_batch_norm(writing: ExportContext, node: Node) -> None:
     momentum = writing.settings.get(node.layer)
     attributes: dict[str, Any] = {"epsilon": float(node.attrs["eps"])}
     if momentum is not None:  # None is PyTorch's cumulative average, which ONNX does not have
@@ -41,7 +41,7 @@ def write_batch_norm(writing: Writing, node: Node) -> None:
 
 
 @writes("batch_stats")
-def write_batch_stats(writing: Writing, node: Node) -> None:
+def write_batch_stats(writing: ExportContext, node: Node) -> None:
     """Mean and biased variance over all axes but the channels, the variance from centered values."""
     (x,) = node.inputs
     mean, var = node.outputs
@@ -54,7 +54,7 @@ def write_batch_stats(writing: Writing, node: Node) -> None:
 
 
 @reads("Dropout")
-def read_dropout(call: Call) -> list[Value | np.ndarray]:
+def read_dropout(call: ImportedNode) -> list[Value | np.ndarray]:
     """Its input, and the mask that keeps all of it, of which older opsets do not say what it holds."""
     if call.given(2) and call.scalar(2, "training_mode"):
         raise OnnxError("is in training mode; export the network in eval mode")

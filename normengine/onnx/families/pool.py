@@ -6,15 +6,15 @@ from __future__ import annotations
 import numpy as np
 
 from ...graph import Node, Value
+from ..export_context import ExportContext
+from ..import_context import ImportedNode
 from ..node import OnnxError
-from ..reading import Call
 from ..table import reads, writes
-from ..writing import Writing
 from .conv import Padding4, Window, image, pair, unpadded, window_padding
 
 
 @reads("MaxPool")
-def read_max_pool(call: Call) -> Value:
+def read_max_pool(call: ImportedNode) -> Value:
     x = image(call)
     kernel, stride, dilation = pair(call, "kernel_shape", None), pair(call, "strides"), pair(call, "dilations")
     padding = window_padding(call, (x.shape[2], x.shape[3]), kernel, stride, dilation)
@@ -36,7 +36,7 @@ def read_max_pool(call: Call) -> Value:
 
 
 @reads("AveragePool")
-def read_average_pool(call: Call) -> Value:
+def read_average_pool(call: ImportedNode) -> Value:
     x = image(call)
     kernel, stride = pair(call, "kernel_shape", None), pair(call, "strides")
     if pair(call, "dilations") != (1, 1):
@@ -69,12 +69,12 @@ def _inside(padding: Padding4, kernel: Window, dilation: Window) -> bool:
 
 
 @reads("GlobalAveragePool")
-def read_global_average_pool(call: Call) -> Value:
+def read_global_average_pool(call: ImportedNode) -> Value:
     return call.add("adaptive_avg_pool2d", image(call), output_size=(1, 1))
 
 
 @reads("GlobalMaxPool")
-def read_global_max_pool(call: Call) -> Value:
+def read_global_max_pool(call: ImportedNode) -> Value:
     x = image(call)
     return call.add(
         "max_pool2d",
@@ -103,7 +103,7 @@ def _covering(node: Node) -> Padding4:
 
 
 @writes("max_pool2d")
-def write_max_pool(writing: Writing, node: Node) -> None:
+def write_max_pool(writing: ExportContext, node: Node) -> None:
     attrs = node.attrs
     writing.make(
         node,
@@ -117,7 +117,7 @@ def write_max_pool(writing: Writing, node: Node) -> None:
 
 
 @writes("avg_pool2d")
-def write_average_pool(writing: Writing, node: Node) -> None:
+def write_average_pool(writing: ExportContext, node: Node) -> None:
     """Where padding counts and rounding up adds to it, zeros that count are a node of their own."""
     attrs = node.attrs
     x: Value | str = node.inputs[0]
@@ -140,7 +140,7 @@ def write_average_pool(writing: Writing, node: Node) -> None:
 
 
 @writes("adaptive_avg_pool2d")
-def write_adaptive_average_pool(writing: Writing, node: Node) -> None:
+def write_adaptive_average_pool(writing: ExportContext, node: Node) -> None:
     """The mean of everything, equal windows, or, where windows differ, a product with the windows' weights."""
     (x,) = node.inputs
     size: Window = (x.shape[2], x.shape[3])

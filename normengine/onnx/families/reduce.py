@@ -6,22 +6,22 @@ import math
 from typing import Any
 
 from ...graph import Node, Value
-from ..reading import Call
+from ..export_context import ExportContext
+from ..import_context import ImportedNode
 from ..table import reads, writes
-from ..writing import Writing
 
 _OPS = {"ReduceMean": "reduce_mean", "ReduceSum": "reduce_sum"}
 _AXES_AS_INPUT = {"ReduceSum": 13}
 
 
 @reads(*_OPS)
-def read_reduction(call: Call) -> Value:
+def read_reduction(call: ImportedNode) -> Value:
     x, axes = call.value(0), _axes(call)
     keepdims = bool(call.node.integer("keepdims", 1))
     return call.add(_OPS[call.node.op_type], x, axes=axes, keepdims=keepdims) if axes else x
 
 
-def _axes(call: Call) -> tuple[int, ...]:
+def _axes(call: ImportedNode) -> tuple[int, ...]:
     """The axes that are reduced: all where none is named, unless that means none."""
     rank, given = call.value(0).spec.rank, call.integers_anywhere("axes", 1)
     if not given:
@@ -30,7 +30,7 @@ def _axes(call: Call) -> tuple[int, ...]:
 
 
 @reads("ReduceMax")
-def read_maximum(call: Call) -> Value:
+def read_maximum(call: ImportedNode) -> Value:
     """The pool of one window that covers all that is reduced."""
     x, axes = call.value(0), _axes(call)
     if not axes:
@@ -47,14 +47,14 @@ def read_maximum(call: Call) -> Value:
 
 
 @writes("reduce_mean", "reduce_sum")
-def write_reduce(writing: Writing, node: Node) -> None:
+def write_reduce(writing: ExportContext, node: Node) -> None:
     op_type = next(theirs for theirs, ours in _OPS.items() if ours == node.op)
     (x,) = node.inputs
     write_reduction(writing, node, op_type, x, node.attrs["axes"], node.attrs["keepdims"], node.outputs[0])
 
 
 def write_reduction(
-    writing: Writing,
+    writing: ExportContext,
     node: Node,
     op_type: str,
     x: Value | str,

@@ -8,33 +8,33 @@ import math
 import numpy as np
 
 from ...graph import Node, Value
+from ..export_context import ExportContext
+from ..import_context import ImportedNode, Padding
 from ..node import OnnxError
-from ..reading import Call, Padding
 from ..table import reads, writes
-from ..writing import Writing
 
 TO_END = 2**63 - 1
 
 
 @reads("Identity")
-def read_identity(call: Call) -> Value:
+def read_identity(call: ImportedNode) -> Value:
     return call.value(0)
 
 
 @reads("Shape")
-def read_shape(call: Call) -> np.ndarray:
+def read_shape(call: ImportedNode) -> np.ndarray:
     shape = call.shape(0)
     start, end = call.node.integer("start", 0), call.node.integer("end", len(shape))
     return np.array(shape[slice(start, end)], np.int64)
 
 
 @reads("Size")
-def read_size(call: Call) -> np.ndarray:
+def read_size(call: ImportedNode) -> np.ndarray:
     return np.array(math.prod(call.shape(0)), np.int64)
 
 
 @reads("Reshape")
-def read_reshape(call: Call) -> Value:
+def read_reshape(call: ImportedNode) -> Value:
     target = call.integers(1, "the shape") if call.given(1) else call.node.integers("shape")
     if call.node.integer("allowzero", 0) and 0 in target:
         raise OnnxError(f"reshaping to {target} with extents of zero is not supported")
@@ -42,14 +42,14 @@ def read_reshape(call: Call) -> Value:
 
 
 @reads("Flatten")
-def read_flatten(call: Call) -> Value:
+def read_flatten(call: ImportedNode) -> Value:
     x, axis = call.value(0), call.node.integer("axis", 1)
     axis = axis if axis == x.spec.rank else call.axis(axis, x.spec.rank)
     return call.add("reshape", x, shape=(math.prod(x.shape[:axis]), math.prod(x.shape[axis:])))
 
 
 @reads("Squeeze")
-def read_squeeze(call: Call) -> Value:
+def read_squeeze(call: ImportedNode) -> Value:
     x, given = call.value(0), call.integers_anywhere("axes", 1)
     axes = call.axes(given, x.spec.rank) if given else [a for a, n in enumerate(x.shape) if n == 1]
     if any(x.shape[a] != 1 for a in axes):
@@ -58,12 +58,12 @@ def read_squeeze(call: Call) -> Value:
 
 
 @reads("Unsqueeze")
-def read_unsqueeze(call: Call) -> Value:
+def read_unsqueeze(call: ImportedNode) -> Value:
     x = call.value(0)
     return call.add("reshape", x, shape=unsqueezed(call, x.shape))
 
 
-def unsqueezed(call: Call, shape: tuple[int, ...]) -> tuple[int, ...]:
+def unsqueezed(call: ImportedNode, shape: tuple[int, ...]) -> tuple[int, ...]:
     """``shape`` with the extents of 1 that an ``Unsqueeze`` node puts in."""
     given = call.integers_anywhere("axes", 1) or ()
     rank = len(shape) + len(given)
@@ -74,26 +74,26 @@ def unsqueezed(call: Call, shape: tuple[int, ...]) -> tuple[int, ...]:
 
 
 @reads("Transpose")
-def read_transpose(call: Call) -> Value:
+def read_transpose(call: ImportedNode) -> Value:
     x = call.value(0)
     return call.add("permute", x, axes=call.node.integers("perm", tuple(reversed(range(x.spec.rank)))))
 
 
 @reads("Concat")
-def read_concat(call: Call) -> Value:
+def read_concat(call: ImportedNode) -> Value:
     values = call.values()
     call.pieces(len(values))
     return call.add("concat", *values, axis=call.axis(call.node.integer("axis"), values[0].spec.rank))
 
 
 @reads("Split")
-def read_split(call: Call) -> list[Value]:
+def read_split(call: ImportedNode) -> list[Value]:
     x = call.value(0)
     axis, ranges = split_ranges(call, x.shape)
     return [cut(call, x, axis, start, stop) for start, stop in ranges]
 
 
-def split_ranges(call: Call, shape: tuple[int, ...]) -> tuple[int, list[tuple[int, int]]]:
+def split_ranges(call: ImportedNode, shape: tuple[int, ...]) -> tuple[int, list[tuple[int, int]]]:
     """The axis that a ``Split`` node cuts, and where each part starts and stops."""
     axis = call.axis(call.node.integer("axis", 0), len(shape))
     parts = len(call.node.outputs)
@@ -107,7 +107,7 @@ def split_ranges(call: Call, shape: tuple[int, ...]) -> tuple[int, list[tuple[in
     return axis, list(itertools.pairwise(np.cumsum((0, *sizes)).tolist()))
 
 
-def cut(call: Call, x: Value, axis: int, start: int, stop: int, step: int = 1) -> Value:
+def cut(call: ImportedNode, x: Value, axis: int, start: int, stop: int, step: int = 1) -> Value:
     """``x[..., start:stop:step, ...]`` along one axis, where the step of a single element is 1."""
     if len(range(start, stop, step)) == 1:
         stop, step = start + 1, 1
@@ -124,7 +124,7 @@ def cut(call: Call, x: Value, axis: int, start: int, stop: int, step: int = 1) -
 
 
 @reads("Slice")
-def read_slice(call: Call) -> Value:
+def read_slice(call: ImportedNode) -> Value:
     x = call.value(0)
     for axis, limits in slices(call, x.shape):
         start, stop, step = limits.indices(x.shape[axis])
@@ -134,7 +134,7 @@ def read_slice(call: Call) -> Value:
     return x
 
 
-def slices(call: Call, shape: tuple[int, ...]) -> list[tuple[int, slice]]:
+def slices(call: ImportedNode, shape: tuple[int, ...]) -> list[tuple[int, slice]]:
     """The axes that a ``Slice`` node cuts and the ranges it keeps."""
     starts, ends = call.integers_anywhere("starts", 1), call.integers_anywhere("ends", 2)
     if starts is None or ends is None:
@@ -154,7 +154,7 @@ def slices(call: Call, shape: tuple[int, ...]) -> list[tuple[int, slice]]:
 
 
 @reads("Gather")
-def read_gather(call: Call) -> Value:
+def read_gather(call: ImportedNode) -> Value:
     """Known places along one axis, as few slices of equal steps as there are, put together."""
     x, indices = call.value(0), call.array(1, "the indices")
     axis = call.axis(call.node.integer("axis", 0), x.spec.rank)
@@ -170,7 +170,7 @@ def read_gather(call: Call) -> Value:
     return picked if picked.shape == shape else call.add("reshape", picked, shape=shape)
 
 
-def _runs(call: Call, places: np.ndarray) -> list[tuple[int, int, int]]:
+def _runs(call: ImportedNode, places: np.ndarray) -> list[tuple[int, int, int]]:
     """``places`` as ranges (start, stop, step) one behind the other; each goes on as far as its steps are equal."""
     steps = np.diff(places)
     changes = np.flatnonzero(steps[1:] != steps[:-1]) + 1  # where a place is not one step behind the last
@@ -189,7 +189,7 @@ def _runs(call: Call, places: np.ndarray) -> list[tuple[int, int, int]]:
 
 
 @reads("Pad")
-def read_pad(call: Call) -> Value:
+def read_pad(call: ImportedNode) -> Value:
     x = call.value(0)
     fill = call.scalar(2, "the fill value") if call.given(2) else call.node.number("value", 0.0)
     pads = paddings(call, x.spec.rank)
@@ -200,7 +200,7 @@ def read_pad(call: Call) -> Value:
     return call.pad(_padded(call, whole), whole) if any(map(any, pads)) else x
 
 
-def paddings(call: Call, rank: int) -> list[tuple[int, int]]:
+def paddings(call: ImportedNode, rank: int) -> list[tuple[int, int]]:
     """What a ``Pad`` node puts before and behind each axis; it cuts off where that is negative."""
     if call.node.text("mode", "constant") != "constant":
         raise OnnxError(f"padding mode {call.node.text('mode')!r} is not supported, only constant")
@@ -213,7 +213,7 @@ def paddings(call: Call, rank: int) -> list[tuple[int, int]]:
     return [found.get(axis, (0, 0)) for axis in range(rank)]
 
 
-def _padded(call: Call, padding: Padding) -> Value:
+def _padded(call: ImportedNode, padding: Padding) -> Value:
     x = padding.source
     if padding.fill == 0:
         shape = tuple(b + n + a for b, n, a in zip(padding.before, x.shape, padding.after, strict=True))
@@ -229,7 +229,7 @@ def _padded(call: Call, padding: Padding) -> Value:
     return x
 
 
-def _block(call: Call, x: Value, axis: int, extent: int, fill: float) -> Value | None:
+def _block(call: ImportedNode, x: Value, axis: int, extent: int, fill: float) -> Value | None:
     """``extent`` times ``fill`` along ``axis``, otherwise shaped like ``x``; None where nothing is to be added."""
     if extent == 0:
         return None
@@ -237,12 +237,12 @@ def _block(call: Call, x: Value, axis: int, extent: int, fill: float) -> Value |
 
 
 @writes("reshape")
-def write_reshape(writing: Writing, node: Node) -> None:
+def write_reshape(writing: ExportContext, node: Node) -> None:
     writing.make(node, "Reshape", *node.inputs, writing.integers(node.attrs["shape"], "shape"))
 
 
 @writes("slice")
-def write_slice(writing: Writing, node: Node) -> None:
+def write_slice(writing: ExportContext, node: Node) -> None:
     (x,), attrs = node.inputs, node.attrs
     every = zip(range(x.spec.rank), x.shape, attrs["starts"], attrs["stops"], attrs["steps"], strict=True)
     rows = [row for row in every if row[2:] != (0, row[1], 1) and row[2:] != (0, TO_END, 1)]
@@ -255,7 +255,7 @@ def write_slice(writing: Writing, node: Node) -> None:
 
 
 @writes("unslice")
-def write_unslice(writing: Writing, node: Node) -> None:
+def write_unslice(writing: ExportContext, node: Node) -> None:
     """Zeros around, which is all that a network's own padding needs; zeros between elements have no ONNX form."""
     (x,), attrs = node.inputs, node.attrs
     if any(step != 1 and n > 1 for step, n in zip(attrs["steps"], x.shape, strict=True)):

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from ...graph import Node, Value
-from ..reading import Call
+from ..export_context import ExportContext
+from ..import_context import ImportedNode
 from ..table import reads, writes
-from ..writing import Writing
 
 _OPS = {"Softmax": "softmax", "LogSoftmax": "log_softmax"}
 
 
 @reads(*_OPS)
-def read_softmax(call: Call) -> Value:
+def read_softmax(call: ImportedNode) -> Value:
     x, op = call.value(0), _OPS[call.node.op_type]
     rank = x.spec.rank
     if call.opset >= 13:
@@ -24,7 +24,7 @@ def read_softmax(call: Call) -> Value:
 
 
 @writes("softmax", "log_softmax")
-def write_softmax(writing: Writing, node: Node) -> None:
+def write_softmax(writing: ExportContext, node: Node) -> None:
     op_type = next(theirs for theirs, ours in _OPS.items() if ours == node.op)
     (x,), axis = node.inputs, node.attrs["axis"]
     last = x.spec.rank - 1

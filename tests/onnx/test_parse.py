@@ -14,7 +14,7 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from normengine.onnx import OnnxError
-from normengine.onnx.reader import read_model
+from normengine.onnx.parse import read_model
 
 WEIGHT = np.arange(12, dtype=np.float32).reshape(3, 4)
 
@@ -317,7 +317,7 @@ def test_a_path_that_is_no_text(proto, tmp_path):
 def test_a_pipe_is_refused_and_not_waited_for(external, tmp_path):
     os.mkfifo(tmp_path / "pipe")
     script = (
-        "import sys; from normengine.onnx.reader import read_model\n"
+        "import sys; from normengine.onnx.parse import read_model\n"
         "try:\n    read_model(sys.argv[1])\nexcept ValueError as error:\n    print(error)"
     )
 

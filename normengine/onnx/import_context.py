@@ -13,7 +13,7 @@ from .limits import FileLimits
 from .node import OnnxError, OnnxNode
 
 if TYPE_CHECKING:
-    from .importer import Reading
+    from .importer import ImportContext
 
 
 class Padding(NamedTuple):
@@ -25,10 +25,10 @@ class Padding(NamedTuple):
     fill: float
 
 
-class Call:
+class ImportedNode:
     """One node being read: its inputs by position, its attributes, and the graph to add to."""
 
-    def __init__(self, reading: Reading, node: OnnxNode) -> None:
+    def __init__(self, reading: ImportContext, node: OnnxNode) -> None:
         self._reading = reading
         self.node = node
         self.opset = reading.model.opset

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Container, Iterator, Sequence
 
-from .plan import Argument, Call, Memory, Moving, Pointer, ShareEnd
+from .plan import Argument, Call, Memory, PerGroup, Pointer, ShareEnd
 
 LINE_BYTES = 64
 MOST_ARRAYS = 4
@@ -18,17 +18,17 @@ MARGIN = 1.1
 """All lines are asked for a little before the multiply-adds end."""
 
 
-def asking_ahead(call: Call, near: Container[Memory]) -> Call:
-    """A depth-first call, as :func:`ask_ahead` begins each of its groups."""
-    return call._replace(inner=(*ask_ahead(call.inner, call.groups, near), *call.inner))
+def with_prefetch(call: Call, near: Container[Memory]) -> Call:
+    """A depth-first call, as :func:`prefetch_calls` begins each of its groups."""
+    return call._replace(inner=(*prefetch_calls(call.inner, call.groups, near), *call.inner))
 
 
-def is_ask(call: Call) -> bool:
+def is_prefetch(call: Call) -> bool:
     """Whether the call does nothing but ask."""
-    return call.op == "ask_ahead"
+    return call.op == "prefetch"
 
 
-def ask_ahead(calls: Sequence[Call], groups: int, near: Container[Memory] = ()) -> list[Call]:
+def prefetch_calls(calls: Sequence[Call], groups: int, near: Container[Memory] = ()) -> list[Call]:
     """The call to be made before ``calls``, which are made for each of so many groups; none where nothing can ask, or
     where there is nothing to ask for. A group's part of memory that is ``near`` is in the cache when it is written."""
     asking = [call for call in calls if call.asks is not None]
@@ -37,17 +37,17 @@ def ask_ahead(calls: Sequence[Call], groups: int, near: Container[Memory] = ()) 
     products = sum(call.products for call in asking)
     if groups < 2 or not arrays or not products:
         return []
-    lines = [pointer.a_group // LINE_BYTES for pointer in arrays]
+    lines = [pointer.group_stride // LINE_BYTES for pointer in arrays]
     rate = int(MARGIN * RATE * sum(lines) / products)
-    arguments: list[Argument] = [Moving(0, 1), ShareEnd(), rate, len(own), len(arrays)]
+    arguments: list[Argument] = [PerGroup(0, 1), ShareEnd(), rate, len(own), len(arrays)]
     for pointer, count in zip(arrays, lines, strict=True):
         arguments += [pointer, count]
     begin = asking[0].asks
     assert begin is not None
     return [
         Call(
-            op="ask_ahead",
-            kernel="ask_ahead",
+            op="prefetch",
+            kernel="prefetch",
             layer="",
             stages=((begin, 1),),
             arguments=tuple(arguments),
@@ -67,12 +67,14 @@ def _written_late(calls: Sequence[Call]) -> list[Pointer]:
 def _read_next(calls: Sequence[Call]) -> list[Pointer]:
     """What there is of all groups and calls read, in the order in which they do, where the next group has its part."""
     written = {memory for call in calls for memory in call.writes}
-    return [Pointer(p.memory, p.offset + p.a_group, p.a_group) for p in _moving(calls) if p.memory not in written]
+    return [
+        Pointer(p.memory, p.offset + p.group_stride, p.group_stride) for p in _moving(calls) if p.memory not in written
+    ]
 
 
 def _moving(calls: Sequence[Call]) -> Iterator[Pointer]:
     """Each place in memory of all groups once."""
-    pointers = (a for call in calls for a in call.arguments if isinstance(a, Pointer) and a.a_group > 0)
+    pointers = (a for call in calls for a in call.arguments if isinstance(a, Pointer) and a.group_stride > 0)
     yield from {(p.memory, p.offset): p for p in pointers}.values()
 
 
@@ -80,6 +82,6 @@ def _affordable(arrays: Sequence[Pointer], before: Sequence[Pointer]) -> list[Po
     """Those ``before``, and behind them as many of the arrays as are asked for too."""
     taken = [*before]
     for pointer in arrays:
-        if len(taken) < MOST_ARRAYS and pointer.a_group + sum(p.a_group for p in taken) <= MOST_BYTES:
+        if len(taken) < MOST_ARRAYS and pointer.group_stride + sum(p.group_stride for p in taken) <= MOST_BYTES:
             taken.append(pointer)
     return taken

@@ -21,7 +21,7 @@ CACHE_BYTES = 8 << 20
 """The same where they are too large for that: a share of a cache that cores have in common."""
 
 
-def parts_of(graph: Graph) -> list[int]:
+def microbatch_sizes(graph: Graph) -> list[int]:
     """The sizes of the parts in which the batch of ``graph`` had better run; one part where it cannot be cut. Large
     parts are multiples of what can itself be cut into groups."""
     batch = graph.inputs[0].shape[0] if graph.inputs and graph.inputs[0].shape else 1
@@ -35,10 +35,10 @@ def parts_of(graph: Graph) -> list[int]:
     return [end - start for start, end in pairwise(ends)]
 
 
-def parts_alike(graph: Graph, part_of: Callable[[int], Graph]) -> list[int]:
-    """As :func:`parts_of`, but one part where that of some size, which ``part_of`` gives or raises ValueError for, does
-    not compute its share of the outputs with the same numbers."""
-    sizes = parts_of(graph)
+def same_microbatch_sizes(graph: Graph, part_of: Callable[[int], Graph]) -> list[int]:
+    """As :func:`microbatch_sizes`, but one part where that of some size, which ``part_of`` gives or raises ValueError
+    for, does not compute its share of the outputs with the same numbers."""
+    sizes = microbatch_sizes(graph)
     whole = [sum(sizes)]
     if len(sizes) == 1:
         return whole
@@ -53,7 +53,7 @@ def parts_alike(graph: Graph, part_of: Callable[[int], Graph]) -> list[int]:
     return sizes
 
 
-class ProgramOfParts:
+class MicrobatchedProgram:
     """Runs a batch in parts of the given sizes, by programs that ``program`` gives for them; called as a
     :class:`Program`."""
 

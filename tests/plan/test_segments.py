@@ -63,8 +63,8 @@ def test_what_nobody_else_reads_is_memory_of_a_thread() -> None:
     image = 16 * 16 * 16 * 4
     assert run.local < 1 << 20
     pointers = [a for call in run.inner for a in call.arguments if isinstance(a, Pointer)]
-    assert {p.a_group for p in pointers if p.memory.kind == "local"} == {0}
-    moving = {p.memory.name or p.memory.kind: p.a_group for p in pointers if p.a_group}
+    assert {p.group_stride for p in pointers if p.memory.kind == "local"} == {0}
+    moving = {p.memory.name or p.memory.kind: p.group_stride for p in pointers if p.group_stride}
     assert moving.pop("x") == 2 * image and moving.keys() <= {"arena", "output"}
     assert plan.arena_bytes < 3 * 32 * image
 

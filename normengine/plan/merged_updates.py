@@ -5,11 +5,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from .effort import SMALL_BYTES
 from .plan import Call, Memory
+from .small_calls import SMALL_BYTES
 
 
-def join_updates(calls: Sequence[Call]) -> list[Call]:
+def merge_updates(calls: Sequence[Call]) -> list[Call]:
     """``calls`` with each run of consecutive updates, or trials of updates, of which none writes what another reads or
     writes, as one."""
     runs: list[list[Call]] = []
@@ -25,15 +25,15 @@ def join_updates(calls: Sequence[Call]) -> list[Call]:
             touched, written = set(), set()
         touched.update(memories)
         written.update(call.writes)
-    return [run[0] if len(run) == 1 else together(run) for run in runs]
+    return [run[0] if len(run) == 1 else merged(run) for run in runs]
 
 
-def together(calls: Sequence[Call]) -> Call:
+def merged(calls: Sequence[Call]) -> Call:
     """The call that does ``calls``, of one stage each, in any order."""
     nbytes = sum(c.nbytes for c in calls)
     return Call(
-        op="together",
-        kernel="together",
+        op="merged updates",
+        kernel="merged updates",
         layer="",
         stages=(),
         arguments=(),

@@ -16,7 +16,7 @@ from ..graph import Graph, Node, Value, check
 CLAMPS: Mapping[str, tuple[float, float]] = MappingProxyType({"relu": (0.0, math.inf), "relu6": (0.0, 6.0)})
 
 
-def extend_conv(graph: Graph) -> Graph:
+def fuse_epilogue(graph: Graph) -> Graph:
     """``graph`` with sums and activations that nobody but they read joined to the convolutions before them."""
     readers, results = graph.consumers(), set(graph.results())
     made: dict[Value, Node] = {}

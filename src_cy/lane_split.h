@@ -4,7 +4,7 @@
 #ifndef NORMENGINE_SPAN_H
 #define NORMENGINE_SPAN_H
 
-#include "across.h"
+#include "reduce_lanes.h"
 #include "simd.h"
 
 typedef int64_t vec_pairs __attribute__((vector_size(4 * SIMD_WIDTH)));

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from normengine.kernels import REGISTRY, Problem
-from normengine.plan.effort import KINDS, flops, is_small, kind
+from normengine.plan.small_calls import KINDS, flops, is_small, kind
 
 WINDOW: dict[str, Any] = {"stride": (1, 1), "padding": (1, 1, 1, 1), "dilation": (1, 1), "groups": 1}
 

@@ -27,7 +27,7 @@ class Emitted(NamedTuple):
     attributes: Mapping[str, Any]
 
 
-class Writing:
+class ExportContext:
     """``nodes`` and ``initializers`` are filled in by :meth:`write`, one node of the graph after the other.
 
     ``settings`` holds, by layer, attributes that only the layer knows (batch normalization's momentum).

@@ -9,7 +9,7 @@ from __future__ import annotations
 from ..graph import Graph, Node, Value, check
 
 
-def join_loss_grad(graph: Graph) -> Graph:
+def fuse_loss_grad(graph: Graph) -> Graph:
     """``graph`` with each mean or sum of cross entropies joined to its gradient, where there is one."""
     gradients = {
         _problem(node, node.inputs[1:]): node

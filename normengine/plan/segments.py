@@ -1,4 +1,4 @@
-"""Runs of nodes that go depth first, as one call each: all of them for one group of images, then for the next."""
+"""Segments of nodes that go depth first, as one call each: all of them for one group of images, then for the next."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 from ..graph import Graph, Node, Value
 from .access import Access
 from .calls import Calls
-from .depth_first import SUMMED, Run, image_inputs, image_outputs, image_positions, in_runs
+from .depth_first import SUMMED, Segment, image_inputs, image_outputs, image_positions, in_segments
 from .group_size import Joining, chunks_of, group_size, group_sizes
 from .groups import Group, local_places, moved
 from .plan import Call, Memory, depth_first_call
@@ -21,17 +21,17 @@ def batch_of(graph: Graph) -> int:
     return next((v.shape[0] for v in graph.inputs if len(v.shape) == 4), 0)
 
 
-def runs_of(graph: Graph, isas: Sequence[str], preferred: Mapping[str, str]) -> list[Run]:
+def segments_of(graph: Graph, isas: Sequence[str], preferred: Mapping[str, str]) -> list[Segment]:
     """The nodes of ``graph`` in the order in which they are lowered, those together that go depth first."""
     batch = batch_of(graph)
     if not group_sizes(batch):
-        return [Run((node,), False) for node in graph.nodes]
-    runs = in_runs(graph, batch, Joining(batch, isas, preferred))
-    return [Run(run.nodes, run.images and len(run.nodes) > 1) for run in runs]
+        return [Segment((node,), False) for node in graph.nodes]
+    segments = in_segments(graph, batch, Joining(batch, isas, preferred))
+    return [Segment(segment.nodes, segment.images and len(segment.nodes) > 1) for segment in segments]
 
 
-class Runs(Calls):
-    """Lowers the nodes of a run for one group, and gathers the calls; ``places`` are those of local memory."""
+class Segments(Calls):
+    """Lowers the nodes of a segment for one group, and gathers the calls; ``places`` are those of local memory."""
 
     def __init__(self, graph: Graph, width: int, isas: Sequence[str], preferred: Mapping[str, str]) -> None:
         super().__init__(graph, width, isas, preferred)
@@ -41,7 +41,7 @@ class Runs(Calls):
     def lower_node(self, node: Node) -> None:
         """Append the calls of one node."""
 
-    def lower_run(self, nodes: Sequence[Node], read_outside: Callable[[Value], bool]) -> None:
+    def lower_segment(self, nodes: Sequence[Node], read_outside: Callable[[Value], bool]) -> None:
         """Append one call for ``nodes``, and what comes before and after it."""
         batch = batch_of(self.graph)
         images = group_size(nodes, batch)

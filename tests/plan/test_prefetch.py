@@ -8,8 +8,8 @@ from normengine.graph import Graph, Spec
 from normengine.kernels.cpu import backend
 from normengine.ops import Builder
 from normengine.passes import prepare
-from normengine.plan import Call, Moving, Pointer, ShareEnd, make_plan
-from normengine.plan.ahead import MOST_BYTES, ask_ahead
+from normengine.plan import Call, PerGroup, Pointer, ShareEnd, make_plan
+from normengine.plan.prefetch import MOST_BYTES, prefetch_calls
 
 WINDOW = {"stride": (1, 1), "padding": (1, 1, 1, 1), "dilation": (1, 1), "groups": 1}
 IMAGE = 16 * 24 * 24 * 4
@@ -33,12 +33,12 @@ def run_of(off: tuple[str, ...] = ()) -> Call:
 def test_a_group_begins_with_what_the_next_one_reads() -> None:
     run = run_of()
     first, *others = run.inner
-    assert first.op == "ask_ahead" and not any(call.op == "ask_ahead" for call in others)
+    assert first.op == "prefetch" and not any(call.op == "prefetch" for call in others)
     group, end, rate, own, count, *arrays = first.arguments
-    assert (group, end, own, count) == (Moving(0, 1), ShareEnd(), 0, 2) and rate > 0
+    assert (group, end, own, count) == (PerGroup(0, 1), ShareEnd(), 0, 2) and rate > 0
     pointers, lines = arrays[::2], arrays[1::2]
     size = IMAGE * 32 // run.groups
-    assert {(p.memory.name, p.offset, p.a_group) for p in pointers} == {("x", size, size), ("other", size, size)}
+    assert {(p.memory.name, p.offset, p.group_stride) for p in pointers} == {("x", size, size), ("other", size, size)}
     assert lines == [size // 64] * 2
 
 
@@ -52,7 +52,7 @@ def test_a_convolution_asks_for_where_it_writes() -> None:
     outputs = {memory for call in run.inner if call.op == "conv2d" for memory in call.writes}
     asked = [a for a in first.arguments if isinstance(a, Pointer)]
     assert first.arguments[3:5] == (1, 2)
-    assert [(p.memory in outputs, p.offset, p.a_group) for p in asked] == [(True, 0, size), (False, size, size)]
+    assert [(p.memory in outputs, p.offset, p.group_stride) for p in asked] == [(True, 0, size), (False, size, size)]
 
 
 @compiled
@@ -65,12 +65,12 @@ def test_calls_ask_by_their_multiply_adds() -> None:
 
 @compiled
 def test_nothing_is_asked_for_without_reason() -> None:
-    run = run_of(("ask_ahead",))
-    assert not any(call.op == "ask_ahead" for call in run.inner)
-    assert len(ask_ahead(run.inner, run.groups)) == 1
-    assert ask_ahead(run.inner, 1) == []
-    assert ask_ahead([call for call in run.inner if call.asks is None], run.groups) == []
-    assert ask_ahead([call for call in run.inner if call.asks is not None], run.groups) == []
+    run = run_of(("prefetch",))
+    assert not any(call.op == "prefetch" for call in run.inner)
+    assert len(prefetch_calls(run.inner, run.groups)) == 1
+    assert prefetch_calls(run.inner, 1) == []
+    assert prefetch_calls([call for call in run.inner if call.asks is None], run.groups) == []
+    assert prefetch_calls([call for call in run.inner if call.asks is not None], run.groups) == []
 
 
 @compiled
@@ -78,10 +78,10 @@ def test_no_more_than_a_share_of_the_cache_is_asked_for() -> None:
     run = run_of()
     large = [
         call._replace(arguments=tuple(
-            a._replace(a_group=MOST_BYTES // 2 + 64) if isinstance(a, Pointer) and a.a_group else a
+            a._replace(group_stride=MOST_BYTES // 2 + 64) if isinstance(a, Pointer) and a.group_stride else a
             for a in call.arguments
         ))
         for call in run.inner
     ]  # fmt: skip
-    (first,) = ask_ahead(large[1:], run.groups)
+    (first,) = prefetch_calls(large[1:], run.groups)
     assert first.arguments[4] == 1 and len(first.arguments) == 7

@@ -11,7 +11,7 @@ import normengine as ne
 from normengine import nn, optim
 from normengine.graph import Graph, Spec, Value
 from normengine.ops import Builder, evaluate
-from normengine.passes import differentiate, join_loss_grad
+from normengine.passes import differentiate, fuse_loss_grad
 from normengine.runtime import compile_graph, set_num_threads
 
 SETTINGS: dict[str, Any] = {"label_smoothing": 0.1, "ignore_index": -100, "reduction": "mean"}
@@ -43,7 +43,7 @@ class Losses:
     def checked(self, *outputs: Value) -> Graph:
         """The graph after the pass, which computes what the graph does."""
         graph = self.builder.graph(outputs)
-        joined = join_loss_grad(graph)
+        joined = fuse_loss_grad(graph)
         assert joined.outputs == graph.outputs
         before, after = evaluate(graph, self.feeds), evaluate(joined, self.feeds)
         for value in outputs:
@@ -157,7 +157,7 @@ def trained(without: tuple[str, ...] = (), **settings: Any) -> tuple[list[float]
 )
 def test_a_step_makes_both_in_one_call(settings: dict[str, Any]) -> None:
     losses, state, program = trained(**settings)
-    expected, expected_state, apart = trained(("join_loss_grad",), **settings)
+    expected, expected_state, apart = trained(("fuse_loss_grad",), **settings)
     assert called(program) == BOTH and called(apart) == PAIR
     assert "cross_entropy_with_grad_f32_numba" in str(program)
     np.testing.assert_allclose(losses, expected, rtol=1e-5)

@@ -1,13 +1,13 @@
 /* The register tile of neighbouring pixels in a row whose taps are neighbours too: an input is loaded once for all the
- * taps of a row that meet it, where tile.h loads it once for each. V below is SIMD_WIDTH. */
+ * taps of a row that meet it, where conv_microkernel.h loads it once for each. V below is SIMD_WIDTH. */
 #ifndef NORMENGINE_TILE_TAPS_H
 #define NORMENGINE_TILE_TAPS_H
 
 #include "taps.h"
-#include "tile.h"
+#include "conv_microkernel.h"
 
 /* The most pixels beside B vectors of weights for each of TAPS_TOGETHER taps; 0 where such tiles load no less than those
- * of tile.h. */
+ * of conv_microkernel.h. */
 #if SIMD_WIDTH == 16 || defined(__aarch64__)
 #define TAPS_PIXELS(B) ((B) == 1 ? 16 : (B) == 2 ? 12 : (B) == 3 ? 6 : 0)
 #elif SIMD_WIDTH == 8

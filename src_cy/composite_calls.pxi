@@ -19,8 +19,8 @@ cdef enum:
 cdef struct Patch:
     int64_t slot
     int64_t kind
-    int64_t a_group
-    int64_t a_chunk
+    int64_t group_stride
+    int64_t chunk_stride
 
 
 cdef struct DepthFirst:
@@ -67,7 +67,7 @@ cdef inline void apply(
     elif patch.kind == SHARE:
         value = share_end
     else:
-        value += group * patch.a_group + chunk * patch.a_chunk
+        value += group * patch.group_stride + chunk * patch.chunk_stride
     slots[patch.slot] = value
 
 
@@ -92,15 +92,15 @@ cdef struct Part:
     int64_t tasks
 
 
-cdef struct Together:
+cdef struct Merged:
     const Part *parts
     int64_t part_count
     double *seconds  # [thread][part], or NULL
 
 
-cdef void together(const int64_t *args, int64_t begin, int64_t end, int64_t thread) noexcept nogil:
+cdef void merged(const int64_t *args, int64_t begin, int64_t end, int64_t thread) noexcept nogil:
     """Tasks ``begin..end`` of calls that do not depend on each other, counted from the first to the last."""
-    cdef const Together *call = <const Together *>args
+    cdef const Merged *call = <const Merged *>args
     cdef const Part *part
     cdef int64_t i, low, high, since = 0
     for i in range(call.part_count):
@@ -116,4 +116,4 @@ cdef void together(const int64_t *args, int64_t begin, int64_t end, int64_t thre
             call.seconds[thread * call.part_count + i] += 1e-9 * <double>(ne_now() - since)
 
 
-ADDRESSES = {"depth_first": <size_t>&depth_first, "together": <size_t>&together}
+ADDRESSES = {"depth_first": <size_t>&depth_first, "merged": <size_t>&merged}

@@ -4,8 +4,8 @@
 #define NORMENGINE_TILE_H
 
 #include "simd.h"
-#include "soon.h"
-#include "span.h"
+#include "prefetch.h"
+#include "lane_split.h"
 
 /* TILE_VECTORS is the most vectors of output channels of a tile, TILE_PIXELS(B) the most pixels beside B of them:
  * enough independent sums to hide the latency of a multiply-add, in few enough registers that B weights and an input
@@ -55,7 +55,7 @@
  * the given distances from a pixel in the block that follows: the last channels, where they are not a multiple of V, as
  * many for each tap; vectors that span channels take them from `taps` instead. The weights of each block have those of
  * `before` taps in front of these and of `after` behind, which are left out. With `far`, several blocks of rows may come
- * from outside the caches: a tile asks for what the next one reads. Where the taps are rows of neighbours, as tile_taps.h
+ * from outside the caches: a tile asks for what the next one reads. Where the taps are rows of neighbours, as conv_microkernel_taps.h
  * takes them, which ignores `far`, `across` is how many each row has, else 0, and of the inputs of a row of pixels those
  * from `first` to `end` may be other than zero. Each tile asks for some of what is needed `next`, if that is not NULL. */
 typedef struct {
@@ -65,7 +65,7 @@ typedef struct {
     int64_t rest_count;
     int64_t before, after;
     int64_t far, across, first, end;
-    soon *next;
+    prefetcher *next;
 } tile_depth;
 
 /* What happens to a sum before it is stored: y = clamp(sum + bias + residual). bias has a value for each of the tile's
@@ -88,7 +88,7 @@ INLINE void tile_ask(const int span, const int pixels, const int vectors, const 
                      const int64_t *target, int64_t out_block)
 {
     const int64_t products = depth->blocks * depth->tap_count * SIMD_WIDTH + depth->rest_count;
-    soon_ask(depth->next, pixels * vectors * products / span);
+    prefetch_step(depth->next, pixels * vectors * products / span);
     UNROLL for (int p = 0; p < pixels; p++)
         UNROLL for (int b = 0; b < vectors; b++)
             if (span == 1 || b == 0) __builtin_prefetch(out + target[p] + b * out_block, 1);
@@ -173,7 +173,7 @@ INLINE void tile_rest_spanned(const int row, const int span, const int pixels, c
         }
 }
 
-/* One tile of `pixels` x `vectors`, whose lanes span so many input channels (span.h). The pixels lie at x + source[p] or,
+/* One tile of `pixels` x `vectors`, whose lanes span so many input channels (lane_split.h). The pixels lie at x + source[p] or,
  * with `row`, at x + source[0] + p * V; weights w are [block][tap][V / span][vectors * V], then, contiguous, those of the
  * rest, [rest][vectors * V], or [tap][rest channels / span, rounded up][vectors * V]; vector b of pixel p goes to
  * out + target[p] + b * out_block, or, of vectors that span channels, all of them as one to out + target[p]. It is added

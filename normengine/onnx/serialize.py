@@ -13,9 +13,9 @@ from ..graph import Graph
 from ..ops import OPS
 from ..passes import decompose
 from . import families  # noqa: F401  (fills the table)
+from .export_context import ExportContext
 from .node import OnnxError
 from .table import WRITERS
-from .writing import Writing
 
 OPSETS = range(11, 24)
 """The opsets that can be written."""
@@ -48,7 +48,7 @@ def model_bytes(
     check_opset(opset)
     if graph.state:
         raise OnnxError(f"'{graph.state[0].name}' has no values; bind state to arrays before it is written")
-    writing = Writing(decompose(graph, keep=_written()), tuple(outputs), opset, settings or {})
+    writing = ExportContext(decompose(graph, keep=_written()), tuple(outputs), opset, settings or {})
     writing.write()
     proto = helper.make_model(
         helper.make_graph(

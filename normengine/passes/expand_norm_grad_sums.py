@@ -10,7 +10,7 @@ from ..graph import Graph, Node, Value
 from ..ops import OPS, Builder
 
 
-def spread_sums(graph: Graph) -> Graph:
+def expand_norm_grad_sums(graph: Graph) -> Graph:
     """``graph`` with the sums of batch normalization's gradient written out where ``fuse`` can join them to a loop."""
     producers = graph.producers()
     builder = Builder.rewriting(graph)

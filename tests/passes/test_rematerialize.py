@@ -6,7 +6,7 @@ import numpy as np
 
 from normengine.graph import Graph, Node, Spec, Value
 from normengine.ops import Builder, evaluate
-from normengine.passes import decompose, fuse, recompute, spread_sums
+from normengine.passes import decompose, expand_norm_grad_sums, fuse, rematerialize
 from normengine.runtime import compile_graph
 
 IMAGE = (2, 5, 6, 7)
@@ -32,7 +32,7 @@ def checked(b: Builder, *outputs: Value) -> Graph:
     want = evaluate(graph, feeds)
     for value, got in zip(graph.outputs, compile_graph(graph).run({v.name: a for v, a in feeds.items()}), strict=True):
         np.testing.assert_allclose(got, want[value], rtol=1e-4, atol=1e-4)
-    return recompute(fuse(spread_sums(decompose(graph))))
+    return rematerialize(fuse(expand_norm_grad_sums(decompose(graph))))
 
 
 def norm_backward(b: Builder, residual: bool) -> list[Value]:

@@ -40,7 +40,7 @@ INLINE void pack_vectors(float *to, int64_t to_step, const float *from, int64_t 
     for (int64_t i = 0; i < count; i++) store(to + i * to_step, load(from + i * SIMD_WIDTH));
 }
 
-/* A square [V inputs][V outputs] as vectors that span `span` inputs (span.h), [inputs / span][vectors][V / span][span], zeros
+/* A square [V inputs][V outputs] as vectors that span `span` inputs (lane_split.h), [inputs / span][vectors][V / span][span], zeros
  * behind the last input. */
 static void pack_spanned(float *to, int64_t span, int64_t vectors, const float *square, int64_t inputs)
 {

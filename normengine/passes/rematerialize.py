@@ -23,7 +23,7 @@ MAX_NODES = 12
 MAX_OPERANDS = 16
 
 
-def recompute(graph: Graph) -> Graph:
+def rematerialize(graph: Graph) -> Graph:
     """``graph``, as ``fuse`` made it, with values computed again in the chains that read them."""
     chains = _Chains(graph)
     for node in graph.nodes:

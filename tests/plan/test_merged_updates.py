@@ -10,7 +10,7 @@ from normengine.kernels.cpu import backend
 from normengine.ops import Builder
 from normengine.passes import prepare
 from normengine.plan import Call, Memory, Pointer, make_plan
-from normengine.plan.together import join_updates
+from normengine.plan.merged_updates import merge_updates
 from normengine.runtime import compile_graph, set_num_threads
 
 compiled = pytest.mark.skipif(backend() == "numba", reason="Numba's executor has no calls together")
@@ -23,7 +23,7 @@ def update(writes, *reads, kind="update", stages=1):
 
 def sizes(*calls):
     """How many calls there are in each of the joined ones; their order must not change."""
-    joined = join_updates(calls)
+    joined = merge_updates(calls)
     flat = [each for call in joined for each in (call.inner or (call,))]
     assert flat == list(calls)
     return [len(call.inner) or 1 for call in joined]
@@ -106,9 +106,9 @@ def trained(make, without=()):
 def test_the_update_of_a_step_is_one_call_and_gives_the_same_bits(name):
     losses, state, program = trained(OPTIMIZERS[name])
     calls = program.plan.calls
-    assert [call.kernel for call in calls if call.kind in ("trial", "update")] == ["together"] * 2
+    assert [call.kernel for call in calls if call.kind in ("trial", "update")] == ["merged updates"] * 2
     assert [call.kind for call in calls[-2:]] == ["trial", "update"]
-    apart_losses, apart_state, apart = trained(OPTIMIZERS[name], ["together"])
+    apart_losses, apart_state, apart = trained(OPTIMIZERS[name], ["merged_updates"])
     assert not any(call.inner for call in apart.plan.calls)
     assert len(apart.plan.calls) == sum(len(call.inner) or 1 for call in calls)
     set_num_threads(1)

@@ -7,7 +7,7 @@ import pytest
 
 from normengine.graph import Graph, Spec, Value
 from normengine.ops import Builder, evaluate
-from normengine.passes.extend_conv import extend_conv
+from normengine.passes.fuse_epilogue import fuse_epilogue
 
 WINDOW = {"stride": (1, 1), "padding": (1, 1, 1, 1), "dilation": (1, 1), "groups": 1}
 
@@ -36,7 +36,7 @@ class Net:
     def checked(self, *outputs: Value) -> Graph:
         """The extended graph, which computes what the graph does."""
         graph = self.builder.graph(list(outputs))
-        extended = extend_conv(graph)
+        extended = fuse_epilogue(graph)
         before, after = evaluate(graph, self.feeds), evaluate(extended, self.feeds)
         for value in graph.outputs:
             np.testing.assert_allclose(after[value], before[value], atol=1e-6)

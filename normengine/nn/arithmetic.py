@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 
-class Operators:
+class Arithmetic:
     """Python's operators in terms of ``_binary(op, other, swapped)``, where ``op`` is add, sub, mul or div."""
 
     __slots__ = ()
