@@ -14,7 +14,7 @@ import numpy as np
 
 from ..conversion import converted
 from ..graph import Graph, Spec, Value
-from ..ops import Builder, OperatorError, evaluate
+from ..ops import OPS, Builder, OperatorError, evaluate
 from .array import Array
 from .names import Names, follows, getter
 from .parameter import Parameter
@@ -23,25 +23,6 @@ from .traced import Counter, Trace
 
 if TYPE_CHECKING:
     from .module import Module
-
-_TAKES_INTEGERS = frozenset(
-    {
-        "cast",
-        "reshape",
-        "permute",
-        "slice",
-        "concat",
-        "expand",
-        "cross_entropy",
-        "at_label",
-        "count_step",
-        "count_weight",
-    }
-)
-
-_COUNTS = frozenset({"add", "sub", "mul"})
-"""Operators that take integers where all operands are."""
-
 
 _ABSENT: Any = object()
 
@@ -120,7 +101,9 @@ class Tracer:
     def add_multi(self, op: str, *inputs: Tensor, **attrs: Any) -> tuple[Tensor, ...]:
         """All outputs of a new node."""
         values = [self._value_of(t) for t in inputs]
-        integers = op in _TAKES_INTEGERS or (op in _COUNTS and all(value.dtype == "int64" for value in values))
+        integers = OPS[op].integers == "any" or (
+            OPS[op].integers == "all" and all(value.dtype == "int64" for value in values)
+        )
         if not integers:
             for value in values:
                 if value.dtype not in ("float32", "uint32"):

@@ -7,13 +7,10 @@ from collections.abc import Mapping
 import numpy as np
 
 from ..graph import Graph
+from ..ops import OPS
 
 _LIMIT = 2e8
 """Multiplications for one sample up to which the evaluator takes well under a second."""
-
-
-_UNSTABLE = {"log_softmax", "cross_entropy"}
-"""Operators for which the evaluator takes the logarithm of a softmax that may be 0."""
 
 
 def can_evaluate_quickly(graph: Graph, opset: int) -> bool:
@@ -21,15 +18,15 @@ def can_evaluate_quickly(graph: Graph, opset: int) -> bool:
 
     Before opset 14 it mixes the batch's statistics into a batch normalization that is run.
     """
-    operators = {node.op for node in graph.nodes}
-    if operators & _UNSTABLE or (opset < 14 and "batch_norm" in operators):
+    records = [OPS[node.op] for node in graph.nodes]
+    if not all(op.evaluator_is_exact for op in records) or (opset < 14 and any(op.normalizes for op in records)):
         return False
-    products = 0.0
-    for node in graph.nodes:
-        if node.op in ("conv2d", "linear"):
-            y, weight = node.outputs[0], node.inputs[1]
-            products += y.spec.size / y.shape[0] * weight.spec.size / weight.shape[0]
-    return products <= _LIMIT
+    total = 0.0
+    for node, op in zip(graph.nodes, records, strict=True):
+        if op.products is not None:
+            inputs, outputs = ([v.shape for v in values] for values in (node.inputs, node.outputs))
+            total += op.products(inputs, outputs, node.attrs) / outputs[0][0]
+    return total <= _LIMIT
 
 
 def evaluate_file(content: bytes, feeds: Mapping[str, np.ndarray]) -> list[np.ndarray]:

@@ -17,7 +17,7 @@ from . import (
     softmax,
     special,
 )
-from .base import Attrs, Case, OnnxMapping, Op, OperatorError, Scalar
+from .base import Attrs, Case, OnnxMapping, Op, OperatorError, Part, Scalar
 from .builder import Builder
 from .evaluate import evaluate
 from .labels import LabelRule, label_rules
@@ -54,6 +54,7 @@ __all__ = [
     "OnnxMapping",
     "Op",
     "OperatorError",
+    "Part",
     "Scalar",
     "evaluate",
     "is_same_at",

@@ -136,8 +136,11 @@ def _activation(
     operations: tuple[int, int],
     onnx: OnnxMapping | None = None,
     attrs: dict[str, Any] | None = None,
+    cheap: bool = False,
+    clamp: tuple[float, float] | None = None,
 ) -> tuple[Op, Op]:
-    """The operator ``name`` and its ``<name>_grad``, of so many ``operations`` each."""
+    """The operator ``name`` and its ``<name>_grad``, of so many ``operations`` each; ``clamp`` are the limits that it
+    holds values within, where it does nothing else."""
     attrs = attrs or {}
 
     def gradient(builder: Builder, node: Node, grads: Sequence[Value | None]) -> Sequence[Value | None]:
@@ -150,22 +153,23 @@ def _activation(
             elementwise_infer("input"),
             elementwise_reference(function),
             gradient,
-            Scalar(name, tuple(attrs), operations=operations[0]),
+            Scalar(name, tuple(attrs), operations=operations[0], cheap=cheap),
             onnx=onnx,
             cases=_cases(attrs),
+            becomes=None if clamp is None else ("clamp", clamp),
         ),
         Op(
             f"{name}_grad",
             elementwise_infer("output gradient", "output" if from_output else "input"),
             elementwise_reference(derivative),
-            scalar=Scalar(f"{name}_grad", tuple(attrs), operations=operations[1]),
+            scalar=Scalar(f"{name}_grad", tuple(attrs), operations=operations[1], cheap=cheap),
             cases=_grad_cases(function if from_output else None, attrs),
         ),
     )
 
 
 register(
-    *_activation("relu", relu, relu_grad, True, (2, 2), OnnxMapping("Relu")),
+    *_activation("relu", relu, relu_grad, True, (2, 2), OnnxMapping("Relu"), cheap=True, clamp=(0.0, math.inf)),
     *_activation(
         "leaky_relu",
         leaky_relu,
@@ -174,8 +178,9 @@ register(
         (3, 3),
         OnnxMapping("LeakyRelu", {"negative_slope": "alpha"}, {"alpha": 0.01}),
         {"negative_slope": 0.1},
+        cheap=True,
     ),
-    *_activation("relu6", relu6, relu6_grad, True, (4, 4)),
+    *_activation("relu6", relu6, relu6_grad, True, (4, 4), cheap=True, clamp=(0.0, 6.0)),
     *_activation("sigmoid", sigmoid, sigmoid_grad, True, (35, 3), OnnxMapping("Sigmoid")),
     *_activation("tanh", np.tanh, tanh_grad, True, (54, 3), OnnxMapping("Tanh")),
     *_activation("silu", silu, silu_grad, False, (35, 40)),

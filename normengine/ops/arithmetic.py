@@ -10,7 +10,7 @@ from ..graph import DTYPES, Node, Spec, Value
 from .base import Arrays, Attrs, Case, OnnxMapping, Op, OperatorError, Scalar
 from .builder import Builder
 from .reduce import sum_to
-from .rules import Reference, broadcast, elementwise_infer, elementwise_reference, only, real
+from .rules import Reference, broadcast, elementwise_infer, elementwise_reference, extents_depend_on_batch, only, real
 from .table import register
 
 Grads = Sequence["Value | None"]
@@ -158,6 +158,19 @@ _BINARY = (
     Case(((7,), (2, 3, 7))),
 )
 
+
+def _expand_at_every_batch(a: Node, b: Node) -> Attrs:
+    source2, source3 = a.inputs[0].shape, b.inputs[0].shape
+    target2, target3 = a.outputs[0].shape, b.outputs[0].shape
+    extra = len(target2) - len(source2)
+    shape = []
+    for axis, (n2, n3) in enumerate(zip(target2, target3, strict=True)):
+        if n2 != n3 and (axis < extra or (source2[axis - extra], source3[axis - extra]) != (n2, n3)):
+            raise extents_depend_on_batch(a, b, "shape")
+        shape.append(n2 if n2 == n3 else -1)
+    return {"shape": tuple(shape)}
+
+
 _quotient = elementwise_infer("left operand", "right operand")
 
 
@@ -212,17 +225,20 @@ register(
         _binary,
         _exact(np.add),
         _add_gradient,
-        Scalar("add"),
-        onnx=OnnxMapping("Add"),
+        Scalar("add", cheap=True),
+        integers="all",
+        onnx=OnnxMapping("Add", inputs=0),
         cases=_EXACT,
+        becomes=("residual", True),
     ),
     Op(
         "sub",
         _binary,
         _exact(np.subtract),
         _sub_gradient,
-        Scalar("sub"),
-        onnx=OnnxMapping("Sub"),
+        Scalar("sub", cheap=True),
+        integers="all",
+        onnx=OnnxMapping("Sub", inputs=2),
         cases=_EXACT,
     ),
     Op(
@@ -230,8 +246,9 @@ register(
         _binary,
         _exact(np.multiply),
         _mul_gradient,
-        Scalar("mul"),
-        onnx=OnnxMapping("Mul"),
+        Scalar("mul", cheap=True),
+        integers="all",
+        onnx=OnnxMapping("Mul", inputs=0),
         cases=_EXACT,
     ),
     Op(
@@ -240,7 +257,7 @@ register(
         elementwise_reference(np.divide),
         _div_gradient,
         Scalar("div"),
-        onnx=OnnxMapping("Div"),
+        onnx=OnnxMapping("Div", inputs=2),
         cases=(Case(draw=_draw_quotient),),
     ),
     Op(
@@ -248,7 +265,7 @@ register(
         _unary,
         elementwise_reference(np.negative),
         _neg_gradient,
-        Scalar("neg"),
+        Scalar("neg", cheap=True),
         onnx=OnnxMapping("Neg"),
         cases=_UNARY,
     ),
@@ -309,6 +326,8 @@ register(
             Case(((6,),), {"shape": (6,)}),
             Case(draw=_draw_counts, attrs={"shape": (2, 4, 9)}, differentiable=False),
         ),
+        at_every_batch=_expand_at_every_batch,
+        integers="any",
     ),
     Op(
         "cast",
@@ -322,5 +341,6 @@ register(
             Case(draw=_draw_counts, attrs={"dtype": "float32"}),
             Case(((3, 5),), {"dtype": "int64"}, differentiable=False),
         ),
+        integers="any",
     ),
 )

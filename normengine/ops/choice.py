@@ -68,7 +68,7 @@ register(
         _greater_infer,
         _greater_reference,
         scalar=Scalar("greater"),
-        onnx=OnnxMapping("Greater"),
+        onnx=OnnxMapping("Greater", inputs=2),
         cases=(
             Case(((3, 17), (3, 17)), differentiable=False),
             Case(((2, 3, 4, 5), (3, 1, 1)), differentiable=False),
@@ -82,7 +82,7 @@ register(
         _where_reference,
         _where_gradient,
         Scalar("where"),
-        onnx=OnnxMapping("Where"),
+        onnx=OnnxMapping("Where", inputs=3),
         cases=(
             _choice((3, 17), (3, 17), (3, 17)),
             _choice((3, 1), (), (3, 5)),

@@ -11,13 +11,14 @@ added; with ``clamp = (low, high)`` the sum is then limited to that range.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from math import prod
 
 import numpy as np
 
 from ..graph import Node, Spec, Value
-from .base import Arrays, Attrs, Case, OnnxMapping, Op, OperatorError
+from .base import Arrays, Attrs, Case, OnnxMapping, Op, OperatorError, Shapes
 from .builder import Builder
-from .rules import only, real, require_float32, require_layout, require_shape
+from .rules import all_inputs, first_input, only, real, require_float32, require_layout, require_shape
 from .table import register
 from .window import check_window, output_size, taps
 
@@ -140,6 +141,22 @@ def _gradient(builder: Builder, node: Node, grads: Sequence[Value | None]) -> Se
     return parts
 
 
+def _samples(node: Node) -> tuple[int, ...]:
+    return (0, len(node.inputs) - 1) if node.attrs.get("residual") else (0,)
+
+
+def _products(inputs: Shapes, outputs: Shapes, attrs: Attrs) -> int:
+    return prod(outputs[0]) * prod(inputs[1][1:])
+
+
+def _input_grad_products(inputs: Shapes, outputs: Shapes, attrs: Attrs) -> int:
+    return prod(inputs[0]) * prod(inputs[1][1:])
+
+
+def _weight_grad_products(inputs: Shapes, outputs: Shapes, attrs: Attrs) -> int:
+    return prod(inputs[0]) * prod(outputs[0][1:])
+
+
 def _window(stride: int = 1, padding: int | Sequence[int] = 0, dilation: int = 1, groups: int = 1) -> dict[str, object]:
     """The attributes of a convolution with equal strides and dilations."""
     sides = (padding,) * 4 if isinstance(padding, int) else tuple(padding)
@@ -172,6 +189,9 @@ _PROBLEMS: tuple[tuple[tuple[int, ...], tuple[int, ...], dict[str, object]], ...
 )
 
 
+_KIND = "convolutions"
+
+
 def _output_shape(x: tuple[int, ...], w: tuple[int, ...], attrs: Attrs) -> tuple[int, ...]:
     return _infer([Spec(x), Spec(w)], attrs)[0].shape
 
@@ -190,12 +210,22 @@ register(
             *(Case((x, w), attrs) for x, w, attrs in _PROBLEMS),
             *(Case((x, w, w[:1]), attrs) for x, w, attrs in _PROBLEMS[::3]),
         ),
+        kind=_KIND,
+        products=_products,
+        samples=_samples,
+        weight=1,
+        epilogue=("clamp", "residual"),
+        folds_norms=True,
     ),
     Op(
         "conv2d_input_grad",
         _input_grad_infer,
         _input_grad_reference,
         cases=tuple(Case((_output_shape(x, w, attrs), w), {**attrs, "input_size": x[2:]}) for x, w, attrs in _PROBLEMS),
+        kind=_KIND,
+        products=_input_grad_products,
+        samples=first_input,
+        weight=1,
     ),
     Op(
         "conv2d_weight_grad",
@@ -204,5 +234,10 @@ register(
         cases=tuple(
             Case((_output_shape(x, w, attrs), x), {**attrs, "kernel_size": w[2:]}) for x, w, attrs in _PROBLEMS
         ),
+        kind=_KIND,
+        products=_weight_grad_products,
+        samples=all_inputs,
+        sums_samples=True,
+        weight=2,
     ),
 )

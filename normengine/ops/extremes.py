@@ -18,7 +18,7 @@ register(
         _infer,
         elementwise_reference(np.maximum),
         scalar=Scalar("maximum", operations=4),
-        onnx=OnnxMapping("Max"),
+        onnx=OnnxMapping("Max", inputs=0),
         cases=_CASES,
     ),
     Op(
@@ -26,7 +26,7 @@ register(
         _infer,
         elementwise_reference(np.minimum),
         scalar=Scalar("minimum", operations=4),
-        onnx=OnnxMapping("Min"),
+        onnx=OnnxMapping("Min", inputs=0),
         cases=_CASES,
     ),
 )

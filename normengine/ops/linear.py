@@ -7,13 +7,14 @@ range.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from math import prod
 
 import numpy as np
 
 from ..graph import Node, Spec, Value
-from .base import Arrays, Attrs, Case, Op, OperatorError
+from .base import Arrays, Attrs, Case, Op, OperatorError, Shapes
 from .builder import Builder
-from .rules import only, real, require_float32, require_layout, require_shape
+from .rules import first_input, only, real, require_float32, require_layout, require_shape
 from .table import register
 
 Grads = Sequence["Value | None"]
@@ -83,6 +84,18 @@ def _matmul_gradient(builder: Builder, node: Node, grads: Grads) -> Grads:
     return [da, db]
 
 
+def _linear_products(inputs: Shapes, outputs: Shapes, attrs: Attrs) -> int:
+    return prod(outputs[0]) * inputs[0][1]
+
+
+def _matmul_products(inputs: Shapes, outputs: Shapes, attrs: Attrs) -> int:
+    return prod(outputs[0]) * inputs[0][0 if attrs["transpose_a"] else 1]
+
+
+def _matmul_samples(node: Node) -> tuple[int, ...]:
+    return () if node.attrs["transpose_a"] else (0,)
+
+
 _SIZES = ((1, 1, 1), (3, 5, 7), (4, 16, 32), (2, 10, 257), (17, 33, 9), (64, 3, 2))
 
 
@@ -101,6 +114,12 @@ register(
             *(Case(((m, k), (n, k))) for m, n, k in _SIZES),
             *(Case(((m, k), (n, k), (n,))) for m, n, k in _SIZES),
         ),
+        kind="linear",
+        products=_linear_products,
+        samples=first_input,
+        weight=1,
+        epilogue=("clamp",),
+        folds_norms=True,
     ),
     Op(
         "matmul",
@@ -113,5 +132,8 @@ register(
             for flip_a in (False, True)
             for flip_b in (False, True)
         ),
+        kind="linear",
+        products=_matmul_products,
+        samples=_matmul_samples,
     ),
 )

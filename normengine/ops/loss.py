@@ -224,6 +224,7 @@ def _bce_case(shapes: Sequence[tuple[int, ...]], grad: bool) -> Case:
     return Case(draw=draw)
 
 
+_KIND = "softmax and loss"
 _BCE = (((), ()), ((7,), (7,)), ((3, 4, 5), (3, 4, 5)), ((3, 4), (4,)))
 
 register(
@@ -233,18 +234,24 @@ register(
         _reference,
         _gradient,
         cases=tuple(_entropy_case(*problem, grad=False) for problem in _PROBLEMS),
+        kind=_KIND,
+        joint=("cross_entropy_grad", "cross_entropy_with_grad"),
+        integers="any",
+        evaluator_is_exact=False,
     ),
     Op(
         "cross_entropy_grad",
         _grad_infer,
         _grad_reference,
         cases=tuple(_entropy_case(*problem, grad=True) for problem in _PROBLEMS),
+        kind=_KIND,
     ),
     Op(
         "cross_entropy_with_grad",
         _with_grad_infer,
         _with_grad_reference,
         cases=tuple(_entropy_case(*problem, grad=False) for problem in _PROBLEMS if problem[-1] != "none"),
+        kind=_KIND,
     ),
     Op(
         "at_label",
@@ -253,6 +260,7 @@ register(
         _at_label_gradient,
         Scalar("at_label", operations=2),
         cases=(_at_label_case((3, 5), 5), _at_label_case((3, 17, 4, 5), 17), _at_label_case((1, 1), 1)),
+        integers="any",
     ),
     Op(
         "bce_with_logits",

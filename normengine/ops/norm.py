@@ -11,9 +11,9 @@ from collections.abc import Sequence
 import numpy as np
 
 from ..graph import Node, Spec, Value
-from .base import Arrays, Attrs, Case, Op, OperatorError, Scalar
+from .base import Arrays, Attrs, Case, Op, OperatorError, Scalar, Shapes, elements_of_input
 from .builder import Builder
-from .rules import Infer, elementwise_reference, real, require_dtype, require_float32
+from .rules import Infer, elementwise_reference, first_input, real, require_dtype, require_float32
 from .table import register
 
 Grads = Sequence["Value | None"]
@@ -173,6 +173,28 @@ def _sums_reference(arrays: Arrays, attrs: Attrs) -> tuple[np.ndarray, ...]:
     return centered / np.sqrt(var + attrs["eps"]), dy.sum(axis=axes)
 
 
+def _sums_samples(node: Node) -> tuple[int, ...]:
+    return (0, 1)
+
+
+def _sums_expand(builder: Builder, node: Node) -> Sequence[Value]:
+    """``sum(dy * (x - mean)) / std`` and ``sum(dy)``."""
+    dy, x, mean, var = node.inputs
+    product = builder.add("mul", dy, builder.add("sub", x, _spread(builder, mean, x)))
+    raw, dbias = (builder.add("reduce_sum", v, axes=_reduced(x.shape), keepdims=False) for v in (product, dy))
+    return [builder.add("mul", raw, _inverse_std(builder, var, node.attrs["eps"])), dbias]
+
+
+def _affine(arrays: Arrays, attrs: Attrs) -> tuple[np.ndarray, np.ndarray]:
+    weight, bias, mean, var = arrays
+    scale = real(weight) / np.sqrt(real(var) + float(attrs["eps"]))
+    return scale, real(bias) - real(mean) * scale
+
+
+def _four_operations(inputs: Shapes, outputs: Shapes, attrs: Attrs) -> int:
+    return 4 * elements_of_input(inputs, outputs, attrs)
+
+
 def _train_grad_infer(specs: Sequence[Spec], attrs: Attrs) -> tuple[Spec, ...]:
     dy, x, weight, mean, var = specs
     _check_grad(dy, x, {"weight": weight, "mean": mean, "var": var})
@@ -256,6 +278,9 @@ register(
         _norm_reference,
         _norm_gradient,
         decompose=_norm_decompose,
+        samples=first_input,
+        normalizes=True,
+        affine=_affine,
         cases=tuple(_norm_case(shape, dy=False, vectors=(0, 1, 2, 3)) for shape in (*SHAPES, (1, 4, 1, 1))),
     ),
     Op(
@@ -264,6 +289,7 @@ register(
         _train_reference,
         _train_gradient,
         decompose=_train_decompose,
+        normalizes=True,
         cases=tuple(_norm_case(shape, dy=False, vectors=(0, 1)) for shape in SHAPES),
         tolerance=2e-5,
     ),
@@ -273,6 +299,10 @@ register(
         _stats_reference,
         cases=(*(Case((shape,)) for shape in SHAPES), Case(draw=_draw_far)),
         tolerance=2e-5,
+        kind="statistics",
+        operations=_four_operations,
+        samples=first_input,
+        sums_samples=True,
     ),
     Op(
         "batch_norm_train_grad",
@@ -288,6 +318,11 @@ register(
         _sums_reference,
         cases=tuple(_norm_case(shape, dy=True, vectors=(2, 3)) for shape in SHAPES),
         tolerance=2e-5,
+        kind="statistics",
+        operations=_four_operations,
+        samples=_sums_samples,
+        sums_samples=True,
+        expand=_sums_expand,
     ),
     Op(
         "count_step",
@@ -296,6 +331,7 @@ register(
         scalar=Scalar("count_step"),
         cases=(Case(draw=_draw_counts), Case(draw=_draw_count)),
         tolerance=0.0,
+        integers="any",
     ),
     Op(
         "count_weight",
@@ -303,5 +339,6 @@ register(
         elementwise_reference(lambda n: 1.0 / n),
         scalar=Scalar("count_weight", operations=2),
         cases=(Case(draw=_draw_counts), Case(draw=_draw_count)),
+        integers="any",
     ),
 )

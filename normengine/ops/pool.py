@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from math import prod
 from typing import Any
 
 import numpy as np
 
 from ..graph import Node, Spec, Value
-from .base import Arrays, Attrs, Case, Op, OperatorError
+from .base import Arrays, Attrs, Case, Op, OperatorError, Shapes
 from .builder import Builder
-from .rules import only, real, require_layout, require_positive, require_shape
+from .rules import all_inputs, only, real, require_layout, require_positive, require_shape
 from .table import register
 from .window import Pair, check_pixels, check_window, output_size, taps
 
@@ -167,6 +168,33 @@ def _adaptive_grad_reference(arrays: Arrays, attrs: Attrs) -> tuple[np.ndarray, 
     return (dx,)
 
 
+def _operations(inputs: Shapes, outputs: Shapes, attrs: Attrs) -> int:
+    """One for each tap of a window, or for each pixel of the larger image where windows differ."""
+    whole, pooled = sorted((prod(inputs[0]), prod(outputs[0])), reverse=True)
+    return pooled * prod(attrs["kernel_size"]) if "kernel_size" in attrs else whole
+
+
+def _pooling(
+    name: str,
+    infer: Callable[[Sequence[Spec], Attrs], tuple[Spec, ...]],
+    reference: Callable[[Arrays, Attrs], tuple[np.ndarray, ...]],
+    gradient: Callable[[Builder, Node, Grads], Grads] | None = None,
+    cases: tuple[Case, ...] = (),
+    tolerance: float = 1e-5,
+) -> Op:
+    return Op(
+        name,
+        infer,
+        reference,
+        gradient,
+        cases=cases,
+        tolerance=tolerance,
+        kind="pooling",
+        operations=_operations,
+        samples=all_inputs,
+    )
+
+
 def _window(
     kernel: Pair, stride: Pair, padding: tuple[int, int, int, int] = (0, 0, 0, 0), ceil_mode: bool = False, **more: Any
 ) -> dict[str, Any]:
@@ -219,7 +247,7 @@ def _output_shape(shape: tuple[int, ...], attrs: Attrs) -> tuple[int, ...]:
 
 
 register(
-    Op(
+    _pooling(
         "max_pool2d",
         _infer,
         _max_reference,
@@ -227,33 +255,33 @@ register(
         cases=tuple(Case((shape,), attrs) for shape, attrs in _MAX),
         tolerance=0.0,
     ),
-    Op(
+    _pooling(
         "max_pool2d_grad",
         _max_grad_infer,
         _max_grad_reference,
         cases=tuple(Case((_output_shape(shape, attrs), shape), attrs) for shape, attrs in _MAX),
     ),
-    Op(
+    _pooling(
         "avg_pool2d",
         _infer,
         _avg_reference,
         _avg_gradient,
         cases=tuple(Case((shape,), attrs) for shape, attrs in _AVG),
     ),
-    Op(
+    _pooling(
         "avg_pool2d_grad",
         _avg_grad_infer,
         _avg_grad_reference,
         cases=tuple(Case((_output_shape(shape, attrs),), {**attrs, "input_size": shape[2:]}) for shape, attrs in _AVG),
     ),
-    Op(
+    _pooling(
         "adaptive_avg_pool2d",
         _adaptive_infer,
         _adaptive_reference,
         _adaptive_gradient,
         cases=tuple(Case((shape,), {"output_size": size}) for shape, size in _ADAPTIVE),
     ),
-    Op(
+    _pooling(
         "adaptive_avg_pool2d_grad",
         _adaptive_grad_infer,
         _adaptive_grad_reference,

@@ -11,9 +11,8 @@ import numpy as np
 from ..graph import Graph, Node, Spec, Value
 from .base import OperatorError
 from .builder import Builder
-from .shape import TO_END
-
-Shape = tuple[int, ...]
+from .rules import depends_on_batch, place
+from .table import OPS
 
 
 def with_batch(graph: Graph, n: int) -> Graph:
@@ -29,7 +28,7 @@ def merge_batches(at2: Graph, at3: Graph) -> Graph:
     """The graph of ``at2`` with the attributes that differ from ``at3`` in a form that holds for every batch size.
 
     ``at2`` and ``at3`` are traces of one function at batch 2 and batch 3. Extents of reshape become 0 (the input's) or
-    -1 (what remains), those of expand and unslice -1 (the input's), ends of slices :data:`TO_END`.
+    -1 (what remains), those of expand and unslice -1 (the input's), ends of slices :data:`~.shape.TO_END`.
     Raises :class:`OperatorError` where the function depends on the batch size in any other way.
     """
     return _replayed(at2, at2.inputs, _common(at2, at3))
@@ -66,10 +65,6 @@ def _replayed(graph: Graph, inputs: Sequence[Value], attrs: Sequence[Mapping[str
     return builder.graph([now.get(v, v) for v in graph.outputs])
 
 
-def _place(node: Node) -> str:
-    return f"{node.op} '{node.layer}'" if node.layer else node.op
-
-
 def _same_wiring(at2: Graph, at3: Graph) -> dict[Value, Value]:
     """Each value of ``at2`` and its partner in ``at3``."""
     partner: dict[Value, Value] = {}
@@ -84,8 +79,8 @@ def _same_wiring(at2: Graph, at3: Graph) -> dict[Value, Value]:
     pair(tuple(at2.constants), tuple(at3.constants), "constants")
     for a, b in zip(at2.nodes, at3.nodes, strict=True):
         if [partner[v] for v in a.inputs] != list(b.inputs):
-            raise OperatorError(f"{_place(a)} reads different values at batch 2 and 3")
-        pair(a.outputs, b.outputs, _place(a))
+            raise OperatorError(f"{place(a)} reads different values at batch 2 and 3")
+        pair(a.outputs, b.outputs, place(a))
     if [partner[v] for v in at2.results()] != list(at3.results()):
         raise OperatorError("the network returns different values at batch 2 and 3")
     return partner
@@ -98,77 +93,14 @@ def _same_constants(at2: Graph, at3: Graph, partner: Mapping[Value, Value]) -> N
         if array is other:
             continue
         if array.shape != other.shape or not np.array_equal(array, other, equal_nan=array.dtype.kind == "f"):
-            place = _place(readers[value][0]) if value in readers else "a result"
-            raise OperatorError(f"{place} uses a number computed from the batch size; use an operator such as mean")
+            reader = place(readers[value][0]) if value in readers else "a result"
+            raise OperatorError(f"{reader} uses a number computed from the batch size; use an operator such as mean")
 
 
 def _merged(a: Node, b: Node) -> Mapping[str, Any]:
     if dict(a.attrs) == dict(b.attrs):
         return a.attrs
-    differing = [name for name in a.attrs if a.attrs[name] != b.attrs[name]]
-    if a.op == "reshape":
-        return {"shape": _merged_reshape(a, b)}
-    if a.op == "expand":
-        return {"shape": _merged_expand(a, b)}
-    if a.op == "unslice" and differing == ["shape"]:
-        return {**a.attrs, "shape": _merged_unslice(a, b)}
-    if a.op == "slice" and differing == ["stops"]:
-        return {**a.attrs, "stops": _merged_stops(a, b)}
-    values = ", ".join(f"{name} {a.attrs[name]} and {b.attrs[name]}" for name in differing)
-    raise OperatorError(f"{_place(a)} depends on the batch size: {values} at batch 2 and 3")
-
-
-def _fails(a: Node, b: Node, name: str) -> OperatorError:
-    return OperatorError(
-        f"{_place(a)} depends on the batch size: {name} {a.attrs[name]} and {b.attrs[name]} at batch 2 and 3 "
-        f"for inputs {a.inputs[0].shape} and {b.inputs[0].shape}; let -1 stand for what varies"
-    )
-
-
-def _merged_reshape(a: Node, b: Node) -> Shape:
-    source2, source3 = a.inputs[0].shape, b.inputs[0].shape
-    target2, target3 = a.outputs[0].shape, b.outputs[0].shape
-    if len(target2) != len(target3):
-        raise _fails(a, b, "shape")
-    shape = []
-    for axis, (n2, n3) in enumerate(zip(target2, target3, strict=True)):
-        if n2 == n3:
-            shape.append(n2)
-        elif axis < len(source2) and (source2[axis], source3[axis]) == (n2, n3):
-            shape.append(0)
-        else:
-            shape.append(-1)
-    if shape.count(-1) > 1:
-        raise _fails(a, b, "shape")
-    return tuple(shape)
-
-
-def _merged_expand(a: Node, b: Node) -> Shape:
-    source2, source3 = a.inputs[0].shape, b.inputs[0].shape
-    target2, target3 = a.outputs[0].shape, b.outputs[0].shape
-    extra = len(target2) - len(source2)
-    shape = []
-    for axis, (n2, n3) in enumerate(zip(target2, target3, strict=True)):
-        if n2 != n3 and (axis < extra or (source2[axis - extra], source3[axis - extra]) != (n2, n3)):
-            raise _fails(a, b, "shape")
-        shape.append(n2 if n2 == n3 else -1)
-    return tuple(shape)
-
-
-def _merged_unslice(a: Node, b: Node) -> Shape:
-    shape = []
-    for axis, (n2, n3) in enumerate(zip(a.attrs["shape"], b.attrs["shape"], strict=True)):
-        if n2 != n3 and (n2, n3) != (a.inputs[0].shape[axis], b.inputs[0].shape[axis]):
-            raise OperatorError(f"{_place(a)} depends on the batch size: axis {axis}, which holds it, is padded")
-        shape.append(n2 if n2 == n3 else -1)
-    return tuple(shape)
-
-
-def _merged_stops(a: Node, b: Node) -> Shape:
-    rows = zip(a.attrs["stops"], b.attrs["stops"], a.inputs[0].shape, b.inputs[0].shape, strict=True)
-    stops = []
-    for stop2, stop3, extent2, extent3 in rows:
-        if stop2 != stop3 and (stop2 < extent2 or stop3 < extent3):
-            raise _fails(a, b, "stops")
-        stops.append(stop2 if stop2 == stop3 else TO_END)
-    return tuple(stops)
+    rule = OPS[a.op].at_every_batch
+    if rule is None:
+        raise depends_on_batch(a, b, *(name for name in a.attrs if a.attrs[name] != b.attrs[name]))
+    return rule(a, b)

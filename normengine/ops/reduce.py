@@ -85,6 +85,10 @@ def _mean_decompose(builder: Builder, node: Node) -> Sequence[Value]:
     return [builder.add("mul", total, builder.constant(1.0 / _count(node.inputs[0], node.attrs["axes"])))]
 
 
+def _samples(node: Node) -> tuple[int, ...]:
+    return () if 0 in node.attrs["axes"] else (0,)
+
+
 _CASES = tuple(
     Case((shape,), {"axes": axes, "keepdims": keepdims})
     for shape, axes, keepdims in [
@@ -112,6 +116,9 @@ register(
         _sum_reference,
         _sum_gradient,
         cases=_CASES,
+        kind="statistics",
+        samples=_samples,
+        sums_axes=True,
     ),
     Op(
         "reduce_mean",
@@ -120,5 +127,6 @@ register(
         _mean_gradient,
         decompose=_mean_decompose,
         cases=_CASES,
+        samples=_samples,
     ),
 )

@@ -6,8 +6,8 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from ..graph import MAX_RANK, MEMORY, Spec, Value
-from .base import Arrays, Attrs, OperatorError
+from ..graph import MAX_RANK, MEMORY, Node, Spec, Value
+from .base import Arrays, Attrs, OperatorError, Strides
 
 Infer = Callable[[Sequence[Spec], Attrs], tuple[Spec, ...]]
 Reference = Callable[[Arrays, Attrs], tuple[np.ndarray, ...]]
@@ -96,3 +96,39 @@ def only(grads: Sequence[Value | None]) -> Value:
     (grad,) = grads
     assert grad is not None
     return grad
+
+
+def first_input(node: Node) -> tuple[int, ...]:
+    """The samples rule of an operator whose first input has them, the others being the same for all."""
+    return (0,)
+
+
+def all_inputs(node: Node) -> tuple[int, ...]:
+    """The samples rule of an operator all of whose inputs have them."""
+    return tuple(range(len(node.inputs)))
+
+
+def dense_strides(shape: Sequence[int]) -> Strides:
+    """Row-major strides, in elements."""
+    strides, step = [], 1
+    for extent in reversed(shape):
+        strides.append(step)
+        step *= max(extent, 1)
+    return tuple(reversed(strides))
+
+
+def place(node: Node) -> str:
+    """What to call a node in an error."""
+    return f"{node.op} '{node.layer}'" if node.layer else node.op
+
+
+def depends_on_batch(a: Node, b: Node, *names: str) -> OperatorError:
+    """The error for a node whose attributes ``names`` have no form for every batch size."""
+    values = ", ".join(f"{name} {a.attrs[name]} and {b.attrs[name]}" for name in names)
+    return OperatorError(f"{place(a)} depends on the batch size: {values} at batch 2 and 3")
+
+
+def extents_depend_on_batch(a: Node, b: Node, name: str) -> OperatorError:
+    """The same for extents that could be left open."""
+    shapes = f"inputs {a.inputs[0].shape} and {b.inputs[0].shape}"
+    return OperatorError(f"{depends_on_batch(a, b, name)} for {shapes}; let -1 stand for what varies")

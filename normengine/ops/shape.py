@@ -4,13 +4,24 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from operator import mul
 
 import numpy as np
 
 from ..graph import Node, Spec, Value
-from .base import Arrays, Attrs, Case, OnnxMapping, Op, OperatorError
+from .base import Arrays, Attrs, Case, OnnxMapping, Op, OperatorError, Part, Strides
 from .builder import Builder
-from .rules import only, real, require_axis
+from .rules import (
+    all_inputs,
+    dense_strides,
+    depends_on_batch,
+    extents_depend_on_batch,
+    first_input,
+    only,
+    place,
+    real,
+    require_axis,
+)
 from .table import register
 
 Grads = Sequence["Value | None"]
@@ -57,6 +68,30 @@ def _reshape_gradient(builder: Builder, node: Node, grads: Grads) -> Grads:
     return [builder.add("reshape", only(grads), shape=node.inputs[0].shape)]
 
 
+def _reshape_view(node: Node, offset: int, strides: Strides) -> tuple[int, Strides] | None:
+    shape = node.inputs[0].shape
+    dense = all(n == 1 or s == d for n, s, d in zip(shape, strides, dense_strides(shape), strict=True))
+    return (offset, dense_strides(node.outputs[0].shape)) if dense else None
+
+
+def _reshape_at_every_batch(a: Node, b: Node) -> Attrs:
+    source2, source3 = a.inputs[0].shape, b.inputs[0].shape
+    target2, target3 = a.outputs[0].shape, b.outputs[0].shape
+    if len(target2) != len(target3):
+        raise extents_depend_on_batch(a, b, "shape")
+    shape = []
+    for axis, (n2, n3) in enumerate(zip(target2, target3, strict=True)):
+        if n2 == n3:
+            shape.append(n2)
+        elif axis < len(source2) and (source2[axis], source3[axis]) == (n2, n3):
+            shape.append(0)
+        else:
+            shape.append(-1)
+    if shape.count(-1) > 1:
+        raise extents_depend_on_batch(a, b, "shape")
+    return {"shape": tuple(shape)}
+
+
 def _permute_infer(specs: Sequence[Spec], attrs: Attrs) -> tuple[Spec, ...]:
     (x,) = specs
     axes: tuple[int, ...] = attrs["axes"]
@@ -73,6 +108,14 @@ def _permute_gradient(builder: Builder, node: Node, grads: Grads) -> Grads:
     axes: tuple[int, ...] = node.attrs["axes"]
     inverse = tuple(axes.index(axis) for axis in range(len(axes)))
     return [builder.add("permute", only(grads), axes=inverse)]
+
+
+def _permute_samples(node: Node) -> tuple[int, ...]:
+    return (0,) if node.attrs["axes"][:1] == (0,) else ()
+
+
+def _permute_view(node: Node, offset: int, strides: Strides) -> tuple[int, Strides]:
+    return offset, tuple(strides[axis] for axis in node.attrs["axes"])
 
 
 def _slice_extent(axis: int, extent: int, start: int, stop: int, step: int) -> int:
@@ -102,6 +145,33 @@ def _slice_gradient(builder: Builder, node: Node, grads: Grads) -> Grads:
     attrs = node.attrs
     shape = node.inputs[0].shape
     return [builder.add("unslice", only(grads), starts=attrs["starts"], steps=attrs["steps"], shape=shape)]
+
+
+def _whole_samples(node: Node) -> tuple[int, ...]:
+    """Where every sample is cut, or put back, alike."""
+    return (0,) if node.attrs["starts"][:1] == (0,) and node.attrs["steps"][0] == 1 else ()
+
+
+def _slice_taken(node: Node) -> Part:
+    return Part(node.attrs["starts"], node.attrs["steps"])
+
+
+def _slice_view(node: Node, offset: int, strides: Strides) -> tuple[int, Strides]:
+    starts, steps = _slice_taken(node)
+    # The step of an axis with one element says nothing, and may be any number.
+    rows = zip(strides, steps, node.outputs[0].shape, strict=True)
+    return offset + sum(map(mul, starts, strides)), tuple(s * k if n > 1 else s for s, k, n in rows)
+
+
+def _slice_at_every_batch(a: Node, b: Node) -> Attrs:
+    _only(a, b, "stops")
+    rows = zip(a.attrs["stops"], b.attrs["stops"], a.inputs[0].shape, b.inputs[0].shape, strict=True)
+    stops = []
+    for stop2, stop3, extent2, extent3 in rows:
+        if stop2 != stop3 and (stop2 < extent2 or stop3 < extent3):
+            raise extents_depend_on_batch(a, b, "stops")
+        stops.append(stop2 if stop2 == stop3 else TO_END)
+    return {**a.attrs, "stops": tuple(stops)}
 
 
 def _unsliced(shape: tuple[int, ...], target: tuple[int, ...]) -> tuple[int, ...]:
@@ -140,6 +210,27 @@ def _unslice_gradient(builder: Builder, node: Node, grads: Grads) -> Grads:
     return [builder.add("slice", only(grads), starts=attrs["starts"], stops=stops, steps=attrs["steps"])]
 
 
+def _unslice_placed(node: Node) -> tuple[Part, ...]:
+    return (Part(node.attrs["starts"], node.attrs["steps"]),)
+
+
+def _unslice_at_every_batch(a: Node, b: Node) -> Attrs:
+    _only(a, b, "shape")
+    shape = []
+    for axis, (n2, n3) in enumerate(zip(a.attrs["shape"], b.attrs["shape"], strict=True)):
+        if n2 != n3 and (n2, n3) != (a.inputs[0].shape[axis], b.inputs[0].shape[axis]):
+            raise OperatorError(f"{place(a)} depends on the batch size: axis {axis}, which holds it, is padded")
+        shape.append(n2 if n2 == n3 else -1)
+    return {**a.attrs, "shape": tuple(shape)}
+
+
+def _only(a: Node, b: Node, name: str) -> None:
+    """Raise where two nodes differ in more than one attribute."""
+    differing = [key for key in a.attrs if a.attrs[key] != b.attrs[key]]
+    if differing != [name]:
+        raise depends_on_batch(a, b, *differing)
+
+
 def _concat_infer(specs: Sequence[Spec], attrs: Attrs) -> tuple[Spec, ...]:
     if not specs:
         raise OperatorError("concatenation needs at least one input")
@@ -174,6 +265,19 @@ def _concat_gradient(builder: Builder, node: Node, grads: Grads) -> Grads:
         parts.append(builder.add("slice", g, starts=starts, stops=stops, steps=steps))
         start = stop
     return parts
+
+
+def _concat_samples(node: Node) -> tuple[int, ...]:
+    return all_inputs(node) if node.attrs["axis"] else ()
+
+
+def _concat_placed(node: Node) -> tuple[Part, ...]:
+    axis, rank, start = node.attrs["axis"], len(node.outputs[0].shape), 0
+    parts = []
+    for value in node.inputs:
+        parts.append(Part(tuple(start if a == axis else 0 for a in range(rank)), (1,) * rank))
+        start += value.shape[axis]
+    return tuple(parts)
 
 
 def _detach_infer(specs: Sequence[Spec], attrs: Attrs) -> tuple[Spec, ...]:
@@ -217,6 +321,10 @@ register(
             Case(draw=_draw_labels, attrs={"shape": (24,)}, differentiable=False),
         ),
         tolerance=0.0,
+        samples=first_input,
+        at_every_batch=_reshape_at_every_batch,
+        view=_reshape_view,
+        integers="any",
     ),
     Op(
         "permute",
@@ -232,6 +340,9 @@ register(
             Case(draw=_draw_labels, attrs={"axes": (1, 0)}, differentiable=False),
         ),
         tolerance=0.0,
+        samples=_permute_samples,
+        view=_permute_view,
+        integers="any",
     ),
     Op(
         "slice",
@@ -247,6 +358,11 @@ register(
             Case(draw=_draw_labels, attrs={"starts": (1, 0), "stops": (3, 6), "steps": (1, 2)}, differentiable=False),
         ),
         tolerance=0.0,
+        samples=_whole_samples,
+        at_every_batch=_slice_at_every_batch,
+        view=_slice_view,
+        taken=_slice_taken,
+        integers="any",
     ),
     Op(
         "unslice",
@@ -260,6 +376,9 @@ register(
             Case(((2, 3, 4),), {"starts": (0, 1, 0), "steps": (1, 1, 1), "shape": (-1, 5, -1)}),
         ),
         tolerance=0.0,
+        samples=_whole_samples,
+        at_every_batch=_unslice_at_every_batch,
+        placed=_unslice_placed,
     ),
     Op(
         "concat",
@@ -274,6 +393,9 @@ register(
             Case(((6,),), {"axis": 0}),
         ),
         tolerance=0.0,
+        samples=_concat_samples,
+        placed=_concat_placed,
+        integers="any",
     ),
     Op(
         "detach",
@@ -283,5 +405,7 @@ register(
         decompose=_detach_decompose,
         cases=(Case(((3, 5),), differentiable=False),),
         tolerance=0.0,
+        samples=first_input,
+        passes_on=True,
     ),
 )

@@ -9,7 +9,7 @@ import numpy as np
 from ..graph import Node, Spec, Value
 from .base import Arrays, Attrs, Case, Op, OperatorError
 from .builder import Builder
-from .rules import only, real, require_axis, require_float32
+from .rules import all_inputs, only, real, require_axis, require_float32
 from .table import register
 
 Grads = Sequence["Value | None"]
@@ -70,6 +70,11 @@ def _gradient(builder: Builder, node: Node, grads: Grads) -> Grads:
     return [builder.add(f"{node.op}_grad", only(grads), node.outputs[0], axis=node.attrs["axis"])]
 
 
+def _samples(node: Node) -> tuple[int, ...]:
+    return all_inputs(node) if node.attrs["axis"] % len(node.inputs[0].shape) else ()
+
+
+_KIND = "softmax and loss"
 _PROBLEMS = (
     ((5,), 0),
     ((3, 10), 1),
@@ -103,6 +108,8 @@ register(
         _softmax_reference,
         _gradient,
         cases=_CASES,
+        kind=_KIND,
+        samples=_samples,
     ),
     Op(
         "log_softmax",
@@ -110,17 +117,24 @@ register(
         _log_softmax_reference,
         _gradient,
         cases=_CASES,
+        kind=_KIND,
+        samples=_samples,
+        evaluator_is_exact=False,
     ),
     Op(
         "softmax_grad",
         _grad_infer,
         _softmax_grad_reference,
         cases=tuple(_grad_case(softmax, shape, axis) for shape, axis in _PROBLEMS),
+        kind=_KIND,
+        samples=_samples,
     ),
     Op(
         "log_softmax_grad",
         _grad_infer,
         _log_softmax_grad_reference,
         cases=tuple(_grad_case(log_softmax, shape, axis) for shape, axis in _PROBLEMS),
+        kind=_KIND,
+        samples=_samples,
     ),
 )

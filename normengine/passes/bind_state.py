@@ -8,9 +8,7 @@ from dataclasses import replace
 import numpy as np
 
 from ..graph import Graph, Value, check
-
-_COPIES = ("detach",)
-"""Operators that matter to differentiation alone and hand their input on."""
+from ..ops import OPS
 
 
 def bind_state(graph: Graph, arrays: Mapping[str, np.ndarray]) -> Graph:
@@ -21,7 +19,7 @@ def bind_state(graph: Graph, arrays: Mapping[str, np.ndarray]) -> Graph:
     now: dict[Value, Value] = {}
     nodes = []
     for node in graph.nodes:
-        if node.op in _COPIES:
+        if OPS[node.op].passes_on:
             now[node.outputs[0]] = now.get(node.inputs[0], node.inputs[0])
         else:
             nodes.append(replace(node, inputs=tuple(now.get(v, v) for v in node.inputs)))

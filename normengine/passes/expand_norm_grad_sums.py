@@ -16,9 +16,10 @@ def expand_norm_grad_sums(graph: Graph) -> Graph:
     builder = Builder.rewriting(graph)
     now: dict[Value, Value] = {}
     for node in graph.nodes:
-        if node.op == "batch_norm_grad_sums" and _made_in_a_loop(node, producers):
+        expand = OPS[node.op].expand
+        if expand is not None and _made_in_a_loop(node, producers):
             with builder.at(node.layer):
-                now.update(zip(node.outputs, _sums(builder, node), strict=True))
+                now.update(zip(node.outputs, expand(builder, node), strict=True))
         else:
             inputs = tuple(now.get(v, v) for v in node.inputs)
             builder.nodes.append(Node(node.op, inputs, node.outputs, node.attrs, node.layer))
@@ -27,14 +28,6 @@ def expand_norm_grad_sums(graph: Graph) -> Graph:
 
 
 def _made_in_a_loop(node: Node, producers: dict[Value, Node]) -> bool:
+    """Whether an elementwise node over images makes the first input."""
     dy = node.inputs[0]
     return len(dy.shape) == 4 and dy in producers and OPS[producers[dy].op].scalar is not None
-
-
-def _sums(builder: Builder, node: Node) -> list[Value]:
-    dy, x, mean, var = node.inputs
-    column = builder.add("reshape", mean, shape=(*mean.shape, 1, 1))
-    product = builder.add("mul", dy, builder.add("sub", x, column))
-    raw, dbias = (builder.add("reduce_sum", v, axes=(0, 2, 3), keepdims=False) for v in (product, dy))
-    inverse = builder.add("rsqrt", builder.add("add", var, builder.constant(float(node.attrs["eps"]))))
-    return [builder.add("mul", raw, inverse), dbias]

@@ -21,9 +21,7 @@ from typing import NamedTuple
 import numpy as np
 
 from ..graph import Graph, Node, Spec, Value, check
-
-_LAYERS = ("conv2d", "linear")
-_NORMS = ("batch_norm", "batch_norm_train")
+from ..ops import OPS
 
 
 class Folding(NamedTuple):
@@ -38,7 +36,7 @@ class Folding(NamedTuple):
 def unfolded(graph: Graph, reason: str) -> tuple[Folding, ...]:
     """A row for each batch normalization of ``graph``, all staying for the same reason."""
     names = labels(graph)
-    return tuple(Folding(names[node], reason=reason) for node in graph.nodes if node.op in _NORMS)
+    return tuple(Folding(names[node], reason=reason) for node in graph.nodes if OPS[node.op].normalizes)
 
 
 class _CannotFold(Exception):
@@ -54,7 +52,7 @@ def fold_batchnorm(graph: Graph) -> tuple[Graph, tuple[Folding, ...]]:
     the layer's name and ``.bias``.
     """
     editor = _Editor(graph)
-    norms = {position: node for position, node in enumerate(graph.nodes) if node.op in _NORMS}
+    norms = {position: node for position, node in enumerate(graph.nodes) if OPS[node.op].normalizes}
     found: dict[int, Folding] = {}
     waiting = [(0, position) for position in norms]  # round and position: a heap, since it is sorted
     queued = set(waiting)
@@ -147,14 +145,12 @@ class _Editor:
         return Folding(name, reason=", and ".join(filter(None, reasons)))
 
     def _affine(self, norm: Node) -> tuple[np.ndarray, np.ndarray]:
-        if norm.op == "batch_norm_train":
+        affine = OPS[norm.op].affine
+        if affine is None:
             raise _CannotFold("it normalizes with the statistics of each batch")
-        arrays = [self._constants.get(v) for v in norm.inputs[1:]]
-        if any(a is None for a in arrays):
+        if any(v not in self._constants for v in norm.inputs[1:]):
             raise _CannotFold("its weight and statistics are not constants")
-        weight, bias, mean, var = (np.asarray(a, np.float64) for a in arrays)
-        scale = weight / np.sqrt(var + float(norm.attrs["eps"]))
-        shift = bias - mean * scale
+        scale, shift = affine([self._constants[v] for v in norm.inputs[1:]], norm.attrs)
         if not (_fits(scale) and _fits(shift)):
             raise _CannotFold("its scale or shift is no finite float32 number")
         return scale, shift
@@ -164,7 +160,7 @@ class _Editor:
         layer = self._makers.get(x)
         if layer is None:
             raise _CannotFold("its input is an input of the network")
-        if layer.op not in _LAYERS:
+        if not OPS[layer.op].folds_norms:
             raise _CannotFold(f"its input comes from '{self._labels[layer]}', neither a convolution nor a linear layer")
         if x in self._results:
             raise _CannotFold("its input is also an output of the network")
@@ -180,7 +176,7 @@ class _Editor:
     def _into_layers_behind(self, norm: Node, scale: np.ndarray, shift: np.ndarray) -> tuple[str, ...]:
         (y,) = norm.outputs
         readers = self._readers_of(y)
-        if y in self._results or any(n.op not in _LAYERS or n.inputs[0] is not y for n in readers):
+        if y in self._results or any(not OPS[n.op].folds_norms or n.inputs[0] is not y for n in readers):
             raise _CannotFold  # no layer follows that could take it, which needs no words
         padding = [n for n in readers if any(n.attrs.get("padding", ()))]
         if padding and any(shift):
@@ -242,7 +238,8 @@ def labels(graph: Graph) -> dict[Node, str]:
     alone = {layer for layer, count in layers.items() if count == 1 and layer not in containers}
     names: dict[Node, str] = {}
     for node in graph.nodes:
-        own = node.layer in alone or (node.op in (*_LAYERS, *_NORMS) and node.layer not in containers)
+        main = OPS[node.op].folds_norms or OPS[node.op].normalizes
+        own = node.layer in alone or (main and node.layer not in containers)
         names[node] = node.layer if own else f"{node.layer}.{node.op}".lstrip(".")
     return names
 

@@ -10,9 +10,6 @@ import numpy as np
 from ..graph import Graph, Node, Value
 from ..ops import OPS
 
-_PRODUCTS = {"conv2d": 1, "linear": 1, "matmul": 0}
-"""Operators that are sums of products, and which input says of how many: its size is divided by its first extent."""
-
 
 @np.errstate(all="ignore")
 def fold_constants(graph: Graph, most: float = math.inf, work: float = math.inf) -> Graph:
@@ -39,9 +36,9 @@ def fold_constants(graph: Graph, most: float = math.inf, work: float = math.inf)
 
 def _work(node: Node) -> int:
     """Elements that computing the node goes through, or the products that they are made of."""
+    products = OPS[node.op].products
+    if products is not None:
+        return products([v.shape for v in node.inputs], [v.shape for v in node.outputs], node.attrs)
     made = sum(value.spec.size for value in node.outputs)
-    if node.op in _PRODUCTS:
-        factor = node.inputs[_PRODUCTS[node.op]].shape
-        return made * (factor[0] if node.attrs.get("transpose_a") else math.prod(factor[1:]))
     window = math.prod(node.attrs.get("kernel_size", ()))
     return made * window + sum(value.spec.size for value in node.inputs)

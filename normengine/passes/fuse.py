@@ -164,7 +164,7 @@ class _Grouping:
     @staticmethod
     def _is_sum(node: Node) -> bool:
         """Whether the node adds up the values of each channel of images."""
-        return node.op == "reduce_sum" and len(node.inputs[0].shape) == 4 and node.attrs["axes"] == (0, 2, 3)
+        return OPS[node.op].sums_axes and len(node.inputs[0].shape) == 4 and node.attrs["axes"] == (0, 2, 3)
 
     def _sums(self, unit: _Unit, node: Node) -> bool:
         """Whether the unit is a loop that makes what ``node`` sums up."""

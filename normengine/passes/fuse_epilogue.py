@@ -6,14 +6,12 @@ A linear layer takes the activation that follows it in the same way.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from types import MappingProxyType
 
 from ..graph import Graph, Node, Value, check
-
-CLAMPS: Mapping[str, tuple[float, float]] = MappingProxyType({"relu": (0.0, math.inf), "relu6": (0.0, 6.0)})
+from ..ops import OPS
 
 
 def fuse_epilogue(graph: Graph) -> Graph:
@@ -29,7 +27,7 @@ def fuse_epilogue(graph: Graph) -> Graph:
             assert conv is not None
             gone.add(conv)
         node = extended or node
-        if node.op in ("conv2d", "linear") and "clamp" not in node.attrs:
+        if OPS[node.op].epilogue and "clamp" not in node.attrs:
             made[node.outputs[0]] = node
         nodes.append(node)
     kept = tuple(n for n in nodes if n not in gone)
@@ -43,14 +41,11 @@ def _only(value: Value, readers: Mapping[Value, Sequence[Node]], results: set[Va
 
 def _extended(conv: Node, node: Node) -> Node | None:
     """``conv`` with ``node``, which reads it, as its last part; None where it cannot be."""
-    (y,) = conv.outputs
-    if node.op in CLAMPS:
-        attrs = {**conv.attrs, "clamp": CLAMPS[node.op]}
-        return replace(conv, outputs=node.outputs, attrs=MappingProxyType(attrs))
-    if node.op == "add" and conv.op == "conv2d" and not conv.attrs.get("residual"):
-        other = next((v for v in node.inputs if v is not y), None)
-        if other is not None and other.spec == y.spec and node.outputs[0].spec == y.spec:
-            attrs = {**conv.attrs, "residual": True}
-            inputs = (*conv.inputs, other)
-            return replace(conv, inputs=inputs, outputs=node.outputs, attrs=MappingProxyType(attrs))
-    return None
+    (y,), becomes = conv.outputs, OPS[node.op].becomes
+    if becomes is None or becomes[0] not in OPS[conv.op].epilogue or becomes[0] in conv.attrs:
+        return None
+    others = [v for v in node.inputs if v is not y]
+    if len(others) != len(node.inputs) - 1 or any(v.spec != y.spec for v in (*others, *node.outputs)):
+        return None
+    attrs = MappingProxyType({**conv.attrs, becomes[0]: becomes[1]})
+    return replace(conv, inputs=(*conv.inputs, *others), outputs=node.outputs, attrs=attrs)

@@ -7,20 +7,24 @@ the gradient of the loss.
 from __future__ import annotations
 
 from ..graph import Graph, Node, Value, check
+from ..ops import OPS
+
+_GRADIENTS = {op.joint[0] for op in OPS.values() if op.joint}
 
 
 def fuse_loss_grad(graph: Graph) -> Graph:
     """``graph`` with each mean or sum of cross entropies joined to its gradient, where there is one."""
     gradients = {
-        _problem(node, node.inputs[1:]): node
+        (node.op, *_problem(node, node.inputs[1:])): node
         for node in graph.nodes
-        if node.op == "cross_entropy_grad" and _is_one(graph, node.inputs[0])
+        if node.op in _GRADIENTS and _is_one(graph, node.inputs[0])
     }
     now: dict[Node, Node] = {}
     for node in graph.nodes:
-        if node.op == "cross_entropy" and (gradient := gradients.pop(_problem(node, node.inputs), None)):
+        joint = OPS[node.op].joint
+        if joint and (gradient := gradients.pop((joint[0], *_problem(node, node.inputs)), None)):
             outputs = node.outputs + gradient.outputs
-            now[node] = now[gradient] = Node("cross_entropy_with_grad", node.inputs, outputs, node.attrs, node.layer)
+            now[node] = now[gradient] = Node(joint[1], node.inputs, outputs, node.attrs, node.layer)
     nodes = tuple(dict.fromkeys(now.get(node, node) for node in graph.nodes))
     joined = Graph(graph.inputs, graph.outputs, nodes, graph.state, graph.constants, graph.updates)
     return check(joined.pruned())

@@ -12,12 +12,9 @@ from dataclasses import replace
 from types import MappingProxyType
 
 from ..graph import Graph, Node, Value, check
+from ..ops import OPS
 from .fuse import MAX_OPERATIONS, operations
 
-CHEAP = frozenset(
-    ("add", "sub", "mul", "neg", "relu", "relu_grad", "relu6", "relu6_grad", "leaky_relu", "leaky_relu_grad")
-)
-"""Operators of a few instructions; others are worth a pass over memory."""
 MAX_NODES = 12
 """Nodes, at most, that are computed again for one value."""
 MAX_OPERANDS = 16
@@ -83,7 +80,7 @@ class _Chains:
         if maker is None or maker.op != "chain" or any(value in n.outputs for n in maker.attrs.get("sums", ())):
             return None
         tree = steps_to(value, self.now[maker].attrs["nodes"])
-        cheap = all(n.op in CHEAP for n in tree) and len(tree) <= MAX_NODES
+        cheap = all(map(is_cheap, tree)) and len(tree) <= MAX_NODES
         return tree if tree and cheap else None
 
     def _inline(self, node: Node, value: Value) -> None:
@@ -143,6 +140,12 @@ def _shape(chain: Node) -> tuple[int, ...]:
 def _has_room(chain: Node, tree: list[Node]) -> bool:
     """Whether a chain stays as short as ``fuse`` makes them if it has the nodes of ``tree`` too."""
     return operations((*chain.attrs["nodes"], *tree)) <= MAX_OPERATIONS
+
+
+def is_cheap(node: Node) -> bool:
+    """Whether the node takes a few instructions; others are worth a pass over memory."""
+    scalar = OPS[node.op].scalar
+    return scalar is not None and scalar.cheap
 
 
 def steps_to(value: Value, nodes: Sequence[Node]) -> list[Node]:

@@ -7,17 +7,10 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from ..graph import Node, Value
+from ..ops import OPS
+from ..ops.rules import dense_strides
 
 Strides = tuple[int, ...]
-
-
-def dense_strides(shape: Sequence[int]) -> Strides:
-    """Row-major strides, in elements."""
-    strides, step = [], 1
-    for extent in reversed(shape):
-        strides.append(step)
-        step *= max(extent, 1)
-    return tuple(reversed(strides))
 
 
 class Access(NamedTuple):
@@ -55,14 +48,9 @@ class Access(NamedTuple):
 
 def view_of(node: Node, source: Access) -> Access | None:
     """Where the result of ``node`` lies in the memory of its input, or None if it needs memory of its own."""
-    shape = node.outputs[0].shape
-    if node.op == "reshape" and source.dense:
-        return Access(source.base, shape, source.offset, dense_strides(shape))
-    if node.op == "permute":
-        return Access(source.base, shape, source.offset, tuple(source.strides[a] for a in node.attrs["axes"]))
-    if node.op == "slice":
-        return source.sliced(node.attrs["starts"], node.attrs["steps"], shape)
-    return None
+    view = OPS[node.op].view
+    found = None if view is None else view(node, source.offset, source.strides)
+    return None if found is None else Access(source.base, node.outputs[0].shape, *found)
 
 
 def collapse(shape: tuple[int, ...], strides: Sequence[Strides]) -> tuple[tuple[int, ...], list[Strides]]:

@@ -8,16 +8,14 @@ which is there anyway, is read in its place.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from types import MappingProxyType
 from typing import NamedTuple
 
 from ..graph import Graph, Node, Value
-from ..passes.rematerialize import CHEAP, operands_of, steps_to
-
-SUMMED = ("batch_stats", "conv2d_weight_grad")
-"""Operators whose results are sums over the batch."""
+from ..ops import OPS
+from ..passes.rematerialize import is_cheap, operands_of, steps_to
 
 
 class Segment(NamedTuple):
@@ -42,9 +40,8 @@ def in_segments(graph: Graph, batch: int, joins: Joins) -> list[Segment]:
 
 def image_positions(node: Node, batch: int) -> tuple[int, ...]:
     """Which inputs of ``node`` go with its images, the others being the same for all; none where it does not treat
-    images one by one."""
-    rule = _RULES.get(node.op)
-    positions = () if rule is None else rule(node)
+    images one by one, and of views that cost nothing where they are of all images."""
+    positions = _samples(node)
     values = (*(node.inputs[i] for i in positions), *image_outputs(node))
     return positions if all(len(v.shape) == 4 and v.shape[0] == batch for v in values) else ()
 
@@ -56,50 +53,29 @@ def image_inputs(node: Node, batch: int) -> tuple[Value, ...]:
 
 def image_outputs(node: Node) -> tuple[Value, ...]:
     """The results of ``node`` that are images, not sums over them."""
-    if node.op in SUMMED:
+    if sums_images(node):
         return ()
     summed = {v for n in node.attrs.get("sums", ()) for v in n.outputs}
     return tuple(v for v in node.outputs if v not in summed)
 
 
-def _first(node: Node) -> tuple[int, ...]:
-    return (0,)
+def sums_images(node: Node) -> bool:
+    """Whether the results of ``node`` are sums over the batch."""
+    return node.op in OPS and OPS[node.op].sums_samples
 
 
-def _all(node: Node) -> tuple[int, ...]:
-    return tuple(range(len(node.inputs)))
+def _samples(node: Node) -> tuple[int, ...]:
+    if node.op not in OPS:
+        return _chain_samples(node)
+    op = OPS[node.op]
+    free = op.view is not None and op.taken is None
+    return () if free or op.samples is None else op.samples(node)
 
 
-def _convolution(node: Node) -> tuple[int, ...]:
-    return (0, len(node.inputs) - 1) if node.attrs.get("residual") else (0,)
-
-
-def _loop(node: Node) -> tuple[int, ...]:
+def _chain_samples(node: Node) -> tuple[int, ...]:
     shape = node.attrs["nodes"][0].outputs[0].shape
     same = (len(v.shape) == len(shape) and v.shape[:1] == shape[:1] for v in node.inputs)
     return tuple(i for i, is_image in enumerate(same) if is_image)
-
-
-def _moved(node: Node) -> tuple[int, ...]:
-    """A slice, or what puts one back, of every image."""
-    return (0,) if node.attrs["starts"][0] == 0 and node.attrs["steps"][0] == 1 else ()
-
-
-def _joined(node: Node) -> tuple[int, ...]:
-    return _all(node) if node.attrs["axis"] != 0 else ()
-
-
-_POOLS = ("max_pool2d", "avg_pool2d", "adaptive_avg_pool2d")
-_RULES: Mapping[str, Callable[[Node], tuple[int, ...]]] = MappingProxyType(
-    {
-        **dict.fromkeys((*_POOLS, "conv2d_input_grad"), _first),
-        **dict.fromkeys((*(f"{pool}_grad" for pool in _POOLS), *SUMMED), _all),
-        "conv2d": _convolution,
-        "chain": _loop,
-        **dict.fromkeys(("slice", "unslice"), _moved),
-        "concat": _joined,
-    }
-)
 
 
 class _Segments:
@@ -166,7 +142,7 @@ class _Segments:
         if chain is None or chain.op != "chain":
             return None
         steps = steps_to(value, chain.attrs["nodes"])
-        if not steps or not all(n.op in CHEAP for n in steps):
+        if not steps or not all(map(is_cheap, steps)):
             return None
         inputs = operands_of(steps)
         large = [v for v in inputs if v.shape == value.shape]

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from functools import cache
-from math import prod
 
 from ..graph import Node
 from ..kernels import REGISTRY, Problem
+from ..ops import OPS
 from .blocked import fits_blocks
-from .depth_first import SUMMED, image_inputs, image_outputs
+from .depth_first import image_inputs, image_outputs, sums_images
 
 FEWEST_GROUPS = 16
 """Groups that a batch is cut into, at least, where it has so many images: work for so many threads."""
@@ -82,9 +82,9 @@ class Joining:
             return False
         if node.op == "chain":
             return "sums" not in node.attrs or fits_blocks(node)
-        if node.op in SUMMED and not self._sums_pay(node):
+        if sums_images(node) and not self._sums_pay(node):
             return False
-        return not node.op.startswith("conv2d") or _used_often(node, size)
+        return _used_often(node, size)
 
     def _sums_pay(self, node: Node) -> bool:
         """Whether there is a kernel that sums over groups of images, whose partial sums are not too large."""
@@ -116,12 +116,13 @@ def _images(node: Node, batch: int) -> int:
 
 def _used_often(node: Node, size: int) -> bool:
     """Whether the images of a group have so many pixels that reading the weights for them costs little."""
-    if node.op == "conv2d_weight_grad":
-        weights, pixels = node.outputs[0], node.inputs[0].shape[2:]
-    elif node.op == "conv2d_input_grad":
-        weights, pixels = node.inputs[1], node.inputs[0].shape[2:]
-    else:
-        weights, pixels = node.inputs[1], node.outputs[0].shape[2:]
-    if weights.shape[1] == 1:
+    op = OPS[node.op]
+    if op.weight is None or op.products is None:
         return True
-    return size * prod(pixels) >= (NEAR_PIXELS if weights.spec.nbytes <= NEAR_WEIGHTS else FAR_PIXELS)
+    values = (*node.inputs, *node.outputs)
+    weight, batch = values[op.weight], values[0].shape[0]
+    if weight.shape[1] == 1:
+        return True
+    products = op.products([v.shape for v in node.inputs], [v.shape for v in node.outputs], node.attrs)
+    uses = products // weight.spec.size * size // batch
+    return uses >= (NEAR_PIXELS if weight.spec.nbytes <= NEAR_WEIGHTS else FAR_PIXELS)

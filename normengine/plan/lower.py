@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 
@@ -13,6 +13,7 @@ from ..graph import Graph, Node, Value
 from ..kernels import REGISTRY, Problem
 from ..kernels.blocks import blocked_shape
 from ..kernels.cpu import backend, isas
+from ..ops import OPS, Part
 from ..passes.pipeline import BLOCKS, DEPTH_FIRST, IN_PLACE, MERGED_UPDATES, PREFETCH
 from .access import Access, view_of
 from .arena import Lifetime, place, side_by_side
@@ -28,8 +29,6 @@ from .reductions import as_alternating
 from .segments import Segments, segments_of
 from .storage import block_width
 from .trials import stores, trials
-
-VIEWS = ("reshape", "permute", "slice")
 
 
 def make_plan(
@@ -55,6 +54,17 @@ def make_plan(
     if compiled and MERGED_UPDATES not in off:
         lowering.merge_updates()
     return lowering.plan()
+
+
+def is_view(node: Node) -> bool:
+    """Whether the result of ``node`` is in the memory of its input, or would be if that were dense."""
+    return node.op in OPS and OPS[node.op].view is not None
+
+
+def _keeps_order(node: Node) -> bool:
+    """Whether the result of ``node`` has the elements of its input in their order."""
+    view = view_of(node, Access.whole(node.inputs[0])) if is_view(node) else None
+    return view is not None and view.dense and node.outputs[0].spec.size == node.inputs[0].spec.size
 
 
 class _Lowering(Segments):
@@ -93,7 +103,7 @@ class _Lowering(Segments):
         for node in self.graph.nodes:
             for value in node.inputs:
                 last_read[base.get(value, value)] = position[node]
-            if node.op in VIEWS:
+            if is_view(node):
                 base[node.outputs[0]] = base.get(node.inputs[0], node.inputs[0])
         outputs = set(self.graph.outputs)
         read_at_end = {base.get(v, v) for v in self.graph.results()}
@@ -116,9 +126,9 @@ class _Lowering(Segments):
         producers = self.graph.producers()
         for index, output in enumerate(self.graph.outputs):
             value = output
-            while value in producers and producers[value].op == "reshape":
+            while value in producers and _keeps_order(producers[value]):
                 value = producers[value].inputs[0]
-            if value in producers and producers[value].op not in VIEWS and value not in self.memory:
+            if value in producers and not is_view(producers[value]) and value not in self.memory:
                 self.memory[value] = Memory("output", value.spec.nbytes, index=index)
 
     # Calls.
@@ -147,20 +157,19 @@ class _Lowering(Segments):
         return value in self.results or bool(self.read_by.get(value, set()) - {segment})
 
     def lower_node(self, node: Node) -> None:
-        if node.op == "slice" and self._moves_blocks(node, node.outputs[0].shape):
-            self._slice_blocks(node)
-        elif node.op in VIEWS:
+        op = OPS.get(node.op)
+        if op is None:
+            self._chain(node)
+        elif op.taken is not None and self._in_whole_blocks(node, [op.taken(node)], whole=node.inputs[0]):
+            self._slice_blocks(node, op.taken(node))
+        elif op.view is not None:
             source = self.access(node.inputs[0], node.layer)
             view = view_of(node, source) or view_of(node, self.dense(node.inputs[0], node.layer))
             assert view is not None
             self.accesses[node.outputs[0]] = view
-        elif node.op == "chain":
-            self._chain(node)
-        elif node.op == "concat":
-            self._concat(node)
-        elif node.op == "unslice":
-            self._unslice(node)
-        elif node.op == "reduce_sum":
+        elif op.placed is not None:
+            self._place_parts(node, op.placed(node))
+        elif op.sums_axes:
             self._reduce(node)
         else:
             self.kernel(self.problem(node), node.inputs, node.outputs, node.layer)
@@ -205,57 +214,51 @@ class _Lowering(Segments):
         wanted = summing or any(v in self.held and v.shape == shape for v in node.inputs)
         return wanted and self.width > 0 and fits_blocks(node)
 
-    def _moves_blocks(self, node: Node, shape: tuple[int, ...]) -> bool:
-        """Whether a slice of an activation held in blocks is one of whole blocks, or puts whole blocks back."""
-        if node.inputs[0] not in self.held or any(step != 1 for step in node.attrs["steps"]):
+    def _in_whole_blocks(self, node: Node, parts: Sequence[Part], whole: Value) -> bool:
+        """Whether parts of an activation, which inputs are read from or become, are whole blocks of channels, and some
+        input is held so."""
+        if not any(v in self.held for v in node.inputs) or any(v.dtype != "float32" for v in node.inputs):
             return False
-        part, whole = sorted((node.inputs[0].shape[1], shape[1]))
-        first = node.attrs["starts"][1]
-        return first % self.width == 0 and (part % self.width == 0 or first + part == whole)
+        pieces = node.inputs if whole is node.outputs[0] else node.outputs
+        for (starts, steps), piece in zip(parts, pieces, strict=True):
+            first, channels = starts[1], piece.shape[1]
+            ends = channels % self.width == 0 or first + channels == whole.shape[1]
+            if any(step != 1 for step in steps) or first % self.width or not ends:
+                return False
+        return True
 
-    def _part(self, whole: Access, node: Node, shape: tuple[int, ...]) -> Access:
-        """The part of ``shape`` of an activation in blocks that the slice means."""
-        n, c, h, w = node.attrs["starts"]
+    def _part(self, whole: Access, part: Part, shape: tuple[int, ...]) -> Access:
+        """The part of ``shape`` of an activation in blocks that is meant."""
+        n, c, h, w = part.starts
         return whole.sliced((n, c // self.width, h, w, 0), (1,) * 5, blocked_shape(shape, self.width))
 
-    def _slice_blocks(self, node: Node) -> None:
+    def _slice_blocks(self, node: Node, taken: Part) -> None:
         source, target = node.inputs[0], node.outputs[0]
-        part = self._part(self.in_blocks(source, node.layer), node, target.shape)
+        part = self._part(self.in_blocks(source, node.layer), taken, target.shape)
         self.copy(part, Access.whole(self.hold(target)), node.layer)
 
-    def _concat(self, node: Node) -> None:
-        target, axis, start = node.outputs[0], node.attrs["axis"], 0
-        in_blocks = any(v in self.held for v in node.inputs) and all(v.dtype == "float32" for v in node.inputs)
-        if axis == 1:
-            in_blocks = in_blocks and all(v.shape[1] % self.width == 0 for v in node.inputs[:-1])
-        whole = Access.whole(self.hold(target) if in_blocks else target)
-        for value in node.inputs:
-            source = (self.in_blocks if in_blocks else self.access)(value, node.layer)
-            starts = [0] * len(whole.shape)
-            starts[axis] = start
-            start += source.shape[axis]
-            self.copy(source, whole.sliced(starts, [1] * len(starts), source.shape), node.layer)
-
-    def _unslice(self, node: Node) -> None:
+    def _place_parts(self, node: Node, parts: Sequence[Part]) -> None:
+        """Inputs become parts of the output, what they leave becomes 0."""
         target = node.outputs[0]
-        in_blocks = self._moves_blocks(node, target.shape)
+        in_blocks = self._in_whole_blocks(node, parts, whole=target)
         whole = Access.whole(self.hold(target) if in_blocks else target)
-        zero = Value("zero", replace(node.outputs[0].spec, shape=()))
-        self.memory[zero] = Memory("constant", zero.spec.nbytes, array=np.zeros((), zero.dtype))
-        self.copy(Access.whole(zero).broadcast(whole.shape), whole, node.layer)
-        if in_blocks:
-            source = self.in_blocks(node.inputs[0], node.layer)
-            part = self._part(whole, node, node.inputs[0].shape)
-        else:
-            source = self.access(node.inputs[0], node.layer)
-            part = whole.sliced(node.attrs["starts"], node.attrs["steps"], source.shape)
-        self.copy(source, part, node.layer)
+        if sum(v.spec.size for v in node.inputs) < target.spec.size:
+            zero = Value("zero", replace(target.spec, shape=()))
+            self.memory[zero] = Memory("constant", zero.spec.nbytes, array=np.zeros((), zero.dtype))
+            self.copy(Access.whole(zero).broadcast(whole.shape), whole, node.layer)
+        for value, part in zip(node.inputs, parts, strict=True):
+            if in_blocks:
+                source = self.in_blocks(value, node.layer)
+                self.copy(source, self._part(whole, part, value.shape), node.layer)
+            else:
+                source = self.access(value, node.layer)
+                self.copy(source, whole.sliced(*part, source.shape), node.layer)
 
     def _reduce(self, node: Node) -> None:
         """Sum over any set of axes, as few sums over at most two runs of axes each."""
         source, target = node.inputs[0], node.outputs[0]
         if source in self.only_held and node.attrs["axes"] == (0, 2, 3):
-            problem = Problem("reduce_sum", (source.shape,), (target.shape,), node.attrs)
+            problem = Problem(node.op, (source.shape,), (target.shape,), node.attrs)
             self.kernel(problem, [source], [target], node.layer)
             return
         steps = as_alternating(source.shape, node.attrs["axes"])
@@ -263,7 +266,7 @@ class _Lowering(Segments):
             last = i == len(steps) - 1
             result = target if last else Value(target.name, replace(target.spec, shape=kept))
             attrs = {"axes": (0, 2), "keepdims": False}
-            self.kernel(Problem("reduce_sum", (shape,), (kept,), attrs), [source], [result], node.layer)
+            self.kernel(Problem(node.op, (shape,), (kept,), attrs), [source], [result], node.layer)
             source = result
 
     def _store_output(self, index: int) -> None:

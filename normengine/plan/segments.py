@@ -10,7 +10,7 @@ import numpy as np
 from ..graph import Graph, Node, Value
 from .access import Access
 from .calls import Calls
-from .depth_first import SUMMED, Segment, image_inputs, image_outputs, image_positions, in_segments
+from .depth_first import Segment, image_inputs, image_outputs, image_positions, in_segments, sums_images
 from .group_size import Joining, chunks_of, group_size, group_sizes
 from .groups import Group, local_places, moved
 from .plan import Call, Memory, depth_first_call
@@ -46,7 +46,7 @@ class Segments(Calls):
         batch = batch_of(self.graph)
         images = group_size(nodes, batch)
         groups = batch // images
-        chunks = chunks_of(groups) if any(node.op in SUMMED for node in nodes) else groups
+        chunks = chunks_of(groups) if any(map(sums_images, nodes)) else groups
         group = Group(images, groups, chunks, self.calls)
         made = dict.fromkeys(v for node in nodes for v in image_outputs(node))
         for node in nodes:
@@ -58,7 +58,7 @@ class Segments(Calls):
         self.group, self.calls = group, []
         for node in nodes:
             part = group.node(node, image_positions(node, batch))
-            if node.op in SUMMED:
+            if sums_images(node):
                 self.sum_over_groups(part)
             else:
                 self.lower_node(part)

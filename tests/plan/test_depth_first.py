@@ -10,7 +10,7 @@ import pytest
 from normengine.graph import Graph, Node, Spec, Value
 from normengine.ops import Builder
 from normengine.passes import decompose, differentiate, expand_norm_grad_sums, fuse, rematerialize
-from normengine.plan.depth_first import SUMMED, Segment, image_outputs, in_segments
+from normengine.plan.depth_first import Segment, image_outputs, in_segments, sums_images
 
 BATCH = 4
 WINDOW = {"stride": (1, 1), "padding": (1, 1, 1, 1), "dilation": (1, 1), "groups": 1}
@@ -113,6 +113,6 @@ def test_another_batch_has_no_runs() -> None:
 def test_statistics_end_a_run_for_those_who_read_them() -> None:
     graph = training(2)
     for segment in in_segments(graph, BATCH, always):
-        sums = {v for n in segment.nodes if n.op in SUMMED for v in n.outputs}
+        sums = {v for n in segment.nodes if sums_images(n) for v in n.outputs}
         assert segment.images or not sums or len(segment.nodes) == 1
         assert not any(v in sums for n in segment.nodes for v in n.inputs)

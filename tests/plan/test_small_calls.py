@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from normengine.kernels import REGISTRY, Problem
-from normengine.plan.small_calls import KINDS, flops, is_small, kind
+from normengine.plan.small_calls import flops, is_small, kind
 
 WINDOW: dict[str, Any] = {"stride": (1, 1), "padding": (1, 1, 1, 1), "dilation": (1, 1), "groups": 1}
 
@@ -54,4 +54,4 @@ def test_flops(op: str, inputs: Any, output: tuple[int, ...], attrs: dict[str, A
 
 
 def test_every_operator_with_a_kernel_is_of_a_kind() -> None:
-    assert {kind(op) for op in REGISTRY.signatures} == set(KINDS)
+    assert "others" not in {kind(op) for op in REGISTRY.signatures}

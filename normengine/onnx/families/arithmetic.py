@@ -14,27 +14,22 @@ from ..table import READERS, reads, writes
 from ..tensors import type_name
 from .linear import with_bias
 
-_ANY_NUMBER_OF_INPUTS = ("Add", "Mul", "Max", "Min")
-"""Elementwise operators that have a reader of their own although a mapping names them."""
-
-_ARITY = {"sub": 2, "div": 2, "greater": 2, "where": 3}
-
 
 def _reader(op: Op) -> Callable[[ImportedNode], Value]:
-    mapping, arity = op.onnx, _ARITY.get(op.name, 1)
+    mapping = op.onnx
     assert mapping is not None
 
     def read(call: ImportedNode) -> Value:
         attrs = {
             ours: call.node.number(theirs, mapping.defaults.get(theirs)) for ours, theirs in mapping.attributes.items()
         }
-        return call.add(op.name, *call.values(arity), **attrs)
+        return call.add(op.name, *call.values(mapping.inputs), **attrs)
 
     return read
 
 
 for _op in OPS.values():
-    if _op.scalar is not None and _op.onnx is not None and _op.onnx.op_type not in (*_ANY_NUMBER_OF_INPUTS, *READERS):
+    if _op.scalar is not None and _op.onnx is not None and _op.onnx.inputs and _op.onnx.op_type not in READERS:
         reads(_op.onnx.op_type)(_reader(_op))
 
 
