@@ -46,7 +46,8 @@ RUN_REFUSALS = (ValueError, MemoryError)
 MOST_ELEMENTS = 1 << 22
 """Of an input that is made; what wants more is only opened."""
 LARGE = range(1 << 27, 1 << 30)
-"""Elements of all arrays of a network that is only opened: to compute them takes long, but there is memory for it."""
+"""Elements of all arrays of a network that is only opened: to compute them takes long, but there is memory for it. More
+than these the limit of memory refuses, where there is one."""
 MODELS_A_WORKER = 300
 EXHAUSTED = 75
 """Exit code of a worker that is out of memory."""
@@ -117,7 +118,7 @@ def elements(session: ne.InferenceSession, feeds: dict[str, np.ndarray]) -> int:
     return sum(value.spec.size for node in graph.nodes for value in node.outputs)
 
 
-def try_model(seed: int, number: int, compare: bool) -> str:
+def try_model(seed: int, number: int, compare: bool, memory: float) -> str:
     """Open and run the model: "ran", "opened" or "refused", or what is wrong."""
     model, rng = draw(seed, number), np.random.default_rng((seed, number, 1))
     with tempfile.TemporaryDirectory() as name:
@@ -127,7 +128,8 @@ def try_model(seed: int, number: int, compare: bool) -> str:
         except REFUSALS:
             return "refused"
         feeds = feeds_for(rng, session, odd=not compare)
-        if feeds is None or elements(session, feeds) in LARGE:
+        count = 0 if feeds is None else elements(session, feeds)
+        if feeds is None or count in LARGE or (count >= LARGE.stop and not memory):
             return "opened"
         try:
             results = session.run(None, feeds)
@@ -170,16 +172,16 @@ def work(seed: int, memory: float, compare: bool) -> None:
     warnings.simplefilter("error")
     try:
         for line in sys.stdin:
-            said, kind = try_and_say(seed, int(line), compare)
+            said, kind = try_and_say(seed, int(line), compare, memory)
             print(json.dumps([said, kind]), file=answers, flush=True)
     except MemoryError:  # of what this process has done in all: the next one tries the model again
         os._exit(EXHAUSTED)
 
 
-def try_and_say(seed: int, number: int, compare: bool) -> tuple[str, str]:
+def try_and_say(seed: int, number: int, compare: bool, memory: float) -> tuple[str, str]:
     """What became of a model, and the kind that it counts for."""
     try:
-        said = try_model(seed, number, compare)
+        said = try_model(seed, number, compare, memory)
     except BaseException as error:
         last = traceback.extract_tb(error.__traceback__)[-1]
         place = f"{type(error).__name__} at {'/'.join(Path(last.filename).parts[-3:])}:{last.lineno}"
@@ -313,7 +315,7 @@ def main() -> int:
         work(options.seed, options.memory, options.compare)
         return 0
     if options.only is not None:
-        print(try_model(options.seed, options.only, options.compare))
+        print(try_model(options.seed, options.only, options.compare, options.memory))
         return 0
     campaign = Campaign(options)
     with ThreadPoolExecutor(options.jobs) as jobs:
