@@ -9,10 +9,11 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
+from channel_blocks import from_blocks, to_blocks
 
 from normengine.graph import Spec
 from normengine.kernels import REGISTRY, Kernel, Problem
-from normengine.kernels.blocks import blocked_shape, from_blocks, to_blocks
+from normengine.kernels.blocks import blocked_shape
 from normengine.ops import OPS
 
 C_KERNEL = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_int64, ctypes.c_int64, ctypes.c_int64)

@@ -9,11 +9,12 @@ from importlib import import_module
 from statistics import median
 
 import numpy as np
+from channel_blocks import to_blocks
 from guarded import run_kernel
 from shapes import Task
 
 from normengine.kernels import REGISTRY, Kernel, Problem
-from normengine.kernels.blocks import blocked_shape, to_blocks
+from normengine.kernels.blocks import blocked_shape
 from normengine.kernels.compiled import BUILT
 from normengine.kernels.cpu import isas
 from normengine.ops import OPS

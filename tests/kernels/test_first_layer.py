@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from guarded import problem_of, run_kernel, scattered
 
-from normengine.kernels import REGISTRY, Kernel, launch_first
-from normengine.kernels.compiled import BUILT
+from normengine.kernels import REGISTRY, Kernel
+from normengine.kernels.compiled import BUILT, first_layer
 from normengine.ops import OPS, OperatorError
 
 KERNELS = [k for k in REGISTRY.kernels["conv2d"] if k.name.startswith("conv2d_first")]
@@ -88,7 +88,7 @@ def test_last_channels_with_pixels_as_lanes(kernel: Kernel, outputs: int, monkey
     run and of two; bias, residual, clamp."""
     rest = outputs % kernel.width
     few = rest if rest <= kernel.width // 2 else 0
-    monkeypatch.setattr(launch_first, "_few", lambda p, sizes: few)
+    monkeypatch.setattr(first_layer, "_few", lambda p, sizes: few)
     rng = np.random.default_rng(outputs)
     for channels, side, width, step, apart in (
         (1, 3, 2, 1, 1), (2, 3, 7, 2, 1), (1, 5, 16, 1, 1), (3, 5, 19, 1, 2), (3, 3, 32, 1, 1), (8, 5, 21, 1, 1)

@@ -3,7 +3,8 @@
 A kernel's parameters are names of its :class:`~normengine.kernels.base.Signature` — arrays come as pointers to
 float32 (``target``: int64; ``scratch`` and the thread's own ``workspace``: float64), numbers as int64 or float64 —
 besides ``begin`` and ``end``, the tasks to do, and ``has_<input>``, whether an optional input is there. The body is
-compiled by Numba on first use, with the functions of :mod:`..scalars` and :mod:`.window` that its module imports.
+compiled by Numba on first use, with the functions of :mod:`..chains.scalars` and :mod:`.window` that its module
+imports.
 """
 
 from __future__ import annotations
@@ -54,7 +55,7 @@ _codes = CodeCache()
 def _compile(stage: Callable[..., None], op: str) -> Code:
     source = entry_source(stage, REGISTRY.signatures[op])
     files = [Path(str(sys.modules[stage.__module__].__file__)), Path(window.__file__)]
-    files += [Path(__file__).parents[1] / name for name in ("abi.py", "inline.py", "scalars.py")]
+    files += [Path(__file__).parents[1] / name for name in ("abi.py", "chains/inline.py", "chains/scalars.py")]
     name = digest(source, *(file.read_text(encoding="utf-8") for file in files))
     path = cache_folder() / "portable" / f"{stage.__name__}-{name}.code"
     return compile_function(lambda: _function(stage, source), path, {"contract", "reassoc"})
@@ -72,7 +73,8 @@ def _namespace(module: str) -> dict[str, Any]:
     """The module's names with its helpers and the scalar functions as Numba code can call them."""
     from numba.extending import register_jitable
 
-    from .. import abi, inline, scalars
+    from .. import abi
+    from ..chains import inline, scalars
 
     space = dict(vars(abi))
     for name, value in vars(sys.modules[module]).items():

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from .base import Launch, Problem
+from ..base import Launch, Problem
 from .launches import (
     FLOAT,
     WIDEST,
@@ -16,6 +16,7 @@ from .launches import (
     largest,
     whole_lines,
 )
+from .row import Row
 
 BAND_BYTES = 32 * 1024
 """The part of a tile of dy and of the input channels that pass with it, which stays in the L1 cache."""
@@ -264,3 +265,29 @@ def direct_cost(problem: Problem, sizes: Sizes) -> float:
 
 def first_cost(problem: Problem, sizes: Sizes) -> float:
     return _cost(Convolution.of(problem), sizes, 1)
+
+
+ROWS = (
+    Row(
+        "conv2d_weight_grad",
+        "direct",
+        ("conv2d_weight_grad_direct", "conv2d_weight_grad_merge_direct"),
+        conv2d_weight_grad_direct,
+        bands_are_small,
+        direct_cost,
+        blocked=("dy", "x"),
+        in_groups=True,
+        asking=1.0,
+    ),
+    Row(
+        "conv2d_weight_grad",
+        "first",
+        ("conv2d_weight_grad_direct", "conv2d_weight_grad_merge_direct"),
+        conv2d_weight_grad_first,
+        bands_are_small,
+        first_cost,
+        blocked=("dy",),
+        in_groups=True,
+        asking=1.0,
+    ),
+)

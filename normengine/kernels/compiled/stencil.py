@@ -9,7 +9,7 @@ from __future__ import annotations
 from math import gcd
 from typing import NamedTuple
 
-from .base import Problem
+from ..base import Problem
 from .launches import Convolution, ceil_div
 
 

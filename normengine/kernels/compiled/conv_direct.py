@@ -10,8 +10,7 @@ from collections import Counter
 from functools import lru_cache
 from typing import NamedTuple
 
-from .base import Launch, Problem
-from .launch_tiles import panel_count, shares, sharing_cost, span_and_vectors, tiles_cost
+from ..base import Launch, Problem
 from .launches import (
     FLOAT,
     INT64,
@@ -26,7 +25,9 @@ from .launches import (
     from_memory,
     tasks_wanted,
 )
+from .row import Row
 from .stencil import Phase, Stencil, stencils
+from .tiles import panel_count, shares, sharing_cost, span_and_vectors, tiles_cost
 
 WEIGHT_BYTES = 20480
 """Weights of two vectors, which stay in the L1 cache while the pixels of a task pass; wider panels read theirs from the
@@ -363,3 +364,21 @@ def _cost(plan: Tiling, sizes: Sizes) -> float:
     moved = plan.tasks * band if plan.copied else s.n * s.in_height * s.in_width * ceil_div(s.in_channels, width)
     made = s.n * s.out_height * s.out_width * ceil_div(s.out_channels, width)
     return tiles + 4 * moved + 4 * made + _packing(plan, width)
+
+
+def _row(op: str, blocked: tuple[str, ...]) -> Row:
+    return Row(
+        op,
+        "direct",
+        (f"{op}_direct_pack", f"{op}_direct"),
+        direct,
+        supports,
+        direct_cost,
+        packs=("weight",),
+        packing=direct_packing,
+        blocked=blocked,
+        asking=1.0,
+    )
+
+
+ROWS = (_row("conv2d", ("x", "residual", "y")), _row("conv2d_input_grad", ("dy", "dx")))

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from .base import Launch, Problem
-from .launch_direct_weight import (
+from ..base import Launch, Problem
+from .conv_direct_weight import (
     SCRATCH_BYTES,
     SMALL_TASK,
     SUMS_BYTES,
@@ -21,8 +21,9 @@ from .launch_direct_weight import (
     memory_cost,
     tile_cost,
 )
-from .launch_tiles import taps_at_a_time
 from .launches import FLOAT, WIDEST, Convolution, Sizes, ceil_div, copied_pixels, from_memory, whole_lines
+from .row import Row
+from .tiles import taps_at_a_time
 
 FEW_SCRATCH_BYTES = 1 << 20
 """Sums of all chunks, if that makes tasks enough: few bytes pass quickly from the thread that sums to the one that adds
@@ -133,3 +134,29 @@ def taps_cost(problem: Problem, sizes: Sizes) -> float:
 
 def packed_cost(problem: Problem, sizes: Sizes) -> float:
     return A_PACKED * _cost(problem, Columns.packed(Convolution.of(problem), sizes["width"]), sizes)
+
+
+ROWS = (
+    Row(
+        "conv2d_weight_grad",
+        "taps",
+        ("conv2d_weight_grad_taps", "conv2d_weight_grad_merge_taps"),
+        taps,
+        several_taps,
+        taps_cost,
+        blocked=("dy", "x"),
+        in_groups=True,
+        asking=1.0,
+    ),
+    Row(
+        "conv2d_weight_grad",
+        "packed",
+        ("conv2d_weight_grad_packed", "conv2d_weight_grad_merge_packed"),
+        packed,
+        neighbouring_taps,
+        packed_cost,
+        blocked=("dy", "x"),
+        in_groups=True,
+        asking=1.0,
+    ),
+)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from math import prod
 from typing import NamedTuple
 
-from .base import REGISTRY, Launch, Problem
+from ..base import REGISTRY, Launch, Problem
 from .launches import Sizes, ceil_div, tasks_wanted
+from .row import Cost, Row
 
 MOVED = 2.0
 """The cost of a vector that comes from or goes to memory."""
@@ -69,3 +71,17 @@ def avg_cost(problem: Problem, sizes: Sizes) -> float:
 
 def avg_grad_cost(problem: Problem, sizes: Sizes) -> float:
     return _cost(problem, sizes, 2.0, 1)
+
+
+def _row(op: str, launch: Callable[[Problem, Sizes], Launch], cost: Cost, blocked: tuple[str, ...]) -> Row:
+    return Row(op, "", (f"{op}_blocked",), launch, cost=cost, blocked=blocked)
+
+
+ROWS = (
+    _row("max_pool2d", rows, max_cost, ("x", "y")),
+    _row("max_pool2d_grad", planes, max_grad_cost, ("dy", "x", "dx")),
+    _row("avg_pool2d", rows, avg_cost, ("x", "y")),
+    _row("avg_pool2d_grad", planes, avg_grad_cost, ("dy", "dx")),
+    _row("adaptive_avg_pool2d", planes, avg_cost, ("x", "y")),
+    _row("adaptive_avg_pool2d_grad", planes, avg_grad_cost, ("dy", "dx")),
+)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from .base import Launch, Problem
-from .launch_tiles import A_LOAD, A_STEP, LATENCY, panel_count, shares, sharing_cost, tiles_cost
+from ..base import Launch, Problem
 from .launches import FLOAT, INT64, Convolution, Sizes, ceil_div
+from .row import Row
+from .tiles import A_LOAD, A_STEP, LATENCY, panel_count, shares, sharing_cost, tiles_cost
 
 BAND_BYTES = 24576
 """Rows of an image, with borders, that are copied at a time."""
@@ -112,3 +113,19 @@ def conv2d_first_packing(problem: Problem, sizes: Sizes) -> float:
     p, width = Convolution.of(problem), sizes["width"]
     rows, _ = _band(p, _bands(p))
     return ceil_div(p.oc, width) * width * p.c * p.taps + rows * p.ow
+
+
+ROWS = (
+    Row(
+        "conv2d",
+        "first",
+        ("conv2d_first_pack", "conv2d_first"),
+        conv2d_first,
+        few_channels,
+        conv2d_first_cost,
+        packs=("weight",),
+        packing=conv2d_first_packing,
+        blocked=("residual", "y"),
+        asking=1.0,
+    ),
+)

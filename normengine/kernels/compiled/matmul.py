@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from .base import REGISTRY, Launch, Problem
+from ..base import REGISTRY, Launch, Problem
 from .launches import FLOAT, WIDEST, Sizes, ceil_div, tasks_wanted
+from .row import Row
 
 DEPTH = 256
 """Terms of a sum in registers, at most."""
@@ -188,3 +189,12 @@ def terms(problem: Problem, sizes: Sizes) -> Launch:
 def terms_cost(problem: Problem, sizes: Sizes) -> float:
     p = Product.of(problem)
     return p.m * (A_ROW + ceil_div(p.n, sizes["width"]) * (A_RESULT + A_TERM * p.k))
+
+
+ROWS = (
+    Row("linear", "panels", ("linear_panels",), panels, cost=panels_cost),
+    Row("linear", "dots", ("linear_dots",), dots, along_depth, dots_cost),
+    Row("matmul", "terms", ("matmul_terms",), terms, few_terms, terms_cost),
+    Row("matmul", "panels", ("matmul_panels",), panels, cost=panels_cost),
+    Row("matmul", "dots", ("matmul_dots",), dots, along_depth, dots_cost),
+)

@@ -3,10 +3,12 @@ weight gradients F(3x3, 4x4) and F(5x5, 2x2)."""
 
 from __future__ import annotations
 
+from functools import partial
 from typing import NamedTuple
 
-from .base import Launch, Problem
+from ..base import Launch, Problem
 from .launches import FLOAT, Convolution, Sizes, ceil_div, from_memory, tasks_wanted
+from .row import Row
 
 TOLERANCE = 2e-5
 """Of results, relative to the largest: tiles' transforms round more than sums of products do."""
@@ -172,3 +174,48 @@ def weight_grad_cost(problem: Problem, sizes: Sizes) -> float:
     if problem.single_thread:
         return map.tiles * tile + A_SUM * sums + _far(2 * launch.scratch)
     return map.tiles * tile + POINT_OF_KERNELS * (1 + chunks / 3) * sums + 3 * _far(launch.scratch)
+
+
+def _name(m: int, r: int) -> str:
+    return f"winograd{m}" if r == 3 else f"winograd{m}_{r}x{r}"
+
+
+def _row(op: str, m: int, r: int, blocked: tuple[str, ...]) -> Row:
+    """F(m x m, r x r), forward or of the input gradient."""
+    return Row(
+        op,
+        _name(m, r),
+        (f"{op}_winograd_pack", f"{op}_winograd"),
+        partial(tiles, m=m),
+        partial(supports, r=r),
+        partial(tiles_cost, m=m),
+        packs=("weight",),
+        packing=partial(tiles_packing, m=m),
+        blocked=blocked,
+        tolerance=TOLERANCE,
+        asking=share_of_products(m, r),
+        writes_late=True,
+    )
+
+
+def _weight_grad_row(m: int, r: int) -> Row:
+    """F(r x r, m x m)."""
+    return Row(
+        "conv2d_weight_grad",
+        _name(m, r),
+        ("conv2d_weight_grad_winograd", "conv2d_weight_grad_winograd_taps"),
+        weight_grad,
+        partial(supports, r=r),
+        weight_grad_cost,
+        blocked=("dy", "x"),
+        tolerance=TOLERANCE,
+        in_groups=True,
+        asking=share_of_products(m, r),
+    )
+
+
+ROWS = (
+    *(_row("conv2d", m, r, ("x", "residual", "y")) for m, r in ((4, 3), (2, 3), (2, 5))),
+    *(_row("conv2d_input_grad", m, r, ("dy", "dx")) for m, r in ((4, 3), (2, 3), (2, 5))),
+    *(_weight_grad_row(m, r) for m, r in ((4, 3), (2, 5))),
+)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from .base import Launch, Problem
+from ..base import Launch, Problem
 from .launches import FLOAT, INT64, Convolution, Sizes, ceil_div, whole_lines
+from .row import Row
 
 BAND_BYTES, L2_BYTES = 32768, 2 << 20
 """Rows of the input gradient that the phases of a stride make one after the other: what stays in the L1 cache; but one
@@ -111,3 +112,39 @@ def conv2d_weight_grad_cost(problem: Problem, sizes: Sizes) -> float:
     chunks = int(conv2d_weight_grad(problem, sizes).extra[0])
     sums = _planes(p, sizes) * p.oh * p.ow * (1 + 1.25 * _products(p))
     return sums + _moved(p, sizes) + chunks * p.c * p.taps
+
+
+ROWS = (
+    Row(
+        "conv2d",
+        "depthwise",
+        ("depthwise_blocked_pack", "depthwise_blocked"),
+        conv2d,
+        supports,
+        conv2d_cost,
+        packs=("weight",),
+        packing=packing,
+        blocked=("x", "residual", "y"),
+    ),
+    Row(
+        "conv2d_input_grad",
+        "depthwise",
+        ("depthwise_blocked_input_grad_pack", "depthwise_blocked_input_grad"),
+        conv2d_input_grad,
+        supports,
+        conv2d_input_grad_cost,
+        packs=("weight",),
+        packing=packing,
+        blocked=("dy", "dx"),
+    ),
+    Row(
+        "conv2d_weight_grad",
+        "depthwise",
+        ("depthwise_blocked_weight_grad", "depthwise_blocked_weight_grad_merge"),
+        conv2d_weight_grad,
+        supports,
+        conv2d_weight_grad_cost,
+        blocked=("dy", "x"),
+        in_groups=True,
+    ),
+)

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from math import prod
 from typing import NamedTuple
 
-from .base import REGISTRY, Launch, Problem
+from ..base import REGISTRY, Launch, Problem
 
 Sizes = Mapping[str, int]
 """What an extension module says of itself: vector ``width``, sizes of its register tiles, ..."""
@@ -79,7 +79,7 @@ class Convolution(NamedTuple):
 
     @classmethod
     def of(cls, problem: Problem) -> Convolution:
-        return cls(*(int(v) for v in (*_numbers(problem)[:16], tasks_wanted(problem))))
+        return cls(*(int(v) for v in (*numbers_of(problem)[:16], tasks_wanted(problem))))
 
     @property
     def taps(self) -> int:
@@ -110,22 +110,5 @@ def in_groups(launch: Launch, chunks: int) -> tuple[Launch, Launch]:
     return sums, merge
 
 
-def _numbers(problem: Problem) -> tuple[int | float, ...]:
+def numbers_of(problem: Problem) -> tuple[int | float, ...]:
     return REGISTRY.signatures[problem.op].values(problem)
-
-
-def channel_sums(problem: Problem, sizes: Sizes) -> Launch:
-    """Stages: statistics of each channel in each chunk of the batch, merge; of ``batch_stats`` and the like."""
-    n, c = (int(v) for v in _numbers(problem)[:2])
-    chunks = min(n, ceil_div(tasks_wanted(problem), c))
-    return Launch(tasks=(c * chunks, c), scratch=c * chunks * sizes["moments"], extra=(chunks,))
-
-
-def channel_columns(problem: Problem, sizes: Sizes) -> Launch:
-    """Statistics of the columns of a matrix, several a task."""
-    return Launch(tasks=(ceil_div(int(_numbers(problem)[1]), sizes["channels_together"]),))
-
-
-def reduce_sum(problem: Problem, sizes: Sizes) -> Launch:
-    _, k0, _, k1 = (int(v) for v in _numbers(problem))
-    return Launch(tasks=(k0 * ceil_div(k1, sizes["sum_columns"]),))
