@@ -155,7 +155,7 @@ def run_problem(
     scratch, workspace = memory(launch.scratch), memory(stride + launch.workspace)
     pointers = [held.address if held is not None else 0 for held in inputs]
     memories = [held.address for held in outputs] + [scratch.address, workspace.address, stride]
-    bits = _bits([*signature.values(problem), *launch.extra])
+    bits = _bits([*signature.values(problem), *launch.numbers])
     for number, (stage, tasks) in enumerate(zip(kernel.stages, launch.tasks, strict=True)):
         slots = np.array(pointers + memories + bits, np.int64)
         if pack_alone and number == 0:
@@ -204,12 +204,13 @@ def run_groups(
                 held.address + group * (array.nbytes // groups) for held, array in zip(inputs, held_arrays, strict=True)
             ]
             memories = [scratch.address + chunk * sums.scratch, workspace.address, 0]
-            numbers = _bits([*signature.values(problem), *sums.extra[:-1], int(turn > 0)])
+            accumulating = sums._replace(extra=sums.extra._replace(accumulate=int(turn > 0)))
+            numbers = _bits([*signature.values(problem), *accumulating.numbers])
             slots = np.array([*pointers, *(0 for _ in outputs), *memories, *numbers], np.int64)
             run(slots.ctypes.data, 0, sums.tasks[0], chunk)
     workspace = memory(merge.workspace)
     memories = [*(held.address for held in outputs), scratch.address, workspace.address, 0]
-    numbers = _bits([*signature.values(problem), *merge.extra])
+    numbers = _bits([*signature.values(problem), *merge.numbers])
     slots = np.array([*(0 for _ in inputs), *memories, *numbers], np.int64)
     finish(slots.ctypes.data, 0, merge.tasks[0], 0)
     assert all(map(_unchanged, inputs, held_arrays)), f"{kernel.name} wrote to an input"

@@ -2,22 +2,63 @@
 
 Every kernel is ``void kernel(const int64_t *args, int64_t begin, int64_t end, int64_t thread)`` and does the tasks
 ``begin..end`` of its work, on no other thread's memory. ``args`` holds 8-byte slots: a pointer for each input and
-output of the operator's :class:`Signature` (0 for an optional input that is absent), then ``scratch`` (memory shared
-by the kernel's stages), ``workspace`` (memory of one thread at ``workspace + thread * workspace_stride``) and
-``workspace_stride`` in bytes, then the parameters; a ``float`` parameter is a C ``double`` in its slot.
+output of the operator's :class:`Signature` (0 for an optional input that is absent), then :class:`SharedMemory`, then
+the signature's records of numbers, then the record of what the kernel's :class:`Launch` adds.
+
+A record is a NamedTuple whose fields are slots: an ``int`` is an int64, a ``float`` a C double. The compiled kernels
+read them as C structs of the same names, which :mod:`.structs` makes of the records; portable kernels by the names of
+their parameters. So no position of a slot is written down anywhere.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple, TypeVar
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Annotated, Any, NamedTuple, Protocol, TypeVar
 
 from .override import VARIABLE, preferences
 
 T = TypeVar("T")
 Shape = tuple[int, ...]
 Parameters = tuple[int | float, ...]
+Floats = Annotated[int, "float*"]
+"""An address of float32 numbers in a record."""
+Bytes = Annotated[int, "char*"]
+"""An address in a record."""
+
+
+class Record(Protocol):
+    """Any NamedTuple of numbers, of such records, and at its end of tuples of them."""
+
+    @property
+    def _fields(self) -> tuple[str, ...]: ...
+
+    @property
+    def _replace(self) -> Callable[..., Record]: ...
+
+    def __iter__(self) -> Iterator[Any]: ...
+
+
+class Nothing(NamedTuple):
+    """The record of a launch that adds nothing."""
+
+
+class SharedMemory(NamedTuple):
+    """Memory beside inputs and outputs: ``scratch`` is shared by the kernel's stages, each thread has its own at
+    ``workspace + thread * workspace_stride`` bytes."""
+
+    scratch: Floats
+    workspace: Bytes
+    workspace_stride: int
+
+
+def numbers_in(record: Iterable[Any]) -> Iterator[int | float]:
+    """The slots of a record, one after the other."""
+    for value in record:
+        if isinstance(value, tuple):
+            yield from numbers_in(value)
+        else:
+            yield value
 
 
 class Problem(NamedTuple):
@@ -41,19 +82,29 @@ class Problem(NamedTuple):
 class Signature(NamedTuple):
     """The slots of an operator's kernels, the same for every instruction set.
 
-    ``inputs`` and ``outputs`` name the pointer slots, ``parameters`` the numbers after them, which ``values``
-    derives from a problem.
+    ``inputs`` and ``outputs`` name the pointer slots, ``records`` are those of the numbers after them, which
+    ``values`` derives from a problem.
     """
 
     op: str
     inputs: tuple[str, ...]
     outputs: tuple[str, ...]
-    parameters: tuple[str, ...]
+    records: tuple[type[Record], ...]
     values: Callable[[Problem], Parameters]
+
+    @property
+    def parameters(self) -> tuple[str, ...]:
+        """The names of the numbers."""
+        return tuple(name for record in self.records for name in record.__annotations__)
+
+    @property
+    def slots(self) -> tuple[str, ...]:
+        """The names of all slots that the kernels of the operator have in common."""
+        return self.inputs + self.outputs + SharedMemory._fields + self.parameters
 
     def slot(self, name: str) -> int:
         """Index of the named slot in ``args``."""
-        return (self.inputs + self.outputs + ("scratch", "workspace", "workspace_stride") + self.parameters).index(name)
+        return self.slots.index(name)
 
     def arranged(self, given: Sequence[T], attrs: Mapping[str, Any]) -> tuple[T | None, ...]:
         """The operator's inputs by slot, None for those that are absent: the last ones are, unless ``residual`` in
@@ -64,13 +115,22 @@ class Signature(NamedTuple):
 
 class Launch(NamedTuple):
     """How one kernel runs one problem: the tasks of each of its stages (a stage starts when the one before it has
-    ended), bytes of memory that the stages share, bytes that each thread has for itself, and extra parameters that
-    follow the signature's own (block sizes that the kernel chose)."""
+    ended), bytes of memory that the stages share, bytes that each thread has for itself, and the record of extra
+    numbers that follow the signature's own (block sizes that the kernel chose)."""
 
     tasks: tuple[int, ...]
     scratch: int = 0
     workspace: int = 0
-    extra: Parameters = ()
+    extra: Record = Nothing()
+
+    @property
+    def numbers(self) -> Parameters:
+        """The slots of ``extra``."""
+        return tuple(numbers_in(self.extra))
+
+    def slot(self, signature: Signature, name: str) -> int:
+        """Index in ``args`` of a number of ``extra`` before which there are only numbers."""
+        return len(signature.slots) + self.extra._fields.index(name)
 
 
 class Kernel(NamedTuple):

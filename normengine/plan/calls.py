@@ -80,7 +80,7 @@ class Calls(Storage):
         call = self._call(kernel, problem, first, {**read, **made}, sums, node.layer)
         slots = list(call.arguments)
         slots[call.workspace_slot - 1] = Pointer(sums, chunk_stride=first.scratch)
-        slots[-1] = Accumulate()
+        slots[first.slot(signature, "accumulate")] = Accumulate()
         why = partial(REGISTRY.explain, asked, self.isas, layout_cost, self.preferred)
         call = call._replace(
             stages=((kernel.stages[0], first.tasks[0]),),
@@ -122,7 +122,7 @@ class Calls(Storage):
         slots = [pointers[name] for name in signature.inputs + signature.outputs]
         workspace_slot = len(slots) + 1
         slots += [Pointer(scratch) if scratch.nbytes else None, None, launch.workspace]
-        slots += [*signature.values(problem), *launch.extra]
+        slots += [*signature.values(problem), *launch.numbers]
         return Call(
             op=problem.op,
             kernel=kernel.name,

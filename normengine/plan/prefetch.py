@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Container, Iterator, Sequence
 
+from ..kernels.compiled.prefetch import slots
 from .plan import Argument, Call, Memory, PerGroup, Pointer, ShareEnd
 
 LINE_BYTES = 64
@@ -39,9 +40,8 @@ def prefetch_calls(calls: Sequence[Call], groups: int, near: Container[Memory] =
         return []
     lines = [pointer.group_stride // LINE_BYTES for pointer in arrays]
     rate = int(MARGIN * RATE * sum(lines) / products)
-    arguments: list[Argument] = [PerGroup(0, 1), ShareEnd(), rate, len(own), len(arrays)]
-    for pointer, count in zip(arrays, lines, strict=True):
-        arguments += [pointer, count]
+    arguments: tuple[Argument, ...]
+    arguments = slots(PerGroup(0, 1), ShareEnd(), rate, len(own), list(zip(arrays, lines, strict=True)))
     begin = asking[0].asks
     assert begin is not None
     return [
@@ -50,7 +50,7 @@ def prefetch_calls(calls: Sequence[Call], groups: int, near: Container[Memory] =
             kernel="prefetch",
             layer="",
             stages=((begin, 1),),
-            arguments=tuple(arguments),
+            arguments=arguments,
             shapes=f"{LINE_BYTES * sum(lines)} bytes of a group",
             why=lambda: "memory is asked for while kernels multiply",
             kind="others",

@@ -152,7 +152,7 @@ def test_launches(kernel: Kernel) -> None:
         launch = kernel.launch(problem)
         assert sums.tasks + merge.tasks == launch.tasks and sums.scratch == launch.scratch
         assert sums.scratch % 64 == 0 and sums.scratch > 0 and merge.scratch == 5 * sums.scratch
-        assert sums.extra == launch.extra and sums.extra[-1] == 0
+        assert sums.extra == launch.extra and sums.extra.accumulate == 0
 
 
 @every_row("conv2d_weight_grad")

@@ -1,140 +1,111 @@
 """How direct convolution over channel-blocked activations, and its input gradient, cut their work, and what it costs.
 
-Both directions are sums over the pixels of grids (``stencil.py``). ``conv_direct.pxi`` has the layout of the parameters
-that are made here.
+Both directions are sums over the pixels of grids (``stencil.py``), in tiles of registers (``tiles.py``).
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from functools import lru_cache
 from typing import NamedTuple
 
 from ..base import Launch, Problem
+from .conv_direct_tiling import TASKS, Panel, Tiling, blocks_of, shares_inputs, tiling_of
 from .launches import (
     FLOAT,
     INT64,
-    MOST_COPIED,
     MOST_PHASES,
     WIDEST,
-    Convolution,
     Sizes,
     ceil_div,
+    convolution_of,
     copied_at_most,
     copied_pixels,
     from_memory,
     tasks_wanted,
 )
 from .row import Row
-from .stencil import Phase, Stencil, stencils
-from .tiles import panel_count, shares, sharing_cost, span_and_vectors, tiles_cost
+from .stencil import Phase, Stencil, Taps, stencils
+from .tiles import sharing_cost, tiles_cost
 
-WEIGHT_BYTES = 20480
-"""Weights of two vectors, which stay in the L1 cache while the pixels of a task pass; wider panels read theirs from the
-L2 cache, but fewer times."""
-BAND_BYTES = 49152
-"""Input that a task copies, or reads in place, of one chunk of channels."""
-SPANNED_BAND_BYTES, SPANNED_ROWS = 196608, 4
-"""The same where the vectors of all panels span several input channels, whose weights are few: it stays in the L2
-cache. Chunks have few enough channels for so many rows of output."""
-OUTPUT_BYTES = 196608
-"""Output of a task, which stays in the L2 cache from one chunk of channels to the next."""
-PIXELS = 64
-"""Pixels of a task that use weights often enough, where images are small."""
-LEAST_TASKS, FEW_PIXELS = 4, 16
-"""Where several threads would have fewer tasks than that, tasks may have as few pixels."""
-TASKS = 32
-"""Problems are cut into that many tasks where they are large enough."""
-TASK_PRODUCTS = 60_000
-"""Multiplications of a task that is not worth cutting."""
 MOST_BORDER = 1 << 12
 """Rows at the border of an image that are made by themselves, at most."""
 
 
-class Panel(NamedTuple):
-    """Some blocks of output channels and the blocks of input channels on which they depend: a pixel has ``vectors`` of
-    sums, whose lanes span so many input channels (see ``lane_split.h``)."""
+class Grid(NamedTuple):
+    """The record of a phase: ``height`` by ``width`` pixels, of which row i is row ``i * out_step_h + out_row`` of the
+    output.
 
-    first: int
-    blocks: int
-    in_first: int
-    in_end: int
-    span: int
-    vectors: int
+    ``weights`` counts floats in the scratch memory; ``sources``, ``targets``, ``taps`` and ``rest`` are positions in
+    the tables there; the pixels of a run of ``run`` are neighbours. ``across`` neighbouring taps of a row share what
+    they read, or none if it is 0. Where ``apart`` is set, rows of which some taps lie above or below the image are made
+    by themselves, without those taps, and the same rows of the images of a task are neighbours in the tables; else the
+    rows of an image are.
+    """
 
-    def depth(self, s: Stencil, width: int) -> int:
-        """Products of vectors for a vector of sums and a tap."""
-        return ceil_div(min(self.in_end * width, s.in_channels) - self.in_first * width, self.span)
+    height: int
+    width: int
+    out_row: int
+    out_col: int
+    out_step_h: int
+    out_step_w: int
+    run: int
+    weights: int
+    sources: int
+    targets: int
+    taps: int
+    rest: int
+    across: int
+    apart: int
+    rows: Taps
+    cols: Taps
 
 
-class Tiling(NamedTuple):
-    """A launch before its numbers are laid out."""
+class Direct(NamedTuple):
+    """The record of a launch.
 
-    stencil: Stencil
-    panels: tuple[Panel, ...]
+    A task makes ``rows`` rows of the grids of ``images`` images, for one of ``parts`` parts of the panels, ``chunk``
+    blocks of input channels at a time. Of those it reads ``height`` by ``width`` pixels whose first is that at ``top``,
+    ``left`` of the grid's origin, and copies them, with zeros around the image, unless ``copied`` is 0. ``step_h`` and
+    ``step_w`` lie between the inputs of neighbouring pixels of a grid; ``row``, ``block`` and ``image`` are distances
+    in floats between what is read, ``line`` is that between output rows, in pixels. The tables of pixels and taps begin
+    ``tables`` bytes into the scratch memory. ``cleared`` says that some pixels are reached by no tap. ``merged`` is the
+    number of phases that lie side by side, or 0, and ``made`` where in the workspace, in floats, they are made.
+    ``absent`` says that some weights of a panel are (``absent.h``). ``products`` multiply-adds of vectors of a task
+    prefetch what the next one copies, or none if it is 0.
+    """
+
     images: int
     rows: int
     bands: int
     parts: int
     chunk: int
-    copied: bool
+    copied: int
     height: int
     width: int
+    top: int
+    left: int
+    step_h: int
+    step_w: int
+    row: int
     block: int
-    flat: bool
-
-    @property
-    def tasks(self) -> int:
-        return ceil_div(self.stencil.n, self.images) * self.bands * self.parts
-
-
-class Blocks(NamedTuple):
-    """How output blocks become panels. There are ``full`` blocks whose lanes are output channels; ``counts[n]`` panels
-    are made of n of them that are neighbours. Behind them may come one whose vectors of sums span ``span`` input
-    channels: it has ``vectors`` of them, or 0 if there is none."""
-
-    full: int
-    counts: tuple[int, ...]
-    span: int
-    vectors: int
-
-
-def _blocks(s: Stencil, sizes: Sizes) -> Blocks:
-    full, rest = divmod(s.out_channels, sizes["width"])
-    span, vectors = (1, 1) if s.groups > 1 or s.merged else span_and_vectors(rest, s.in_channels, sizes)
-    if span == 1:
-        full, vectors = full + (rest > 0), 0
-    sharing = any(_shares(s, f) for f in s.phases)
-    return Blocks(full, tuple(panel_count(n, sharing, sizes) for n in range(full + 1)), span, vectors)
-
-
-def _panels(s: Stencil, width: int, blocks: Blocks) -> tuple[Panel, ...]:
-    """Output blocks that depend on the same input blocks."""
-    outs, ins = s.out_channels // s.groups, s.in_channels // s.groups
-    runs: list[tuple[int, int, int, int]] = []
-    for block in range(blocks.full):
-        last = min((block + 1) * width, s.out_channels) - 1
-        first_in, end_in = block * width // outs * ins // width, ceil_div((last // outs + 1) * ins, width)
-        if runs and runs[-1][2:] == (first_in, end_in):
-            first, size, *_ = runs.pop()
-            runs.append((first, size + 1, first_in, end_in))
-        else:
-            runs.append((block, 1, first_in, end_in))
-    panels = []
-    for first, size, first_in, end_in in runs:
-        count = blocks.counts[size]
-        for i in range(count):
-            begin, end = size * i // count, size * (i + 1) // count
-            panels.append(Panel(first + begin, end - begin, first_in, end_in, 1, end - begin))
-    if blocks.vectors:
-        panels.append(Panel(blocks.full, 1, 0, ceil_div(s.in_channels, width), blocks.span, blocks.vectors))
-    return tuple(panels)
+    image: int
+    line: int
+    tables: int
+    cleared: int
+    merged: int
+    made: int
+    absent: int
+    products: int
+    panel_count: int
+    grid_count: int
+    panels: tuple[Panel, ...]
+    grids: tuple[Grid, ...]
 
 
 def supports(problem: Problem) -> bool:
     """Phases of which each can be planned, and rows of the input, and taps, of which a block is no larger than what may
     be copied."""
-    p = Convolution.of(problem)
+    p = convolution_of(problem)
     if problem.op == "conv2d":
         pixels = copied_pixels(p, 1, p.ow)
     elif min(p.stride_h, p.h) * min(p.stride_w, p.w) > MOST_PHASES:
@@ -145,79 +116,15 @@ def supports(problem: Problem) -> bool:
     return max(pixels, p.taps * WIDEST) * WIDEST * FLOAT <= copied_at_most(problem)
 
 
-def _equal(total: int, most: int) -> int:
-    """The size of the fewest equal parts of ``total`` that have at most ``most``."""
-    return ceil_div(total, ceil_div(total, max(1, min(most, total))))
-
-
-@lru_cache(maxsize=1024)
-def _cut(s: Stencil, width: int, blocks: Blocks, tasks: int) -> Tiling:
-    flat = (
-        len(s.phases) == 1
-        and not s.merged
-        and s.phases[0].taps == 1
-        and s.phases[0].rows.shift == s.phases[0].cols.shift == 0
-        and s.step_h == s.step_w == 1
-        and (s.in_height, s.in_width) == (s.out_height, s.out_width)
-    )
-    if flat:
-        pixels = s.out_height * s.out_width
-        phase = s.phases[0]._replace(height=pixels, width=1, step=(1, 1))
-        s = Stencil(s.n, s.in_channels, pixels, 1, s.out_channels, pixels, 1, s.groups, 1, 1, (phase,))
-    panels = _panels(s, width, blocks)
-    taps = max(f.taps for f in s.phases)
-    in_blocks = max(p.in_end - p.in_first for p in panels)
-    copied = not s.inside()
-    top, left, bottom, right = s.reach()
-    grid_h, grid_w = max(f.height for f in s.phases), max(f.width for f in s.phases)
-    cols = (grid_w - 1) * s.step_w + right - left + 1
-    pixel = width * FLOAT
-    chunk, band_bytes = WEIGHT_BYTES // (2 * width * width * FLOAT * max(taps, 1)), BAND_BYTES
-    if blocks.full == 0:
-        few_rows = (min(grid_h, SPANNED_ROWS) - 1) * s.step_h + bottom - top + 1
-        chunk, band_bytes = SPANNED_BAND_BYTES // (few_rows * cols * pixel), SPANNED_BAND_BYTES
-    if copied:
-        chunk = min(chunk, MOST_COPIED // ((bottom - top + 1) * cols * pixel))
-    chunk = _equal(in_blocks, chunk)
-    made = s.out_width * s.phases[0].step[0] * ceil_div(s.out_channels, width) * pixel
-    rows = min(
-        (band_bytes // (chunk * pixel * cols) - (bottom - top)) // s.step_h,
-        OUTPUT_BYTES // made if chunk < in_blocks else grid_h,
-    )
-    rows = _equal(grid_h, rows)
-    products = s.out_channels * (s.in_channels // s.groups) * sum(f.taps * f.width for f in s.phases)
-    pixels, wanted = PIXELS, max(1, min(tasks, s.n * grid_h * products // TASK_PRODUCTS))
-    if wanted > 1 and ceil_div(s.n * grid_h * grid_w, PIXELS) * len(panels) < LEAST_TASKS:
-        pixels, wanted = FEW_PIXELS, min(wanted, LEAST_TASKS)
-    few_images = max(pixels // (grid_h * grid_w), min(s.n // wanted, PIXELS // (grid_h * grid_w)))
-    if copied:
-        few_images = min(few_images, MOST_COPIED // (chunk * ((rows - 1) * s.step_h + bottom - top + 1) * cols * pixel))
-    images = _equal(s.n, few_images) if rows == grid_h else 1
-    groups = ceil_div(s.n, images)
-    few = max(1, min(grid_h, ceil_div(pixels, grid_w)))
-    bands = max(ceil_div(grid_h, rows), min(ceil_div(wanted, groups), ceil_div(grid_h, few)))
-    rows = ceil_div(grid_h, bands)
-    bands = ceil_div(grid_h, rows)
-    parts = 1 if s.merged else min(len(panels), ceil_div(wanted, groups * bands))
-    height = (rows - 1) * s.step_h + bottom - top + 1
-    if copied:
-        # An odd number of cache lines between blocks keeps them in different sets of the cache.
-        lines = ceil_div(height * cols * pixel, 64) | 1
-        block = lines * 64 // FLOAT
-    else:
-        block = s.in_height * s.in_width * width
-    return Tiling(s, panels, images, rows, bands, parts, chunk, copied, height, cols, block, flat)
-
-
 def _plan(problem: Problem, sizes: Sizes) -> Tiling:
     tasks = tasks_wanted(problem, TASKS)
-    plans = [_cut(s, sizes["width"], _blocks(s, sizes), tasks) for s in stencils(problem, sizes["width"])]
+    plans = [tiling_of(s, sizes["width"], blocks_of(s, sizes), tasks) for s in stencils(problem, sizes["width"])]
     return min(plans, key=lambda plan: _cost(plan, sizes)) if len(plans) > 1 else plans[0]
 
 
 def direct(problem: Problem, sizes: Sizes) -> Launch:
     """Stages: pack the weights and tabulate where pixels and taps lie; convolve."""
-    width, p = sizes["width"], Convolution.of(problem)
+    width, p = sizes["width"], convolution_of(problem)
     plan = _plan(problem, sizes)
     s = plan.stencil
     in_blocks, rest = ceil_div(s.in_channels, width), s.in_channels % width
@@ -228,34 +135,60 @@ def direct(problem: Problem, sizes: Sizes) -> Launch:
     else:
         read_height, read_width, top, left = read_height + top, min(read_width + left, s.in_width), 0, 0
         row, image = s.in_width * width, in_blocks * plan.block
-    panels: list[int] = []
+    panels: list[Panel] = []
     a_tap = 0
     for panel in plan.panels:
-        panels += (*panel, a_tap)
+        panels.append(panel._replace(weights=a_tap))
         a_tap += panel.depth(s, width) * panel.vectors * width
-    phases: list[int] = []
+    grids: list[Grid] = []
     weights = entries = 0
     for f in s.phases:
         pixels = plan.images * min(plan.rows, f.height) * f.width
         contiguous = s.step_w == 1 and (s.step_h == 1 and row == f.width * width)
         run = plan.rows * f.width if contiguous and plan.images == 1 else f.width if s.step_w == 1 else 1
-        places = entries, entries + pixels, entries + 2 * pixels, entries + 2 * pixels + f.taps
-        across = f.cols.taps if _shares(s, f) else 0
-        phases += (f.height, f.width, *f.first, *f.step, run, weights, *places, across, int(_apart(plan, f, sizes)))
-        phases += (*f.rows, *f.cols)
-        entries = places[-1] + rest * f.taps
+        grid = Grid(
+            *(f.height, f.width, *f.first, *f.step, run, weights),
+            *(entries, entries + pixels, entries + 2 * pixels, entries + 2 * pixels + f.taps),
+            across=f.cols.taps if shares_inputs(s, f) else 0,
+            apart=int(_apart(plan, f, sizes)),
+            rows=f.rows,
+            cols=f.cols,
+        )
+        grids.append(grid)
+        entries = grid.rest + rest * f.taps
         weights += a_tap * f.taps
     weights = ceil_div(weights, 16) * 16
     taps = max(p.taps, s.phases[0].taps)
     band = plan.images * plan.chunk * plan.block * plan.copied
     lanes = ceil_div(s.out_channels, width) * width
     made = (plan.images * plan.rows * s.phases[0].width * lanes + width) * bool(s.merged)
-    extra = (
-        *(plan.images, plan.rows, plan.bands, plan.parts, plan.chunk, int(plan.copied), read_height, read_width),
-        *(top, left, s.step_h, s.step_w, row, plan.block, image, s.out_width),
-        *(weights * FLOAT, int(not all(f.taps for f in s.phases)), s.merged, band, int(_absent(s, width))),
-        _products(plan, width) if plan.copied and from_memory(problem) else 0,
-        *(len(plan.panels), len(s.phases), *panels, *phases),
+    extra = Direct(
+        images=plan.images,
+        rows=plan.rows,
+        bands=plan.bands,
+        parts=plan.parts,
+        chunk=plan.chunk,
+        copied=int(plan.copied),
+        height=read_height,
+        width=read_width,
+        top=top,
+        left=left,
+        step_h=s.step_h,
+        step_w=s.step_w,
+        row=row,
+        block=plan.block,
+        image=image,
+        line=s.out_width,
+        tables=weights * FLOAT,
+        cleared=int(not all(f.taps for f in s.phases)),
+        merged=s.merged,
+        made=band,
+        absent=int(_absent(s, width)),
+        products=_products(plan, width) if plan.copied and from_memory(problem) else 0,
+        panel_count=len(panels),
+        grid_count=len(grids),
+        panels=tuple(panels),
+        grids=tuple(grids),
     )
     return Launch(
         tasks=(len(plan.panels) + 1, plan.tasks),
@@ -279,10 +212,6 @@ def _products(plan: Tiling, width: int) -> int:
         pixels = sum(f.taps * f.width * min(plan.rows, f.height) for f in s.phases)
         products += panel.vectors * panel.depth(s, width) * pixels
     return plan.images * products
-
-
-def _shares(s: Stencil, phase: Phase) -> bool:
-    return shares(phase.width, phase.cols.taps, phase.cols.shift_step, s.step_w)
 
 
 Rows = Counter[tuple[int, int]]
@@ -326,7 +255,7 @@ def _tiles(plan: Tiling, phase: Phase, rows: Rows, sizes: Sizes) -> float:
     for panel in plan.panels:
         channels = panel.depth(s, sizes["width"])
         runs = ceil_div(panel.in_end - panel.in_first, plan.chunk)
-        sharing = _shares(s, phase) and panel.span == 1 and sizes[f"taps_pixels_{panel.vectors}"] > 0
+        sharing = shares_inputs(s, phase) and panel.span == 1 and sizes[f"taps_pixels_{panel.vectors}"] > 0
         for (count, taps), times in rows.items():
             if sharing:
                 depth, cols = channels * taps, phase.cols.taps
@@ -372,6 +301,7 @@ def _row(op: str, blocked: tuple[str, ...]) -> Row:
         "direct",
         (f"{op}_direct_pack", f"{op}_direct"),
         direct,
+        Direct,
         supports,
         direct_cost,
         packs=("weight",),

@@ -11,6 +11,7 @@ from math import prod
 from typing import NamedTuple
 
 from ..base import REGISTRY, Launch, Problem
+from ..signatures import Convolution
 
 Sizes = Mapping[str, int]
 """What an extension module says of itself: vector ``width``, sizes of its register tiles, ..."""
@@ -56,38 +57,28 @@ def copied_at_most(problem: Problem) -> int:
     return max(MOST_COPIED, *(FLOAT * s[0] * ceil_div(s[1], WIDEST) * WIDEST * s[2] * s[3] for s in shapes))
 
 
-class Convolution(NamedTuple):
-    """The numbers of a convolution's signature, and the tasks that it is cut into for the threads' sake."""
+class Parts(NamedTuple):
+    """The record of kernels whose planes are cut into so many tasks."""
 
-    n: int
-    c: int
-    h: int
-    w: int
-    oc: int
-    oh: int
-    ow: int
-    kh: int
-    kw: int
-    stride_h: int
-    stride_w: int
-    pad_top: int
-    pad_left: int
-    dilation_h: int
-    dilation_w: int
-    groups: int
-    tasks: int
+    parts: int
 
-    @classmethod
-    def of(cls, problem: Problem) -> Convolution:
-        return cls(*(int(v) for v in (*numbers_of(problem)[:16], tasks_wanted(problem))))
 
-    @property
-    def taps(self) -> int:
-        return self.kh * self.kw
+class Chunks(NamedTuple):
+    """The record of kernels that sum over a batch in so many chunks."""
 
-    @property
-    def depthwise(self) -> bool:
-        return self.groups == self.c == self.oc
+    chunks: int
+
+
+class PartialChunks(NamedTuple):
+    """The same where the sums are added to what is there if ``accumulate`` is not 0."""
+
+    chunks: int
+    accumulate: int = 0
+
+
+def convolution_of(problem: Problem) -> Convolution:
+    numbers = numbers_of(problem)[: len(Convolution._fields)]
+    return Convolution(*map(int, numbers))
 
 
 def copied_pixels(p: Convolution, rows: int, cols: int) -> int:
@@ -102,11 +93,11 @@ def largest(fits: Callable[[int], bool], most: int) -> int:
 
 
 def in_groups(launch: Launch, chunks: int) -> tuple[Launch, Launch]:
-    """What :attr:`Kernel.partial` says of a kernel whose last extra numbers are chunks and whether the sums come later,
-    from its launch for one group that a thread does alone, in one chunk."""
-    *numbers, _, later = launch.extra
+    """What :attr:`Kernel.partial` says of a kernel whose record has chunks, from its launch for one group that a thread
+    does alone, in one chunk."""
     sums = launch._replace(tasks=launch.tasks[:1])
-    merge = launch._replace(tasks=launch.tasks[1:], scratch=chunks * launch.scratch, extra=(*numbers, chunks, later))
+    extra = launch.extra._replace(chunks=chunks)
+    merge = launch._replace(tasks=launch.tasks[1:], scratch=chunks * launch.scratch, extra=extra)
     return sums, merge
 
 

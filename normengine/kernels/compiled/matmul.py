@@ -60,8 +60,26 @@ class Product(NamedTuple):
         return max(1, min(self.most_tasks, self.m * self.n * self.k // SMALL_TASK))
 
 
+class Dots(NamedTuple):
+    """The record of dot products: parts of the rows and of the columns, which make the tasks; terms of a product; tiles
+    of rows that stay in the L1 cache."""
+
+    row_parts: int
+    column_parts: int
+    depth: int
+    tiles_together: int
+
+
+class Rows(NamedTuple):
+    """The record of rows of few terms: as many tasks make nearly equal parts of them."""
+
+    tasks: int
+
+
 class Panels(NamedTuple):
-    """The extra parameters of the outer products, in their order."""
+    """The record of outer products: parts of the rows and of the columns, which make the tasks; terms of a sum in
+    registers; vectors of a panel; panels that are copied at a time; tiles that pass while a panel is in the L1 cache;
+    whether b is read in place; the distance of its rows where a, flipped, is copied, else 0."""
 
     row_parts: int
     column_parts: int
@@ -116,7 +134,7 @@ def panels(problem: Problem, sizes: Sizes) -> Launch:
     g = _panels(p, sizes)
     floats = g.together * g.depth * g.vectors * sizes["width"]
     floats += g.copied_row * g.depth
-    return Launch(tasks=(g.row_parts * g.column_parts,), workspace=floats * FLOAT, extra=tuple(g))
+    return Launch(tasks=(g.row_parts * g.column_parts,), workspace=floats * FLOAT, extra=g)
 
 
 def panels_cost(problem: Problem, sizes: Sizes) -> float:
@@ -139,8 +157,7 @@ def along_depth(problem: Problem) -> bool:
     return p.flip_b and not p.flip_a and p.k >= WIDEST
 
 
-def _dots(p: Product, sizes: Sizes) -> tuple[int, int, int, int]:
-    """The extra parameters of the dot products: parts of rows and of columns, terms, tiles of rows together."""
+def _dots(p: Product, sizes: Sizes) -> Dots:
     tiles, columns = ceil_div(p.m, sizes["dot_rows"]), ceil_div(p.n, sizes["dot_columns"])
     together = min(tiles, DOT_TILES)
     most = DOT_BYTES // FLOAT // min(p.m, together * sizes["dot_rows"])
@@ -155,18 +172,18 @@ def _dots(p: Product, sizes: Sizes) -> tuple[int, int, int, int]:
             row_parts *= 2
         else:
             break
-    return row_parts, column_parts, depth, together
+    return Dots(row_parts, column_parts, depth, together)
 
 
 def dots(problem: Problem, sizes: Sizes) -> Launch:
     """Dot products of rows; a task makes some tiles of rows and of columns."""
     extra = _dots(Product.of(problem), sizes)
-    return Launch(tasks=(extra[0] * extra[1],), extra=extra)
+    return Launch(tasks=(extra.row_parts * extra.column_parts,), extra=extra)
 
 
 def dots_cost(problem: Problem, sizes: Sizes) -> float:
     p = Product.of(problem)
-    _, _, depth, _ = _dots(p, sizes)
+    depth = _dots(p, sizes).depth
     tiles, columns = ceil_div(p.m, sizes["dot_rows"]), ceil_div(p.n, sizes["dot_columns"])
     rows, cols = p.m / tiles, p.n / columns
     term = max(rows * cols, rows + cols, LATENCY)
@@ -183,7 +200,7 @@ def terms(problem: Problem, sizes: Sizes) -> Launch:
     """Whole rows of sums of few terms; a task makes some of them."""
     p = Product.of(problem)
     tasks = min(p.m, max(1, min(p.most_tasks, p.m * p.n // SMALL_TASK)))
-    return Launch(tasks=(tasks,), extra=(tasks,))
+    return Launch(tasks=(tasks,), extra=Rows(tasks))
 
 
 def terms_cost(problem: Problem, sizes: Sizes) -> float:
@@ -192,9 +209,9 @@ def terms_cost(problem: Problem, sizes: Sizes) -> float:
 
 
 ROWS = (
-    Row("linear", "panels", ("linear_panels",), panels, cost=panels_cost),
-    Row("linear", "dots", ("linear_dots",), dots, along_depth, dots_cost),
-    Row("matmul", "terms", ("matmul_terms",), terms, few_terms, terms_cost),
-    Row("matmul", "panels", ("matmul_panels",), panels, cost=panels_cost),
-    Row("matmul", "dots", ("matmul_dots",), dots, along_depth, dots_cost),
+    Row("linear", "panels", ("linear_panels",), panels, Panels, cost=panels_cost),
+    Row("linear", "dots", ("linear_dots",), dots, Dots, along_depth, dots_cost),
+    Row("matmul", "terms", ("matmul_terms",), terms, Rows, few_terms, terms_cost),
+    Row("matmul", "panels", ("matmul_panels",), panels, Panels, cost=panels_cost),
+    Row("matmul", "dots", ("matmul_dots",), dots, Dots, along_depth, dots_cost),
 )

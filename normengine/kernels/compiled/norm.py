@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import math
+from typing import NamedTuple
 
 from ..base import Launch, Problem
-from .launches import Sizes, ceil_div, numbers_of, tasks_wanted, whole_lines
+from ..signatures import Channels
+from .launches import Chunks, PartialChunks, Sizes, ceil_div, numbers_of, tasks_wanted, whole_lines
 from .row import Row, half
 
 
@@ -13,7 +15,7 @@ def channel_sums(problem: Problem, sizes: Sizes) -> Launch:
     """Stages: statistics of each channel in each chunk of the batch, merge; of ``batch_stats`` and the like."""
     n, c = (int(v) for v in numbers_of(problem)[:2])
     chunks = min(n, ceil_div(tasks_wanted(problem), c))
-    return Launch(tasks=(c * chunks, c), scratch=c * chunks * sizes["moments"], extra=(chunks,))
+    return Launch(tasks=(c * chunks, c), scratch=c * chunks * sizes["moments"], extra=Chunks(chunks))
 
 
 def channel_columns(problem: Problem, sizes: Sizes) -> Launch:
@@ -53,37 +55,46 @@ def batch_stats_blocked(problem: Problem, sizes: Sizes) -> Launch:
     """Stages: statistics of each block of channels in each chunk of the batch, merge."""
     blocks, chunks = _split(problem, sizes)
     scratch = chunks * whole_lines(blocks * sizes["lane_moments"])
-    return Launch(tasks=(blocks * chunks, blocks), scratch=scratch, extra=(chunks, 0))
+    return Launch(tasks=(blocks * chunks, blocks), scratch=scratch, extra=PartialChunks(chunks))
 
 
 def batch_norm_grad_sums_blocked(problem: Problem, sizes: Sizes) -> Launch:
     """Stages: sums of each block of channels in each chunk of the batch, merge."""
     blocks, chunks = _split(problem, sizes)
-    return Launch((blocks * chunks, blocks), scratch=blocks * chunks * sizes["lane_totals"], extra=(chunks,))
+    return Launch((blocks * chunks, blocks), scratch=blocks * chunks * sizes["lane_totals"], extra=Chunks(chunks))
+
+
+class ChannelSums(NamedTuple):
+    """The record of ``reduce_sum`` over all but the channels of images."""
+
+    chunks: int
+    channels: Channels
 
 
 def channel_sums_blocked(problem: Problem, sizes: Sizes) -> Launch:
     """As :func:`batch_norm_grad_sums_blocked`, of ``reduce_sum``."""
     n, c, *space = problem.inputs[0] or ()
-    launch = batch_norm_grad_sums_blocked(problem, sizes)
-    return launch._replace(extra=(*launch.extra, n, c, math.prod(space)))
+    _, chunks = _split(problem, sizes)
+    extra = ChannelSums(chunks, Channels(n, c, math.prod(space)))
+    return batch_norm_grad_sums_blocked(problem, sizes)._replace(extra=extra)
 
 
 ROWS = (
-    Row("batch_stats", "", ("batch_stats_chunk", "batch_stats_merge"), channel_sums),
+    Row("batch_stats", "", ("batch_stats_chunk", "batch_stats_merge"), channel_sums, Chunks),
     Row(
         "batch_norm_grad_sums",
         "",
         ("batch_norm_grad_sums_chunk", "batch_norm_grad_sums_merge"),
         channel_sums,
+        Chunks,
     ),
-    Row("batch_stats", "columns", ("batch_stats_columns",), channel_columns, matrix, cost=half),
+    Row("batch_stats", "columns", ("batch_stats_columns",), channel_columns, supports=matrix, cost=half),
     Row(
         "batch_norm_grad_sums",
         "columns",
         ("batch_norm_grad_sums_columns",),
         channel_columns,
-        matrix,
+        supports=matrix,
         cost=half,
     ),
     Row("reduce_sum", "", ("reduce_sum",), reduce_sum),
@@ -92,6 +103,7 @@ ROWS = (
         "blocked",
         ("batch_stats_blocked", "batch_stats_blocked_merge"),
         batch_stats_blocked,
+        PartialChunks,
         images,
         cost=half,
         blocked=("x",),
@@ -102,6 +114,7 @@ ROWS = (
         "blocked",
         ("batch_norm_grad_sums_blocked", "batch_norm_grad_sums_blocked_merge"),
         batch_norm_grad_sums_blocked,
+        Chunks,
         images,
         cost=half,
         blocked=("dy", "x"),
@@ -111,6 +124,7 @@ ROWS = (
         "blocked",
         ("channel_sums_blocked", "channel_sums_blocked_merge"),
         channel_sums_blocked,
+        ChannelSums,
         whole_channels,
         cost=half,
         blocked=("x",),

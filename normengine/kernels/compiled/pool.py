@@ -6,8 +6,8 @@ from collections.abc import Callable
 from math import prod
 from typing import NamedTuple
 
-from ..base import REGISTRY, Launch, Problem
-from .launches import Sizes, ceil_div, tasks_wanted
+from ..base import REGISTRY, Launch, Nothing, Problem
+from .launches import Parts, Sizes, ceil_div, tasks_wanted
 from .row import Cost, Row
 
 MOVED = 2.0
@@ -29,8 +29,8 @@ class Pool(NamedTuple):
     def of(cls, problem: Problem) -> Pool:
         signature = REGISTRY.signatures[problem.op]
         numbers = dict(zip(signature.parameters, map(int, signature.values(problem)), strict=True))
-        n, c, h, w, oh, ow = (numbers[name] for name in ("N", "C", "H", "W", "OH", "OW"))
-        kernel = numbers.get("KH", ceil_div(h, oh)), numbers.get("KW", ceil_div(w, ow))
+        n, c, h, w, oh, ow = (numbers[name] for name in ("n", "c", "h", "w", "oh", "ow"))
+        kernel = numbers.get("kh", ceil_div(h, oh)), numbers.get("kw", ceil_div(w, ow))
         return cls(n, c, h, w, oh, ow, prod(kernel))
 
     def planes(self, sizes: Sizes) -> int:
@@ -42,7 +42,7 @@ def rows(problem: Problem, sizes: Sizes) -> Launch:
     """Several tasks a plane where there are few planes."""
     p = Pool.of(problem)
     parts = min(p.oh, ceil_div(tasks_wanted(problem), p.planes(sizes)))
-    return Launch(tasks=(p.planes(sizes) * parts,), extra=(parts,))
+    return Launch(tasks=(p.planes(sizes) * parts,), extra=Parts(parts))
 
 
 def planes(problem: Problem, sizes: Sizes) -> Launch:
@@ -74,7 +74,8 @@ def avg_grad_cost(problem: Problem, sizes: Sizes) -> float:
 
 
 def _row(op: str, launch: Callable[[Problem, Sizes], Launch], cost: Cost, blocked: tuple[str, ...]) -> Row:
-    return Row(op, "", (f"{op}_blocked",), launch, cost=cost, blocked=blocked)
+    extra = Parts if launch is rows else Nothing
+    return Row(op, "", (f"{op}_blocked",), launch, extra, cost=cost, blocked=blocked)
 
 
 ROWS = (

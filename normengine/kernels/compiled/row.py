@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable
 from typing import NamedTuple
 
-from ..base import Launch, Problem
+from ..base import Launch, Nothing, Problem, Record
 from .launches import Sizes
 
 Supports = Callable[[Problem], bool]
@@ -35,13 +35,15 @@ def nothing(problem: Problem, sizes: Sizes) -> float:
 
 
 class Row(NamedTuple):
-    """One algorithm for one operator: ``stages`` are names of functions in ``src_cy/``, the other fields those of
-    :class:`~normengine.kernels.base.Kernel`, ``in_groups`` whether it has a ``partial``."""
+    """One algorithm for one operator: ``stages`` are names of functions in ``src_cy/``, ``extra`` is the record that
+    its launches add, the other fields are those of :class:`~normengine.kernels.base.Kernel`, ``in_groups`` says whether
+    it has a ``partial``."""
 
     op: str
     algorithm: str
     stages: tuple[str, ...]
     launch: Callable[[Problem, Sizes], Launch]
+    extra: type[Record] = Nothing
     supports: Supports = everything
     cost: Cost = traffic
     packs: tuple[str, ...] = ()

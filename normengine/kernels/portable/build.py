@@ -1,9 +1,9 @@
 """Portable kernels are plain functions with the slots they need as parameters; here they become rows and code.
 
-A kernel's parameters are names of its :class:`~normengine.kernels.base.Signature` — arrays come as pointers to
-float32 (``target``: int64; ``scratch`` and the thread's own ``workspace``: float64), numbers as int64 or float64 —
-besides ``begin`` and ``end``, the tasks to do, and ``has_<input>``, whether an optional input is there. The body is
-compiled by Numba on first use, with the functions of :mod:`..chains.scalars` and :mod:`.window` that its module
+A kernel's parameters are names of its :class:`~normengine.kernels.base.Signature` (extents in capitals) — arrays come
+as pointers to float32 (``target``: int64; ``scratch`` and the thread's own ``workspace``: float64), numbers as int64 or
+float64 — besides ``begin`` and ``end``, the tasks to do, and ``has_<input>``, whether an optional input is there. The
+body is compiled by Numba on first use, with the functions of :mod:`..chains.scalars` and :mod:`.window` that its module
 imports.
 """
 
@@ -17,7 +17,7 @@ from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 from types import FunctionType
-from typing import Any
+from typing import Any, get_type_hints
 
 from ..base import REGISTRY, Kernel, Launch, Problem, Signature
 from ..cache import cache_folder, compile_function, digest
@@ -25,7 +25,6 @@ from ..code import Code, CodeCache
 from . import window
 
 Array = Any
-FLOATS = ("eps", "label_smoothing", "low", "high")
 
 
 def portable(
@@ -101,11 +100,17 @@ def entry_source(stage: Callable[..., None], signature: Signature) -> str:
 def _read(name: str, signature: Signature) -> str:
     if name.startswith("has_"):
         return f"{name} = args[{signature.slot(name[4:])}] != 0"
-    slot = signature.slot(name)
+    slot = signature.slot(name.lower())
     if name == "workspace":
         return f"{name} = float64_at(args[{slot}] + thread * args[{slot + 1}])"
     if name == "scratch":
         return f"{name} = float64_at(args[{slot}])"
     if name in signature.inputs + signature.outputs:
         return f"{name} = {'int64_at' if name == 'target' else 'float32_at'}(args[{slot}])"
-    return f"{name} = double_of(args[{slot}])" if name in FLOATS else f"{name} = args[{slot}]"
+    return f"{name} = double_of(args[{slot}])" if name in _floats(signature) else f"{name} = args[{slot}]"
+
+
+def _floats(signature: Signature) -> set[str]:
+    """The names of the numbers that are floating-point ones."""
+    hints = [hint for record in signature.records for hint in get_type_hints(record).items()]
+    return {name for name, kind in hints if kind is float}
