@@ -10,6 +10,17 @@ cdef extern from "simd.h" nogil:
                    int64_t cols)
 
 
+cdef extern from "prefetch.h" nogil:
+    const int PREFETCH_LINE
+    const int PREFETCH_PARTS
+    const int64_t PREFETCH_RATE
+    ctypedef struct prefetcher:
+        int64_t now, count, line, rate, credit
+    void prefetch_add(prefetcher* s, const float* at, int64_t apart, int64_t runs, int64_t lines)
+    void prefetch_spread(prefetcher* s, int64_t products)
+    void prefetch_step(prefetcher* s, int64_t products)
+
+
 cdef inline int64_t ceil_div(int64_t a, int64_t b) noexcept nogil:
     return (a + b - 1) // b
 

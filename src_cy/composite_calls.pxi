@@ -6,6 +6,12 @@ from libc.string cimport memcpy
 include "composite_structs.pxi"
 
 
+cdef inline int64_t end_of_share(const DepthFirst *call, int64_t chunk) noexcept nogil:
+    """Where the chunks end that are handed out with the given one: those of a thread."""
+    cdef int64_t owner = ((chunk + 1) * call.threads - 1) // call.chunks
+    return call.chunks * (owner + 1) // call.threads
+
+
 cdef void depth_first(const int64_t *args, int64_t begin, int64_t end, int64_t thread) noexcept nogil:
     """Chunks ``begin..end`` of the groups: for each group every stage, all its tasks.
 
@@ -14,10 +20,11 @@ cdef void depth_first(const int64_t *args, int64_t begin, int64_t end, int64_t t
     cdef const DepthFirst *call = <const DepthFirst *>args
     cdef int64_t *slots = <int64_t *>(call.memory + thread * call.stride)
     cdef double *seconds = NULL if call.seconds == NULL else call.seconds + thread * call.stage_count
-    cdef int64_t chunk, group, first, i, share_end = call.groups * ne_share_end // call.chunks
+    cdef int64_t chunk, group, first, i, share_end
     memcpy(slots, call.template, call.slots * sizeof(int64_t))
     for chunk in range(begin, end):
         first = call.groups * chunk // call.chunks
+        share_end = call.groups * end_of_share(call, chunk) // call.chunks
         for group in range(first, call.groups * (chunk + 1) // call.chunks):
             for i in range(call.patch_count):
                 apply(&call.patches[i], call.template, slots, chunk, group, group > first, share_end)

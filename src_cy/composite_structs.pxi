@@ -22,7 +22,7 @@ cdef struct DepthFirst:
     const Patch* patches
     int64_t patch_count
     const int64_t* template
-    int64_t slots, groups, chunks, memory, stride
+    int64_t slots, groups, chunks, memory, threads, stride
     double* seconds
 
 

@@ -287,7 +287,7 @@ cdef void direct(const Direct* d, const Convolved* c, const float* packed, float
     for task in range(begin, end):
         part, rest = task % d.parts, task // d.parts
         row, image = rest % d.bands * d.rows, rest // d.bands * d.images
-        next = this_thread()
+        next = d.prefetcher
         if d.products:
             band_after = next_band(d, c, task + 1)
             next = &band_after

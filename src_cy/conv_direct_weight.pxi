@@ -197,7 +197,6 @@ cdef void weight_tiles(const Convolution* p, const WeightSplit* w, const WeightT
     cdef int64_t pixels = walk.count[0] * walk.count[1] * walk.count[2]
     cdef const float* later
     cdef outer_next next
-    cdef prefetcher* asked = this_thread()
     for tile in range(t.tile, t.end_tile):
         blocks = share(set_blocks, w.tiles, tile + 1) - share(set_blocks, w.tiles, tile)
         later, later_blocks = dy + blocks * dy_block, 0
@@ -214,7 +213,7 @@ cdef void weight_tiles(const Convolution* p, const WeightSplit* w, const WeightT
             next.left = distance(x, after.x + part * s.block) if part < wanted else 0
             next.right = distance(dy, later + part * dy_block) if part < later_blocks else 0
             row = share(count, parts, part)
-            prefetch_step(asked, (share(count, parts, part + 1) - row) * blocks * pixels)
+            prefetch_step(w.prefetcher, (share(count, parts, part + 1) - row) * blocks * pixels)
             outer_sums(share(count, parts, part + 1) - row, blocks, rows + row, walk, next, x, dy, dy_block,
                        sums, sums_block, w.accumulate or now.index > t.band)
         dy += blocks * dy_block

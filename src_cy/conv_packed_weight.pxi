@@ -63,7 +63,7 @@ cdef void conv2d_weight_grad_packed(const int64_t* args, int64_t begin, int64_t 
             s.row = ((now.cols - 1) * p.stride_w + p.kw) * p.c
             s.image = ((now.rows - 1) * p.stride_h + (p.kh - 1) * p.dilation_h + 1) * s.row
             walk = band_walk(p, &now, &s)
-            next = this_thread()
+            next = w.prefetcher
             if w.ahead and band + 1 < end_band:
                 after = prefetch_band(p, w, band + 1, 0, ceil_div(p.c, SIMD_WIDTH), first, last, a.x,
                                   a.dy,

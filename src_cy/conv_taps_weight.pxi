@@ -127,7 +127,7 @@ cdef void conv2d_weight_grad_taps(const int64_t* args, int64_t begin, int64_t en
             now = weight_band(p, w, band)
             walk = band_walk(p, &now, &s)
             for block in range(first_block, end_block):
-                next = this_thread()
+                next = w.prefetcher
                 last = block + 1 == end_block
                 if w.ahead and band + last < end_band:
                     after = prefetch_band(p, w, band + last, first_block if last else block + 1, 1, 0, dy_blocks * last,

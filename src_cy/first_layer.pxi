@@ -130,7 +130,7 @@ cdef void first_run(const Convolution* p, const First* f, const FirstTables* t, 
     depth.tap_count = depth.rest_count = end - first
     depth.blocks = depth.x_block = depth.before = depth.after = depth.far = 0
     depth.first, depth.end = p.pad_left, p.pad_left + p.w
-    depth.next = this_thread()
+    depth.next = f.prefetcher
     depth.across = p.kw if f.sharing and TAPS_PIXELS(vectors) > 0 else 0
     weights += first * vectors * SIMD_WIDTH
     if not depth.across:
@@ -180,5 +180,5 @@ cdef void conv2d_first(const int64_t* args, int64_t begin, int64_t end, int64_t 
                     first_few_channels(f.few, tables.pixels, (last - first) * ceil_div(p.ow, SIMD_WIDTH),
                                        step_end - step, tables.taps + step, band,
                                        a.memory.scratch + block * SIMD_WIDTH * depth + step * f.few, a.y + at,
-                                       step > 0, end_of_run, this_thread())
+                                       step > 0, end_of_run, a.extra.prefetcher)
                 step = step_end

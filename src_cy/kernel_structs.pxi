@@ -52,6 +52,7 @@ cdef struct AdaptivePool:
 
 cdef struct First:
     int64_t bands, panels, sharing, few
+    prefetcher* prefetcher
 
 
 cdef struct Panel:
@@ -69,6 +70,7 @@ cdef struct Grid:
 
 
 cdef struct Direct:
+    prefetcher* prefetcher
     int64_t images, rows, bands, parts, chunk, copied, height, width, top, left, step_h, step_w, row, block, image, line
     int64_t tables, cleared, merged, made, absent, products, panel_count, grid_count
 
@@ -88,14 +90,17 @@ cdef struct PartialChunks:
 cdef struct WeightSplit:
     int64_t lanes, sets, tiles, tile_parts, channel_parts, image_bands, row_bands, col_bands, together, copied, depth
     int64_t swapped, ahead, chunks, accumulate
+    prefetcher* prefetcher
 
 
 cdef struct WinogradSplit:
     int64_t m, tile_parts, channel_parts, chunk, far
+    prefetcher* prefetcher
 
 
 cdef struct WinogradSums:
     int64_t together, channel_parts, far, chunks, accumulate
+    prefetcher* prefetcher
 
 
 cdef struct Panels:
@@ -125,6 +130,7 @@ cdef struct PrefetchedArray:
 
 
 cdef struct Prefetch:
+    prefetcher* prefetcher
     int64_t group, end, rate, own, array_count
 
 

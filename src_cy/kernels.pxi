@@ -102,4 +102,7 @@ SIZES = {
     "channels_together": TOGETHER,
     "winograd_tiles": WINOGRAD_TILES,
     "winograd_group": WINOGRAD_GROUP,
+    "prefetcher": sizeof(prefetcher),
+    "prefetch_parts": PREFETCH_PARTS,
+    "prefetch_rate": PREFETCH_RATE,
 }

@@ -16,7 +16,8 @@ cdef extern from "winograd_tiles.h" nogil:
                                int64_t kernel_step)
     void winograd_make_tiles(const winograd_map* map, const winograd_epilogue* epilogue, const float* x,
                              const float* kernels, int64_t kernel_step, int64_t first, int64_t end, int64_t next_end,
-                             int64_t first_block, int64_t end_block, int64_t chunk, float* y, float* memory)
+                             int64_t first_block, int64_t end_block, int64_t chunk, float* y, float* memory,
+                             prefetcher* given)
 
 
 cdef winograd_map winograd_tiles_of(int64_t m, int64_t r, int64_t in_channels, int64_t in_h, int64_t in_w,
@@ -56,7 +57,7 @@ cdef void winograd_convolve(const winograd_map* map, const winograd_epilogue* ep
         first_block = 2 * share(pairs, split.channel_parts, part)
         end_block = least(map.out_blocks, 2 * share(pairs, split.channel_parts, part + 1))
         winograd_make_tiles(map, epilogue, x, kernels, kernel_step, first, last, next_last, first_block, end_block,
-                            split.chunk, y, memory)
+                            split.chunk, y, memory, split.prefetcher)
 
 
 cdef void conv2d_winograd_pack(const int64_t* args, int64_t begin, int64_t end, int64_t thread) noexcept nogil:

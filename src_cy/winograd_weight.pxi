@@ -7,7 +7,8 @@ cdef extern from "winograd_weight.h" nogil:
     const int WINOGRAD_ROWS
     void winograd_make_sums(int64_t pair, const winograd_map* map, const float* x, const float* dy, int64_t first,
                             int64_t end, int64_t next_first, int64_t all, int64_t together, int64_t first_block,
-                            int64_t end_block, int64_t later, float* sums, int64_t sums_step, float* memory)
+                            int64_t end_block, int64_t later, float* sums, int64_t sums_step, float* memory,
+                            prefetcher* given)
     void winograd_make_gradient_kernels(int64_t r, const float* sums, int64_t sums_step, int64_t row_step,
                                         int64_t chunks, int64_t chunk_step, int64_t rows, int64_t lanes, float* dw,
                                         int64_t out_step)
@@ -54,7 +55,7 @@ cdef void conv2d_weight_grad_winograd(const int64_t* args, int64_t begin, int64_
         after = first if pair < 2 else last
         sums = a.memory.scratch + part.start + chunk * part.chunk_step + pair * WINOGRAD_HALF * part.sums_step
         winograd_make_sums(pair, &map, a.x, a.dy, first, last, after, all, split.together,
-                           part.first_block, part.end_block, split.accumulate, sums, part.sums_step, memory)
+                           part.first_block, part.end_block, split.accumulate, sums, part.sums_step, memory, split.prefetcher)
 
 
 cdef void conv2d_weight_grad_winograd_taps(const int64_t* args, int64_t begin, int64_t end,

@@ -23,6 +23,8 @@ Shape = tuple[int, ...]
 Parameters = tuple[int | float, ...]
 Floats = Annotated[int, "float*"]
 """An address of float32 numbers in a record."""
+Prefetcher = Annotated[int, "prefetcher*"]
+"""An address of what a kernel prefetches while it multiplies, or 0."""
 Bytes = Annotated[int, "char*"]
 """An address in a record."""
 
@@ -133,6 +135,20 @@ class Launch(NamedTuple):
         return len(signature.slots) + self.extra._fields.index(name)
 
 
+class Prefetching(NamedTuple):
+    """Software prefetch by a kernel for what follows it: some lines of a cache with each of its multiply-adds, of which
+    it has ``share`` of those of the direct way.
+
+    Its record has a ``prefetcher``, the address of what says which lines are left, which the kernel whose address
+    ``begin`` returns has filled in (see :mod:`.compiled.prefetch`). With ``writes_late`` the kernel writes
+    many results at once, and does not by itself prefetch where they go.
+    """
+
+    begin: Callable[[], int]
+    share: float
+    writes_late: bool
+
+
 class Kernel(NamedTuple):
     """One row of the list of kernels.
 
@@ -150,9 +166,7 @@ class Kernel(NamedTuple):
     group's are added to them), and how the second stage runs after all groups, over the chunks' sums one after the
     other in the scratch memory. The cost of a problem that is ``single_thread`` is that of its first stage.
 
-    ``asks`` is there where the kernel asks for memory on behalf of what follows it, and returns the address of the
-    function that tells it for what. It does so with each of its multiply-adds, of which it has the share ``asking`` of
-    those of the direct way. With ``writes_late`` it writes many results at once, and does not ask for where they go.
+    ``prefetch`` is there where the kernel prefetches on behalf of what follows it.
     """
 
     op: str
@@ -169,9 +183,7 @@ class Kernel(NamedTuple):
     tolerance: float | None = None
     algorithm: str = ""
     partial: Callable[[Problem, int], tuple[Launch, Launch]] | None = None
-    asks: Callable[[], int] | None = None
-    asking: float = 0.0
-    writes_late: bool = False
+    prefetch: Prefetching | None = None
 
 
 class Registry:

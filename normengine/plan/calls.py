@@ -136,9 +136,9 @@ class Calls(Storage):
             kind=kind(problem.op),
             flops=flops(problem),
             writes=frozenset(a.memory for n in signature.outputs if isinstance(a := pointers[n], Pointer)),
-            asks=kernel.asks,
-            products=kernel.asking * flops(problem) / (2 * kernel.width),
-            writes_late=kernel.writes_late,
+            prefetch=kernel.prefetch,
+            prefetcher_slot=launch.slot(signature, "prefetcher") if kernel.prefetch else -1,
+            products=kernel.prefetch.share * flops(problem) / (2 * kernel.width) if kernel.prefetch else 0.0,
         )
 
     def _whole(self, problem: Problem, given: Given, outputs: Sequence[Value], group: Group | None) -> Problem:

@@ -40,7 +40,7 @@ def make_plan(
     With ``tried`` all updates are tried before the first of them is done. ``off`` names what is left out (see
     ``passes/pipeline.py``): "blocks", and activations are never held in blocks of channels; "depth_first", and every
     call is for all images of the batch; "in_place", and no group of images writes over what it has read; "prefetch",
-    and none asks for memory ahead; "merged_updates", and every update is a call of its own. The last four need the
+    and none prefetches; "merged_updates", and every update is a call of its own. The last four need the
     compiled executor. ``kernels`` are algorithms by operator to use wherever they can be (see ``kernels/override.py``).
     """
     compiled, width = backend() == "compiled", 0 if BLOCKS in off else block_width(isas())
@@ -298,7 +298,7 @@ class _Lowering(Segments):
         self.calls, self.guard = before + after, len(before)
 
     def prefetch_calls(self) -> None:
-        self.calls = [with_prefetch(call, self.taken) if call.groups else call for call in self.calls]
+        self.calls = [with_prefetch(call, self.taken, self.places) if call.groups else call for call in self.calls]
 
     def plan(self) -> Plan:
         alive: dict[Memory, Lifetime] = {}

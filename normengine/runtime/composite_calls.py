@@ -39,8 +39,8 @@ class Patch(NamedTuple):
 
 class DepthFirst(NamedTuple):
     """Calls for one group of images after the other. Each thread copies the ``slots`` of the template to its own
-    memory, ``stride`` bytes from that of the thread before it. ``seconds[thread][stage]`` are counted unless it is
-    NULL."""
+    memory, ``stride`` bytes from that of the thread before it; so many ``threads``
+    share the chunks. ``seconds[thread][stage]`` are counted unless it is NULL."""
 
     stages: Annotated[int, "const Stage*"]
     stage_count: int
@@ -51,6 +51,7 @@ class DepthFirst(NamedTuple):
     groups: int
     chunks: int
     memory: int
+    threads: int
     stride: int
     seconds: Seconds
 

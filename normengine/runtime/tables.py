@@ -41,8 +41,8 @@ class Tables:
 
     The slots of ``feeds`` and ``outputs``, by name and by number, are to be filled in at each run, with the address of
     the array and the bytes that come with the slot; those of ``workspaces`` with memory for ``workspace`` bytes a
-    thread. ``verdict`` is where calls that try updates say that one is not finite. ``inside`` tells of the calls with
-    inner calls, by their number.
+    thread, those of ``team_sizes`` with the number of threads. ``verdict`` is where calls that try updates say that one
+    is not finite. ``inside`` tells of the calls with inner calls, by their number.
     """
 
     def __init__(self, plan: Plan, arena: np.ndarray) -> None:
@@ -54,6 +54,7 @@ class Tables:
         self.feeds: defaultdict[str, list[tuple[int, int]]] = defaultdict(list)
         self.outputs: defaultdict[int, list[tuple[int, int]]] = defaultdict(list)
         self.workspaces: list[int] = []
+        self.team_sizes: list[int] = []
         self.workspace = 0
         self.packed: dict[Memory, np.ndarray] = {}
         self.verdict = np.zeros((), np.int64)
@@ -141,11 +142,13 @@ class Tables:
             groups=call.groups,
             chunks=call.chunks,
             memory=0,
+            threads=1,
             stride=stride,
             seconds=0,
         )
         self._row(address_of("depth_first"), header, call.chunks, call.chunks if call.small else 1)
         self.workspaces.append(header + DepthFirst._fields.index("memory"))
+        self.team_sizes.append(header + DepthFirst._fields.index("threads"))
         self.workspace = max(self.workspace, stride)
         owners = tuple(i for i, inner in enumerate(call.inner) for _ in inner.stages)
         return Inside(len(call.inner), owners, header + DepthFirst._fields.index("seconds"))

@@ -12,7 +12,7 @@ import pytest
 
 import normengine
 from normengine.kernels import REGISTRY
-from normengine.kernels.compiled import BUILT, ROWS
+from normengine.kernels.compiled import BUILT, ROWS, prefetch
 from normengine.kernels.cpu import backend
 from normengine.kernels.structs import arguments_name, arguments_slots, declarations, slots_of
 from normengine.runtime import composite_calls
@@ -38,6 +38,13 @@ def test_structs_of_arguments_lie_over_the_slots(isa: str) -> None:
         assert sizes[record.__name__] == 8 * slots_of(record), record.__name__
 
 
+@pytest.mark.parametrize("isa", BUILT)
+def test_prefetchers_are_as_planning_takes_them(isa: str) -> None:
+    sizes = import_module(f"normengine.kernels._{isa}").SIZES
+    assert sizes["prefetcher"] == prefetch.PREFETCHER_BYTES
+    assert (sizes["prefetch_parts"], sizes["prefetch_rate"]) == (prefetch.MOST_ARRAYS, prefetch.RATE)
+
+
 @pytest.mark.skipif(backend() != "compiled", reason="no compiled executor is in use")
 def test_structs_of_composite_calls_lie_over_the_slots() -> None:
     from normengine.runtime import _executor
@@ -53,6 +60,11 @@ def test_no_position_of_an_argument_is_written_by_hand() -> None:
         sources |= dict.fromkeys((PACKAGE / folder).glob("*.py"), by_number)
     lines = [(p, n, line) for p in sources for n, line in enumerate(p.read_text(encoding="utf-8").splitlines(), 1)]
     assert [f"{p.name}:{n}: {line.strip()}" for p, n, line in lines if sources[p].search(line)] == []
+
+
+def test_kernels_have_no_state_of_a_thread() -> None:
+    """What a kernel knows of its thread it is given."""
+    assert [p.name for p in SOURCES.iterdir() if re.search(r"__thread|thread_local", p.read_text("utf-8"))] == []
 
 
 def test_two_records_of_one_name_are_refused() -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from functools import lru_cache, partial
 from importlib import import_module
 
-from ..base import REGISTRY, Kernel, Launch, Problem
+from ..base import REGISTRY, Kernel, Launch, Prefetching, Problem
 from ..cpu import detect
 from . import (
     conv_direct,
@@ -46,6 +46,7 @@ def kernel(row: Row, isa: str, addresses: dict[str, int], sizes: Sizes) -> Kerne
     def partial_launches(problem: Problem, chunks: int) -> tuple[Launch, Launch]:
         return launches.in_groups(row.launch(problem._replace(single_thread=True), sizes), chunks)
 
+    begin = partial(addresses.__getitem__, "prefetch")
     return Kernel(
         op=row.op,
         name="_".join(filter(None, (row.op, row.algorithm, "f32", isa))),
@@ -61,9 +62,7 @@ def kernel(row: Row, isa: str, addresses: dict[str, int], sizes: Sizes) -> Kerne
         tolerance=row.tolerance,
         algorithm=row.algorithm,
         partial=partial_launches if row.in_groups else None,
-        asks=partial(addresses.__getitem__, "prefetch") if row.asking else None,
-        asking=row.asking,
-        writes_late=row.writes_late,
+        prefetch=Prefetching(begin, row.prefetches, row.writes_late) if row.prefetches else None,
     )
 
 

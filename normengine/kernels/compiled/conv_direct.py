@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections import Counter
 from typing import NamedTuple
 
-from ..base import Launch, Problem
+from ..base import Launch, Prefetcher, Problem
 from .conv_direct_tiling import TASKS, Panel, Tiling, blocks_of, shares_inputs, tiling_of
 from .launches import (
     FLOAT,
@@ -74,6 +74,7 @@ class Direct(NamedTuple):
     prefetch what the next one copies, or none if it is 0.
     """
 
+    prefetcher: Prefetcher
     images: int
     rows: int
     bands: int
@@ -163,6 +164,7 @@ def direct(problem: Problem, sizes: Sizes) -> Launch:
     lanes = ceil_div(s.out_channels, width) * width
     made = (plan.images * plan.rows * s.phases[0].width * lanes + width) * bool(s.merged)
     extra = Direct(
+        prefetcher=0,
         images=plan.images,
         rows=plan.rows,
         bands=plan.bands,
@@ -307,7 +309,7 @@ def _row(op: str, blocked: tuple[str, ...]) -> Row:
         packs=("weight",),
         packing=direct_packing,
         blocked=blocked,
-        asking=1.0,
+        prefetches=1.0,
     )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from ..base import Launch, Problem
+from ..base import Launch, Prefetcher, Problem
 from ..signatures import Convolution
 from .launches import (
     FLOAT,
@@ -64,6 +64,7 @@ class WeightSplit(NamedTuple):
     ahead: int
     chunks: int
     accumulate: int = 0
+    prefetcher: Prefetcher = 0
 
 
 class Bands(NamedTuple):
@@ -289,7 +290,7 @@ ROWS = (
         direct_cost,
         blocked=("dy", "x"),
         in_groups=True,
-        asking=1.0,
+        prefetches=1.0,
     ),
     Row(
         "conv2d_weight_grad",
@@ -301,6 +302,6 @@ ROWS = (
         first_cost,
         blocked=("dy",),
         in_groups=True,
-        asking=1.0,
+        prefetches=1.0,
     ),
 )

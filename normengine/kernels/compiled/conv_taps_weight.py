@@ -158,7 +158,7 @@ ROWS = (
         taps_cost,
         blocked=("dy", "x"),
         in_groups=True,
-        asking=1.0,
+        prefetches=1.0,
     ),
     Row(
         "conv2d_weight_grad",
@@ -170,6 +170,6 @@ ROWS = (
         packed_cost,
         blocked=("dy", "x"),
         in_groups=True,
-        asking=1.0,
+        prefetches=1.0,
     ),
 )

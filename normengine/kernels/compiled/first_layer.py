@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from ..base import Launch, Problem
+from ..base import Launch, Prefetcher, Problem
 from ..signatures import Convolution
 from .launches import FLOAT, INT64, Sizes, ceil_div, convolution_of, tasks_wanted
 from .row import Row
@@ -31,6 +31,7 @@ class First(NamedTuple):
     panels: int
     sharing: int
     few: int
+    prefetcher: Prefetcher = 0
 
 
 def _band(p: Convolution, bands: int) -> tuple[int, int]:
@@ -143,6 +144,6 @@ ROWS = (
         packs=("weight",),
         packing=conv2d_first_packing,
         blocked=("residual", "y"),
-        asking=1.0,
+        prefetches=1.0,
     ),
 )

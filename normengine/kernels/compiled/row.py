@@ -37,7 +37,7 @@ def nothing(problem: Problem, sizes: Sizes) -> float:
 class Row(NamedTuple):
     """One algorithm for one operator: ``stages`` are names of functions in ``src_cy/``, ``extra`` is the record that
     its launches add, the other fields are those of :class:`~normengine.kernels.base.Kernel`, ``in_groups`` says whether
-    it has a ``partial``."""
+    it has a ``partial``, ``prefetches`` is its share of the multiply-adds if it prefetches."""
 
     op: str
     algorithm: str
@@ -51,5 +51,5 @@ class Row(NamedTuple):
     blocked: tuple[str, ...] = ()
     tolerance: float | None = None
     in_groups: bool = False
-    asking: float = 0.0
+    prefetches: float = 0.0
     writes_late: bool = False

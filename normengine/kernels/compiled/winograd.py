@@ -6,7 +6,7 @@ from __future__ import annotations
 from functools import partial
 from typing import NamedTuple
 
-from ..base import Launch, Problem
+from ..base import Launch, Prefetcher, Problem
 from .launches import FLOAT, Sizes, ceil_div, convolution_of, from_memory, tasks_wanted
 from .row import Row
 
@@ -47,6 +47,7 @@ class WinogradSplit(NamedTuple):
     channel_parts: int
     chunk: int
     far: int
+    prefetcher: Prefetcher = 0
 
 
 class WinogradSums(NamedTuple):
@@ -59,6 +60,7 @@ class WinogradSums(NamedTuple):
     far: int
     chunks: int
     accumulate: int = 0
+    prefetcher: Prefetcher = 0
 
 
 class Map(NamedTuple):
@@ -220,7 +222,7 @@ def _row(op: str, m: int, r: int, blocked: tuple[str, ...]) -> Row:
         packing=partial(tiles_packing, m=m),
         blocked=blocked,
         tolerance=TOLERANCE,
-        asking=share_of_products(m, r),
+        prefetches=share_of_products(m, r),
         writes_late=True,
     )
 
@@ -238,7 +240,7 @@ def _weight_grad_row(m: int, r: int) -> Row:
         blocked=("dy", "x"),
         tolerance=TOLERANCE,
         in_groups=True,
-        asking=share_of_products(m, r),
+        prefetches=share_of_products(m, r),
     )
 
 
