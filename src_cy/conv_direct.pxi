@@ -295,7 +295,7 @@ cdef void direct(const Direct* d, const Convolved* c, const float* packed, float
                     share(d.panel_count, d.parts, part + 1), band, next)
 
 
-cdef Convolved forward_sides(const Conv2dDirect* a) noexcept nogil:
+cdef Convolved forward_sides(const Conv2dDirectF32* a) noexcept nogil:
     cdef const Convolution* p = &a.convolution
     cdef Convolved c
     c.n = p.n
@@ -306,7 +306,7 @@ cdef Convolved forward_sides(const Conv2dDirect* a) noexcept nogil:
     return c
 
 
-cdef Convolved gradient_sides(const Conv2dInputGradDirect* a) noexcept nogil:
+cdef Convolved gradient_sides(const Conv2dInputGradDirectF32* a) noexcept nogil:
     cdef const Convolution* p = &a.convolution
     cdef Convolved c
     c.n = p.n
@@ -320,12 +320,12 @@ cdef Convolved gradient_sides(const Conv2dInputGradDirect* a) noexcept nogil:
 
 
 cdef void conv2d_direct(const int64_t* args, int64_t begin, int64_t end, int64_t thread) noexcept nogil:
-    cdef const Conv2dDirect* a = <const Conv2dDirect*> args
+    cdef const Conv2dDirectF32* a = <const Conv2dDirectF32*> args
     cdef Convolved c = forward_sides(a)
     direct(&a.extra, &c, a.memory.scratch, workspace_of(&a.memory, thread), begin, end)
 
 
 cdef void conv2d_input_grad_direct(const int64_t* args, int64_t begin, int64_t end, int64_t thread) noexcept nogil:
-    cdef const Conv2dInputGradDirect* a = <const Conv2dInputGradDirect*> args
+    cdef const Conv2dInputGradDirectF32* a = <const Conv2dInputGradDirectF32*> args
     cdef Convolved c = gradient_sides(a)
     direct(&a.extra, &c, a.memory.scratch, workspace_of(&a.memory, thread), begin, end)

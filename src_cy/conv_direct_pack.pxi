@@ -150,7 +150,7 @@ cdef void direct_pack(const Direct* d, const Kernels* k, const Convolved* c, flo
 
 
 cdef void conv2d_direct_pack(const int64_t* args, int64_t begin, int64_t end, int64_t thread) noexcept nogil:
-    cdef const Conv2dDirect* a = <const Conv2dDirect*> args
+    cdef const Conv2dDirectF32* a = <const Conv2dDirectF32*> args
     cdef const Convolution* p = &a.convolution
     cdef Convolved c = forward_sides(a)
     cdef Kernels k
@@ -162,7 +162,7 @@ cdef void conv2d_direct_pack(const int64_t* args, int64_t begin, int64_t end, in
 
 
 cdef void conv2d_input_grad_direct_pack(const int64_t* args, int64_t begin, int64_t end, int64_t thread) noexcept nogil:
-    cdef const Conv2dInputGradDirect* a = <const Conv2dInputGradDirect*> args
+    cdef const Conv2dInputGradDirectF32* a = <const Conv2dInputGradDirectF32*> args
     cdef const Convolution* p = &a.convolution
     cdef const Direct* d = &a.extra
     cdef Convolved c = gradient_sides(a)

@@ -51,7 +51,7 @@ cdef struct WeightPass:
     const float* dy
 
 
-cdef Convolution weight_problem(const Conv2dWeightGradWeightSplit* a) noexcept nogil:
+cdef Convolution weight_problem(const Conv2dWeightGradWeightSplitF32* a) noexcept nogil:
     # The convolution, whose channels change places where x and dy do.
     cdef Convolution p = a.convolution
     if a.extra.swapped:
@@ -222,7 +222,7 @@ cdef void weight_tiles(const Convolution* p, const WeightSplit* w, const WeightT
 
 cdef void conv2d_weight_grad_direct(const int64_t* args, int64_t begin, int64_t end, int64_t thread) noexcept nogil:
     # A task is a chunk of the bands for a part of the tiles and of the input channels of a set.
-    cdef const Conv2dWeightGradWeightSplit* a = <const Conv2dWeightGradWeightSplit*> args
+    cdef const Conv2dWeightGradWeightSplitF32* a = <const Conv2dWeightGradWeightSplitF32*> args
     cdef const WeightSplit* w = &a.extra
     cdef Convolution convolution = weight_problem(a)
     cdef const Convolution* p = &convolution
@@ -267,7 +267,7 @@ cdef void conv2d_weight_grad_direct(const int64_t* args, int64_t begin, int64_t 
 cdef void conv2d_weight_grad_merge_direct(const int64_t* args, int64_t begin, int64_t end,
                                           int64_t thread) noexcept nogil:
     # A task adds up the chunks for MERGED_ROWS rows and one block of columns.
-    cdef const Conv2dWeightGradWeightSplit* a = <const Conv2dWeightGradWeightSplit*> args
+    cdef const Conv2dWeightGradWeightSplitF32* a = <const Conv2dWeightGradWeightSplitF32*> args
     cdef const WeightSplit* w = &a.extra
     cdef Convolution convolution = weight_problem(a)
     cdef const Convolution* p = &convolution

@@ -40,7 +40,7 @@ cdef void packed_copy(const Convolution* p, const Band* band, const Steps* s, co
 
 cdef void conv2d_weight_grad_packed(const int64_t* args, int64_t begin, int64_t end, int64_t thread) noexcept nogil:
     # A task is a chunk of the bands for a part of the blocks of output channels.
-    cdef const Conv2dWeightGradWeightSplit* a = <const Conv2dWeightGradWeightSplit*> args
+    cdef const Conv2dWeightGradWeightSplitF32* a = <const Conv2dWeightGradWeightSplitF32*> args
     cdef const WeightSplit* w = &a.extra
     cdef Convolution convolution = weight_problem(a)
     cdef const Convolution* p = &convolution
@@ -78,7 +78,7 @@ cdef void conv2d_weight_grad_packed(const int64_t* args, int64_t begin, int64_t 
 cdef void conv2d_weight_grad_merge_packed(const int64_t* args, int64_t begin, int64_t end,
                                           int64_t thread) noexcept nogil:
     # A task adds up the chunks for an output channel.
-    cdef const Conv2dWeightGradWeightSplit* a = <const Conv2dWeightGradWeightSplit*> args
+    cdef const Conv2dWeightGradWeightSplitF32* a = <const Conv2dWeightGradWeightSplitF32*> args
     cdef const WeightSplit* w = &a.extra
     cdef Convolution convolution = weight_problem(a)
     cdef const Convolution* p = &convolution

@@ -103,7 +103,7 @@ cdef void tap_sums(const Convolution* p, const Band* band, const Steps* s, const
 
 cdef void conv2d_weight_grad_taps(const int64_t* args, int64_t begin, int64_t end, int64_t thread) noexcept nogil:
     # A task is a chunk of the bands for a part of the blocks of input channels.
-    cdef const Conv2dWeightGradWeightSplit* a = <const Conv2dWeightGradWeightSplit*> args
+    cdef const Conv2dWeightGradWeightSplitF32* a = <const Conv2dWeightGradWeightSplitF32*> args
     cdef const WeightSplit* w = &a.extra
     cdef Convolution convolution = weight_problem(a)
     cdef const Convolution* p = &convolution
@@ -147,7 +147,7 @@ cdef void conv2d_weight_grad_taps(const int64_t* args, int64_t begin, int64_t en
 
 cdef void conv2d_weight_grad_merge_taps(const int64_t* args, int64_t begin, int64_t end, int64_t thread) noexcept nogil:
     # A task adds up the chunks for an output channel and a block of input channels.
-    cdef const Conv2dWeightGradWeightSplit* a = <const Conv2dWeightGradWeightSplit*> args
+    cdef const Conv2dWeightGradWeightSplitF32* a = <const Conv2dWeightGradWeightSplitF32*> args
     cdef const WeightSplit* w = &a.extra
     cdef Convolution convolution = weight_problem(a)
     cdef const Convolution* p = &convolution

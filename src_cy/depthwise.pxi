@@ -39,7 +39,7 @@ cdef inline void pack_tap(float* to, const float* weight, const Convolution* p, 
 
 cdef void depthwise_blocked_pack(const int64_t* args, int64_t begin, int64_t end, int64_t thread) noexcept nogil:
     # A task packs one block of channels.
-    cdef const Conv2dParts* a = <const Conv2dParts*> args
+    cdef const Conv2dPartsF32* a = <const Conv2dPartsF32*> args
     cdef const Convolution* p = &a.convolution
     cdef int64_t taps = p.kh * p.kw, task, tap
     for task in range(begin, end):
@@ -50,7 +50,7 @@ cdef void depthwise_blocked_pack(const int64_t* args, int64_t begin, int64_t end
 cdef void depthwise_blocked(const int64_t* args, int64_t begin, int64_t end, int64_t thread) noexcept nogil:
     # A task makes some rows of one plane; the blocks of an image's rows follow each other, so that a thread makes the
     # same rows in one layer after the other. Workspace: a pointer for each tap row, a row of zeros.
-    cdef const Conv2dParts* a = <const Conv2dParts*> args
+    cdef const Conv2dPartsF32* a = <const Conv2dPartsF32*> args
     cdef const Convolution* p = &a.convolution
     cdef int64_t parts = a.extra.parts, task, plane, part, block, blocks = channel_blocks(p.c)
     cdef double low = a.clamp.low, high = a.clamp.high
@@ -91,7 +91,7 @@ cdef DepthwisePhase grad_phase(int64_t kernel, int64_t stride, int64_t pad, int6
 cdef void depthwise_blocked_input_grad_pack(const int64_t* args, int64_t begin, int64_t end,
                                             int64_t thread) noexcept nogil:
     # A task packs one block of channels, phase after phase.
-    cdef const Conv2dInputGradBands* a = <const Conv2dInputGradBands*> args
+    cdef const Conv2dInputGradBandsF32* a = <const Conv2dInputGradBandsF32*> args
     cdef const Convolution* p = &a.convolution
     cdef int64_t task, top, left, i, j
     cdef DepthwisePhase h, v
@@ -112,7 +112,7 @@ cdef void depthwise_blocked_input_grad_pack(const int64_t* args, int64_t begin, 
 cdef void depthwise_blocked_input_grad(const int64_t* args, int64_t begin, int64_t end, int64_t thread) noexcept nogil:
     # A task makes some rows of one plane, a band after the other and in it the phases of the stride; tasks are in the
     # order of the forward pass. Workspace: the axes of the phases, a pointer for each tap row, a row of zeros.
-    cdef const Conv2dInputGradBands* a = <const Conv2dInputGradBands*> args
+    cdef const Conv2dInputGradBandsF32* a = <const Conv2dInputGradBandsF32*> args
     cdef const Convolution* p = &a.convolution
     cdef int64_t parts = a.extra.parts, band = a.extra.band, task, plane, part, block
     cdef int64_t blocks = channel_blocks(p.c), top, left, row
@@ -159,7 +159,7 @@ cdef inline int64_t depthwise_chunk_size(const Convolution* p) noexcept nogil:
 
 cdef void depthwise_blocked_weight_grad(const int64_t* args, int64_t begin, int64_t end, int64_t thread) noexcept nogil:
     # A task sums one chunk of the rows of all images, for every block of channels. Workspace: a row of zeros.
-    cdef const Conv2dWeightGradPartialChunks* a = <const Conv2dWeightGradPartialChunks*> args
+    cdef const Conv2dWeightGradPartialChunksF32* a = <const Conv2dWeightGradPartialChunksF32*> args
     cdef const Convolution* p = &a.convolution
     cdef int64_t chunks = a.extra.chunks, task, block, image, row, first, stop, plane, size = p.kh * p.kw * SIMD_WIDTH
     cdef int64_t blocks = channel_blocks(p.c), band = least(DEPTHWISE_BAND, most(1, DEPTHWISE_RUN // 2 // p.ow))
@@ -190,7 +190,7 @@ cdef void depthwise_blocked_weight_grad(const int64_t* args, int64_t begin, int6
 cdef void depthwise_blocked_weight_grad_merge(const int64_t* args, int64_t begin, int64_t end,
                                               int64_t thread) noexcept nogil:
     # A task adds up the chunks of one block of channels.
-    cdef const Conv2dWeightGradPartialChunks* a = <const Conv2dWeightGradPartialChunks*> args
+    cdef const Conv2dWeightGradPartialChunksF32* a = <const Conv2dWeightGradPartialChunksF32*> args
     cdef const Convolution* p = &a.convolution
     cdef int64_t taps = p.kh * p.kw, task
     for task in range(begin, end):

@@ -45,7 +45,7 @@ cdef inline FirstBand first_band(const Convolution* p, const First* f) noexcept 
     return b
 
 
-cdef inline FirstTables first_tables(const Conv2dFirst* a, const FirstBand* b) noexcept nogil:
+cdef inline FirstTables first_tables(const Conv2dFirstF32* a, const FirstBand* b) noexcept nogil:
     cdef FirstTables t
     cdef const Convolution* p = &a.convolution
     cdef int64_t depth = p.c * p.kh * p.kw
@@ -88,7 +88,7 @@ cdef void first_places(const Convolution* p, const First* f, const FirstBand* b,
 cdef void conv2d_first_pack(const int64_t* args, int64_t begin, int64_t end, int64_t thread) noexcept nogil:
     # A task packs one panel of output channels, [input channel][tap][channel of the panel]; the first one makes the
     # tables too.
-    cdef const Conv2dFirst* a = <const Conv2dFirst*> args
+    cdef const Conv2dFirstF32* a = <const Conv2dFirstF32*> args
     cdef const Convolution* p = &a.convolution
     cdef const First* f = &a.extra
     cdef int64_t depth = p.c * p.kh * p.kw, blocks = first_blocks(p, f), task, first, width
@@ -143,7 +143,7 @@ cdef void first_run(const Convolution* p, const First* f, const FirstTables* t, 
 
 cdef void conv2d_first(const int64_t* args, int64_t begin, int64_t end, int64_t thread) noexcept nogil:
     # A task makes a band of rows of one image, of every output channel.
-    cdef const Conv2dFirst* a = <const Conv2dFirst*> args
+    cdef const Conv2dFirstF32* a = <const Conv2dFirstF32*> args
     cdef const Convolution* p = &a.convolution
     cdef const First* f = &a.extra
     cdef const float* residual = a.residual

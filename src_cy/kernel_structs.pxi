@@ -145,7 +145,7 @@ cdef struct MemoryHalve:
     int64_t floats
 
 
-cdef struct Conv2dFirst:
+cdef struct Conv2dFirstF32:
     float* x
     float* weight
     float* bias
@@ -157,7 +157,7 @@ cdef struct Conv2dFirst:
     First extra
 
 
-cdef struct Conv2dDirect:
+cdef struct Conv2dDirectF32:
     float* x
     float* weight
     float* bias
@@ -169,7 +169,7 @@ cdef struct Conv2dDirect:
     Direct extra
 
 
-cdef struct Conv2dInputGradDirect:
+cdef struct Conv2dInputGradDirectF32:
     float* dy
     float* weight
     float* dx
@@ -178,7 +178,7 @@ cdef struct Conv2dInputGradDirect:
     Direct extra
 
 
-cdef struct Conv2dParts:
+cdef struct Conv2dPartsF32:
     float* x
     float* weight
     float* bias
@@ -190,7 +190,7 @@ cdef struct Conv2dParts:
     Parts extra
 
 
-cdef struct Conv2dInputGradBands:
+cdef struct Conv2dInputGradBandsF32:
     float* dy
     float* weight
     float* dx
@@ -199,7 +199,7 @@ cdef struct Conv2dInputGradBands:
     Bands extra
 
 
-cdef struct Conv2dWeightGradPartialChunks:
+cdef struct Conv2dWeightGradPartialChunksF32:
     float* dy
     float* x
     float* dw
@@ -208,7 +208,7 @@ cdef struct Conv2dWeightGradPartialChunks:
     PartialChunks extra
 
 
-cdef struct Conv2dWeightGradWeightSplit:
+cdef struct Conv2dWeightGradWeightSplitF32:
     float* dy
     float* x
     float* dw
@@ -217,7 +217,7 @@ cdef struct Conv2dWeightGradWeightSplit:
     WeightSplit extra
 
 
-cdef struct Conv2dWinogradSplit:
+cdef struct Conv2dWinogradSplitF32:
     float* x
     float* weight
     float* bias
@@ -229,7 +229,7 @@ cdef struct Conv2dWinogradSplit:
     WinogradSplit extra
 
 
-cdef struct Conv2dInputGradWinogradSplit:
+cdef struct Conv2dInputGradWinogradSplitF32:
     float* dy
     float* weight
     float* dx
@@ -238,7 +238,7 @@ cdef struct Conv2dInputGradWinogradSplit:
     WinogradSplit extra
 
 
-cdef struct Conv2dWeightGradWinogradSums:
+cdef struct Conv2dWeightGradWinogradSumsF32:
     float* dy
     float* x
     float* dw
@@ -247,7 +247,7 @@ cdef struct Conv2dWeightGradWinogradSums:
     WinogradSums extra
 
 
-cdef struct LinearPanels:
+cdef struct LinearPanelsF32:
     float* x
     float* weight
     float* bias
@@ -258,7 +258,7 @@ cdef struct LinearPanels:
     Panels extra
 
 
-cdef struct LinearDots:
+cdef struct LinearDotsF32:
     float* x
     float* weight
     float* bias
@@ -269,7 +269,7 @@ cdef struct LinearDots:
     Dots extra
 
 
-cdef struct MatmulRows:
+cdef struct MatmulRowsF32:
     float* a
     float* b
     float* y
@@ -279,7 +279,7 @@ cdef struct MatmulRows:
     Rows extra
 
 
-cdef struct MatmulPanels:
+cdef struct MatmulPanelsF32:
     float* a
     float* b
     float* y
@@ -289,7 +289,7 @@ cdef struct MatmulPanels:
     Panels extra
 
 
-cdef struct MatmulDots:
+cdef struct MatmulDotsF32:
     float* a
     float* b
     float* y
@@ -299,7 +299,7 @@ cdef struct MatmulDots:
     Dots extra
 
 
-cdef struct BatchStatsChunks:
+cdef struct BatchStatsChunksF32:
     float* x
     float* mean
     float* var
@@ -308,7 +308,7 @@ cdef struct BatchStatsChunks:
     Chunks extra
 
 
-cdef struct BatchNormGradSumsChunks:
+cdef struct BatchNormGradSumsChunksF32:
     float* dy
     float* x
     float* mean
@@ -321,7 +321,7 @@ cdef struct BatchNormGradSumsChunks:
     Chunks extra
 
 
-cdef struct BatchStats:
+cdef struct BatchStatsF32:
     float* x
     float* mean
     float* var
@@ -329,7 +329,7 @@ cdef struct BatchStats:
     Channels channels
 
 
-cdef struct BatchNormGradSums:
+cdef struct BatchNormGradSumsF32:
     float* dy
     float* x
     float* mean
@@ -341,14 +341,14 @@ cdef struct BatchNormGradSums:
     Normalization normalization
 
 
-cdef struct ReduceSum:
+cdef struct ReduceSumF32:
     float* x
     float* y
     SharedMemory memory
     Reduction reduction
 
 
-cdef struct BatchStatsPartialChunks:
+cdef struct BatchStatsPartialChunksF32:
     float* x
     float* mean
     float* var
@@ -357,7 +357,7 @@ cdef struct BatchStatsPartialChunks:
     PartialChunks extra
 
 
-cdef struct ReduceSumChannelSums:
+cdef struct ReduceSumChannelSumsF32:
     float* x
     float* y
     SharedMemory memory
@@ -365,28 +365,28 @@ cdef struct ReduceSumChannelSums:
     ChannelSums extra
 
 
-cdef struct ToBlocked:
+cdef struct ToBlockedF32:
     float* x
     float* y
     SharedMemory memory
     Channels channels
 
 
-cdef struct FromBlocked:
+cdef struct FromBlockedF32:
     float* x
     float* y
     SharedMemory memory
     Channels channels
 
 
-cdef struct RepeatChannels:
+cdef struct RepeatChannelsF32:
     float* x
     float* y
     SharedMemory memory
     Repeat repeat
 
 
-cdef struct MaxPool2dParts:
+cdef struct MaxPool2dPartsF32:
     float* x
     float* y
     SharedMemory memory
@@ -394,7 +394,7 @@ cdef struct MaxPool2dParts:
     Parts extra
 
 
-cdef struct MaxPool2dGrad:
+cdef struct MaxPool2dGradF32:
     float* dy
     float* x
     float* dx
@@ -402,7 +402,7 @@ cdef struct MaxPool2dGrad:
     MaxPool max_pool
 
 
-cdef struct AvgPool2dParts:
+cdef struct AvgPool2dPartsF32:
     float* x
     float* y
     SharedMemory memory
@@ -410,21 +410,21 @@ cdef struct AvgPool2dParts:
     Parts extra
 
 
-cdef struct AvgPool2dGrad:
+cdef struct AvgPool2dGradF32:
     float* dy
     float* dx
     SharedMemory memory
     AvgPool avg_pool
 
 
-cdef struct AdaptiveAvgPool2d:
+cdef struct AdaptiveAvgPool2dF32:
     float* x
     float* y
     SharedMemory memory
     AdaptivePool adaptive_pool
 
 
-cdef struct AdaptiveAvgPool2dGrad:
+cdef struct AdaptiveAvgPool2dGradF32:
     float* dy
     float* dx
     SharedMemory memory
@@ -464,35 +464,35 @@ STRUCTS = {
     "Prefetch": sizeof(Prefetch),
     "FmaPeak": sizeof(FmaPeak),
     "MemoryHalve": sizeof(MemoryHalve),
-    "Conv2dFirst": sizeof(Conv2dFirst),
-    "Conv2dDirect": sizeof(Conv2dDirect),
-    "Conv2dInputGradDirect": sizeof(Conv2dInputGradDirect),
-    "Conv2dParts": sizeof(Conv2dParts),
-    "Conv2dInputGradBands": sizeof(Conv2dInputGradBands),
-    "Conv2dWeightGradPartialChunks": sizeof(Conv2dWeightGradPartialChunks),
-    "Conv2dWeightGradWeightSplit": sizeof(Conv2dWeightGradWeightSplit),
-    "Conv2dWinogradSplit": sizeof(Conv2dWinogradSplit),
-    "Conv2dInputGradWinogradSplit": sizeof(Conv2dInputGradWinogradSplit),
-    "Conv2dWeightGradWinogradSums": sizeof(Conv2dWeightGradWinogradSums),
-    "LinearPanels": sizeof(LinearPanels),
-    "LinearDots": sizeof(LinearDots),
-    "MatmulRows": sizeof(MatmulRows),
-    "MatmulPanels": sizeof(MatmulPanels),
-    "MatmulDots": sizeof(MatmulDots),
-    "BatchStatsChunks": sizeof(BatchStatsChunks),
-    "BatchNormGradSumsChunks": sizeof(BatchNormGradSumsChunks),
-    "BatchStats": sizeof(BatchStats),
-    "BatchNormGradSums": sizeof(BatchNormGradSums),
-    "ReduceSum": sizeof(ReduceSum),
-    "BatchStatsPartialChunks": sizeof(BatchStatsPartialChunks),
-    "ReduceSumChannelSums": sizeof(ReduceSumChannelSums),
-    "ToBlocked": sizeof(ToBlocked),
-    "FromBlocked": sizeof(FromBlocked),
-    "RepeatChannels": sizeof(RepeatChannels),
-    "MaxPool2dParts": sizeof(MaxPool2dParts),
-    "MaxPool2dGrad": sizeof(MaxPool2dGrad),
-    "AvgPool2dParts": sizeof(AvgPool2dParts),
-    "AvgPool2dGrad": sizeof(AvgPool2dGrad),
-    "AdaptiveAvgPool2d": sizeof(AdaptiveAvgPool2d),
-    "AdaptiveAvgPool2dGrad": sizeof(AdaptiveAvgPool2dGrad),
+    "Conv2dFirstF32": sizeof(Conv2dFirstF32),
+    "Conv2dDirectF32": sizeof(Conv2dDirectF32),
+    "Conv2dInputGradDirectF32": sizeof(Conv2dInputGradDirectF32),
+    "Conv2dPartsF32": sizeof(Conv2dPartsF32),
+    "Conv2dInputGradBandsF32": sizeof(Conv2dInputGradBandsF32),
+    "Conv2dWeightGradPartialChunksF32": sizeof(Conv2dWeightGradPartialChunksF32),
+    "Conv2dWeightGradWeightSplitF32": sizeof(Conv2dWeightGradWeightSplitF32),
+    "Conv2dWinogradSplitF32": sizeof(Conv2dWinogradSplitF32),
+    "Conv2dInputGradWinogradSplitF32": sizeof(Conv2dInputGradWinogradSplitF32),
+    "Conv2dWeightGradWinogradSumsF32": sizeof(Conv2dWeightGradWinogradSumsF32),
+    "LinearPanelsF32": sizeof(LinearPanelsF32),
+    "LinearDotsF32": sizeof(LinearDotsF32),
+    "MatmulRowsF32": sizeof(MatmulRowsF32),
+    "MatmulPanelsF32": sizeof(MatmulPanelsF32),
+    "MatmulDotsF32": sizeof(MatmulDotsF32),
+    "BatchStatsChunksF32": sizeof(BatchStatsChunksF32),
+    "BatchNormGradSumsChunksF32": sizeof(BatchNormGradSumsChunksF32),
+    "BatchStatsF32": sizeof(BatchStatsF32),
+    "BatchNormGradSumsF32": sizeof(BatchNormGradSumsF32),
+    "ReduceSumF32": sizeof(ReduceSumF32),
+    "BatchStatsPartialChunksF32": sizeof(BatchStatsPartialChunksF32),
+    "ReduceSumChannelSumsF32": sizeof(ReduceSumChannelSumsF32),
+    "ToBlockedF32": sizeof(ToBlockedF32),
+    "FromBlockedF32": sizeof(FromBlockedF32),
+    "RepeatChannelsF32": sizeof(RepeatChannelsF32),
+    "MaxPool2dPartsF32": sizeof(MaxPool2dPartsF32),
+    "MaxPool2dGradF32": sizeof(MaxPool2dGradF32),
+    "AvgPool2dPartsF32": sizeof(AvgPool2dPartsF32),
+    "AvgPool2dGradF32": sizeof(AvgPool2dGradF32),
+    "AdaptiveAvgPool2dF32": sizeof(AdaptiveAvgPool2dF32),
+    "AdaptiveAvgPool2dGradF32": sizeof(AdaptiveAvgPool2dGradF32),
 }

@@ -211,7 +211,7 @@ cdef void matmul_product(Product* p, const float* a, const float* b, float* y, c
 
 
 cdef void linear_panels(const int64_t* args, int64_t begin, int64_t end, int64_t thread) noexcept nogil:
-    cdef const LinearPanels* a = <const LinearPanels*> args
+    cdef const LinearPanelsF32* a = <const LinearPanelsF32*> args
     cdef matrix_finish finish
     cdef Product p
     cdef int64_t task
@@ -223,7 +223,7 @@ cdef void linear_panels(const int64_t* args, int64_t begin, int64_t end, int64_t
 
 
 cdef void linear_dots(const int64_t* args, int64_t begin, int64_t end, int64_t thread) noexcept nogil:
-    cdef const LinearDots* a = <const LinearDots*> args
+    cdef const LinearDotsF32* a = <const LinearDotsF32*> args
     cdef matrix_finish finish
     cdef Product p
     cdef int64_t task
@@ -235,7 +235,7 @@ cdef void linear_dots(const int64_t* args, int64_t begin, int64_t end, int64_t t
 
 
 cdef void matmul_panels(const int64_t* args, int64_t begin, int64_t end, int64_t thread) noexcept nogil:
-    cdef const MatmulPanels* a = <const MatmulPanels*> args
+    cdef const MatmulPanelsF32* a = <const MatmulPanelsF32*> args
     cdef Product p
     cdef int64_t task
     matmul_product(&p, a.a, a.b, a.y, &a.matrix_product, &a.transposed)
@@ -245,7 +245,7 @@ cdef void matmul_panels(const int64_t* args, int64_t begin, int64_t end, int64_t
 
 
 cdef void matmul_dots(const int64_t* args, int64_t begin, int64_t end, int64_t thread) noexcept nogil:
-    cdef const MatmulDots* a = <const MatmulDots*> args
+    cdef const MatmulDotsF32* a = <const MatmulDotsF32*> args
     cdef Product p
     cdef int64_t task
     matmul_product(&p, a.a, a.b, a.y, &a.matrix_product, &a.transposed)
@@ -256,7 +256,7 @@ cdef void matmul_dots(const int64_t* args, int64_t begin, int64_t end, int64_t t
 
 cdef void matmul_terms(const int64_t* args, int64_t begin, int64_t end, int64_t thread) noexcept nogil:
     # A task makes some rows, each in one go.
-    cdef const MatmulRows* a = <const MatmulRows*> args
+    cdef const MatmulRowsF32* a = <const MatmulRowsF32*> args
     cdef Product p
     cdef int64_t tasks = a.extra.tasks, task, row
     matmul_product(&p, a.a, a.b, a.y, &a.matrix_product, &a.transposed)

@@ -45,7 +45,7 @@ cdef void moments_add(Moments* m, const float* x, int64_t count) noexcept nogil:
 
 cdef void batch_stats_chunk(const int64_t* args, int64_t begin, int64_t end, int64_t thread) noexcept nogil:
     # A task is one channel of one chunk of the batch. Small planes are gathered into blocks.
-    cdef const BatchStatsChunks* a = <const BatchStatsChunks*> args
+    cdef const BatchStatsChunksF32* a = <const BatchStatsChunksF32*> args
     cdef const Channels* p = &a.channels
     cdef int64_t chunks = a.extra.chunks, task, channel, chunk, image, last, filled, at
     cdef const float* plane
@@ -73,7 +73,7 @@ cdef void batch_stats_chunk(const int64_t* args, int64_t begin, int64_t end, int
 
 
 cdef void batch_stats_merge(const int64_t* args, int64_t begin, int64_t end, int64_t thread) noexcept nogil:
-    cdef const BatchStatsChunks* a = <const BatchStatsChunks*> args
+    cdef const BatchStatsChunksF32* a = <const BatchStatsChunksF32*> args
     cdef int64_t chunks = a.extra.chunks, channel, chunk
     cdef const Moments* parts
     cdef Moments m
@@ -88,7 +88,7 @@ cdef void batch_stats_merge(const int64_t* args, int64_t begin, int64_t end, int
 
 cdef void batch_norm_grad_sums_chunk(const int64_t* args, int64_t begin, int64_t end, int64_t thread) noexcept nogil:
     # A task is one channel of one chunk of the batch: sums of dy (x - mean) and of dy.
-    cdef const BatchNormGradSumsChunks* a = <const BatchNormGradSumsChunks*> args
+    cdef const BatchNormGradSumsChunksF32* a = <const BatchNormGradSumsChunksF32*> args
     cdef const Channels* p = &a.channels
     cdef int64_t chunks = a.extra.chunks, task, channel, chunk, image, at, count, offset
     cdef double* sums
@@ -106,7 +106,7 @@ cdef void batch_norm_grad_sums_chunk(const int64_t* args, int64_t begin, int64_t
 
 
 cdef void batch_norm_grad_sums_merge(const int64_t* args, int64_t begin, int64_t end, int64_t thread) noexcept nogil:
-    cdef const BatchNormGradSumsChunks* a = <const BatchNormGradSumsChunks*> args
+    cdef const BatchNormGradSumsChunksF32* a = <const BatchNormGradSumsChunksF32*> args
     cdef int64_t chunks = a.extra.chunks, channel, chunk
     cdef double eps = a.normalization.eps, dweight, dbias
     cdef const double* sums
@@ -126,7 +126,7 @@ cdef enum:
 
 cdef void batch_stats_columns(const int64_t* args, int64_t begin, int64_t end, int64_t thread) noexcept nogil:
     # Of a matrix (N, C): a task does TOGETHER neighbouring channels, first their means, then the squared distances.
-    cdef const BatchStats* a = <const BatchStats*> args
+    cdef const BatchStatsF32* a = <const BatchStatsF32*> args
     cdef const Channels* p = &a.channels
     cdef int64_t task, first, count, row, c
     cdef double mean[TOGETHER]
@@ -156,7 +156,7 @@ cdef void batch_stats_columns(const int64_t* args, int64_t begin, int64_t end, i
 
 cdef void batch_norm_grad_sums_columns(const int64_t* args, int64_t begin, int64_t end, int64_t thread) noexcept nogil:
     # As batch_stats_columns: sums of dy (x - mean) and of dy.
-    cdef const BatchNormGradSums* a = <const BatchNormGradSums*> args
+    cdef const BatchNormGradSumsF32* a = <const BatchNormGradSumsF32*> args
     cdef const Channels* p = &a.channels
     cdef int64_t task, first, count, row, c
     cdef double eps = a.normalization.eps
@@ -188,7 +188,7 @@ cdef enum:
 
 cdef void reduce_sum(const int64_t* args, int64_t begin, int64_t end, int64_t thread) noexcept nogil:
     # A task makes COLUMNS neighbouring results of the last axis.
-    cdef const ReduceSum* a = <const ReduceSum*> args
+    cdef const ReduceSumF32* a = <const ReduceSumF32*> args
     cdef const Reduction* p = &a.reduction
     cdef int64_t blocks = ceil_div(p.k1, COLUMNS), task, row, first, count, i, j, c
     cdef double total[COLUMNS]

@@ -15,14 +15,14 @@ cdef extern from "channel_moments.h" nogil:
                    int64_t image, int64_t first, int64_t end)
 
 
-cdef inline lane_moments* chunk_moments(const BatchStatsPartialChunks* a, int64_t chunk) noexcept nogil:
+cdef inline lane_moments* chunk_moments(const BatchStatsPartialChunksF32* a, int64_t chunk) noexcept nogil:
     # What is known from a chunk, by block.
     cdef int64_t blocks = ceil_div(a.channels.c, SIMD_WIDTH)
     return <lane_moments*> (<char*> a.memory.scratch + chunk * whole_lines(blocks * <int64_t> sizeof(lane_moments)))
 
 
 cdef void batch_stats_blocked(const int64_t* args, int64_t begin, int64_t end, int64_t thread) noexcept nogil:
-    cdef const BatchStatsPartialChunks* a = <const BatchStatsPartialChunks*> args
+    cdef const BatchStatsPartialChunksF32* a = <const BatchStatsPartialChunksF32*> args
     cdef const Channels* p = &a.channels
     cdef int64_t chunks = a.extra.chunks, later = a.extra.accumulate, plane = p.s * SIMD_WIDTH, task, block, chunk
     for task in range(begin, end):
@@ -33,7 +33,7 @@ cdef void batch_stats_blocked(const int64_t* args, int64_t begin, int64_t end, i
 
 
 cdef void batch_stats_blocked_merge(const int64_t* args, int64_t begin, int64_t end, int64_t thread) noexcept nogil:
-    cdef const BatchStatsPartialChunks* a = <const BatchStatsPartialChunks*> args
+    cdef const BatchStatsPartialChunksF32* a = <const BatchStatsPartialChunksF32*> args
     cdef const Channels* p = &a.channels
     cdef int64_t chunks = a.extra.chunks, block, chunk, l
     cdef lane_moments m
@@ -48,7 +48,7 @@ cdef void batch_stats_blocked_merge(const int64_t* args, int64_t begin, int64_t 
 
 cdef void batch_norm_grad_sums_blocked(const int64_t* args, int64_t begin, int64_t end,
                                        int64_t thread) noexcept nogil:
-    cdef const BatchNormGradSumsChunks* a = <const BatchNormGradSumsChunks*> args
+    cdef const BatchNormGradSumsChunksF32* a = <const BatchNormGradSumsChunksF32*> args
     cdef const Channels* p = &a.channels
     cdef int64_t chunks = a.extra.chunks, plane = p.s * SIMD_WIDTH, image = ceil_div(p.c, SIMD_WIDTH) * plane
     cdef int64_t task, block
@@ -61,7 +61,7 @@ cdef void batch_norm_grad_sums_blocked(const int64_t* args, int64_t begin, int64
 
 cdef void batch_norm_grad_sums_blocked_merge(const int64_t* args, int64_t begin, int64_t end,
                                              int64_t thread) noexcept nogil:
-    cdef const BatchNormGradSumsChunks* a = <const BatchNormGradSumsChunks*> args
+    cdef const BatchNormGradSumsChunksF32* a = <const BatchNormGradSumsChunksF32*> args
     cdef const Channels* p = &a.channels
     cdef double eps = a.normalization.eps, dweight, dbias
     cdef int64_t chunks = a.extra.chunks, block, chunk, l, channel
@@ -80,7 +80,7 @@ cdef void batch_norm_grad_sums_blocked_merge(const int64_t* args, int64_t begin,
 
 cdef void channel_sums_blocked(const int64_t* args, int64_t begin, int64_t end, int64_t thread) noexcept nogil:
     # reduce_sum over images and pixels.
-    cdef const ReduceSumChannelSums* a = <const ReduceSumChannelSums*> args
+    cdef const ReduceSumChannelSumsF32* a = <const ReduceSumChannelSumsF32*> args
     cdef const Channels* p = &a.extra.channels
     cdef int64_t chunks = a.extra.chunks, plane = p.s * SIMD_WIDTH, image = ceil_div(p.c, SIMD_WIDTH) * plane, task
     for task in range(begin, end):
@@ -89,7 +89,7 @@ cdef void channel_sums_blocked(const int64_t* args, int64_t begin, int64_t end, 
 
 
 cdef void channel_sums_blocked_merge(const int64_t* args, int64_t begin, int64_t end, int64_t thread) noexcept nogil:
-    cdef const ReduceSumChannelSums* a = <const ReduceSumChannelSums*> args
+    cdef const ReduceSumChannelSumsF32* a = <const ReduceSumChannelSumsF32*> args
     cdef int64_t chunks = a.extra.chunks, channels = a.extra.channels.c, block, chunk, l
     cdef const lane_totals* parts
     cdef double total

@@ -16,7 +16,7 @@ cdef extern from "pool.h" nogil:
 
 cdef void max_pool2d_blocked(const int64_t* args, int64_t begin, int64_t end, int64_t thread) noexcept nogil:
     # A task makes some rows of one plane.
-    cdef const MaxPool2dParts* a = <const MaxPool2dParts*> args
+    cdef const MaxPool2dPartsF32* a = <const MaxPool2dPartsF32*> args
     cdef const MaxPool* p = &a.max_pool
     cdef int64_t parts = a.extra.parts, task, plane, blocks = channel_blocks(p.c)
     cdef window_axis h = window_forward_axis(p.kh, p.stride_h, p.pad_top, p.dilation_h, p.h, p.oh)
@@ -30,7 +30,7 @@ cdef void max_pool2d_blocked(const int64_t* args, int64_t begin, int64_t end, in
 
 cdef void max_pool2d_grad_blocked(const int64_t* args, int64_t begin, int64_t end, int64_t thread) noexcept nogil:
     # A task makes one plane.
-    cdef const MaxPool2dGrad* a = <const MaxPool2dGrad*> args
+    cdef const MaxPool2dGradF32* a = <const MaxPool2dGradF32*> args
     cdef const MaxPool* p = &a.max_pool
     cdef int64_t task, size = p.h * p.w * SIMD_WIDTH
     cdef window_axis h = window_forward_axis(p.kh, p.stride_h, p.pad_top, p.dilation_h, p.h, p.oh)
@@ -42,7 +42,7 @@ cdef void max_pool2d_grad_blocked(const int64_t* args, int64_t begin, int64_t en
 
 cdef void avg_pool2d_blocked(const int64_t* args, int64_t begin, int64_t end, int64_t thread) noexcept nogil:
     # A task makes some rows of one plane.
-    cdef const AvgPool2dParts* a = <const AvgPool2dParts*> args
+    cdef const AvgPool2dPartsF32* a = <const AvgPool2dPartsF32*> args
     cdef const AvgPool* p = &a.avg_pool
     cdef int64_t parts = a.extra.parts, task, plane
     cdef window_axis h = window_forward_axis(p.kh, p.stride_h, p.pad_top, 1, p.h, p.oh)
@@ -57,7 +57,7 @@ cdef void avg_pool2d_blocked(const int64_t* args, int64_t begin, int64_t end, in
 
 cdef void avg_pool2d_grad_blocked(const int64_t* args, int64_t begin, int64_t end, int64_t thread) noexcept nogil:
     # A task makes one plane.
-    cdef const AvgPool2dGrad* a = <const AvgPool2dGrad*> args
+    cdef const AvgPool2dGradF32* a = <const AvgPool2dGradF32*> args
     cdef const AvgPool* p = &a.avg_pool
     cdef int64_t task
     cdef window_axis h = window_forward_axis(p.kh, p.stride_h, p.pad_top, 1, p.h, p.oh)
@@ -71,7 +71,7 @@ cdef void avg_pool2d_grad_blocked(const int64_t* args, int64_t begin, int64_t en
 
 cdef void adaptive_avg_pool2d_blocked(const int64_t* args, int64_t begin, int64_t end, int64_t thread) noexcept nogil:
     # A task makes one plane.
-    cdef const AdaptiveAvgPool2d* a = <const AdaptiveAvgPool2d*> args
+    cdef const AdaptiveAvgPool2dF32* a = <const AdaptiveAvgPool2dF32*> args
     cdef const AdaptivePool* p = &a.adaptive_pool
     cdef int64_t task
     for task in range(begin, end):
@@ -82,7 +82,7 @@ cdef void adaptive_avg_pool2d_blocked(const int64_t* args, int64_t begin, int64_
 cdef void adaptive_avg_pool2d_grad_blocked(const int64_t* args, int64_t begin, int64_t end,
                                            int64_t thread) noexcept nogil:
     # A task makes one plane.
-    cdef const AdaptiveAvgPool2dGrad* a = <const AdaptiveAvgPool2dGrad*> args
+    cdef const AdaptiveAvgPool2dGradF32* a = <const AdaptiveAvgPool2dGradF32*> args
     cdef const AdaptivePool* p = &a.adaptive_pool
     cdef int64_t task
     for task in range(begin, end):

@@ -53,7 +53,7 @@ cdef inline void reorder_next(const Images* i, Block* b) noexcept nogil:
 
 cdef void to_blocked(const int64_t* args, int64_t begin, int64_t end, int64_t thread) noexcept nogil:
     # x (N, C, S) -> y (N, ceil(C / V), S, V), zeros behind C.
-    cdef const ToBlocked* a = <const ToBlocked*> args
+    cdef const ToBlockedF32* a = <const ToBlockedF32*> args
     cdef Images i = reorder_images(&a.channels)
     cdef Block b = reorder_start(&i, begin)
     cdef int64_t task
@@ -64,7 +64,7 @@ cdef void to_blocked(const int64_t* args, int64_t begin, int64_t end, int64_t th
 
 cdef void from_blocked(const int64_t* args, int64_t begin, int64_t end, int64_t thread) noexcept nogil:
     # x (N, ceil(C / V), S, V) -> y (N, C, S).
-    cdef const FromBlocked* a = <const FromBlocked*> args
+    cdef const FromBlockedF32* a = <const FromBlockedF32*> args
     cdef Images i = reorder_images(&a.channels)
     cdef Block b = reorder_start(&i, begin)
     cdef int64_t task

@@ -2,7 +2,7 @@
 
 cdef void repeat_channels(const int64_t* args, int64_t begin, int64_t end, int64_t thread) noexcept nogil:
     # x (M, C) -> y (M, ceil(C / V), R, V), zeros behind C; a task is one block of one row.
-    cdef const RepeatChannels* a = <const RepeatChannels*> args
+    cdef const RepeatChannelsF32* a = <const RepeatChannelsF32*> args
     cdef int64_t channels = a.repeat.c, times = a.repeat.r, blocks = ceil_div(channels, SIMD_WIDTH)
     cdef int64_t task, first, count, r, l
     cdef const float* x

@@ -62,7 +62,7 @@ cdef void winograd_convolve(const winograd_map* map, const winograd_epilogue* ep
 
 cdef void conv2d_winograd_pack(const int64_t* args, int64_t begin, int64_t end, int64_t thread) noexcept nogil:
     # A task transforms the kernels of one block of output channels.
-    cdef const Conv2dWinogradSplit* a = <const Conv2dWinogradSplit*> args
+    cdef const Conv2dWinogradSplitF32* a = <const Conv2dWinogradSplitF32*> args
     cdef const Convolution* p = &a.convolution
     cdef const WinogradSplit* split = &a.extra
     cdef int64_t step = winograd_kernel_step(p.c, p.oc), taps = p.kh * p.kw, task
@@ -71,7 +71,7 @@ cdef void conv2d_winograd_pack(const int64_t* args, int64_t begin, int64_t end, 
 
 
 cdef void conv2d_winograd(const int64_t* args, int64_t begin, int64_t end, int64_t thread) noexcept nogil:
-    cdef const Conv2dWinogradSplit* a = <const Conv2dWinogradSplit*> args
+    cdef const Conv2dWinogradSplitF32* a = <const Conv2dWinogradSplitF32*> args
     cdef const Convolution* p = &a.convolution
     cdef const WinogradSplit* split = &a.extra
     cdef winograd_map map = winograd_tiles_of(split.m, p.kh, p.c, p.h, p.w, p.oc, p.oh, p.ow, p.pad_top,
@@ -86,7 +86,7 @@ cdef void conv2d_winograd(const int64_t* args, int64_t begin, int64_t end, int64
 cdef void conv2d_input_grad_winograd_pack(const int64_t* args, int64_t begin, int64_t end,
                                           int64_t thread) noexcept nogil:
     # A task transforms the turned kernels of one block of input channels.
-    cdef const Conv2dInputGradWinogradSplit* a = <const Conv2dInputGradWinogradSplit*> args
+    cdef const Conv2dInputGradWinogradSplitF32* a = <const Conv2dInputGradWinogradSplitF32*> args
     cdef const Convolution* p = &a.convolution
     cdef const WinogradSplit* split = &a.extra
     cdef int64_t step = winograd_kernel_step(p.oc, p.c), taps = p.kh * p.kw, task
@@ -95,7 +95,7 @@ cdef void conv2d_input_grad_winograd_pack(const int64_t* args, int64_t begin, in
 
 
 cdef void conv2d_input_grad_winograd(const int64_t* args, int64_t begin, int64_t end, int64_t thread) noexcept nogil:
-    cdef const Conv2dInputGradWinogradSplit* a = <const Conv2dInputGradWinogradSplit*> args
+    cdef const Conv2dInputGradWinogradSplitF32* a = <const Conv2dInputGradWinogradSplitF32*> args
     cdef const Convolution* p = &a.convolution
     cdef const WinogradSplit* split = &a.extra
     cdef winograd_map map = winograd_tiles_of(split.m, p.kh, p.oc, p.oh, p.ow, p.c, p.h, p.w,

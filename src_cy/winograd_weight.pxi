@@ -38,7 +38,7 @@ cdef winograd_map winograd_gradient_tiles(const Convolution* p) noexcept nogil:
 
 cdef void conv2d_weight_grad_winograd(const int64_t* args, int64_t begin, int64_t end, int64_t thread) noexcept nogil:
     # A task sums one pair of rows of points over one part of the tiles, for one part of the blocks of dy.
-    cdef const Conv2dWeightGradWinogradSums* a = <const Conv2dWeightGradWinogradSums*> args
+    cdef const Conv2dWeightGradWinogradSumsF32* a = <const Conv2dWeightGradWinogradSumsF32*> args
     cdef const Convolution* p = &a.convolution
     cdef const WinogradSums* split = &a.extra
     cdef winograd_map map = winograd_gradient_tiles(p)
@@ -55,13 +55,14 @@ cdef void conv2d_weight_grad_winograd(const int64_t* args, int64_t begin, int64_
         after = first if pair < 2 else last
         sums = a.memory.scratch + part.start + chunk * part.chunk_step + pair * WINOGRAD_HALF * part.sums_step
         winograd_make_sums(pair, &map, a.x, a.dy, first, last, after, all, split.together,
-                           part.first_block, part.end_block, split.accumulate, sums, part.sums_step, memory, split.prefetcher)
+                           part.first_block, part.end_block, split.accumulate, sums, part.sums_step, memory,
+                           split.prefetcher)
 
 
 cdef void conv2d_weight_grad_winograd_taps(const int64_t* args, int64_t begin, int64_t end,
                                            int64_t thread) noexcept nogil:
     # A task makes the kernels between one block of input channels and one of output channels.
-    cdef const Conv2dWeightGradWinogradSums* a = <const Conv2dWeightGradWinogradSums*> args
+    cdef const Conv2dWeightGradWinogradSumsF32* a = <const Conv2dWeightGradWinogradSumsF32*> args
     cdef const Convolution* p = &a.convolution
     cdef const WinogradSums* split = &a.extra
     cdef winograd_map map = winograd_gradient_tiles(p)

@@ -184,11 +184,11 @@ def run_groups(
 ) -> tuple[np.ndarray, ...]:
     """The outputs of a kernel that sums over images, taken in so many equal groups of them and chunks of groups, whose
     turns alternate as if each chunk had a thread."""
-    assert kernel.partial
+    assert kernel.partial_sums
     signature = REGISTRY.signatures[kernel.op]
     images = len(arrays[0]) // groups
     problem = problem_of(kernel.op, [a[:images] for a in arrays], attrs)._replace(single_thread=True)
-    sums, merge = kernel.partial(problem, chunks)
+    sums, merge = kernel.partial_sums.group(problem), kernel.partial_sums.merge(problem, chunks)
     held_arrays = [_held(kernel, name, a) for name, a in zip(signature.inputs, arrays, strict=True)]
     inputs = [_memory_of(a, memory) for a in held_arrays]
     outputs = [memory(4 * int(np.prod(shape)), 4) for shape in problem.outputs]

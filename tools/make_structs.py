@@ -28,7 +28,7 @@ def kernel_structs() -> str:
     arguments = {}
     for row in ROWS:
         signature = REGISTRY.signatures[row.op]
-        arguments[arguments_name(signature, row.extra)] = arguments_fields(signature, row.extra, "float32")
+        arguments[arguments_name(signature, row.extra, row.dtype)] = arguments_fields(signature, row.extra, row.dtype)
     records = [*shared_records(signatures), *extras, *FUNCTIONS.values()]
     return HEADER.format("kernels/") + declarations(records, arguments)
 

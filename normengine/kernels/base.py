@@ -29,6 +29,22 @@ Bytes = Annotated[int, "char*"]
 """An address in a record."""
 
 
+class Element(NamedTuple):
+    """An element type: its short name, which names of kernels have, and its size."""
+
+    short: str
+    nbytes: int
+
+
+ELEMENTS = {
+    "float32": Element("f32", 4),
+    "int64": Element("s64", 8),
+    "bfloat16": Element("bf16", 2),
+    "int8": Element("s8", 1),
+}
+"""Those of kernels, by dtype."""
+
+
 class Record(Protocol):
     """Any NamedTuple of numbers, of such records, and at its end of tuples of them."""
 
@@ -64,7 +80,8 @@ def numbers_in(record: Iterable[Any]) -> Iterator[int | float]:
 
 
 class Problem(NamedTuple):
-    """What a kernel is asked to do: an operator on shapes and dtypes. An absent optional input has shape None.
+    """What a kernel is asked to do: an operator on shapes, with arrays of ``dtype`` (labels are int64 beside them). An
+    absent optional input has shape None.
 
     ``single_thread`` says that one thread does it all while others do the same for other images: it is cut as caches
     want it.
@@ -75,10 +92,16 @@ class Problem(NamedTuple):
     outputs: tuple[Shape, ...]
     attrs: Mapping[str, Any]
     single_thread: bool = False
+    dtype: str = "float32"
 
     def __hash__(self) -> int:
         """Of all but the attributes, which are a mapping."""
-        return hash((self.op, self.inputs, self.outputs, self.single_thread))
+        return hash((self.op, self.inputs, self.outputs, self.single_thread, self.dtype))
+
+    @property
+    def item_bytes(self) -> int:
+        """Bytes of an element."""
+        return ELEMENTS[self.dtype].nbytes
 
 
 class Signature(NamedTuple):
@@ -135,6 +158,27 @@ class Launch(NamedTuple):
         return len(signature.slots) + self.extra._fields.index(name)
 
 
+class Packing(NamedTuple):
+    """A first stage whose result, in ``scratch``, depends on some inputs alone, so that it can run once when they are
+    constant; ``cost`` is its part of the kernel's."""
+
+    inputs: tuple[str, ...]
+    cost: Callable[[Problem], float]
+
+
+class PartialSums(NamedTuple):
+    """Two stages that sum over the images of a batch, in groups of images: how they are launched.
+
+    ``group`` is the first stage for one group, given its problem: ``scratch`` are the bytes of the sums of one chunk of
+    groups, whole lines of a cache, and ``accumulate`` of its record is 0 where those begin anew, 1 where the group's
+    are added to them. ``merge`` is the second one after all groups, given the number of chunks too, over their sums one
+    after the other in the scratch memory. The cost of a problem that is ``single_thread`` is that of the first stage.
+    """
+
+    group: Callable[[Problem], Launch]
+    merge: Callable[[Problem, int], Launch]
+
+
 class Prefetching(NamedTuple):
     """Software prefetch by a kernel for what follows it: some lines of a cache with each of its multiply-adds, of which
     it has ``share`` of those of the direct way.
@@ -154,19 +198,10 @@ class Kernel(NamedTuple):
 
     ``isa`` is ``"numba"`` for the portable default or the instruction set that the code needs. ``stages`` return
     the addresses of the C functions, compiling on first use where they must. ``cost`` estimates the time of one thread,
-    in fused multiply-adds of whole vectors at full rate; the smallest wins. ``packs`` names inputs of which alone the
-    first stage's result (in ``scratch``) depends, so that it can run once when they are constant; ``packing`` is its
-    part of the cost. ``blocked`` names the inputs and outputs that are held in blocks of ``width`` channels (see
-    :mod:`.blocks`). ``tolerance`` is the operator's where it is None. ``algorithm`` tells the kernels of an operator
-    and instruction set apart.
-
-    ``partial`` is there where two stages sum over the images of a batch, and says how they do so in groups of images:
-    given the problem of one group and a number of chunks, how the first stage runs for each group (``scratch`` are the
-    bytes of one chunk's sums, whole lines of a cache; the last of ``extra`` is 0 where those begin anew, 1 where the
-    group's are added to them), and how the second stage runs after all groups, over the chunks' sums one after the
-    other in the scratch memory. The cost of a problem that is ``single_thread`` is that of its first stage.
-
-    ``prefetch`` is there where the kernel prefetches on behalf of what follows it.
+    in fused multiply-adds of whole vectors at full rate; the smallest wins. ``blocked`` names the inputs and outputs
+    that are held in blocks of ``width`` channels (see :mod:`.blocks`). ``tolerance`` is the operator's where it is
+    None. ``algorithm`` tells the kernels of an operator, ``dtype`` and instruction set apart. What a kernel need not
+    have comes last.
     """
 
     op: str
@@ -176,14 +211,23 @@ class Kernel(NamedTuple):
     launch: Callable[[Problem], Launch]
     supports: Callable[[Problem], bool] = lambda problem: True
     cost: Callable[[Problem], float] = lambda problem: 1.0
-    packs: tuple[str, ...] = ()
-    packing: Callable[[Problem], float] = lambda problem: 0.0
     blocked: tuple[str, ...] = ()
     width: int = 1
     tolerance: float | None = None
     algorithm: str = ""
-    partial: Callable[[Problem, int], tuple[Launch, Launch]] | None = None
+    dtype: str = "float32"
+    packing: Packing | None = None
+    partial_sums: PartialSums | None = None
     prefetch: Prefetching | None = None
+
+    @property
+    def packs(self) -> tuple[str, ...]:
+        """The inputs that the kernel packs."""
+        return self.packing.inputs if self.packing else ()
+
+    def packing_cost(self, problem: Problem) -> float:
+        """What of the cost is spent once where those are constant."""
+        return self.packing.cost(problem) if self.packing else 0.0
 
 
 class Registry:
@@ -217,9 +261,10 @@ class Registry:
         Where the user prefers an algorithm that supports it, only those of that algorithm: ``preferred`` is what
         :meth:`preferred` gave, or, where it is None, gives now.
         """
-        rows = [k for k in self.kernels.get(problem.op, ()) if k.isa in isas and k.supports(problem)]
+        rows = [k for k in self.kernels.get(problem.op, ()) if k.isa in isas and _takes(k, problem)]
         if not rows:
-            raise LookupError(f"no kernel for {problem.op} with inputs {problem.inputs} among {', '.join(isas)}")
+            given = f"{problem.dtype} inputs {problem.inputs}"
+            raise LookupError(f"no kernel for {problem.op} with {given} among {', '.join(isas)}")
         wanted = (self.preferred() if preferred is None else preferred).get(problem.op)
         return [k for k in rows if k.algorithm == wanted] or rows
 
@@ -256,11 +301,15 @@ class Registry:
         for kernel in self.kernels[problem.op]:
             if kernel.isa not in isas:
                 reasons.append(f"{kernel.name}: {kernel.isa} is not in use")
-            elif not kernel.supports(problem):
+            elif not _takes(kernel, problem):
                 reasons.append(f"{kernel.name}: does not take this problem")
             elif kernel is not chosen:
                 reasons.append(f"{kernel.name}: costs {kernel.cost(problem) + layout_cost(kernel):.3g}")
         return "; ".join(reasons)
+
+
+def _takes(kernel: Kernel, problem: Problem) -> bool:
+    return kernel.dtype == problem.dtype and kernel.supports(problem)
 
 
 REGISTRY = Registry()

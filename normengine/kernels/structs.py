@@ -11,24 +11,25 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Annotated, Any, get_args, get_origin, get_type_hints
 
-from .base import Nothing, Record, SharedMemory, Signature
+from .base import ELEMENTS, Nothing, Record, SharedMemory, Signature
 
-ELEMENTS = {"float32": "float"}
-"""The C type of an array's elements, by the dtype of its kernels."""
+_ELEMENTS = {"float32": "float"}
+"""The C type of an array's elements, by dtype."""
 BYTES_OF_A_SLOT = 8
 _WIDTH = 120
 _NUMBERS = {int: "int64_t", float: "double"}
 Field = tuple[str, str]
 
 
-def arguments_name(signature: Signature, extra: type[Record]) -> str:
-    """The name of the struct of all arguments, ``Conv2dInputGradDirect`` for example."""
-    return "".join(part.capitalize() for part in signature.op.split("_")) + _added(extra)
+def arguments_name(signature: Signature, extra: type[Record], dtype: str) -> str:
+    """The name of the struct of all arguments, ``Conv2dInputGradDirectF32`` for example."""
+    parts = [part.capitalize() for part in (*signature.op.split("_"), ELEMENTS[dtype].short)]
+    return "".join([*parts[:-1], _added(extra), parts[-1]])
 
 
 def arguments_fields(signature: Signature, extra: type[Record], dtype: str) -> list[Field]:
     """What it has, as (type, name), for arrays of the dtype."""
-    arrays = [(f"{ELEMENTS[dtype]}*", name) for name in (*signature.inputs, *signature.outputs)]
+    arrays = [(f"{_ELEMENTS[dtype]}*", name) for name in (*signature.inputs, *signature.outputs)]
     records = [(record.__name__, _member(record)) for record in signature.records]
     return [*arrays, ("SharedMemory", "memory"), *records, *([(_added(extra), "extra")] if _added(extra) else [])]
 

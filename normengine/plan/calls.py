@@ -33,7 +33,7 @@ class Calls(Storage):
 
     def problem(self, node: Node) -> Problem:
         inputs = REGISTRY.signatures[node.op].arranged([v.shape for v in node.inputs], node.attrs)
-        return Problem(node.op, inputs, tuple(v.shape for v in node.outputs), node.attrs)
+        return Problem(node.op, inputs, tuple(v.shape for v in node.outputs), node.attrs, dtype=node.outputs[0].dtype)
 
     def kernel(self, problem: Problem, inputs: Sequence[Value], outputs: Sequence[Value], layer: str) -> None:
         signature = REGISTRY.signatures[problem.op]
@@ -70,10 +70,10 @@ class Calls(Storage):
         given: Given = dict(zip(signature.inputs, node.inputs, strict=True))
         asked = self._whole(problem, given, (), group)
         layout_cost = self._layout_cost(asked, given, group)
-        rows = [k for k in REGISTRY.supporting(asked, self.isas, self.preferred) if k.partial is not None]
+        rows = [k for k in REGISTRY.supporting(asked, self.isas, self.preferred) if k.partial_sums is not None]
         kernel = min(rows, key=lambda k: k.cost(asked) + layout_cost(k))
-        assert kernel.partial is not None
-        first, last = kernel.partial(problem, group.chunks)
+        assert kernel.partial_sums is not None
+        first, last = kernel.partial_sums.group(problem), kernel.partial_sums.merge(problem, group.chunks)
         sums = Memory("scratch", first.scratch * group.chunks)
         read: dict[str, Argument] = {name: self._read(kernel, name, v, node.layer) for name, v in given.items()}
         made: dict[str, Argument] = dict.fromkeys(signature.outputs)
@@ -164,7 +164,7 @@ class Calls(Storage):
             if kernel.blocked and kernel.width != self.width:
                 return math.inf
             wrong = ((to_blocks if name in kernel.blocked else to_plain).get(name, 0) for name in given)
-            once = kernel.packing(problem) if self._packs_once(kernel, given) else 0.0
+            once = kernel.packing_cost(problem) if self._packs_once(kernel, given) else 0.0
             return 2 * A_FLOAT * sum(wrong) - once
 
         return layout_cost

@@ -255,7 +255,7 @@ class _Lowering(Segments):
         """Sum over any set of axes, as few sums over at most two runs of axes each."""
         source, target = node.inputs[0], node.outputs[0]
         if source in self.only_held and node.attrs["axes"] == (0, 2, 3):
-            problem = Problem("reduce_sum", (source.shape,), (target.shape,), node.attrs)
+            problem = Problem("reduce_sum", (source.shape,), (target.shape,), node.attrs, dtype=source.dtype)
             self.kernel(problem, [source], [target], node.layer)
             return
         steps = as_alternating(source.shape, node.attrs["axes"])
@@ -263,7 +263,8 @@ class _Lowering(Segments):
             last = i == len(steps) - 1
             result = target if last else Value(target.name, replace(target.spec, shape=kept))
             attrs = {"axes": (0, 2), "keepdims": False}
-            self.kernel(Problem("reduce_sum", (shape,), (kept,), attrs), [source], [result], node.layer)
+            problem = Problem("reduce_sum", (shape,), (kept,), attrs, dtype=source.dtype)
+            self.kernel(problem, [source], [result], node.layer)
             source = result
 
     def _store_output(self, index: int) -> None:

@@ -32,7 +32,7 @@ def test_structs_of_arguments_lie_over_the_slots(isa: str) -> None:
     sizes = import_module(f"normengine.kernels._{isa}").STRUCTS
     for row in ROWS:
         signature = REGISTRY.signatures[row.op]
-        name = arguments_name(signature, row.extra)
+        name = arguments_name(signature, row.extra, row.dtype)
         assert sizes[name] == 8 * arguments_slots(signature, row.extra), name
     for record in make_structs.FUNCTIONS.values():
         assert sizes[record.__name__] == 8 * slots_of(record), record.__name__

@@ -1,5 +1,5 @@
 """The rows of the kernels that were compiled ahead of time: one for each algorithm and each instruction set that was
-built and that this CPU has. Names are ``<operator>[_<algorithm>]_f32_<instruction set>``.
+built and that this CPU has. Names are ``<operator>[_<algorithm>]_<element type>_<instruction set>``.
 
 A file here has all of one algorithm: how it cuts a problem, what that costs, and its rows.
 """
@@ -9,7 +9,7 @@ from __future__ import annotations
 from functools import lru_cache, partial
 from importlib import import_module
 
-from ..base import REGISTRY, Kernel, Launch, Prefetching, Problem
+from ..base import ELEMENTS, REGISTRY, Kernel, Launch, Packing, PartialSums, Prefetching, Problem
 from ..cpu import detect
 from . import (
     conv_direct,
@@ -43,25 +43,30 @@ def kernel(row: Row, isa: str, addresses: dict[str, int], sizes: Sizes) -> Kerne
     are alike, so what the row says of the last problems is remembered."""
     remembered = lru_cache(REMEMBERED)
 
-    def partial_launches(problem: Problem, chunks: int) -> tuple[Launch, Launch]:
-        return launches.in_groups(row.launch(problem._replace(single_thread=True), sizes), chunks)
+    def alone(problem: Problem) -> Launch:
+        return row.launch(problem._replace(single_thread=True), sizes)
 
+    packing = Packing(row.packs, remembered(lambda problem: row.packing(problem, sizes)))
+    partial_sums = PartialSums(
+        lambda problem: (launch := alone(problem))._replace(tasks=launch.tasks[:1]),
+        lambda problem, chunks: launches.merge_of(alone(problem), chunks),
+    )
     begin = partial(addresses.__getitem__, "prefetch")
     return Kernel(
         op=row.op,
-        name="_".join(filter(None, (row.op, row.algorithm, "f32", isa))),
+        name="_".join(filter(None, (row.op, row.algorithm, ELEMENTS[row.dtype].short, isa))),
         isa=isa,
         stages=tuple(partial(addresses.__getitem__, stage) for stage in row.stages),
         launch=remembered(lambda problem: row.launch(problem, sizes)),
         supports=remembered(row.supports),
         cost=remembered(lambda problem: row.cost(problem, sizes)),
-        packs=row.packs,
-        packing=remembered(lambda problem: row.packing(problem, sizes)),
         blocked=row.blocked,
         width=sizes["width"],
         tolerance=row.tolerance,
         algorithm=row.algorithm,
-        partial=partial_launches if row.in_groups else None,
+        dtype=row.dtype,
+        packing=packing if row.packs else None,
+        partial_sums=partial_sums if row.partial_sums else None,
         prefetch=Prefetching(begin, row.prefetches, row.writes_late) if row.prefetches else None,
     )
 

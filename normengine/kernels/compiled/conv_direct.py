@@ -11,7 +11,6 @@ from typing import NamedTuple
 from ..base import Launch, Prefetcher, Problem
 from .conv_direct_tiling import TASKS, Panel, Tiling, blocks_of, shares_inputs, tiling_of
 from .launches import (
-    FLOAT,
     INT64,
     MOST_PHASES,
     WIDEST,
@@ -114,12 +113,15 @@ def supports(problem: Problem) -> bool:
     else:
         height, width = ((p.kh - 1) * p.dilation_h // p.stride_h, (p.kw - 1) * p.dilation_w // p.stride_w)
         pixels = (height + 1) * (width + ceil_div(p.w, p.stride_w))
-    return max(pixels, p.taps * WIDEST) * WIDEST * FLOAT <= copied_at_most(problem)
+    return max(pixels, p.taps * WIDEST) * WIDEST * problem.item_bytes <= copied_at_most(problem)
 
 
 def _plan(problem: Problem, sizes: Sizes) -> Tiling:
     tasks = tasks_wanted(problem, TASKS)
-    plans = [tiling_of(s, sizes["width"], blocks_of(s, sizes), tasks) for s in stencils(problem, sizes["width"])]
+    plans = [
+        tiling_of(s, sizes["width"], blocks_of(s, sizes), tasks, problem.item_bytes)
+        for s in stencils(problem, sizes["width"])
+    ]
     return min(plans, key=lambda plan: _cost(plan, sizes)) if len(plans) > 1 else plans[0]
 
 
@@ -181,7 +183,7 @@ def direct(problem: Problem, sizes: Sizes) -> Launch:
         block=plan.block,
         image=image,
         line=s.out_width,
-        tables=weights * FLOAT,
+        tables=weights * problem.item_bytes,
         cleared=int(not all(f.taps for f in s.phases)),
         merged=s.merged,
         made=band,
@@ -194,8 +196,8 @@ def direct(problem: Problem, sizes: Sizes) -> Launch:
     )
     return Launch(
         tasks=(len(plan.panels) + 1, plan.tasks),
-        scratch=weights * FLOAT + entries * INT64,
-        workspace=max(taps * width * width, band + made) * FLOAT,
+        scratch=weights * problem.item_bytes + entries * INT64,
+        workspace=max(taps * width * width, band + made) * problem.item_bytes,
         extra=extra,
     )
 

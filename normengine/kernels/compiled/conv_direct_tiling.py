@@ -6,7 +6,7 @@ from __future__ import annotations
 from functools import lru_cache
 from typing import NamedTuple
 
-from .launches import FLOAT, MOST_COPIED, Sizes, ceil_div
+from .launches import MOST_COPIED, Sizes, ceil_div
 from .stencil import Phase, Stencil
 from .tiles import panel_count, shares, span_and_vectors
 
@@ -118,7 +118,7 @@ def _equal(total: int, most: int) -> int:
 
 
 @lru_cache(maxsize=1024)
-def tiling_of(s: Stencil, width: int, blocks: Blocks, tasks: int) -> Tiling:
+def tiling_of(s: Stencil, width: int, blocks: Blocks, tasks: int, item_bytes: int) -> Tiling:
     flat = (
         len(s.phases) == 1
         and not s.merged
@@ -138,8 +138,8 @@ def tiling_of(s: Stencil, width: int, blocks: Blocks, tasks: int) -> Tiling:
     top, left, bottom, right = s.reach()
     grid_h, grid_w = max(f.height for f in s.phases), max(f.width for f in s.phases)
     cols = (grid_w - 1) * s.step_w + right - left + 1
-    pixel = width * FLOAT
-    chunk, band_bytes = WEIGHT_BYTES // (2 * width * width * FLOAT * max(taps, 1)), BAND_BYTES
+    pixel = width * item_bytes
+    chunk, band_bytes = WEIGHT_BYTES // (2 * width * width * item_bytes * max(taps, 1)), BAND_BYTES
     if blocks.full == 0:
         few_rows = (min(grid_h, SPANNED_ROWS) - 1) * s.step_h + bottom - top + 1
         chunk, band_bytes = SPANNED_BAND_BYTES // (few_rows * cols * pixel), SPANNED_BAND_BYTES
@@ -170,7 +170,7 @@ def tiling_of(s: Stencil, width: int, blocks: Blocks, tasks: int) -> Tiling:
     if copied:
         # An odd number of cache lines between blocks keeps them in different sets of the cache.
         lines = ceil_div(height * cols * pixel, 64) | 1
-        block = lines * 64 // FLOAT
+        block = lines * 64 // item_bytes
     else:
         block = s.in_height * s.in_width * width
     return Tiling(s, panels, images, rows, bands, parts, chunk, copied, height, cols, block, flat)

@@ -7,7 +7,6 @@ from typing import NamedTuple
 from ..base import Launch, Prefetcher, Problem
 from ..signatures import Convolution
 from .launches import (
-    FLOAT,
     WIDEST,
     Sizes,
     ceil_div,
@@ -109,20 +108,20 @@ def is_copied(p: Convolution) -> bool:
     return p.pad_top > 0 or p.pad_left > 0 or down >= p.h or right >= p.w
 
 
-def _band_bytes(p: Convolution, rows: int, cols: int, together: int, columns: int) -> int:
-    """Bytes of x and dy that a band of one image reads; lines between windows stay where they are."""
+def _band_items(p: Convolution, rows: int, cols: int, together: int, columns: int) -> int:
+    """Elements of x and dy that a band of one image reads; lines between windows stay where they are."""
     pixels = copied_pixels(p, rows, cols)
     if p.kh == 1:
         pixels = pixels * rows // ((rows - 1) * p.stride_h + 1)
-    return (pixels * together + rows * cols * columns) * FLOAT
+    return pixels * together + rows * cols * columns
 
 
-def bands_of(p: Convolution, together: int, columns: int, tasks: int) -> Bands:
+def bands_of(p: Convolution, together: int, columns: int, tasks: int, item_bytes: int) -> Bands:
     few, many = BAND_PIXELS
     limit = max(few, min(many, p.n * p.oh * p.ow // tasks))
 
     def fits(images: int, rows: int, cols: int) -> bool:
-        bytes_ = images * _band_bytes(p, rows, cols, together, columns)
+        bytes_ = images * _band_items(p, rows, cols, together, columns) * item_bytes
         return bytes_ <= BAND_BYTES and images * rows * cols <= limit
 
     if not fits(1, 1, p.ow):
@@ -138,7 +137,7 @@ def bands_of(p: Convolution, together: int, columns: int, tasks: int) -> Bands:
 def bands_are_small(problem: Problem) -> bool:
     """Whether the smallest band of x is no larger than what may be copied."""
     p = convolution_of(problem)
-    return copied_pixels(p, 1, min(p.ow, FEWEST_COLUMNS)) * WIDEST * FLOAT <= copied_at_most(problem)
+    return copied_pixels(p, 1, min(p.ow, FEWEST_COLUMNS)) * WIDEST * problem.item_bytes <= copied_at_most(problem)
 
 
 def _swapped(p: Convolution, sizes: Sizes, lanes: int) -> bool:
@@ -163,11 +162,11 @@ def _split(problem: Problem, sizes: Sizes, lanes: int) -> WeightSplit:
     together = min(ceil_div(depth, lanes), max(1, ceil_div(ROWS_TOGETHER, lanes * p.taps))) * lanes
     products = p.n * p.oh * p.ow * p.oc * (p.c // p.groups) * p.taps
     tasks = max(1, min(most_tasks, products // SMALL_TASK))
-    bands = bands_of(p, together, tile_blocks * width, tasks)
+    bands = bands_of(p, together, tile_blocks * width, tasks, problem.item_bytes)
     image_bands, row_bands = ceil_div(p.n, bands.images), ceil_div(p.oh, bands.rows)
     col_bands = ceil_div(p.ow, bands.cols)
     count = image_bands * row_bands * col_bands
-    sums = blocks * width * depth * p.taps * FLOAT
+    sums = blocks * width * depth * p.taps * problem.item_bytes
     most_chunks = max(1, min(count, SCRATCH_BYTES // (sets * sums)))
     tile_parts, channel_parts = 1 if sets == p.groups else tiles, 1
     while sets == p.groups:
@@ -194,14 +193,14 @@ def _launch(problem: Problem, sizes: Sizes, lanes: int) -> Launch:
     blocks = ceil_div(p.oc // s.sets, width)
     channels = ceil_div(ceil_div(s.depth, lanes), s.channel_parts) * lanes
     images, rows, cols = ceil_div(p.n, s.image_bands), ceil_div(p.oh, s.row_bands), ceil_div(p.ow, s.col_bands)
-    copy = images * copied_pixels(p, rows, cols) * s.together * FLOAT if s.copied else 0
-    merged = sizes["merged_rows"] * width * FLOAT
+    copy = images * copied_pixels(p, rows, cols) * s.together * problem.item_bytes if s.copied else 0
+    merged = sizes["merged_rows"] * width * problem.item_bytes
     return Launch(
         tasks=(
             s.chunks * s.sets * s.tile_parts * s.channel_parts,
             s.sets * blocks * ceil_div(s.depth * p.taps, sizes["merged_rows"]),
         ),
-        scratch=s.chunks * whole_lines(s.sets * blocks * s.depth * p.taps * width * FLOAT),
+        scratch=s.chunks * whole_lines(s.sets * blocks * s.depth * p.taps * width * problem.item_bytes),
         workspace=max(merged, channels * p.taps * sizes["outer_row"] + copy),
         extra=s,
     )
@@ -289,7 +288,7 @@ ROWS = (
         bands_are_small,
         direct_cost,
         blocked=("dy", "x"),
-        in_groups=True,
+        partial_sums=True,
         prefetches=1.0,
     ),
     Row(
@@ -301,7 +300,7 @@ ROWS = (
         bands_are_small,
         first_cost,
         blocked=("dy",),
-        in_groups=True,
+        partial_sums=True,
         prefetches=1.0,
     ),
 )

@@ -23,7 +23,6 @@ from .conv_direct_weight import (
     tile_cost,
 )
 from .launches import (
-    FLOAT,
     WIDEST,
     Sizes,
     ceil_div,
@@ -88,10 +87,10 @@ def neighbouring_taps(problem: Problem) -> bool:
 def _split(problem: Problem, columns: Columns, width: int) -> WeightSplit:
     p, most_tasks = convolution_of(problem), tasks_wanted(problem)
     tasks = max(1, min(most_tasks, p.n * p.oh * p.ow * p.oc * p.c * p.taps // SMALL_TASK))
-    bands = bands_of(p, columns.a_pixel, width, tasks)
+    bands = bands_of(p, columns.a_pixel, width, tasks, problem.item_bytes)
     image_bands, row_bands = ceil_div(p.n, bands.images), ceil_div(p.oh, bands.rows)
     col_bands = ceil_div(p.ow, bands.cols)
-    sums = columns.sums(p) * width * FLOAT
+    sums = columns.sums(p) * width * problem.item_bytes
     few_chunks = max(FEW_SCRATCH_BYTES // sums, ceil_div(tasks, columns.pieces))
     most_chunks = max(1, min(image_bands * row_bands * col_bands, SCRATCH_BYTES // sums, few_chunks))
     parts = min(columns.pieces, max(ceil_div(sums, SUMS_BYTES), ceil_div(tasks, most_chunks)))
@@ -108,8 +107,8 @@ def _launch(problem: Problem, columns: Columns, width: int) -> Launch:
     copy = images * copied_pixels(p, rows, cols) * columns.a_pixel + width if columns.copied else 0
     return Launch(
         tasks=(s.chunks * s.channel_parts, columns.merges),
-        scratch=s.chunks * whole_lines(columns.sums(p) * width * FLOAT),
-        workspace=max(copy, p.kh * columns.vectors * width) * FLOAT,
+        scratch=s.chunks * whole_lines(columns.sums(p) * width * problem.item_bytes),
+        workspace=max(copy, p.kh * columns.vectors * width) * problem.item_bytes,
         extra=s,
     )
 
@@ -157,7 +156,7 @@ ROWS = (
         several_taps,
         taps_cost,
         blocked=("dy", "x"),
-        in_groups=True,
+        partial_sums=True,
         prefetches=1.0,
     ),
     Row(
@@ -169,7 +168,7 @@ ROWS = (
         neighbouring_taps,
         packed_cost,
         blocked=("dy", "x"),
-        in_groups=True,
+        partial_sums=True,
         prefetches=1.0,
     ),
 )

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from ..base import Launch, Problem
 from ..signatures import Convolution
-from .launches import FLOAT, INT64, PartialChunks, Parts, Sizes, ceil_div, convolution_of, tasks_wanted, whole_lines
+from .launches import INT64, PartialChunks, Parts, Sizes, ceil_div, convolution_of, tasks_wanted, whole_lines
 from .row import Row
 
 BAND_BYTES, L2_BYTES = 32768, 2 << 20
@@ -51,8 +51,8 @@ def conv2d(problem: Problem, sizes: Sizes) -> Launch:
     blocks, parts = _blocks(p, sizes), _parts(problem, p.oh, sizes)
     return Launch(
         tasks=(blocks, p.n * blocks * parts),
-        scratch=blocks * p.taps * width * FLOAT,
-        workspace=p.kh * INT64 + p.w * width * FLOAT,
+        scratch=blocks * p.taps * width * problem.item_bytes,
+        workspace=p.kh * INT64 + p.w * width * problem.item_bytes,
         extra=Parts(parts),
     )
 
@@ -64,13 +64,13 @@ def conv2d_input_grad(problem: Problem, sizes: Sizes) -> Launch:
     parts = _parts(problem, rows, sizes)
     phases = p.stride_h * p.stride_w
     axes = min(p.stride_h, max(p.h, 2)) + min(p.stride_w, max(p.w, 2))
-    row_bytes = p.stride_h * p.w * width * FLOAT
+    row_bytes = p.stride_h * p.w * width * problem.item_bytes
     far = p.n * blocks * rows * row_bytes > L2_BYTES
     band = rows if phases == 1 else 1 if far else max(1, BAND_BYTES // row_bytes)
     return Launch(
         tasks=(blocks, p.n * blocks * parts),
-        scratch=blocks * p.taps * width * FLOAT,
-        workspace=axes * sizes["window_axis"] + p.kh * INT64 + p.ow * width * FLOAT,
+        scratch=blocks * p.taps * width * problem.item_bytes,
+        workspace=axes * sizes["window_axis"] + p.kh * INT64 + p.ow * width * problem.item_bytes,
         extra=Bands(parts, band),
     )
 
@@ -87,8 +87,8 @@ def conv2d_weight_grad(problem: Problem, sizes: Sizes) -> Launch:
     chunks = _chunks(problem)
     return Launch(
         tasks=(chunks, blocks),
-        scratch=chunks * whole_lines(blocks * p.taps * width * FLOAT),
-        workspace=p.w * width * FLOAT,
+        scratch=chunks * whole_lines(blocks * p.taps * width * problem.item_bytes),
+        workspace=p.w * width * problem.item_bytes,
         extra=PartialChunks(chunks),
     )
 
@@ -164,6 +164,6 @@ ROWS = (
         supports,
         conv2d_weight_grad_cost,
         blocked=("dy", "x"),
-        in_groups=True,
+        partial_sums=True,
     ),
 )

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from ..base import Launch, Prefetcher, Problem
 from ..signatures import Convolution
-from .launches import FLOAT, INT64, Sizes, ceil_div, convolution_of, tasks_wanted
+from .launches import INT64, Sizes, ceil_div, convolution_of, tasks_wanted
 from .row import Row
 from .tiles import A_LOAD, A_STEP, LATENCY, panel_count, shares, sharing_cost, tiles_cost
 
@@ -47,7 +47,7 @@ def _pitch(p: Convolution) -> int:
 def _bands(problem: Problem) -> int:
     """In as many bands as their input needs to stay in the L1 cache, and the few tasks of small batches."""
     p = convolution_of(problem)
-    row = p.c * _pitch(p) * FLOAT
+    row = p.c * _pitch(p) * problem.item_bytes
     reach = (p.kh - 1) * p.dilation_h + 1
     rows = min(p.oh, max(1, (BAND_BYTES // row - reach) // p.stride_h + 1))
     products = p.oh * p.ow * p.oc * p.c * p.taps
@@ -60,7 +60,7 @@ def few_channels(problem: Problem) -> bool:
     p = convolution_of(problem)
     if p.groups > 1 or p.c > MOST_CHANNELS:
         return False
-    return p.c * _band(p, _bands(problem))[1] * _pitch(p) * FLOAT <= MOST_BYTES
+    return p.c * _band(p, _bands(problem))[1] * _pitch(p) * problem.item_bytes <= MOST_BYTES
 
 
 def _sharing(p: Convolution) -> bool:
@@ -92,8 +92,8 @@ def conv2d_first(problem: Problem, sizes: Sizes) -> Launch:
     tables = (depth + 2 * rows * p.ow) * INT64 + rows * ceil_div(p.ow, width) * sizes["first_pixels"]
     return Launch(
         tasks=(panels + (few > 0), p.n * bands),
-        scratch=ceil_div(p.oc, width) * width * depth * FLOAT + tables,
-        workspace=(p.c * height * _pitch(p) + width) * FLOAT,
+        scratch=ceil_div(p.oc, width) * width * depth * problem.item_bytes + tables,
+        workspace=(p.c * height * _pitch(p) + width) * problem.item_bytes,
         extra=First(bands, panels, int(_sharing(p)), few),
     )
 

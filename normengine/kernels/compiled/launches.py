@@ -19,7 +19,8 @@ Sizes = Mapping[str, int]
 FEW_TASKS = 16
 """Problems are cut into at least that many tasks where they can be."""
 LINE_BYTES = 64
-FLOAT, INT64 = 4, 8
+INT64 = 8
+"""Bytes of an entry of a table of positions."""
 WIDEST = 16
 """Lanes of the widest vectors."""
 NEAR_BYTES = 8 << 20
@@ -48,13 +49,15 @@ def tasks_wanted(problem: Problem, most: int = FEW_TASKS) -> int:
 def from_memory(problem: Problem) -> bool:
     """Whether a kernel should ask for memory ahead."""
     shapes = [s for s in (*problem.inputs, *problem.outputs) if s is not None]
-    return not problem.single_thread and FLOAT * sum(map(prod, shapes)) > NEAR_BYTES
+    return not problem.single_thread and problem.item_bytes * sum(map(prod, shapes)) > NEAR_BYTES
 
 
 def copied_at_most(problem: Problem) -> int:
     """Bytes of a band of one image, in blocks of channels, that a kernel may copy."""
     shapes = [s for s in (*problem.inputs, *problem.outputs) if s is not None and len(s) == 4]
-    return max(MOST_COPIED, *(FLOAT * s[0] * ceil_div(s[1], WIDEST) * WIDEST * s[2] * s[3] for s in shapes))
+    return max(
+        MOST_COPIED, *(problem.item_bytes * s[0] * ceil_div(s[1], WIDEST) * WIDEST * s[2] * s[3] for s in shapes)
+    )
 
 
 class Parts(NamedTuple):
@@ -92,13 +95,10 @@ def largest(fits: Callable[[int], bool], most: int) -> int:
     return bisect(range(1, most + 1), False, key=lambda n: not fits(n))
 
 
-def in_groups(launch: Launch, chunks: int) -> tuple[Launch, Launch]:
-    """What :attr:`Kernel.partial` says of a kernel whose record has chunks, from its launch for one group that a thread
-    does alone, in one chunk."""
-    sums = launch._replace(tasks=launch.tasks[:1])
+def merge_of(launch: Launch, chunks: int) -> Launch:
+    """The second stage over so many chunks of a kernel that sums in chunks, from its launch in one chunk."""
     extra = launch.extra._replace(chunks=chunks)
-    merge = launch._replace(tasks=launch.tasks[1:], scratch=chunks * launch.scratch, extra=extra)
-    return sums, merge
+    return launch._replace(tasks=launch.tasks[1:], scratch=chunks * launch.scratch, extra=extra)
 
 
 def numbers_of(problem: Problem) -> tuple[int | float, ...]:

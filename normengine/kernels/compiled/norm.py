@@ -107,7 +107,7 @@ ROWS = (
         images,
         cost=half,
         blocked=("x",),
-        in_groups=True,
+        partial_sums=True,
     ),
     Row(
         "batch_norm_grad_sums",

@@ -36,8 +36,8 @@ def nothing(problem: Problem, sizes: Sizes) -> float:
 
 class Row(NamedTuple):
     """One algorithm for one operator: ``stages`` are names of functions in ``src_cy/``, ``extra`` is the record that
-    its launches add, the other fields are those of :class:`~normengine.kernels.base.Kernel`, ``in_groups`` says whether
-    it has a ``partial``, ``prefetches`` is its share of the multiply-adds if it prefetches."""
+    its launches add, the other fields are those of :class:`~normengine.kernels.base.Kernel`, ``partial_sums``
+    says whether it sums in groups of images, ``prefetches`` is its share of the multiply-adds if it prefetches."""
 
     op: str
     algorithm: str
@@ -50,6 +50,7 @@ class Row(NamedTuple):
     packing: Cost = nothing
     blocked: tuple[str, ...] = ()
     tolerance: float | None = None
-    in_groups: bool = False
+    partial_sums: bool = False
     prefetches: float = 0.0
     writes_late: bool = False
+    dtype: str = "float32"

@@ -7,7 +7,7 @@ from functools import partial
 from typing import NamedTuple
 
 from ..base import Launch, Prefetcher, Problem
-from .launches import FLOAT, Sizes, ceil_div, convolution_of, from_memory, tasks_wanted
+from .launches import Sizes, ceil_div, convolution_of, from_memory, tasks_wanted
 from .row import Row
 
 TOLERANCE = 2e-5
@@ -106,10 +106,10 @@ def tiles(problem: Problem, sizes: Sizes, m: int) -> Launch:
     most_parts = max(1, map.out_blocks // FEWEST_BLOCKS)
     if groups < tasks // 2:
         most_parts = max(1, min(4, 2 * map.out_blocks // FEWEST_BLOCKS))
-    group = together * map.points * width * FLOAT
+    group = together * map.points * width * problem.item_bytes
     fitting = L2_BYTES // (group * (map.in_blocks + min(map.out_blocks, CHUNK[1])))
     kernels = map.in_blocks * map.out_blocks * width * width + LINE
-    fewest = STREAMED_GROUPS if map.points * kernels * FLOAT > STREAMED_BYTES else 1
+    fewest = STREAMED_GROUPS if map.points * kernels * problem.item_bytes > STREAMED_BYTES else 1
     at_a_time = min(max(fitting, GROUPS_TOGETHER[0]), GROUPS_TOGETHER[1], max(fewest, groups * most_parts // tasks))
     tile_parts = ceil_div(groups, at_a_time)
     channel_parts = min(most_parts, ceil_div(tasks, tile_parts))
@@ -118,7 +118,7 @@ def tiles(problem: Problem, sizes: Sizes, m: int) -> Launch:
     chunk = min(blocks, max(CHUNK[0], (L2_BYTES // block - map.in_blocks) // 2 * 2))
     return Launch(
         tasks=(map.out_blocks, tile_parts * channel_parts),
-        scratch=map.points * kernels * FLOAT,
+        scratch=map.points * kernels * problem.item_bytes,
         workspace=(map.in_blocks + chunk) * block,
         extra=WinogradSplit(m, tile_parts, channel_parts, chunk, int(from_memory(problem))),
     )
@@ -135,7 +135,7 @@ def weight_grad(problem: Problem, sizes: Sizes) -> Launch:
     channels = (map.in_blocks + map.out_blocks) * width
     sums = map.in_blocks * map.out_blocks * width * width + LINE
     wanted = ceil_div(tasks_wanted(problem), 3)
-    few, nbytes = min(FEWEST_SUMS, wanted), map.points * sums * FLOAT
+    few, nbytes = min(FEWEST_SUMS, wanted), map.points * sums * problem.item_bytes
     most_parts = max(1, map.out_blocks // FEWEST_GRADIENT_BLOCKS)
     fitting = min(SCRATCH_BYTES // nbytes, max(ceil_div(few, most_parts), SUMS_BYTES // nbytes))
     chunks = max(1, min(wanted, map.tiles // max(32, channels // 4), fitting))
@@ -145,8 +145,8 @@ def weight_grad(problem: Problem, sizes: Sizes) -> Launch:
     floats = map.in_blocks * map.out_blocks * width * width + channel_parts * LINE
     return Launch(
         tasks=(3 * channel_parts * chunks, map.in_blocks * map.out_blocks),
-        scratch=chunks * map.points * floats * FLOAT,
-        workspace=map.points // 3 * together * blocks * width * FLOAT,
+        scratch=chunks * map.points * floats * problem.item_bytes,
+        workspace=map.points // 3 * together * blocks * width * problem.item_bytes,
         extra=WinogradSums(together, channel_parts, int(from_memory(problem)), chunks),
     )
 
@@ -188,7 +188,7 @@ def tiles_cost(problem: Problem, sizes: Sizes, m: int) -> float:
 def tiles_packing(problem: Problem, sizes: Sizes, m: int) -> float:
     map = _map(problem, m, sizes)
     points = map.points * map.in_blocks * sizes["width"] * map.out_blocks
-    return POINT_OF_KERNELS * points + _far(points * sizes["width"] * FLOAT)
+    return POINT_OF_KERNELS * points + _far(points * sizes["width"] * problem.item_bytes)
 
 
 def weight_grad_cost(problem: Problem, sizes: Sizes) -> float:
@@ -239,7 +239,7 @@ def _weight_grad_row(m: int, r: int) -> Row:
         weight_grad_cost,
         blocked=("dy", "x"),
         tolerance=TOLERANCE,
-        in_groups=True,
+        partial_sums=True,
         prefetches=share_of_products(m, r),
     )
 

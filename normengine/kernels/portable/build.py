@@ -19,7 +19,7 @@ from pathlib import Path
 from types import FunctionType
 from typing import Any, get_type_hints
 
-from ..base import REGISTRY, Kernel, Launch, Problem, Signature
+from ..base import ELEMENTS, REGISTRY, Kernel, Launch, Problem, Signature
 from ..cache import cache_folder, compile_function, digest
 from ..code import Code, CodeCache
 from . import window
@@ -32,11 +32,13 @@ def portable(
     launch: Callable[[Problem], Launch],
     *stages: Callable[..., None],
     supports: Callable[[Problem], bool] = lambda problem: True,
+    dtype: str = "float32",
 ) -> None:
     """Register the portable kernel of ``op``; its stages run one after the other."""
     signature = REGISTRY.signatures[op]
     addresses = tuple(_lazily(stage, signature) for stage in stages)
-    REGISTRY.register(Kernel(op, f"{op}_f32_numba", "numba", addresses, launch, supports, _last))
+    name = f"{op}_{ELEMENTS[dtype].short}_numba"
+    REGISTRY.register(Kernel(op, name, "numba", addresses, launch, supports, _last, dtype=dtype))
 
 
 def _last(problem: Problem) -> float:
