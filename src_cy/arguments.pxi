@@ -1,4 +1,4 @@
-# What every kernel uses: its arguments and whole-number arithmetic.
+# What every kernel uses: whole-number arithmetic, and its arguments, whose structs tools/make_structs.py writes.
 
 from libc.math cimport INFINITY, sqrt
 from libc.stdint cimport int32_t, int64_t
@@ -10,13 +10,15 @@ cdef extern from "simd.h" nogil:
                    int64_t cols)
 
 
-cdef inline float* array(const int64_t* args, int64_t slot) noexcept nogil:
-    return <float*> args[slot]
-
-
-cdef inline float* workspace(const int64_t* args, int64_t slot, int64_t thread) noexcept nogil:
-    # ``slot`` is that of ``workspace``; its stride follows.
-    return <float*> (args[slot] + thread * args[slot + 1])
+cdef extern from "prefetch.h" nogil:
+    const int PREFETCH_LINE
+    const int PREFETCH_PARTS
+    const int64_t PREFETCH_RATE
+    ctypedef struct prefetcher:
+        int64_t now, count, line, rate, credit
+    void prefetch_add(prefetcher* s, const float* at, int64_t apart, int64_t runs, int64_t lines)
+    void prefetch_spread(prefetcher* s, int64_t products)
+    void prefetch_step(prefetcher* s, int64_t products)
 
 
 cdef inline int64_t ceil_div(int64_t a, int64_t b) noexcept nogil:
@@ -41,6 +43,9 @@ cdef inline int64_t whole_lines(int64_t nbytes) noexcept nogil:
     return ceil_div(nbytes, 64) * 64
 
 
-cdef struct Numbers:
-    # The parameters of a convolution's signature, in their order.
-    int64_t n, c, h, w, oc, oh, ow, kh, kw, stride_h, stride_w, pad_top, pad_left, dilation_h, dilation_w, groups
+include "kernel_structs.pxi"
+
+
+cdef inline float* workspace_of(const SharedMemory* memory, int64_t thread) noexcept nogil:
+    # The thread's own.
+    return <float*> (memory.workspace + thread * memory.workspace_stride)

@@ -3,38 +3,13 @@
 from libc.string cimport memcpy
 
 
-cdef struct Stage:
-    Kernel function
-    int64_t tasks
-    int64_t first  # of its arguments among the slots
+include "composite_structs.pxi"
 
 
-cdef enum:
-    MOVING = 0  # the address in the template, and as many bytes further as it moves
-    OWN = 1     # the offset in the template, in the thread's memory
-    LATER = 2   # 0 for the first group of a chunk, 1 for the others
-    SHARE = 3   # the end of the groups that are this thread's
-
-
-cdef struct Patch:
-    int64_t slot
-    int64_t kind
-    int64_t group_stride
-    int64_t chunk_stride
-
-
-cdef struct DepthFirst:
-    const Stage *stages
-    int64_t stage_count
-    const Patch *patches
-    int64_t patch_count
-    const int64_t *template
-    int64_t slots
-    int64_t groups
-    int64_t chunks
-    int64_t memory  # of the threads
-    int64_t stride
-    double *seconds  # [thread][stage], or NULL
+cdef inline int64_t end_of_share(const DepthFirst *call, int64_t chunk) noexcept nogil:
+    """Where the chunks end that are handed out with the given one: those of a thread."""
+    cdef int64_t owner = ((chunk + 1) * call.threads - 1) // call.chunks
+    return call.chunks * (owner + 1) // call.threads
 
 
 cdef void depth_first(const int64_t *args, int64_t begin, int64_t end, int64_t thread) noexcept nogil:
@@ -45,10 +20,11 @@ cdef void depth_first(const int64_t *args, int64_t begin, int64_t end, int64_t t
     cdef const DepthFirst *call = <const DepthFirst *>args
     cdef int64_t *slots = <int64_t *>(call.memory + thread * call.stride)
     cdef double *seconds = NULL if call.seconds == NULL else call.seconds + thread * call.stage_count
-    cdef int64_t chunk, group, first, i, share_end = call.groups * ne_share_end // call.chunks
+    cdef int64_t chunk, group, first, i, share_end
     memcpy(slots, call.template, call.slots * sizeof(int64_t))
     for chunk in range(begin, end):
         first = call.groups * chunk // call.chunks
+        share_end = call.groups * end_of_share(call, chunk) // call.chunks
         for group in range(first, call.groups * (chunk + 1) // call.chunks):
             for i in range(call.patch_count):
                 apply(&call.patches[i], call.template, slots, chunk, group, group > first, share_end)
@@ -62,9 +38,9 @@ cdef inline void apply(
     cdef int64_t value = template[patch.slot]
     if patch.kind == OWN:
         value += <int64_t>slots
-    elif patch.kind == LATER:
+    elif patch.kind == ACCUMULATE:
         value = later
-    elif patch.kind == SHARE:
+    elif patch.kind == SHARE_END:
         value = share_end
     else:
         value += group * patch.group_stride + chunk * patch.chunk_stride
@@ -83,19 +59,6 @@ cdef inline void run_stages(const DepthFirst *call, int64_t *slots, double *seco
             now = ne_now()
             seconds[i] += 1e-9 * <double>(now - since)
             since = now
-
-
-cdef struct Part:
-    Kernel function
-    const int64_t *args
-    int64_t first  # task of the whole call
-    int64_t tasks
-
-
-cdef struct Merged:
-    const Part *parts
-    int64_t part_count
-    double *seconds  # [thread][part], or NULL
 
 
 cdef void merged(const int64_t *args, int64_t begin, int64_t end, int64_t thread) noexcept nogil:

@@ -15,7 +15,7 @@ cdef bint finite_band(const Direct* d, const Side* side, const float* band, int6
                       int64_t first, int64_t end) noexcept nogil:
     # Whether the blocks first..end of what a band reads are finite; between pixels without neighbours it reads nothing.
     cdef int64_t down = d.step_h if d.height == (d.rows - 1) * d.step_h + 1 else 1
-    cdef int64_t right = d.step_w if d.width == (phases_of(d).width - 1) * d.step_w + 1 else 1
+    cdef int64_t right = d.step_w if d.width == (grids_of(d).width - 1) * d.step_w + 1 else 1
     cdef int64_t rows = d.height, i, b
     cdef const float* x = band
     if not d.copied:
@@ -29,8 +29,8 @@ cdef bint finite_band(const Direct* d, const Side* side, const float* band, int6
     return True
 
 
-cdef void present_pixels(const Direct* d, const Phase* phase, const int64_t* source, const int64_t* target, int64_t pixels,
-                         int64_t vectors, const tile_depth* depth, const float* x, const float* w, float* out,
+cdef void present_pixels(const Direct* d, const Grid* phase, const int64_t* source, const int64_t* target, int64_t
+                         pixels, int64_t vectors, const tile_depth* depth, const float* x, const float* w, float* out,
                          int64_t out_block, bint accumulate, const tile_finish* finish) noexcept nogil:
     # As pixel_tiles, of inputs that are not finite: the same sums, but for the products of absent weights.
     cdef bint sharing = phase.across and TAPS_PIXELS(vectors) > 0

@@ -1,7 +1,7 @@
 # Direct convolution over activations in blocks of V channels, and its input gradient: both are sums over blocks of
 # input channels and taps, for the pixels of one grid (forward) or of a grid for each phase of the stride (gradient).
 # Gradients of few channels have one grid instead, on which all phases of a pixel lie side by side as if they were
-# channels. How the work is cut is in the launch's extra parameters: a Direct, then its panels, then its phases.
+# channels. A Direct says how the work is cut; behind it lie its panels and its grids (kernels/compiled/conv_direct.py).
 
 cdef extern from "conv_microkernel.h" nogil:
     const int TILE_VECTORS
@@ -36,43 +36,6 @@ cdef extern from "pack_weights.h" nogil:
     void spread_lanes(float* to, int64_t to_step, const float* lines, int64_t step, int64_t lanes, int64_t count)
 
 
-cdef struct Direct:
-    # A task makes `rows` rows of the grids of `images` images, for one of `parts` parts of the panels, `chunk` blocks
-    # of input channels at a time. Of those it reads `height` x `width` pixels whose first is that at `top`, `left` of
-    # the grid's origin, and copies them, with zeros around the image, unless `copied` is 0. step_h and step_w lie
-    # between the inputs of neighbouring pixels of a grid; row, block and image are distances in floats between what is
-    # read, line is that between output rows, in pixels. The tables of pixels and taps begin `tables` bytes into the
-    # scratch memory. `cleared` says that some pixels are reached by no tap. `merged` is the number of phases that lie
-    # side by side, or 0, and `made` where in the workspace, in floats, they are made. `absent` says that some weights of
-    # a panel are (absent.h). `products` multiply-adds of vectors of a task ask for what the next one copies, or none if
-    # it is 0.
-    int64_t images, rows, bands, parts, chunk, copied, height, width, top, left, step_h, step_w, row, block, image, line
-    int64_t tables, cleared, merged, made, absent, products, panels, phases
-
-
-cdef struct Panel:
-    # `blocks` output blocks from the given one, which depend on the input blocks in_first..in_end: `vectors` of sums,
-    # whose lanes span so many input channels (lane_split.h). A tap has weights from `weights` on.
-    int64_t first, blocks, in_first, in_end, span, vectors, weights
-
-
-cdef struct Taps:
-    # Tap i of the phase is tap first + i * step of the kernel; it reads the pixel's position plus
-    # shift + i * shift_step. The shifts ascend, the taps of a gradient descend.
-    int64_t count, first, step, shift, shift_step
-
-
-cdef struct Phase:
-    # A grid of height x width pixels; row i is row i * out_step_h + out_row of the output. weights counts floats in the
-    # scratch memory; sources, targets, taps and rest are positions in the tables; pixels of a run of `run` are V floats
-    # apart. `across` neighbouring taps of a row share what they read, or none if it is 0. Where `apart` is set, rows of
-    # which some taps lie above or below the image are made by themselves, without those taps, and the same rows of the
-    # images of a task are neighbours in the tables; else the rows of an image are.
-    int64_t height, width, out_row, out_col, out_step_h, out_step_w, run, weights, sources, targets, taps, rest, across
-    int64_t apart
-    Taps rows, cols
-
-
 cdef struct Side:
     # One image's channels, in blocks, and pixels.
     float* data
@@ -92,8 +55,8 @@ cdef inline const Panel* panels_of(const Direct* d) noexcept nogil:
     return <const Panel*> (d + 1)
 
 
-cdef inline const Phase* phases_of(const Direct* d) noexcept nogil:
-    return <const Phase*> (panels_of(d) + d.panels)
+cdef inline const Grid* grids_of(const Direct* d) noexcept nogil:
+    return <const Grid*> (panels_of(d) + d.panel_count)
 
 
 cdef inline int64_t blocks_of(int64_t channels) noexcept nogil:
@@ -128,7 +91,7 @@ cdef void copy_band(const Direct* d, const Side* side, float* to, int64_t image,
 cdef void clear_band(const Direct* d, const Convolved* c, const Panel* panel, int64_t image, int64_t images,
                      int64_t row) noexcept nogil:
     # Zeros in all rows of a band of gradients, of all phases.
-    cdef int64_t step = phases_of(d).out_step_h, first = row * step, end = least((row + d.rows) * step, c.target.height)
+    cdef int64_t step = grids_of(d).out_step_h, first = row * step, end = least((row + d.rows) * step, c.target.height)
     cdef int64_t i, b
     for i in range(image, image + images):
         for b in range(panel.first, panel.first + panel.blocks):
@@ -140,7 +103,7 @@ cdef void clear_band(const Direct* d, const Convolved* c, const Panel* panel, in
 cdef void spread_band(const Direct* d, const Convolved* c, const float* made, int64_t image, int64_t images,
                       int64_t row) noexcept nogil:
     # The phases that lie side by side in a band of gradients to where they belong.
-    cdef const Phase* grid = phases_of(d)
+    cdef const Grid* grid = grids_of(d)
     cdef int64_t channels = c.target.channels // d.merged, step = blocks_of(c.target.channels) * SIMD_WIDTH
     cdef int64_t i, j, f, h, w
     cdef const float* line
@@ -167,7 +130,7 @@ cdef void finish_channels(tile_finish* finish, const float* bias, int64_t channe
         finish.bias = padded
 
 
-cdef void pixel_tiles(const Direct* d, const Phase* phase, const int64_t* tables, int64_t pixel, int64_t pixels,
+cdef void pixel_tiles(const Direct* d, const Grid* phase, const int64_t* tables, int64_t pixel, int64_t pixels,
                       const Panel* panel, const tile_depth* depth, const float* x, const float* w, float* out,
                       int64_t out_block, bint accumulate, const tile_finish* finish, bint spoiled) noexcept nogil:
     # So many pixels of a phase; rows by themselves where taps share inputs or a tile of such takes more pixels; with
@@ -194,16 +157,16 @@ cdef void pixel_tiles(const Direct* d, const Phase* phase, const int64_t* tables
         first += phase.run
 
 
-cdef void row_taps(const Phase* phase, const int64_t* tables, int64_t first, int64_t end,
+cdef void row_taps(const Grid* phase, const int64_t* tables, int64_t first, int64_t end,
                    int64_t rest, tile_depth* depth) noexcept nogil:
     # The sums run over the taps of the kernel's rows first..end, and over `rest` channels of the last block.
-    cdef int64_t cols = phase.cols.count
+    cdef int64_t cols = phase.cols.taps
     depth.taps, depth.tap_count = tables + phase.taps + first * cols, (end - first) * cols
     depth.rest, depth.rest_count = tables + phase.rest + first * cols * rest, (end - first) * cols * rest
-    depth.before, depth.after = first * cols, (phase.rows.count - end) * cols
+    depth.before, depth.after = first * cols, (phase.rows.taps - end) * cols
 
 
-cdef void panel_tiles(const Direct* d, const Phase* phase, const int64_t* tables, int64_t images, int64_t row,
+cdef void panel_tiles(const Direct* d, const Grid* phase, const int64_t* tables, int64_t images, int64_t row,
                       int64_t rows, int64_t height, const Panel* panel, int64_t rest, tile_depth* depth, const float* x,
                       const float* w, float* out, int64_t out_block, bint accumulate, const tile_finish* finish,
                       bint spoiled) noexcept nogil:
@@ -212,11 +175,11 @@ cdef void panel_tiles(const Direct* d, const Phase* phase, const int64_t* tables
     cdef window_axis axis
     cdef window_span within
     if not phase.apart:
-        row_taps(phase, tables, 0, phase.rows.count, rest, depth)
+        row_taps(phase, tables, 0, phase.rows.taps, rest, depth)
         pixel_tiles(d, phase, tables, 0, images * rows * phase.width, panel, depth, x, w, out, out_block, accumulate,
                     finish, spoiled)
         return
-    axis = window_axis_of(phase.rows.count, phase.rows.shift_step, phase.rows.shift, d.step_h, height, phase.height)
+    axis = window_axis_of(phase.rows.taps, phase.rows.shift_step, phase.rows.shift, d.step_h, height, phase.height)
     while i < rows:
         within = window_within(&axis, row + i)
         end = i + 1
@@ -239,7 +202,7 @@ cdef void direct_band(const Direct* d, const Convolved* c, const float* packed, 
     cdef int64_t rest = c.source.channels % SIMD_WIDTH, out_block = c.target.height * c.target.width * SIMD_WIDTH
     cdef int64_t in_first = in_blocks, in_end = 0, chunk, chunk_end, p, f, a, b, taps, rows, lanes
     cdef const Panel* panel
-    cdef const Phase* phase
+    cdef const Grid* phase
     cdef tile_depth depth
     cdef tile_finish finish
     cdef float padded[4 * 16]
@@ -277,10 +240,10 @@ cdef void direct_band(const Direct* d, const Convolved* c, const float* packed, 
             finish_channels(&finish, c.bias, c.target.channels, panel.first, panel.blocks, padded)
             if d.cleared and a == panel.in_first:
                 clear_band(d, c, panel, image, images, row)
-            for f in range(d.phases):
-                phase = phases_of(d) + f
+            for f in range(d.grid_count):
+                phase = grids_of(d) + f
                 rows = least(d.rows, phase.height - row)
-                taps = phase.rows.count * phase.cols.count
+                taps = phase.rows.taps * phase.cols.taps
                 if rows <= 0 or taps == 0:
                     continue
                 depth.across = phase.across
@@ -301,7 +264,8 @@ cdef void direct_band(const Direct* d, const Convolved* c, const float* packed, 
 
 
 cdef prefetcher next_band(const Direct* d, const Convolved* c, int64_t task) noexcept nogil:
-    # What a task copies, for the one before it to ask for; nothing where that one has copied the same, or after the last.
+    # What a task copies, for the one before it to ask for; nothing where that one has copied the same, or after the
+    # last.
     cdef int64_t rest = task // d.parts, blocks = blocks_of(c.source.channels)
     cdef int64_t row = rest % d.bands * d.rows * d.step_h + d.top, image = rest // d.bands * d.images
     cdef int64_t first = most(row, 0), end = least(row + d.height, c.source.height)
@@ -323,44 +287,45 @@ cdef void direct(const Direct* d, const Convolved* c, const float* packed, float
     for task in range(begin, end):
         part, rest = task % d.parts, task // d.parts
         row, image = rest % d.bands * d.rows, rest // d.bands * d.images
-        next = this_thread()
+        next = d.prefetcher
         if d.products:
             band_after = next_band(d, c, task + 1)
             next = &band_after
-        direct_band(d, c, packed, image, least(d.images, c.n - image), row, share(d.panels, d.parts, part),
-                    share(d.panels, d.parts, part + 1), band, next)
+        direct_band(d, c, packed, image, least(d.images, c.n - image), row, share(d.panel_count, d.parts, part),
+                    share(d.panel_count, d.parts, part + 1), band, next)
 
 
-cdef Convolved forward_sides(const int64_t* args) noexcept nogil:
-    cdef const Numbers* p = <const Numbers*> &args[8]
+cdef Convolved forward_sides(const Conv2dDirectF32* a) noexcept nogil:
+    cdef const Convolution* p = &a.convolution
     cdef Convolved c
     c.n = p.n
-    c.source.data, c.source.channels, c.source.height, c.source.width = array(args, 0), p.c, p.h, p.w
-    c.target.data, c.target.channels, c.target.height, c.target.width = array(args, 4), p.oc, p.oh, p.ow
-    c.bias, c.residual = array(args, 2), array(args, 3)
-    c.low, c.high = <float> (<const double*> args)[24], <float> (<const double*> args)[25]
+    c.source.data, c.source.channels, c.source.height, c.source.width = a.x, p.c, p.h, p.w
+    c.target.data, c.target.channels, c.target.height, c.target.width = a.y, p.oc, p.oh, p.ow
+    c.bias, c.residual = a.bias, a.residual
+    c.low, c.high = <float> a.clamp.low, <float> a.clamp.high
     return c
 
 
-cdef Convolved gradient_sides(const int64_t* args) noexcept nogil:
-    cdef const Numbers* p = <const Numbers*> &args[6]
-    cdef const Direct* d = <const Direct*> &args[22]
+cdef Convolved gradient_sides(const Conv2dInputGradDirectF32* a) noexcept nogil:
+    cdef const Convolution* p = &a.convolution
     cdef Convolved c
     c.n = p.n
-    c.source.data, c.source.channels, c.source.height, c.source.width = array(args, 0), p.oc, p.oh, p.ow
-    c.target.data, c.target.channels, c.target.height, c.target.width = array(args, 2), p.c, p.h, p.w
-    if d.merged:
-        c.target.channels *= d.merged
+    c.source.data, c.source.channels, c.source.height, c.source.width = a.dy, p.oc, p.oh, p.ow
+    c.target.data, c.target.channels, c.target.height, c.target.width = a.dx, p.c, p.h, p.w
+    if a.extra.merged:
+        c.target.channels *= a.extra.merged
     c.bias = c.residual = NULL
     c.low, c.high = -INFINITY, INFINITY
     return c
 
 
 cdef void conv2d_direct(const int64_t* args, int64_t begin, int64_t end, int64_t thread) noexcept nogil:
-    cdef Convolved c = forward_sides(args)
-    direct(<const Direct*> &args[26], &c, array(args, 5), workspace(args, 6, thread), begin, end)
+    cdef const Conv2dDirectF32* a = <const Conv2dDirectF32*> args
+    cdef Convolved c = forward_sides(a)
+    direct(&a.extra, &c, a.memory.scratch, workspace_of(&a.memory, thread), begin, end)
 
 
 cdef void conv2d_input_grad_direct(const int64_t* args, int64_t begin, int64_t end, int64_t thread) noexcept nogil:
-    cdef Convolved c = gradient_sides(args)
-    direct(<const Direct*> &args[22], &c, array(args, 3), workspace(args, 4, thread), begin, end)
+    cdef const Conv2dInputGradDirectF32* a = <const Conv2dInputGradDirectF32*> args
+    cdef Convolved c = gradient_sides(a)
+    direct(&a.extra, &c, a.memory.scratch, workspace_of(&a.memory, thread), begin, end)

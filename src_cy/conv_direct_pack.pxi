@@ -11,7 +11,7 @@ cdef struct Kernels:
     # Weights, `taps` each for an output and an input channel; both count in their group, of `outputs` and `inputs`
     # channels. The steps are floats between neighbouring channels and groups.
     const float* data
-    const Numbers* window
+    const Convolution* window
     int64_t outputs, inputs, output_step, input_step, group_step, taps, kernel_width
 
 
@@ -54,11 +54,11 @@ cdef void merged_tap(const Kernels* k, const float* weight, int64_t first, int64
             to[c * SIMD_WIDTH + lane] = present(weight[c * k.input_step + (lane - first) * k.output_step])
 
 
-cdef void merged_square(const Kernels* k, const Phase* phase, int64_t out, int64_t outs, int64_t channel,
+cdef void merged_square(const Kernels* k, const Grid* phase, int64_t out, int64_t outs, int64_t channel,
                         int64_t channels, float* to) noexcept nogil:
     # As weight_square, where an output is a channel of a phase and a tap is a position of what is read. Taps of phases
     # that lie wholly behind a narrow image have no position.
-    cdef const Numbers* p = k.window
+    cdef const Convolution* p = k.window
     cdef int64_t i, j, h, w, row, col
     pack_absent(to, k.taps * SIMD_WIDTH)
     for i in range(p.kh):
@@ -68,10 +68,10 @@ cdef void merged_square(const Kernels* k, const Phase* phase, int64_t out, int64
             for j in range(p.kw):
                 col = phase_of_tap(j, p.pad_left, p.stride_w)
                 w = (col + p.pad_left - j) // p.stride_w - phase.cols.shift
-                if 0 <= h < phase.rows.count and 0 <= w < phase.cols.count:
+                if 0 <= h < phase.rows.taps and 0 <= w < phase.cols.taps:
                     merged_tap(k, k.data + channel * k.input_step + i * p.kw + j,
                                (row * phase.out_step_w + col) * k.outputs - out, outs, channels,
-                               to + (h * phase.cols.count + w) * SIMD_WIDTH * SIMD_WIDTH)
+                               to + (h * phase.cols.taps + w) * SIMD_WIDTH * SIMD_WIDTH)
             row += p.stride_h
 
 
@@ -79,7 +79,7 @@ cdef void pack_panel(const Kernels* k, const Direct* d, const Panel* panel, floa
                      const Convolved* c) noexcept nogil:
     # For each phase [input block][tap][V / span][vectors * V], then [tap][channels of the last block / span].
     cdef int64_t lanes = panel.vectors * SIMD_WIDTH // panel.span, vector, out, outs, b, channels, f, i, j, taps
-    cdef const Phase* phase
+    cdef const Grid* phase
     cdef const float* tap
     cdef float* to
     for vector in range(panel.blocks):
@@ -88,16 +88,16 @@ cdef void pack_panel(const Kernels* k, const Direct* d, const Panel* panel, floa
             channels = least(SIMD_WIDTH, c.source.channels - b * SIMD_WIDTH)
             outs = least(SIMD_WIDTH, c.target.channels - out)
             if d.merged:
-                merged_square(k, phases_of(d), out, outs, b * SIMD_WIDTH, channels, square)
+                merged_square(k, grids_of(d), out, outs, b * SIMD_WIDTH, channels, square)
             else:
                 weight_square(k, out, outs, b * SIMD_WIDTH, channels, square)
-            for f in range(d.phases):
-                phase = phases_of(d) + f
-                taps = phase.rows.count * phase.cols.count
+            for f in range(d.grid_count):
+                phase = grids_of(d) + f
+                taps = phase.rows.taps * phase.cols.taps
                 to = (packed + phase.weights + vector * SIMD_WIDTH
                       + (panel.weights + (b - panel.in_first) * SIMD_WIDTH * lanes) * taps)
-                for i in range(phase.rows.count):
-                    for j in range(phase.cols.count):
+                for i in range(phase.rows.taps):
+                    for j in range(phase.cols.taps):
                         tap = square + ((phase.rows.first + i * phase.rows.step) * k.kernel_width
                                         + phase.cols.first + j * phase.cols.step) * SIMD_WIDTH * SIMD_WIDTH
                         if panel.span == 1:
@@ -107,7 +107,7 @@ cdef void pack_panel(const Kernels* k, const Direct* d, const Panel* panel, floa
                         to += ceil_div(channels, panel.span) * panel.vectors * SIMD_WIDTH
 
 
-cdef void place_pixels(const Direct* d, const Phase* phase, int64_t* tables, const Convolved* c) noexcept nogil:
+cdef void place_pixels(const Direct* d, const Grid* phase, int64_t* tables, const Convolved* c) noexcept nogil:
     # The tables of one phase: where the pixels of a band are read and written, and where its taps lie.
     cdef int64_t* source = tables + phase.sources
     cdef int64_t* target = tables + phase.targets
@@ -126,8 +126,8 @@ cdef void place_pixels(const Direct* d, const Phase* phase, int64_t* tables, con
                              * blocks_of(c.target.channels) * SIMD_WIDTH)
             source += 1
             target += 1
-    for i in range(phase.rows.count):
-        for j in range(phase.cols.count):
+    for i in range(phase.rows.taps):
+        for j in range(phase.cols.taps):
             offset = ((phase.rows.shift + i * phase.rows.shift_step - d.top) * d.row
                       + (phase.cols.shift + j * phase.cols.shift_step - d.left) * SIMD_WIDTH)
             tap[0] = offset
@@ -142,33 +142,35 @@ cdef void direct_pack(const Direct* d, const Kernels* k, const Convolved* c, flo
     # A task packs one panel, the last one makes the tables.
     cdef int64_t task, f
     for task in range(begin, end):
-        if task < d.panels:
+        if task < d.panel_count:
             pack_panel(k, d, panels_of(d) + task, packed, square, c)
         else:
-            for f in range(d.phases):
-                place_pixels(d, phases_of(d) + f, <int64_t*> packed + d.tables // 8, c)
+            for f in range(d.grid_count):
+                place_pixels(d, grids_of(d) + f, <int64_t*> packed + d.tables // 8, c)
 
 
 cdef void conv2d_direct_pack(const int64_t* args, int64_t begin, int64_t end, int64_t thread) noexcept nogil:
-    cdef const Numbers* p = <const Numbers*> &args[8]
-    cdef Convolved c = forward_sides(args)
+    cdef const Conv2dDirectF32* a = <const Conv2dDirectF32*> args
+    cdef const Convolution* p = &a.convolution
+    cdef Convolved c = forward_sides(a)
     cdef Kernels k
-    k.data, k.outputs, k.inputs = array(args, 1), p.oc // p.groups, p.c // p.groups
+    k.data, k.outputs, k.inputs = a.weight, p.oc // p.groups, p.c // p.groups
     k.taps, k.kernel_width = p.kh * p.kw, p.kw
     k.input_step, k.output_step = k.taps, k.inputs * k.taps
     k.group_step, k.window = k.outputs * k.output_step, p
-    direct_pack(<const Direct*> &args[26], &k, &c, array(args, 5), workspace(args, 6, thread), begin, end)
+    direct_pack(&a.extra, &k, &c, a.memory.scratch, workspace_of(&a.memory, thread), begin, end)
 
 
 cdef void conv2d_input_grad_direct_pack(const int64_t* args, int64_t begin, int64_t end, int64_t thread) noexcept nogil:
-    cdef const Numbers* p = <const Numbers*> &args[6]
-    cdef Convolved c = gradient_sides(args)
-    cdef const Direct* d = <const Direct*> &args[22]
+    cdef const Conv2dInputGradDirectF32* a = <const Conv2dInputGradDirectF32*> args
+    cdef const Convolution* p = &a.convolution
+    cdef const Direct* d = &a.extra
+    cdef Convolved c = gradient_sides(a)
     cdef Kernels k
-    k.data, k.outputs, k.inputs = array(args, 1), p.c // p.groups, p.oc // p.groups
+    k.data, k.outputs, k.inputs = a.weight, p.c // p.groups, p.oc // p.groups
     k.taps, k.kernel_width = p.kh * p.kw, p.kw
     k.output_step, k.input_step = k.taps, k.outputs * k.taps
     k.group_step, k.window = k.inputs * k.input_step, p
     if d.merged:
-        k.taps, k.kernel_width = phases_of(d).rows.count * phases_of(d).cols.count, phases_of(d).cols.count
-    direct_pack(d, &k, &c, array(args, 3), workspace(args, 4, thread), begin, end)
+        k.taps, k.kernel_width = grids_of(d).rows.taps * grids_of(d).cols.taps, grids_of(d).cols.taps
+    direct_pack(d, &k, &c, a.memory.scratch, workspace_of(&a.memory, thread), begin, end)

@@ -6,18 +6,18 @@ cdef extern from "compact_pixels.h" nogil:
     void packed_pixels(float* to, int64_t channels, const float* blocks, int64_t block, int64_t pixels)
 
 
-cdef inline int64_t packed_vectors(const WeightSums* p) noexcept nogil:
+cdef inline int64_t packed_vectors(const Convolution* p) noexcept nogil:
     # Of the columns for a row of the kernel.
     return ceil_div(p.kw * p.c, SIMD_WIDTH)
 
 
-cdef int64_t packed_sums_size(const WeightSums* p) noexcept nogil:
+cdef int64_t packed_sums_size(const Convolution* p) noexcept nogil:
     # Floats of the sums of a chunk, [output channel][row of the kernel][vector][SIMD_WIDTH].
     cdef int64_t sums = p.oc * p.kh * packed_vectors(p) * SIMD_WIDTH
     return whole_lines(sums * <int64_t> sizeof(float)) // <int64_t> sizeof(float)
 
 
-cdef void packed_copy(const WeightSums* p, const Band* band, const Steps* s, const float* x, float* to) noexcept nogil:
+cdef void packed_copy(const Convolution* p, const Band* band, const Steps* s, const float* x, float* to) noexcept nogil:
     # The band, zeros where it reaches beyond the image; a vector behind it is written too.
     cdef int64_t width = s.row // p.c, height = s.image // s.row, plane = p.h * p.w * SIMD_WIDTH
     cdef int64_t top = band.row * p.stride_h - p.pad_top, left = band.col * p.stride_w - p.pad_left
@@ -40,11 +40,13 @@ cdef void packed_copy(const WeightSums* p, const Band* band, const Steps* s, con
 
 cdef void conv2d_weight_grad_packed(const int64_t* args, int64_t begin, int64_t end, int64_t thread) noexcept nogil:
     # A task is a chunk of the bands for a part of the blocks of output channels.
-    cdef WeightSums sizes = weight_sums(args)
-    cdef const WeightSums* p = &sizes
-    cdef int64_t bands = p.image_bands * p.row_bands * p.col_bands, blocks = ceil_div(p.oc, SIMD_WIDTH)
+    cdef const Conv2dWeightGradWeightSplitF32* a = <const Conv2dWeightGradWeightSplitF32*> args
+    cdef const WeightSplit* w = &a.extra
+    cdef Convolution convolution = weight_problem(a)
+    cdef const Convolution* p = &convolution
+    cdef int64_t bands = w.image_bands * w.row_bands * w.col_bands, blocks = ceil_div(p.oc, SIMD_WIDTH)
     cdef int64_t index, part, chunk, band, first_band, end_band, first, last, channels
-    cdef float* copy = workspace(args, 4, thread)
+    cdef float* copy = workspace_of(&a.memory, thread)
     cdef Steps s
     cdef Band now
     cdef outer_walk walk
@@ -52,36 +54,38 @@ cdef void conv2d_weight_grad_packed(const int64_t* args, int64_t begin, int64_t 
     cdef prefetcher* next
     s.col = p.c
     for index in range(begin, end):
-        part, chunk = index % p.channel_parts, index // p.channel_parts
-        first_band, end_band = share(bands, p.chunks, chunk), share(bands, p.chunks, chunk + 1)
-        first, last = share(blocks, p.channel_parts, part), share(blocks, p.channel_parts, part + 1)
+        part, chunk = index % w.channel_parts, index // w.channel_parts
+        first_band, end_band = share(bands, w.chunks, chunk), share(bands, w.chunks, chunk + 1)
+        first, last = share(blocks, w.channel_parts, part), share(blocks, w.channel_parts, part + 1)
         channels = least(p.oc, last * SIMD_WIDTH) - first * SIMD_WIDTH
         for band in range(first_band, end_band):
-            now = weight_band(p, band)
+            now = weight_band(p, w, band)
             s.row = ((now.cols - 1) * p.stride_w + p.kw) * p.c
             s.image = ((now.rows - 1) * p.stride_h + (p.kh - 1) * p.dilation_h + 1) * s.row
             walk = band_walk(p, &now, &s)
-            next = this_thread()
-            if p.ahead and band + 1 < end_band:
-                after = prefetch_band(p, band + 1, 0, ceil_div(p.c, SIMD_WIDTH), first, last, array(args, 1),
-                                  array(args, 0),
+            next = w.prefetcher
+            if w.ahead and band + 1 < end_band:
+                after = prefetch_band(p, w, band + 1, 0, ceil_div(p.c, SIMD_WIDTH), first, last, a.x,
+                                  a.dy,
                                   now.images * now.rows * now.cols * channels * p.kh * packed_vectors(p))
                 next = &after
-            packed_copy(p, &now, &s, array(args, 1), copy)
+            packed_copy(p, &now, &s, a.x, copy)
             tap_sums(p, &now, &s, &walk, packed_vectors(p), SIMD_WIDTH, first, last, copy,
-                     band_dy(p, &now, array(args, 0)), array(args, 3) + chunk * packed_sums_size(p),
-                     p.later or band > first_band, next)
+                     band_dy(p, &now, a.dy), a.memory.scratch + chunk * packed_sums_size(p),
+                     w.accumulate or band > first_band, next)
 
 
 cdef void conv2d_weight_grad_merge_packed(const int64_t* args, int64_t begin, int64_t end,
                                           int64_t thread) noexcept nogil:
     # A task adds up the chunks for an output channel.
-    cdef WeightSums sizes = weight_sums(args)
-    cdef const WeightSums* p = &sizes
+    cdef const Conv2dWeightGradWeightSplitF32* a = <const Conv2dWeightGradWeightSplitF32*> args
+    cdef const WeightSplit* w = &a.extra
+    cdef Convolution convolution = weight_problem(a)
+    cdef const Convolution* p = &convolution
     cdef int64_t size = packed_vectors(p) * SIMD_WIDTH, channel, i
-    cdef float* total = workspace(args, 4, thread)
+    cdef float* total = workspace_of(&a.memory, thread)
     for channel in range(begin, end):
-        outer_merge(total, array(args, 3) + channel * p.kh * size, p.kh * size, p.chunks, packed_sums_size(p))
+        outer_merge(total, a.memory.scratch + channel * p.kh * size, p.kh * size, w.chunks, packed_sums_size(p))
         for i in range(p.kh):
-            transpose(array(args, 2) + (channel * p.c * p.kh + i) * p.kw, p.kh * p.kw, p.kw, total + i * size, p.c,
+            transpose(a.dw + (channel * p.c * p.kh + i) * p.kw, p.kh * p.kw, p.kw, total + i * size, p.c,
                       p.kw, p.c)

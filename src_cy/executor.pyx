@@ -46,7 +46,6 @@ cdef extern from "platform.h" nogil:
     int64_t ne_now()
     void ne_yield()
     int ne_thread(ne_start *start)
-    int64_t ne_share_end
 
 cdef enum:
     MOST_THREADS = 1024
@@ -185,13 +184,11 @@ cdef inline int64_t segment_end(const Call *calls, int64_t call, int64_t last) n
 
 
 cdef void run_alone(const Call *calls, int64_t first, int64_t last, double *seconds) noexcept nogil:
-    global ne_share_end
     cdef int64_t call, start = 0, now
     if seconds != NULL:
         start = ne_now()
     for call in range(first, last):
         if calls[call].tasks > 0:
-            ne_share_end = calls[call].tasks
             calls[call].function(calls[call].args, 0, calls[call].tasks, 0)
         if seconds != NULL:
             now = ne_now()
@@ -208,7 +205,6 @@ cdef inline void stamp(Team *team, int64_t call) noexcept nogil:
 
 cdef void take_part(Team *team, int64_t thread) noexcept nogil:
     """Do this thread's share of the team's run; thread 0 returns when the whole run is done."""
-    global ne_share_end
     cdef const Call *calls = team.calls
     cdef int64_t call = team.first, last = team.last, threads = team.threads, spin = team.spin
     cdef int64_t phase = ne_load(&team.phase.word)
@@ -221,7 +217,6 @@ cdef void take_part(Team *team, int64_t thread) noexcept nogil:
             if take(&team.share[0], tag, 0, 1, 1) == 0:
                 for step in range(call, end):
                     if calls[step].tasks > 0:
-                        ne_share_end = calls[step].tasks
                         calls[step].function(calls[step].args, 0, calls[step].tasks, thread)
                     if team.seconds != NULL:
                         stamp(team, step)
@@ -233,7 +228,6 @@ cdef void take_part(Team *team, int64_t thread) noexcept nogil:
             for turn in range(threads):
                 owner = (thread + turn) % threads
                 low, high = tasks * owner // threads, tasks * (owner + 1) // threads
-                ne_share_end = high
                 begin = take(&team.share[owner], tag, low, high, grain)
                 while begin < high:
                     calls[call].function(calls[call].args, begin, min(begin + grain, high), thread)

@@ -33,76 +33,22 @@ cdef object address(Kernel function):
 
 
 cdef void fma_peak(const int64_t* args, int64_t begin, int64_t end, int64_t thread) noexcept nogil:
-    # No operator's kernel, but what the CPU can do at most: args = array of a float for each task, rounds of
-    # FMA_SUMS vectors of multiply-adds.
+    # No operator's kernel, but what the CPU can do at most: rounds of FMA_SUMS vectors of multiply-adds.
+    cdef const FmaPeak* a = <const FmaPeak*> args
     cdef int64_t task
     for task in range(begin, end):
-        array(args, 0)[task] = fma_rounds(args[1])
+        a.results[task] = fma_rounds(a.rounds)
 
 
 cdef void memory_halve(const int64_t* args, int64_t begin, int64_t end, int64_t thread) noexcept nogil:
-    # Likewise: args = array to read, array to write, floats a task.
+    # Likewise: bytes from and to memory.
+    cdef const MemoryHalve* a = <const MemoryHalve*> args
     cdef int64_t task
     for task in range(begin, end):
-        c_memory_halve(array(args, 1) + task * args[2], array(args, 0) + task * args[2], args[2])
+        c_memory_halve(a.halves + task * a.floats, a.source + task * a.floats, a.floats)
 
 
-ADDRESSES = {
-    "prefetch": address(prefetch),
-    "depthwise_blocked_pack": address(depthwise_blocked_pack),
-    "depthwise_blocked": address(depthwise_blocked),
-    "depthwise_blocked_input_grad_pack": address(depthwise_blocked_input_grad_pack),
-    "depthwise_blocked_input_grad": address(depthwise_blocked_input_grad),
-    "depthwise_blocked_weight_grad": address(depthwise_blocked_weight_grad),
-    "depthwise_blocked_weight_grad_merge": address(depthwise_blocked_weight_grad_merge),
-    "fma_peak": address(fma_peak),
-    "memory_halve": address(memory_halve),
-    "conv2d_direct_pack": address(conv2d_direct_pack),
-    "conv2d_direct": address(conv2d_direct),
-    "conv2d_input_grad_direct_pack": address(conv2d_input_grad_direct_pack),
-    "conv2d_input_grad_direct": address(conv2d_input_grad_direct),
-    "conv2d_first_pack": address(conv2d_first_pack),
-    "conv2d_first": address(conv2d_first),
-    "conv2d_weight_grad_direct": address(conv2d_weight_grad_direct),
-    "conv2d_weight_grad_merge_direct": address(conv2d_weight_grad_merge_direct),
-    "conv2d_weight_grad_taps": address(conv2d_weight_grad_taps),
-    "conv2d_weight_grad_merge_taps": address(conv2d_weight_grad_merge_taps),
-    "conv2d_weight_grad_packed": address(conv2d_weight_grad_packed),
-    "conv2d_weight_grad_merge_packed": address(conv2d_weight_grad_merge_packed),
-    "linear_panels": address(linear_panels),
-    "linear_dots": address(linear_dots),
-    "matmul_panels": address(matmul_panels),
-    "matmul_dots": address(matmul_dots),
-    "matmul_terms": address(matmul_terms),
-    "batch_stats_chunk": address(batch_stats_chunk),
-    "batch_stats_merge": address(batch_stats_merge),
-    "batch_norm_grad_sums_chunk": address(batch_norm_grad_sums_chunk),
-    "batch_norm_grad_sums_merge": address(batch_norm_grad_sums_merge),
-    "batch_stats_columns": address(batch_stats_columns),
-    "batch_norm_grad_sums_columns": address(batch_norm_grad_sums_columns),
-    "reduce_sum": address(reduce_sum),
-    "repeat_channels": address(repeat_channels),
-    "to_blocked": address(to_blocked),
-    "from_blocked": address(from_blocked),
-    "batch_stats_blocked": address(batch_stats_blocked),
-    "batch_stats_blocked_merge": address(batch_stats_blocked_merge),
-    "batch_norm_grad_sums_blocked": address(batch_norm_grad_sums_blocked),
-    "batch_norm_grad_sums_blocked_merge": address(batch_norm_grad_sums_blocked_merge),
-    "channel_sums_blocked": address(channel_sums_blocked),
-    "channel_sums_blocked_merge": address(channel_sums_blocked_merge),
-    "max_pool2d_blocked": address(max_pool2d_blocked),
-    "max_pool2d_grad_blocked": address(max_pool2d_grad_blocked),
-    "avg_pool2d_blocked": address(avg_pool2d_blocked),
-    "avg_pool2d_grad_blocked": address(avg_pool2d_grad_blocked),
-    "adaptive_avg_pool2d_blocked": address(adaptive_avg_pool2d_blocked),
-    "adaptive_avg_pool2d_grad_blocked": address(adaptive_avg_pool2d_grad_blocked),
-    "conv2d_winograd_pack": address(conv2d_winograd_pack),
-    "conv2d_winograd": address(conv2d_winograd),
-    "conv2d_input_grad_winograd_pack": address(conv2d_input_grad_winograd_pack),
-    "conv2d_input_grad_winograd": address(conv2d_input_grad_winograd),
-    "conv2d_weight_grad_winograd": address(conv2d_weight_grad_winograd),
-    "conv2d_weight_grad_winograd_taps": address(conv2d_weight_grad_winograd_taps),
-}
+include "kernel_addresses.pxi"
 
 # What sizes of blocks and of packed arrays follow from.
 SIZES = {
@@ -156,4 +102,7 @@ SIZES = {
     "channels_together": TOGETHER,
     "winograd_tiles": WINOGRAD_TILES,
     "winograd_group": WINOGRAD_GROUP,
+    "prefetcher": sizeof(prefetcher),
+    "prefetch_parts": PREFETCH_PARTS,
+    "prefetch_rate": PREFETCH_RATE,
 }

@@ -49,21 +49,14 @@ cdef struct Product:
     Tiles rows, columns
 
 
-cdef struct Panels:
-    # The extra parameters of the outer products: parts of the rows and of the columns, which make the tasks; terms of a
-    # sum in registers; vectors of a panel; panels that are copied at a time; tiles that pass while a panel is in the L1
-    # cache; whether b is read in place; the distance of its rows where a, flipped, is copied, else 0.
-    int64_t row_parts, column_parts, depth, vectors, together, tiles_together, in_place, copied_row
-
-
-cdef struct Part:
+cdef struct PanelPart:
     # What a task does between two depths: its tiles, and where the copies of a and of b lie.
     int64_t tile_first, tile_end, row_first, depth_first, depth
     float* a
     float* b
 
 
-cdef void multiply_panel(const Product* p, const Panels* g, const Part* part, int64_t panel, const float* b,
+cdef void multiply_panel(const Product* p, const Panels* g, const PanelPart* part, int64_t panel, const float* b,
                          int64_t b_row, int64_t tile_first, int64_t tile_end) noexcept nogil:
     # Some tiles of one panel.
     cdef int64_t width = g.vectors * SIMD_WIDTH, column = panel * width, cols = least(width, p.n - column)
@@ -106,7 +99,8 @@ cdef void multiply_panel(const Product* p, const Panels* g, const Part* part, in
                 memcpy(y + r * p.n, buffer + r * pitch, cols * sizeof(float))
 
 
-cdef void copy_panels(const Product* p, const Panels* g, const Part* part, int64_t first, int64_t end) noexcept nogil:
+cdef void copy_panels(const Product* p, const Panels* g, const PanelPart* part, int64_t first,
+                      int64_t end) noexcept nogil:
     cdef int64_t width = g.vectors * SIMD_WIDTH, column = first * width, count = least(end * width, p.n) - column
     if p.flip_b:
         matrix_pack_transposed(part.b, width, p.b + column * p.k + part.depth_first, p.k, part.depth, count)
@@ -114,14 +108,14 @@ cdef void copy_panels(const Product* p, const Panels* g, const Part* part, int64
         matrix_pack(part.b, width, p.b + part.depth_first * p.n + column, p.n, part.depth, count)
 
 
-cdef void copy_columns(const Product* p, const Panels* g, const Part* part) noexcept nogil:
+cdef void copy_columns(const Product* p, const Panels* g, const PanelPart* part) noexcept nogil:
     # The columns of a, flipped, that a task reads between two depths.
     cdef int64_t k, count = tile_start(&p.rows, part.tile_end) - part.row_first
     for k in range(part.depth):
         memcpy(part.a + k * g.copied_row, p.a + (part.depth_first + k) * p.m + part.row_first, count * sizeof(float))
 
 
-cdef void multiply_part(const Product* p, const Panels* g, const Part* part, int64_t panel_first,
+cdef void multiply_part(const Product* p, const Panels* g, const PanelPart* part, int64_t panel_first,
                         int64_t panel_end) noexcept nogil:
     # The panels of a task between two depths, group by group.
     cdef int64_t width = g.vectors * SIMD_WIDTH, first = panel_first, end, panel, tile
@@ -147,7 +141,7 @@ cdef void multiply_part(const Product* p, const Panels* g, const Part* part, int
 cdef void multiply_task(const Product* p, const Panels* g, int64_t task, float* memory) noexcept nogil:
     cdef int64_t panels = ceil_div(p.n, g.vectors * SIMD_WIDTH)
     cdef int64_t row_part = task % g.row_parts, column_part = task // g.row_parts
-    cdef Part part
+    cdef PanelPart part
     part.tile_first = share(p.rows.count, g.row_parts, row_part)
     part.tile_end = share(p.rows.count, g.row_parts, row_part + 1)
     part.row_first = tile_start(&p.rows, part.tile_first)
@@ -161,12 +155,6 @@ cdef void multiply_task(const Product* p, const Panels* g, int64_t task, float* 
         multiply_part(p, g, &part, share(panels, g.column_parts, column_part),
                       share(panels, g.column_parts, column_part + 1))
         part.depth_first += part.depth
-
-
-cdef struct Dots:
-    # The extra parameters of the dot products: parts of the rows and of the columns, which make the tasks; terms of a
-    # product; tiles of rows that stay in the L1 cache.
-    int64_t row_parts, column_parts, depth, tiles_together
 
 
 cdef void dot_block(const Product* p, int64_t depth_first, int64_t depth, int64_t tile_first, int64_t tile_end,
@@ -202,66 +190,77 @@ cdef void dot_task(const Product* p, const Dots* d, int64_t task) noexcept nogil
         depth_first += d.depth
 
 
-cdef void linear_product(const int64_t* args, Product* p, matrix_finish* finish) noexcept nogil:
-    p.a, p.b, p.y = array(args, 0), array(args, 1), array(args, 3)
-    p.m, p.n, p.k = args[7], args[8], args[9]
+cdef void linear_product(Product* p, const float* x, const float* weight, float* y,
+                         const MatrixProduct* sizes) noexcept nogil:
+    p.a, p.b, p.y = x, weight, y
+    p.m, p.n, p.k = sizes.m, sizes.n, sizes.k
     p.flip_a, p.flip_b = False, True
-    finish.bias = array(args, 2)
-    finish.low, finish.high = <float> (<const double*> &args[10])[0], <float> (<const double*> &args[11])[0]
+
+
+cdef void linear_finish(Product* p, matrix_finish* finish, const float* bias, const Clamp* clamp) noexcept nogil:
+    finish.bias, finish.low, finish.high = bias, <float> clamp.low, <float> clamp.high
     p.finish = finish
 
 
-cdef void matmul_product(const int64_t* args, Product* p) noexcept nogil:
-    p.a, p.b, p.y = array(args, 0), array(args, 1), array(args, 2)
-    p.m, p.n, p.k = args[6], args[7], args[8]
-    p.flip_a, p.flip_b = args[9] != 0, args[10] != 0
+cdef void matmul_product(Product* p, const float* a, const float* b, float* y, const MatrixProduct* sizes,
+                         const Transposed* flips) noexcept nogil:
+    p.a, p.b, p.y = a, b, y
+    p.m, p.n, p.k = sizes.m, sizes.n, sizes.k
+    p.flip_a, p.flip_b = flips.transpose_a != 0, flips.transpose_b != 0
     p.finish = NULL
 
 
 cdef void linear_panels(const int64_t* args, int64_t begin, int64_t end, int64_t thread) noexcept nogil:
+    cdef const LinearPanelsF32* a = <const LinearPanelsF32*> args
     cdef matrix_finish finish
     cdef Product p
     cdef int64_t task
-    linear_product(args, &p, &finish)
+    linear_product(&p, a.x, a.weight, a.y, &a.matrix_product)
+    linear_finish(&p, &finish, a.bias, &a.clamp)
     p.rows = tiles_of(p.m, MATRIX_ROWS)
     for task in range(begin, end):
-        multiply_task(&p, <const Panels*> &args[12], task, workspace(args, 5, thread))
+        multiply_task(&p, &a.extra, task, workspace_of(&a.memory, thread))
 
 
 cdef void linear_dots(const int64_t* args, int64_t begin, int64_t end, int64_t thread) noexcept nogil:
+    cdef const LinearDotsF32* a = <const LinearDotsF32*> args
     cdef matrix_finish finish
     cdef Product p
     cdef int64_t task
-    linear_product(args, &p, &finish)
+    linear_product(&p, a.x, a.weight, a.y, &a.matrix_product)
+    linear_finish(&p, &finish, a.bias, &a.clamp)
     p.rows, p.columns = tiles_of(p.m, DOT_ROWS), tiles_of(p.n, DOT_COLS)
     for task in range(begin, end):
-        dot_task(&p, <const Dots*> &args[12], task)
+        dot_task(&p, &a.extra, task)
 
 
 cdef void matmul_panels(const int64_t* args, int64_t begin, int64_t end, int64_t thread) noexcept nogil:
+    cdef const MatmulPanelsF32* a = <const MatmulPanelsF32*> args
     cdef Product p
     cdef int64_t task
-    matmul_product(args, &p)
+    matmul_product(&p, a.a, a.b, a.y, &a.matrix_product, &a.transposed)
     p.rows = tiles_of(p.m, MATRIX_ROWS)
     for task in range(begin, end):
-        multiply_task(&p, <const Panels*> &args[11], task, workspace(args, 4, thread))
+        multiply_task(&p, &a.extra, task, workspace_of(&a.memory, thread))
 
 
 cdef void matmul_dots(const int64_t* args, int64_t begin, int64_t end, int64_t thread) noexcept nogil:
+    cdef const MatmulDotsF32* a = <const MatmulDotsF32*> args
     cdef Product p
     cdef int64_t task
-    matmul_product(args, &p)
+    matmul_product(&p, a.a, a.b, a.y, &a.matrix_product, &a.transposed)
     p.rows, p.columns = tiles_of(p.m, DOT_ROWS), tiles_of(p.n, DOT_COLS)
     for task in range(begin, end):
-        dot_task(&p, <const Dots*> &args[11], task)
+        dot_task(&p, &a.extra, task)
 
 
 cdef void matmul_terms(const int64_t* args, int64_t begin, int64_t end, int64_t thread) noexcept nogil:
-    # A task makes some rows, each in one go; extra = tasks.
+    # A task makes some rows, each in one go.
+    cdef const MatmulRowsF32* a = <const MatmulRowsF32*> args
     cdef Product p
-    cdef int64_t task, row
-    matmul_product(args, &p)
+    cdef int64_t tasks = a.extra.tasks, task, row
+    matmul_product(&p, a.a, a.b, a.y, &a.matrix_product, &a.transposed)
     for task in range(begin, end):
-        for row in range(share(p.m, args[11], task), share(p.m, args[11], task + 1)):
+        for row in range(share(p.m, tasks, task), share(p.m, tasks, task + 1)):
             matrix_terms(p.k, p.a + (row if p.flip_a else row * p.k), p.m if p.flip_a else 1, p.b, p.n,
                          p.y + row * p.n, p.n)

@@ -7,10 +7,6 @@ cdef extern from "row_sums.h" nogil:
     void row_products(const float* dy, const float* x, int64_t count, float shift, double* sums)
 
 
-cdef struct Channels:
-    int64_t n, c, s
-
-
 cdef struct Moments:
     # Count, mean and sum of squared distances from the mean.
     double count, mean, m2
@@ -48,20 +44,21 @@ cdef void moments_add(Moments* m, const float* x, int64_t count) noexcept nogil:
 
 
 cdef void batch_stats_chunk(const int64_t* args, int64_t begin, int64_t end, int64_t thread) noexcept nogil:
-    # A task is one channel of one chunk of the batch; extra = chunks. Small planes are gathered into blocks.
-    cdef const Channels* p = <const Channels*> &args[6]
-    cdef int64_t chunks = args[9], task, channel, chunk, image, last, filled, at
+    # A task is one channel of one chunk of the batch. Small planes are gathered into blocks.
+    cdef const BatchStatsChunksF32* a = <const BatchStatsChunksF32*> args
+    cdef const Channels* p = &a.channels
+    cdef int64_t chunks = a.extra.chunks, task, channel, chunk, image, last, filled, at
     cdef const float* plane
     cdef float gathered[BLOCK]
     cdef Moments* m
     for task in range(begin, end):
         channel, chunk = task // chunks, task % chunks
-        m = <Moments*> args[3] + task
+        m = <Moments*> a.memory.scratch + task
         m.count = m.mean = m.m2 = 0
         filled = 0
         last = share(p.n, chunks, chunk + 1)
         for image in range(share(p.n, chunks, chunk), last):
-            plane = array(args, 0) + (image * p.c + channel) * p.s
+            plane = a.x + (image * p.c + channel) * p.s
             if 2 * p.s <= BLOCK:
                 memcpy(gathered + filled, plane, p.s * sizeof(float))
                 filled += p.s
@@ -76,48 +73,51 @@ cdef void batch_stats_chunk(const int64_t* args, int64_t begin, int64_t end, int
 
 
 cdef void batch_stats_merge(const int64_t* args, int64_t begin, int64_t end, int64_t thread) noexcept nogil:
-    cdef int64_t chunks = args[9], channel, chunk
+    cdef const BatchStatsChunksF32* a = <const BatchStatsChunksF32*> args
+    cdef int64_t chunks = a.extra.chunks, channel, chunk
     cdef const Moments* parts
     cdef Moments m
     for channel in range(begin, end):
-        parts = <const Moments*> args[3] + channel * chunks
+        parts = <const Moments*> a.memory.scratch + channel * chunks
         m = parts[0]
         for chunk in range(1, chunks):
             moments_merge(&m, &parts[chunk])
-        array(args, 1)[channel] = <float> m.mean
-        array(args, 2)[channel] = <float> (m.m2 / m.count)
+        a.mean[channel] = <float> m.mean
+        a.var[channel] = <float> (m.m2 / m.count)
 
 
 cdef void batch_norm_grad_sums_chunk(const int64_t* args, int64_t begin, int64_t end, int64_t thread) noexcept nogil:
-    # A task is one channel of one chunk of the batch: sums of dy (x - mean) and of dy; extra = chunks.
-    cdef const Channels* p = <const Channels*> &args[9]
-    cdef int64_t chunks = args[13], task, channel, chunk, image, at, count, offset
+    # A task is one channel of one chunk of the batch: sums of dy (x - mean) and of dy.
+    cdef const BatchNormGradSumsChunksF32* a = <const BatchNormGradSumsChunksF32*> args
+    cdef const Channels* p = &a.channels
+    cdef int64_t chunks = a.extra.chunks, task, channel, chunk, image, at, count, offset
     cdef double* sums
     for task in range(begin, end):
         channel, chunk = task // chunks, task % chunks
-        sums = <double*> args[6] + 2 * task
+        sums = <double*> a.memory.scratch + 2 * task
         sums[0] = sums[1] = 0
         for image in range(share(p.n, chunks, chunk), share(p.n, chunks, chunk + 1)):
             at = 0
             while at < p.s:
                 count = least(BLOCK, p.s - at)
                 offset = (image * p.c + channel) * p.s + at
-                row_products(array(args, 0) + offset, array(args, 1) + offset, count, array(args, 2)[channel], sums)
+                row_products(a.dy + offset, a.x + offset, count, a.mean[channel], sums)
                 at += count
 
 
 cdef void batch_norm_grad_sums_merge(const int64_t* args, int64_t begin, int64_t end, int64_t thread) noexcept nogil:
-    cdef int64_t chunks = args[13], channel, chunk
-    cdef double eps = (<const double*> &args[12])[0], dweight, dbias
+    cdef const BatchNormGradSumsChunksF32* a = <const BatchNormGradSumsChunksF32*> args
+    cdef int64_t chunks = a.extra.chunks, channel, chunk
+    cdef double eps = a.normalization.eps, dweight, dbias
     cdef const double* sums
     for channel in range(begin, end):
-        sums = <const double*> args[6] + 2 * channel * chunks
+        sums = <const double*> a.memory.scratch + 2 * channel * chunks
         dweight = dbias = 0
         for chunk in range(chunks):
             dweight += sums[2 * chunk]
             dbias += sums[2 * chunk + 1]
-        array(args, 4)[channel] = <float> (dweight / sqrt(array(args, 3)[channel] + eps))
-        array(args, 5)[channel] = <float> dbias
+        a.dweight[channel] = <float> (dweight / sqrt(a.var[channel] + eps))
+        a.dbias[channel] = <float> dbias
 
 
 cdef enum:
@@ -126,7 +126,8 @@ cdef enum:
 
 cdef void batch_stats_columns(const int64_t* args, int64_t begin, int64_t end, int64_t thread) noexcept nogil:
     # Of a matrix (N, C): a task does TOGETHER neighbouring channels, first their means, then the squared distances.
-    cdef const Channels* p = <const Channels*> &args[6]
+    cdef const BatchStatsF32* a = <const BatchStatsF32*> args
+    cdef const Channels* p = &a.channels
     cdef int64_t task, first, count, row, c
     cdef double mean[TOGETHER]
     cdef double squares[TOGETHER]
@@ -138,26 +139,27 @@ cdef void batch_stats_columns(const int64_t* args, int64_t begin, int64_t end, i
         for c in range(TOGETHER):
             mean[c] = squares[c] = 0
         for row in range(p.n):
-            x = array(args, 0) + row * p.c + first
+            x = a.x + row * p.c + first
             for c in range(count):
                 mean[c] += x[c]
         for c in range(count):
             mean[c] /= p.n
         for row in range(p.n):
-            x = array(args, 0) + row * p.c + first
+            x = a.x + row * p.c + first
             for c in range(count):
                 distance = x[c] - mean[c]
                 squares[c] += distance * distance
         for c in range(count):
-            array(args, 1)[first + c] = <float> mean[c]
-            array(args, 2)[first + c] = <float> (squares[c] / p.n)
+            a.mean[first + c] = <float> mean[c]
+            a.var[first + c] = <float> (squares[c] / p.n)
 
 
 cdef void batch_norm_grad_sums_columns(const int64_t* args, int64_t begin, int64_t end, int64_t thread) noexcept nogil:
     # As batch_stats_columns: sums of dy (x - mean) and of dy.
-    cdef const Channels* p = <const Channels*> &args[9]
+    cdef const BatchNormGradSumsF32* a = <const BatchNormGradSumsF32*> args
+    cdef const Channels* p = &a.channels
     cdef int64_t task, first, count, row, c
-    cdef double eps = (<const double*> &args[12])[0]
+    cdef double eps = a.normalization.eps
     cdef double weighted[TOGETHER]
     cdef double plain[TOGETHER]
     cdef double mean[TOGETHER]
@@ -168,20 +170,16 @@ cdef void batch_norm_grad_sums_columns(const int64_t* args, int64_t begin, int64
         count = least(TOGETHER, p.c - first)
         for c in range(count):
             weighted[c] = plain[c] = 0
-            mean[c] = array(args, 2)[first + c]
+            mean[c] = a.mean[first + c]
         for row in range(p.n):
-            dy = array(args, 0) + row * p.c + first
-            x = array(args, 1) + row * p.c + first
+            dy = a.dy + row * p.c + first
+            x = a.x + row * p.c + first
             for c in range(count):
                 plain[c] += dy[c]
                 weighted[c] += dy[c] * (x[c] - mean[c])
         for c in range(count):
-            array(args, 4)[first + c] = <float> (weighted[c] / sqrt(array(args, 3)[first + c] + eps))
-            array(args, 5)[first + c] = <float> plain[c]
-
-
-cdef struct Reduction:
-    int64_t r0, k0, r1, k1
+            a.dweight[first + c] = <float> (weighted[c] / sqrt(a.var[first + c] + eps))
+            a.dbias[first + c] = <float> plain[c]
 
 
 cdef enum:
@@ -190,7 +188,8 @@ cdef enum:
 
 cdef void reduce_sum(const int64_t* args, int64_t begin, int64_t end, int64_t thread) noexcept nogil:
     # A task makes COLUMNS neighbouring results of the last axis.
-    cdef const Reduction* p = <const Reduction*> &args[5]
+    cdef const ReduceSumF32* a = <const ReduceSumF32*> args
+    cdef const Reduction* p = &a.reduction
     cdef int64_t blocks = ceil_div(p.k1, COLUMNS), task, row, first, count, i, j, c
     cdef double total[COLUMNS]
     cdef const float* x
@@ -200,7 +199,7 @@ cdef void reduce_sum(const int64_t* args, int64_t begin, int64_t end, int64_t th
         for c in range(count):
             total[c] = 0
         for i in range(p.r0):
-            x = array(args, 0) + (i * p.k0 + row) * p.r1 * p.k1 + first
+            x = a.x + (i * p.k0 + row) * p.r1 * p.k1 + first
             if p.k1 == 1:
                 total[0] += row_sum(x, p.r1)
                 continue
@@ -209,4 +208,4 @@ cdef void reduce_sum(const int64_t* args, int64_t begin, int64_t end, int64_t th
                     total[c] += x[c]
                 x += p.k1
         for c in range(count):
-            array(args, 1)[row * p.k1 + first + c] = <float> total[c]
+            a.y[row * p.k1 + first + c] = <float> total[c]

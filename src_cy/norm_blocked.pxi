@@ -1,5 +1,5 @@
 # Sums and statistics of channels of activations in blocks. Stages: a task is one block of channels in one chunk of the
-# batch (extra = chunks), then the chunks of a block are put together in order.
+# batch, then the chunks of a block are put together in order.
 
 cdef extern from "channel_moments.h" nogil:
     ctypedef struct lane_moments:
@@ -15,82 +15,88 @@ cdef extern from "channel_moments.h" nogil:
                    int64_t image, int64_t first, int64_t end)
 
 
-cdef inline lane_moments* chunk_moments(const int64_t* args, const Channels* p, int64_t chunk) noexcept nogil:
+cdef inline lane_moments* chunk_moments(const BatchStatsPartialChunksF32* a, int64_t chunk) noexcept nogil:
     # What is known from a chunk, by block.
-    cdef int64_t blocks = ceil_div(p.c, SIMD_WIDTH)
-    return <lane_moments*> (args[3] + chunk * whole_lines(blocks * <int64_t> sizeof(lane_moments)))
+    cdef int64_t blocks = ceil_div(a.channels.c, SIMD_WIDTH)
+    return <lane_moments*> (<char*> a.memory.scratch + chunk * whole_lines(blocks * <int64_t> sizeof(lane_moments)))
 
 
 cdef void batch_stats_blocked(const int64_t* args, int64_t begin, int64_t end, int64_t thread) noexcept nogil:
-    # A second extra number says whether the chunk's statistics have begun before.
-    cdef const Channels* p = <const Channels*> &args[6]
-    cdef int64_t chunks = args[9], later = args[10], plane = p.s * SIMD_WIDTH, task, block, chunk
+    cdef const BatchStatsPartialChunksF32* a = <const BatchStatsPartialChunksF32*> args
+    cdef const Channels* p = &a.channels
+    cdef int64_t chunks = a.extra.chunks, later = a.extra.accumulate, plane = p.s * SIMD_WIDTH, task, block, chunk
     for task in range(begin, end):
         block, chunk = task // chunks, task % chunks
-        lane_statistics(chunk_moments(args, p, chunk) + block, array(args, 0) + block * plane, p.s,
+        lane_statistics(chunk_moments(a, chunk) + block, a.x + block * plane, p.s,
                         ceil_div(p.c, SIMD_WIDTH) * plane, share(p.n, chunks, chunk), share(p.n, chunks, chunk + 1),
                         later)
 
 
 cdef void batch_stats_blocked_merge(const int64_t* args, int64_t begin, int64_t end, int64_t thread) noexcept nogil:
-    cdef const Channels* p = <const Channels*> &args[6]
-    cdef int64_t chunks = args[9], block, chunk, l
+    cdef const BatchStatsPartialChunksF32* a = <const BatchStatsPartialChunksF32*> args
+    cdef const Channels* p = &a.channels
+    cdef int64_t chunks = a.extra.chunks, block, chunk, l
     cdef lane_moments m
     for block in range(begin, end):
-        m = chunk_moments(args, p, 0)[block]
+        m = chunk_moments(a, 0)[block]
         for chunk in range(1, chunks):
-            lane_moments_merge(&m, chunk_moments(args, p, chunk) + block)
+            lane_moments_merge(&m, chunk_moments(a, chunk) + block)
         for l in range(least(SIMD_WIDTH, p.c - block * SIMD_WIDTH)):
-            array(args, 1)[block * SIMD_WIDTH + l] = <float> m.mean[l]
-            array(args, 2)[block * SIMD_WIDTH + l] = <float> (m.m2[l] / m.count)
+            a.mean[block * SIMD_WIDTH + l] = <float> m.mean[l]
+            a.var[block * SIMD_WIDTH + l] = <float> (m.m2[l] / m.count)
 
 
 cdef void batch_norm_grad_sums_blocked(const int64_t* args, int64_t begin, int64_t end,
                                        int64_t thread) noexcept nogil:
-    cdef const Channels* p = <const Channels*> &args[9]
-    cdef int64_t chunks = args[13], plane = p.s * SIMD_WIDTH, image = ceil_div(p.c, SIMD_WIDTH) * plane, task, block
+    cdef const BatchNormGradSumsChunksF32* a = <const BatchNormGradSumsChunksF32*> args
+    cdef const Channels* p = &a.channels
+    cdef int64_t chunks = a.extra.chunks, plane = p.s * SIMD_WIDTH, image = ceil_div(p.c, SIMD_WIDTH) * plane
+    cdef int64_t task, block
     for task in range(begin, end):
         block = task // chunks
-        lane_sums(<lane_totals*> args[6] + task, array(args, 1) + block * plane, array(args, 0) + block * plane,
-                  array(args, 2) + block * SIMD_WIDTH, p.c - block * SIMD_WIDTH, p.s, image,
+        lane_sums(<lane_totals*> a.memory.scratch + task, a.x + block * plane, a.dy + block * plane,
+                  a.mean + block * SIMD_WIDTH, p.c - block * SIMD_WIDTH, p.s, image,
                   share(p.n, chunks, task % chunks), share(p.n, chunks, task % chunks + 1))
 
 
 cdef void batch_norm_grad_sums_blocked_merge(const int64_t* args, int64_t begin, int64_t end,
                                              int64_t thread) noexcept nogil:
-    cdef const Channels* p = <const Channels*> &args[9]
-    cdef double eps = (<const double*> &args[12])[0], dweight, dbias
-    cdef int64_t chunks = args[13], block, chunk, l, channel
+    cdef const BatchNormGradSumsChunksF32* a = <const BatchNormGradSumsChunksF32*> args
+    cdef const Channels* p = &a.channels
+    cdef double eps = a.normalization.eps, dweight, dbias
+    cdef int64_t chunks = a.extra.chunks, block, chunk, l, channel
     cdef const lane_totals* parts
     for block in range(begin, end):
-        parts = <const lane_totals*> args[6] + block * chunks
+        parts = <const lane_totals*> a.memory.scratch + block * chunks
         for l in range(least(SIMD_WIDTH, p.c - block * SIMD_WIDTH)):
             dweight = dbias = 0
             for chunk in range(chunks):
                 dweight += parts[chunk].sums[0][l]
                 dbias += parts[chunk].sums[1][l]
             channel = block * SIMD_WIDTH + l
-            array(args, 4)[channel] = <float> (dweight / sqrt(array(args, 3)[channel] + eps))
-            array(args, 5)[channel] = <float> dbias
+            a.dweight[channel] = <float> (dweight / sqrt(a.var[channel] + eps))
+            a.dbias[channel] = <float> dbias
 
 
 cdef void channel_sums_blocked(const int64_t* args, int64_t begin, int64_t end, int64_t thread) noexcept nogil:
-    # reduce_sum over images and pixels; extra = chunks, N, C, S.
-    cdef const Channels* p = <const Channels*> &args[10]
-    cdef int64_t chunks = args[9], plane = p.s * SIMD_WIDTH, image = ceil_div(p.c, SIMD_WIDTH) * plane, task
+    # reduce_sum over images and pixels.
+    cdef const ReduceSumChannelSumsF32* a = <const ReduceSumChannelSumsF32*> args
+    cdef const Channels* p = &a.extra.channels
+    cdef int64_t chunks = a.extra.chunks, plane = p.s * SIMD_WIDTH, image = ceil_div(p.c, SIMD_WIDTH) * plane, task
     for task in range(begin, end):
-        lane_sums(<lane_totals*> args[2] + task, array(args, 0) + task // chunks * plane, NULL, NULL, 0, p.s, image,
+        lane_sums(<lane_totals*> a.memory.scratch + task, a.x + task // chunks * plane, NULL, NULL, 0, p.s, image,
                   share(p.n, chunks, task % chunks), share(p.n, chunks, task % chunks + 1))
 
 
 cdef void channel_sums_blocked_merge(const int64_t* args, int64_t begin, int64_t end, int64_t thread) noexcept nogil:
-    cdef int64_t chunks = args[9], channels = args[11], block, chunk, l
+    cdef const ReduceSumChannelSumsF32* a = <const ReduceSumChannelSumsF32*> args
+    cdef int64_t chunks = a.extra.chunks, channels = a.extra.channels.c, block, chunk, l
     cdef const lane_totals* parts
     cdef double total
     for block in range(begin, end):
-        parts = <const lane_totals*> args[2] + block * chunks
+        parts = <const lane_totals*> a.memory.scratch + block * chunks
         for l in range(least(SIMD_WIDTH, channels - block * SIMD_WIDTH)):
             total = 0
             for chunk in range(chunks):
                 total += parts[chunk].sums[0][l]
-            array(args, 1)[block * SIMD_WIDTH + l] = <float> total
+            a.y[block * SIMD_WIDTH + l] = <float> total

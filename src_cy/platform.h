@@ -40,14 +40,6 @@ static inline int ne_swap(int64_t *word, int64_t *seen, int64_t value)
 }
 #endif
 
-#if defined(_MSC_VER) && !defined(__clang__)
-#define NE_OF_THREAD __declspec(thread)
-#else
-#define NE_OF_THREAD __thread
-#endif
-/* In a call: the end of the share of its tasks from which this thread has taken some. */
-static NE_OF_THREAD int64_t ne_share_end;
-
 /* Tells the processor that this is a waiting loop. */
 static inline void ne_pause(void)
 {

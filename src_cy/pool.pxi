@@ -14,83 +14,77 @@ cdef extern from "pool.h" nogil:
                                   const float* dy, float* dx)
 
 
-cdef struct MaxPool:
-    int64_t n, c, h, w, oh, ow, kh, kw, stride_h, stride_w, pad_top, pad_left, dilation_h, dilation_w
-
-
-cdef struct AvgPool:
-    int64_t n, c, h, w, oh, ow, kh, kw, stride_h, stride_w, pad_top, pad_left, pad_bottom, pad_right, count_include_pad
-
-
-cdef struct AdaptivePool:
-    int64_t n, c, h, w, oh, ow
-
-
 cdef void max_pool2d_blocked(const int64_t* args, int64_t begin, int64_t end, int64_t thread) noexcept nogil:
-    # A task makes some rows of one plane; extra = parts of a plane.
-    cdef const MaxPool* p = <const MaxPool*> &args[5]
-    cdef int64_t parts = args[19], task, plane, blocks = channel_blocks(p.c)
+    # A task makes some rows of one plane.
+    cdef const MaxPool2dPartsF32* a = <const MaxPool2dPartsF32*> args
+    cdef const MaxPool* p = &a.max_pool
+    cdef int64_t parts = a.extra.parts, task, plane, blocks = channel_blocks(p.c)
     cdef window_axis h = window_forward_axis(p.kh, p.stride_h, p.pad_top, p.dilation_h, p.h, p.oh)
     cdef window_axis v = window_forward_axis(p.kw, p.stride_w, p.pad_left, p.dilation_w, p.w, p.ow)
     for task in range(begin, end):
         plane = task // parts
-        pool_max_rows(&h, &v, array(args, 0) + plane * p.h * p.w * SIMD_WIDTH,
-                      array(args, 1) + plane * p.oh * p.ow * SIMD_WIDTH, share(p.oh, parts, task % parts),
+        pool_max_rows(&h, &v, a.x + plane * p.h * p.w * SIMD_WIDTH,
+                      a.y + plane * p.oh * p.ow * SIMD_WIDTH, share(p.oh, parts, task % parts),
                       share(p.oh, parts, task % parts + 1), p.c - plane % blocks * SIMD_WIDTH)
 
 
 cdef void max_pool2d_grad_blocked(const int64_t* args, int64_t begin, int64_t end, int64_t thread) noexcept nogil:
     # A task makes one plane.
-    cdef const MaxPool* p = <const MaxPool*> &args[6]
+    cdef const MaxPool2dGradF32* a = <const MaxPool2dGradF32*> args
+    cdef const MaxPool* p = &a.max_pool
     cdef int64_t task, size = p.h * p.w * SIMD_WIDTH
     cdef window_axis h = window_forward_axis(p.kh, p.stride_h, p.pad_top, p.dilation_h, p.h, p.oh)
     cdef window_axis v = window_forward_axis(p.kw, p.stride_w, p.pad_left, p.dilation_w, p.w, p.ow)
     for task in range(begin, end):
-        pool_max_grad_plane(&h, &v, array(args, 0) + task * p.oh * p.ow * SIMD_WIDTH, array(args, 1) + task * size,
-                            array(args, 2) + task * size)
+        pool_max_grad_plane(&h, &v, a.dy + task * p.oh * p.ow * SIMD_WIDTH, a.x + task * size,
+                            a.dx + task * size)
 
 
 cdef void avg_pool2d_blocked(const int64_t* args, int64_t begin, int64_t end, int64_t thread) noexcept nogil:
-    # A task makes some rows of one plane; extra = parts of a plane.
-    cdef const AvgPool* p = <const AvgPool*> &args[5]
-    cdef int64_t parts = args[20], task, plane
+    # A task makes some rows of one plane.
+    cdef const AvgPool2dPartsF32* a = <const AvgPool2dPartsF32*> args
+    cdef const AvgPool* p = &a.avg_pool
+    cdef int64_t parts = a.extra.parts, task, plane
     cdef window_axis h = window_forward_axis(p.kh, p.stride_h, p.pad_top, 1, p.h, p.oh)
     cdef window_axis v = window_forward_axis(p.kw, p.stride_w, p.pad_left, 1, p.w, p.ow)
     for task in range(begin, end):
         plane = task // parts
         pool_avg_rows(&h, &v, p.pad_bottom if p.count_include_pad else -1, p.pad_right if p.count_include_pad else -1,
-                      array(args, 0) + plane * p.h * p.w * SIMD_WIDTH,
-                      array(args, 1) + plane * p.oh * p.ow * SIMD_WIDTH, share(p.oh, parts, task % parts),
+                      a.x + plane * p.h * p.w * SIMD_WIDTH,
+                      a.y + plane * p.oh * p.ow * SIMD_WIDTH, share(p.oh, parts, task % parts),
                       share(p.oh, parts, task % parts + 1))
 
 
 cdef void avg_pool2d_grad_blocked(const int64_t* args, int64_t begin, int64_t end, int64_t thread) noexcept nogil:
     # A task makes one plane.
-    cdef const AvgPool* p = <const AvgPool*> &args[5]
+    cdef const AvgPool2dGradF32* a = <const AvgPool2dGradF32*> args
+    cdef const AvgPool* p = &a.avg_pool
     cdef int64_t task
     cdef window_axis h = window_forward_axis(p.kh, p.stride_h, p.pad_top, 1, p.h, p.oh)
     cdef window_axis v = window_forward_axis(p.kw, p.stride_w, p.pad_left, 1, p.w, p.ow)
     for task in range(begin, end):
         pool_avg_grad_plane(&h, &v, p.pad_bottom if p.count_include_pad else -1,
                             p.pad_right if p.count_include_pad else -1,
-                            array(args, 0) + task * p.oh * p.ow * SIMD_WIDTH,
-                            array(args, 1) + task * p.h * p.w * SIMD_WIDTH)
+                            a.dy + task * p.oh * p.ow * SIMD_WIDTH,
+                            a.dx + task * p.h * p.w * SIMD_WIDTH)
 
 
 cdef void adaptive_avg_pool2d_blocked(const int64_t* args, int64_t begin, int64_t end, int64_t thread) noexcept nogil:
     # A task makes one plane.
-    cdef const AdaptivePool* p = <const AdaptivePool*> &args[5]
+    cdef const AdaptiveAvgPool2dF32* a = <const AdaptiveAvgPool2dF32*> args
+    cdef const AdaptivePool* p = &a.adaptive_pool
     cdef int64_t task
     for task in range(begin, end):
-        pool_adaptive_plane(p.h, p.w, p.oh, p.ow, array(args, 0) + task * p.h * p.w * SIMD_WIDTH,
-                            array(args, 1) + task * p.oh * p.ow * SIMD_WIDTH)
+        pool_adaptive_plane(p.h, p.w, p.oh, p.ow, a.x + task * p.h * p.w * SIMD_WIDTH,
+                            a.y + task * p.oh * p.ow * SIMD_WIDTH)
 
 
 cdef void adaptive_avg_pool2d_grad_blocked(const int64_t* args, int64_t begin, int64_t end,
                                            int64_t thread) noexcept nogil:
     # A task makes one plane.
-    cdef const AdaptivePool* p = <const AdaptivePool*> &args[5]
+    cdef const AdaptiveAvgPool2dGradF32* a = <const AdaptiveAvgPool2dGradF32*> args
+    cdef const AdaptivePool* p = &a.adaptive_pool
     cdef int64_t task
     for task in range(begin, end):
-        pool_adaptive_grad_plane(p.h, p.w, p.oh, p.ow, array(args, 0) + task * p.oh * p.ow * SIMD_WIDTH,
-                                 array(args, 1) + task * p.h * p.w * SIMD_WIDTH)
+        pool_adaptive_grad_plane(p.h, p.w, p.oh, p.ow, a.dy + task * p.oh * p.ow * SIMD_WIDTH,
+                                 a.dx + task * p.h * p.w * SIMD_WIDTH)

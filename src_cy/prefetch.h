@@ -1,4 +1,4 @@
-/* Memory that is needed soon, asked for (prefetched) a little at a time while something else is computed. */
+/* Software prefetch: memory that is needed soon is asked for a little at a time while something else is computed. */
 #ifndef NORMENGINE_PREFETCH_H
 #define NORMENGINE_PREFETCH_H
 
@@ -56,8 +56,5 @@ static inline __attribute__((always_inline)) void prefetch_step(prefetcher *s, i
         s->now += --p->runs == 0;
     }
 }
-
-/* What the calls that follow on this thread ask for while they work on something else. */
-static __thread prefetcher prefetcher_of_thread;
 
 #endif

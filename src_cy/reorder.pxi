@@ -18,10 +18,9 @@ cdef struct Images:
     int64_t c, s, blocks, chunks
 
 
-cdef inline Images reorder_images(const int64_t* numbers) noexcept nogil:
-    # numbers = N, C, S.
+cdef inline Images reorder_images(const Channels* p) noexcept nogil:
     cdef Images i
-    i.c, i.s = numbers[1], numbers[2]
+    i.c, i.s = p.c, p.s
     i.blocks, i.chunks = ceil_div(i.c, SIMD_WIDTH), ceil_div(i.s, REORDER_PIXELS)
     return i
 
@@ -54,19 +53,21 @@ cdef inline void reorder_next(const Images* i, Block* b) noexcept nogil:
 
 cdef void to_blocked(const int64_t* args, int64_t begin, int64_t end, int64_t thread) noexcept nogil:
     # x (N, C, S) -> y (N, ceil(C / V), S, V), zeros behind C.
-    cdef Images i = reorder_images(&args[5])
+    cdef const ToBlockedF32* a = <const ToBlockedF32*> args
+    cdef Images i = reorder_images(&a.channels)
     cdef Block b = reorder_start(&i, begin)
     cdef int64_t task
     for task in range(begin, end):
-        planes_to_block(array(args, 1) + b.pixels, array(args, 0) + b.planes, i.s, b.channels, b.count)
+        planes_to_block(a.y + b.pixels, a.x + b.planes, i.s, b.channels, b.count)
         reorder_next(&i, &b)
 
 
 cdef void from_blocked(const int64_t* args, int64_t begin, int64_t end, int64_t thread) noexcept nogil:
     # x (N, ceil(C / V), S, V) -> y (N, C, S).
-    cdef Images i = reorder_images(&args[5])
+    cdef const FromBlockedF32* a = <const FromBlockedF32*> args
+    cdef Images i = reorder_images(&a.channels)
     cdef Block b = reorder_start(&i, begin)
     cdef int64_t task
     for task in range(begin, end):
-        block_to_planes(array(args, 1) + b.planes, array(args, 0) + b.pixels, i.s, b.channels, b.count)
+        block_to_planes(a.y + b.planes, a.x + b.pixels, i.s, b.channels, b.count)
         reorder_next(&i, &b)

@@ -16,18 +16,8 @@ cdef extern from "winograd_tiles.h" nogil:
                                int64_t kernel_step)
     void winograd_make_tiles(const winograd_map* map, const winograd_epilogue* epilogue, const float* x,
                              const float* kernels, int64_t kernel_step, int64_t first, int64_t end, int64_t next_end,
-                             int64_t first_block, int64_t end_block, int64_t chunk, float* y, float* memory)
-
-
-cdef struct WinogradNumbers:
-    # The parameters of a convolution's signature, in their order.
-    int64_t n, c, h, w, oc, oh, ow, kh, kw, stride_h, stride_w, pad_top, pad_left, dilation_h, dilation_w, groups
-
-
-cdef struct WinogradSplit:
-    # Outputs of a side of a tile; the tiles go in ``tile_parts`` nearly equal runs of register tiles, the blocks of
-    # output channels in ``channel_parts``, ``chunk`` of them at a time. ``far`` says that images may be outside the caches.
-    int64_t m, tile_parts, channel_parts, chunk, far
+                             int64_t first_block, int64_t end_block, int64_t chunk, float* y, float* memory,
+                             prefetcher* given)
 
 
 cdef winograd_map winograd_tiles_of(int64_t m, int64_t r, int64_t in_channels, int64_t in_h, int64_t in_w,
@@ -67,48 +57,51 @@ cdef void winograd_convolve(const winograd_map* map, const winograd_epilogue* ep
         first_block = 2 * share(pairs, split.channel_parts, part)
         end_block = least(map.out_blocks, 2 * share(pairs, split.channel_parts, part + 1))
         winograd_make_tiles(map, epilogue, x, kernels, kernel_step, first, last, next_last, first_block, end_block,
-                            split.chunk, y, memory)
+                            split.chunk, y, memory, split.prefetcher)
 
 
 cdef void conv2d_winograd_pack(const int64_t* args, int64_t begin, int64_t end, int64_t thread) noexcept nogil:
     # A task transforms the kernels of one block of output channels.
-    cdef const WinogradNumbers* p = <const WinogradNumbers*> &args[8]
-    cdef const WinogradSplit* split = <const WinogradSplit*> &args[26]
+    cdef const Conv2dWinogradSplitF32* a = <const Conv2dWinogradSplitF32*> args
+    cdef const Convolution* p = &a.convolution
+    cdef const WinogradSplit* split = &a.extra
     cdef int64_t step = winograd_kernel_step(p.c, p.oc), taps = p.kh * p.kw, task
     for task in range(begin, end):
-        winograd_make_kernels(split.m, p.kh, 0, array(args, 1), p.c * taps, taps, p.oc, p.c, task, array(args, 5), step)
+        winograd_make_kernels(split.m, p.kh, 0, a.weight, p.c * taps, taps, p.oc, p.c, task, a.memory.scratch, step)
 
 
 cdef void conv2d_winograd(const int64_t* args, int64_t begin, int64_t end, int64_t thread) noexcept nogil:
-    cdef const WinogradNumbers* p = <const WinogradNumbers*> &args[8]
-    cdef const WinogradSplit* split = <const WinogradSplit*> &args[26]
-    cdef const double* clamp = <const double*> &args[24]
+    cdef const Conv2dWinogradSplitF32* a = <const Conv2dWinogradSplitF32*> args
+    cdef const Convolution* p = &a.convolution
+    cdef const WinogradSplit* split = &a.extra
     cdef winograd_map map = winograd_tiles_of(split.m, p.kh, p.c, p.h, p.w, p.oc, p.oh, p.ow, p.pad_top,
                                               p.pad_left)
     cdef winograd_epilogue epilogue
-    epilogue.bias, epilogue.residual, epilogue.channels = array(args, 2), array(args, 3), p.oc
-    epilogue.low, epilogue.high = clamp[0], clamp[1]
-    winograd_convolve(&map, &epilogue, split, p.n, array(args, 0), array(args, 5), winograd_kernel_step(p.c, p.oc),
-                      array(args, 4), begin, end, workspace(args, 6, thread))
+    epilogue.bias, epilogue.residual, epilogue.channels = a.bias, a.residual, p.oc
+    epilogue.low, epilogue.high = a.clamp.low, a.clamp.high
+    winograd_convolve(&map, &epilogue, split, p.n, a.x, a.memory.scratch, winograd_kernel_step(p.c, p.oc),
+                      a.y, begin, end, workspace_of(&a.memory, thread))
 
 
 cdef void conv2d_input_grad_winograd_pack(const int64_t* args, int64_t begin, int64_t end,
                                           int64_t thread) noexcept nogil:
     # A task transforms the turned kernels of one block of input channels.
-    cdef const WinogradNumbers* p = <const WinogradNumbers*> &args[6]
-    cdef const WinogradSplit* split = <const WinogradSplit*> &args[22]
+    cdef const Conv2dInputGradWinogradSplitF32* a = <const Conv2dInputGradWinogradSplitF32*> args
+    cdef const Convolution* p = &a.convolution
+    cdef const WinogradSplit* split = &a.extra
     cdef int64_t step = winograd_kernel_step(p.oc, p.c), taps = p.kh * p.kw, task
     for task in range(begin, end):
-        winograd_make_kernels(split.m, p.kh, 1, array(args, 1), taps, p.c * taps, p.c, p.oc, task, array(args, 3), step)
+        winograd_make_kernels(split.m, p.kh, 1, a.weight, taps, p.c * taps, p.c, p.oc, task, a.memory.scratch, step)
 
 
 cdef void conv2d_input_grad_winograd(const int64_t* args, int64_t begin, int64_t end, int64_t thread) noexcept nogil:
-    cdef const WinogradNumbers* p = <const WinogradNumbers*> &args[6]
-    cdef const WinogradSplit* split = <const WinogradSplit*> &args[22]
+    cdef const Conv2dInputGradWinogradSplitF32* a = <const Conv2dInputGradWinogradSplitF32*> args
+    cdef const Convolution* p = &a.convolution
+    cdef const WinogradSplit* split = &a.extra
     cdef winograd_map map = winograd_tiles_of(split.m, p.kh, p.oc, p.oh, p.ow, p.c, p.h, p.w,
                                               p.kh - 1 - p.pad_top, p.kw - 1 - p.pad_left)
     cdef winograd_epilogue epilogue
     epilogue.bias, epilogue.residual, epilogue.channels = NULL, NULL, p.c
     epilogue.low, epilogue.high = -INFINITY, INFINITY
-    winograd_convolve(&map, &epilogue, split, p.n, array(args, 0), array(args, 3), winograd_kernel_step(p.oc, p.c),
-                      array(args, 2), begin, end, workspace(args, 4, thread))
+    winograd_convolve(&map, &epilogue, split, p.n, a.dy, a.memory.scratch, winograd_kernel_step(p.oc, p.c),
+                      a.dx, begin, end, workspace_of(&a.memory, thread))

@@ -215,11 +215,11 @@ INLINE void winograd_outputs(const int m, const int r, const winograd_map *map, 
 
 /* The outputs of the tiles first..end, of the blocks of channels first_block..end_block, `chunk` (an even number) of them
  * at a time. `memory` takes the points of the tiles and after them the products of a chunk. Memory is asked for ahead: for
- * these outputs and for the tiles up to next_end that follow, or, where that is 0, what the thread needs next. */
+ * these outputs and for the tiles up to next_end that follow, or, where that is 0, what was given. */
 INLINE void winograd_tiles(const int m, const int r, const winograd_map *map, const winograd_epilogue *epilogue,
                            const float *x, const float *kernels, int64_t kernel_step, int64_t first, int64_t end,
                            int64_t next_end, int64_t first_block, int64_t end_block, int64_t chunk, float *y,
-                           float *memory)
+                           float *memory, prefetcher *given)
 {
     const int points = WINOGRAD_POINTS(m, r);
     const int64_t groups = (end - first + WINOGRAD_TILES - 1) / WINOGRAD_TILES;
@@ -237,7 +237,7 @@ INLINE void winograd_tiles(const int m, const int r, const winograd_map *map, co
         }
         winograd_products(WINOGRAD_SIDE(m, r), end - first, map->in_blocks, blocks, memory,
                           kernels + b * map->in_blocks * SIMD_WIDTH * SIMD_WIDTH, kernel_step, products,
-                          next_end ? &next : &prefetcher_of_thread);
+                          next_end ? &next : given);
         winograd_outputs(m, r, map, epilogue, products, first, end, b, blocks, y);
     }
 }
@@ -272,10 +272,11 @@ INLINE void winograd_kernels(const int m, const int r, const int turned, const f
 
 static void winograd_make_tiles(const winograd_map *map, const winograd_epilogue *epilogue, const float *x,
                                 const float *kernels, int64_t kernel_step, int64_t first, int64_t end, int64_t next_end,
-                                int64_t first_block, int64_t end_block, int64_t chunk, float *y, float *memory)
+                                int64_t first_block, int64_t end_block, int64_t chunk, float *y, float *memory,
+                                prefetcher *given)
 {
     WINOGRAD_CONSTANT(winograd_tiles, map->m, map->r, map, epilogue, x, kernels, kernel_step, first, end, next_end,
-                      first_block, end_block, chunk, y, memory);
+                      first_block, end_block, chunk, y, memory, given);
 }
 
 static void winograd_make_kernels(int64_t m, int64_t r, int turned, const float *weight, int64_t out_step,

@@ -165,11 +165,11 @@ static void winograd_outers(int64_t count, int64_t in_blocks, int64_t out_blocks
 /* The sums of one pair of rows of points over the tiles first..end, `together` (a multiple of WINOGRAD_GROUP) of them at a
  * time, for the blocks first_block..end_block of dy, added to the sums that are there if they come `later`. `memory` takes
  * the points. Memory is asked for ahead, after the last tiles for those from `next_first` on, but for no tiles from `all` on;
- * where `all` is 0, what the thread needs next. */
+ * where `all` is 0, what was given. */
 INLINE void winograd_sums(const int m, const int r, const int pair, const winograd_map *map, const float *x,
                           const float *dy, int64_t first, int64_t end, int64_t next_first, int64_t all,
                           int64_t together, int64_t first_block, int64_t end_block, int64_t later, float *sums,
-                          int64_t sums_step, float *memory)
+                          int64_t sums_step, float *memory, prefetcher *given)
 {
     const int64_t blocks = end_block - first_block;
     float *gradients = memory + together * map->in_blocks * WINOGRAD_HALF * SIMD_WIDTH;
@@ -186,7 +186,7 @@ INLINE void winograd_sums(const int m, const int r, const int pair, const winogr
         winograd_halves(m, pair, 6, map, x, map->in_blocks, 0, map->in_blocks, t, last, memory);
         winograd_halves(m, pair, m, map, dy, map->out_blocks, first_block, blocks, t, last, gradients);
         winograd_outers(last - t, map->in_blocks, blocks, memory, gradients, sums, sums_step, later || t > first,
-                        all ? &next : &prefetcher_of_thread);
+                        all ? &next : given);
     }
 }
 
@@ -214,11 +214,12 @@ INLINE void winograd_gradient_kernels(const int r, const float *sums, int64_t su
 
 static void winograd_make_sums(int64_t pair, const winograd_map *map, const float *x, const float *dy, int64_t first,
                                int64_t end, int64_t next_first, int64_t all, int64_t together, int64_t first_block,
-                               int64_t end_block, int64_t later, float *sums, int64_t sums_step, float *memory)
+                               int64_t end_block, int64_t later, float *sums, int64_t sums_step, float *memory,
+                               prefetcher *given)
 {
 #define SUMS(M, R, PAIR)                                                                                              \
     winograd_sums(M, R, PAIR, map, x, dy, first, end, next_first, all, together, first_block, end_block, later, sums, \
-                  sums_step, memory)
+                  sums_step, memory, given)
 #define PAIRS(M, R)                                                                                                   \
     do {                                                                                                              \
         if (pair == 0) SUMS(M, R, 0);                                                                                 \

@@ -62,7 +62,7 @@ def candidates(task: Task, isa: str, named: str, packed: bool = False) -> list[K
     ``packed``, the one that is chosen where the weights are packed before."""
     problem, rows = task.problem, REGISTRY.supporting(task.problem, [isa])
     rows = [kernel for kernel in rows if named in kernel.name]
-    return sorted(rows, key=lambda kernel: kernel.cost(problem) - (kernel.packing(problem) if packed else 0.0))
+    return sorted(rows, key=lambda kernel: kernel.cost(problem) - (kernel.packing_cost(problem) if packed else 0.0))
 
 
 def direction_of(layer: Layer, direction: str) -> Callable[[int], Task]:

@@ -9,10 +9,11 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
+from channel_blocks import from_blocks, to_blocks
 
 from normengine.graph import Spec
 from normengine.kernels import REGISTRY, Kernel, Problem
-from normengine.kernels.blocks import blocked_shape, from_blocks, to_blocks
+from normengine.kernels.blocks import blocked_shape
 from normengine.ops import OPS
 
 C_KERNEL = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_int64, ctypes.c_int64, ctypes.c_int64)
@@ -154,7 +155,7 @@ def run_problem(
     scratch, workspace = memory(launch.scratch), memory(stride + launch.workspace)
     pointers = [held.address if held is not None else 0 for held in inputs]
     memories = [held.address for held in outputs] + [scratch.address, workspace.address, stride]
-    bits = _bits([*signature.values(problem), *launch.extra])
+    bits = _bits([*signature.values(problem), *launch.numbers])
     for number, (stage, tasks) in enumerate(zip(kernel.stages, launch.tasks, strict=True)):
         slots = np.array(pointers + memories + bits, np.int64)
         if pack_alone and number == 0:
@@ -183,11 +184,11 @@ def run_groups(
 ) -> tuple[np.ndarray, ...]:
     """The outputs of a kernel that sums over images, taken in so many equal groups of them and chunks of groups, whose
     turns alternate as if each chunk had a thread."""
-    assert kernel.partial
+    assert kernel.partial_sums
     signature = REGISTRY.signatures[kernel.op]
     images = len(arrays[0]) // groups
     problem = problem_of(kernel.op, [a[:images] for a in arrays], attrs)._replace(single_thread=True)
-    sums, merge = kernel.partial(problem, chunks)
+    sums, merge = kernel.partial_sums.group(problem), kernel.partial_sums.merge(problem, chunks)
     held_arrays = [_held(kernel, name, a) for name, a in zip(signature.inputs, arrays, strict=True)]
     inputs = [_memory_of(a, memory) for a in held_arrays]
     outputs = [memory(4 * int(np.prod(shape)), 4) for shape in problem.outputs]
@@ -203,12 +204,13 @@ def run_groups(
                 held.address + group * (array.nbytes // groups) for held, array in zip(inputs, held_arrays, strict=True)
             ]
             memories = [scratch.address + chunk * sums.scratch, workspace.address, 0]
-            numbers = _bits([*signature.values(problem), *sums.extra[:-1], int(turn > 0)])
+            accumulating = sums._replace(extra=sums.extra._replace(accumulate=int(turn > 0)))
+            numbers = _bits([*signature.values(problem), *accumulating.numbers])
             slots = np.array([*pointers, *(0 for _ in outputs), *memories, *numbers], np.int64)
             run(slots.ctypes.data, 0, sums.tasks[0], chunk)
     workspace = memory(merge.workspace)
     memories = [*(held.address for held in outputs), scratch.address, workspace.address, 0]
-    numbers = _bits([*signature.values(problem), *merge.extra])
+    numbers = _bits([*signature.values(problem), *merge.numbers])
     slots = np.array([*(0 for _ in inputs), *memories, *numbers], np.int64)
     finish(slots.ctypes.data, 0, merge.tasks[0], 0)
     assert all(map(_unchanged, inputs, held_arrays)), f"{kernel.name} wrote to an input"

@@ -9,12 +9,14 @@ from importlib import import_module
 from statistics import median
 
 import numpy as np
+from channel_blocks import to_blocks
 from guarded import run_kernel
 from shapes import Task
 
 from normengine.kernels import REGISTRY, Kernel, Problem
-from normengine.kernels.blocks import blocked_shape, to_blocks
+from normengine.kernels.blocks import blocked_shape
 from normengine.kernels.compiled import BUILT
+from normengine.kernels.compiled.probes import FmaPeak, MemoryHalve
 from normengine.kernels.cpu import isas
 from normengine.ops import OPS
 from normengine.runtime.executor import Executor
@@ -81,7 +83,7 @@ class Run:
         arrays += [aligned((-(-launch.scratch // 4),)), aligned((stride * threads // 4,))]
         self.kernel, self.threads = kernel, threads
         self._arrays = arrays
-        numbers = (*signature.values(problem), *launch.extra)
+        numbers = (*signature.values(problem), *launch.numbers)
         bits = [int(np.float64(v).view(np.int64)) if isinstance(v, float) else int(v) for v in numbers]
         self._slots = np.array([*(0 if a is None else a.ctypes.data for a in arrays), stride, *bits], np.int64)
         calls = [(s(), self._slots.ctypes.data, n, 0) for s, n in zip(kernel.stages, launch.tasks, strict=True)]
@@ -108,11 +110,11 @@ class Machine:
         self._module = import_module(f"normengine.kernels._{isa}")
         self.threads, self.width = threads, int(self._module.SIZES["width"])
         self._results = np.zeros(threads, np.float32)
-        self._peak = self._executor("fma_peak", [self._results.ctypes.data, ROUNDS], threads)
+        self._peak = self._executor("fma_peak", FmaPeak(self._results.ctypes.data, ROUNDS), threads)
         self._arrays = [np.ones(MEMORY_BYTES // 4, np.float32) for _ in range(2)]
         pieces = 8 * threads
-        addresses = [a.ctypes.data for a in self._arrays]
-        self._memory = self._executor("memory_halve", [*addresses, MEMORY_BYTES // 4 // pieces], pieces)
+        source, halves = (a.ctypes.data for a in self._arrays)
+        self._memory = self._executor("memory_halve", MemoryHalve(source, halves, MEMORY_BYTES // 4 // pieces), pieces)
         for warm in (self.peak, self.memory):
             warm()
 

@@ -1,6 +1,6 @@
 """The list of kernels: signatures, the portable rows, and the rows of whatever extension modules were built."""
 
-from .base import REGISTRY, Kernel, Launch, Parameters, Problem, Registry, Shape, Signature
+from .base import REGISTRY, Kernel, Launch, Parameters, Prefetching, Problem, Registry, Shape, Signature
 from .signatures import REDUCTIONS, reduction_view
 
 # isort: split
@@ -13,6 +13,7 @@ __all__ = [
     "Kernel",
     "Launch",
     "Parameters",
+    "Prefetching",
     "Problem",
     "Registry",
     "Shape",

@@ -2,26 +2,86 @@
 
 Every kernel is ``void kernel(const int64_t *args, int64_t begin, int64_t end, int64_t thread)`` and does the tasks
 ``begin..end`` of its work, on no other thread's memory. ``args`` holds 8-byte slots: a pointer for each input and
-output of the operator's :class:`Signature` (0 for an optional input that is absent), then ``scratch`` (memory shared
-by the kernel's stages), ``workspace`` (memory of one thread at ``workspace + thread * workspace_stride``) and
-``workspace_stride`` in bytes, then the parameters; a ``float`` parameter is a C ``double`` in its slot.
+output of the operator's :class:`Signature` (0 for an optional input that is absent), then :class:`SharedMemory`, then
+the signature's records of numbers, then the record of what the kernel's :class:`Launch` adds.
+
+A record is a NamedTuple whose fields are slots: an ``int`` is an int64, a ``float`` a C double. The compiled kernels
+read them as C structs of the same names, which :mod:`.structs` makes of the records; portable kernels by the names of
+their parameters. So no position of a slot is written down anywhere.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple, TypeVar
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Annotated, Any, NamedTuple, Protocol, TypeVar
 
 from .override import VARIABLE, preferences
 
 T = TypeVar("T")
 Shape = tuple[int, ...]
 Parameters = tuple[int | float, ...]
+Floats = Annotated[int, "float*"]
+"""An address of float32 numbers in a record."""
+Prefetcher = Annotated[int, "prefetcher*"]
+"""An address of what a kernel prefetches while it multiplies, or 0."""
+Bytes = Annotated[int, "char*"]
+"""An address in a record."""
+
+
+class Element(NamedTuple):
+    """An element type: its short name, which names of kernels have, and its size."""
+
+    short: str
+    nbytes: int
+
+
+ELEMENTS = {
+    "float32": Element("f32", 4),
+    "int64": Element("s64", 8),
+    "bfloat16": Element("bf16", 2),
+    "int8": Element("s8", 1),
+}
+"""Those of kernels, by dtype."""
+
+
+class Record(Protocol):
+    """Any NamedTuple of numbers, of such records, and at its end of tuples of them."""
+
+    @property
+    def _fields(self) -> tuple[str, ...]: ...
+
+    @property
+    def _replace(self) -> Callable[..., Record]: ...
+
+    def __iter__(self) -> Iterator[Any]: ...
+
+
+class Nothing(NamedTuple):
+    """The record of a launch that adds nothing."""
+
+
+class SharedMemory(NamedTuple):
+    """Memory beside inputs and outputs: ``scratch`` is shared by the kernel's stages, each thread has its own at
+    ``workspace + thread * workspace_stride`` bytes."""
+
+    scratch: Floats
+    workspace: Bytes
+    workspace_stride: int
+
+
+def numbers_in(record: Iterable[Any]) -> Iterator[int | float]:
+    """The slots of a record, one after the other."""
+    for value in record:
+        if isinstance(value, tuple):
+            yield from numbers_in(value)
+        else:
+            yield value
 
 
 class Problem(NamedTuple):
-    """What a kernel is asked to do: an operator on shapes and dtypes. An absent optional input has shape None.
+    """What a kernel is asked to do: an operator on shapes, with arrays of ``dtype`` (labels are int64 beside them). An
+    absent optional input has shape None.
 
     ``single_thread`` says that one thread does it all while others do the same for other images: it is cut as caches
     want it.
@@ -32,28 +92,44 @@ class Problem(NamedTuple):
     outputs: tuple[Shape, ...]
     attrs: Mapping[str, Any]
     single_thread: bool = False
+    dtype: str = "float32"
 
     def __hash__(self) -> int:
         """Of all but the attributes, which are a mapping."""
-        return hash((self.op, self.inputs, self.outputs, self.single_thread))
+        return hash((self.op, self.inputs, self.outputs, self.single_thread, self.dtype))
+
+    @property
+    def item_bytes(self) -> int:
+        """Bytes of an element."""
+        return ELEMENTS[self.dtype].nbytes
 
 
 class Signature(NamedTuple):
     """The slots of an operator's kernels, the same for every instruction set.
 
-    ``inputs`` and ``outputs`` name the pointer slots, ``parameters`` the numbers after them, which ``values``
-    derives from a problem.
+    ``inputs`` and ``outputs`` name the pointer slots, ``records`` are those of the numbers after them, which
+    ``values`` derives from a problem.
     """
 
     op: str
     inputs: tuple[str, ...]
     outputs: tuple[str, ...]
-    parameters: tuple[str, ...]
+    records: tuple[type[Record], ...]
     values: Callable[[Problem], Parameters]
+
+    @property
+    def parameters(self) -> tuple[str, ...]:
+        """The names of the numbers."""
+        return tuple(name for record in self.records for name in record.__annotations__)
+
+    @property
+    def slots(self) -> tuple[str, ...]:
+        """The names of all slots that the kernels of the operator have in common."""
+        return self.inputs + self.outputs + SharedMemory._fields + self.parameters
 
     def slot(self, name: str) -> int:
         """Index of the named slot in ``args``."""
-        return (self.inputs + self.outputs + ("scratch", "workspace", "workspace_stride") + self.parameters).index(name)
+        return self.slots.index(name)
 
     def arranged(self, given: Sequence[T], attrs: Mapping[str, Any]) -> tuple[T | None, ...]:
         """The operator's inputs by slot, None for those that are absent: the last ones are, unless ``residual`` in
@@ -64,13 +140,57 @@ class Signature(NamedTuple):
 
 class Launch(NamedTuple):
     """How one kernel runs one problem: the tasks of each of its stages (a stage starts when the one before it has
-    ended), bytes of memory that the stages share, bytes that each thread has for itself, and extra parameters that
-    follow the signature's own (block sizes that the kernel chose)."""
+    ended), bytes of memory that the stages share, bytes that each thread has for itself, and the record of extra
+    numbers that follow the signature's own (block sizes that the kernel chose)."""
 
     tasks: tuple[int, ...]
     scratch: int = 0
     workspace: int = 0
-    extra: Parameters = ()
+    extra: Record = Nothing()
+
+    @property
+    def numbers(self) -> Parameters:
+        """The slots of ``extra``."""
+        return tuple(numbers_in(self.extra))
+
+    def slot(self, signature: Signature, name: str) -> int:
+        """Index in ``args`` of a number of ``extra`` before which there are only numbers."""
+        return len(signature.slots) + self.extra._fields.index(name)
+
+
+class Packing(NamedTuple):
+    """A first stage whose result, in ``scratch``, depends on some inputs alone, so that it can run once when they are
+    constant; ``cost`` is its part of the kernel's."""
+
+    inputs: tuple[str, ...]
+    cost: Callable[[Problem], float]
+
+
+class PartialSums(NamedTuple):
+    """Two stages that sum over the images of a batch, in groups of images: how they are launched.
+
+    ``group`` is the first stage for one group, given its problem: ``scratch`` are the bytes of the sums of one chunk of
+    groups, whole lines of a cache, and ``accumulate`` of its record is 0 where those begin anew, 1 where the group's
+    are added to them. ``merge`` is the second one after all groups, given the number of chunks too, over their sums one
+    after the other in the scratch memory. The cost of a problem that is ``single_thread`` is that of the first stage.
+    """
+
+    group: Callable[[Problem], Launch]
+    merge: Callable[[Problem, int], Launch]
+
+
+class Prefetching(NamedTuple):
+    """Software prefetch by a kernel for what follows it: some lines of a cache with each of its multiply-adds, of which
+    it has ``share`` of those of the direct way.
+
+    Its record has a ``prefetcher``, the address of what says which lines are left, which the kernel whose address
+    ``begin`` returns has filled in (see :mod:`.compiled.prefetch`). With ``writes_late`` the kernel writes
+    many results at once, and does not by itself prefetch where they go.
+    """
+
+    begin: Callable[[], int]
+    share: float
+    writes_late: bool
 
 
 class Kernel(NamedTuple):
@@ -78,21 +198,10 @@ class Kernel(NamedTuple):
 
     ``isa`` is ``"numba"`` for the portable default or the instruction set that the code needs. ``stages`` return
     the addresses of the C functions, compiling on first use where they must. ``cost`` estimates the time of one thread,
-    in fused multiply-adds of whole vectors at full rate; the smallest wins. ``packs`` names inputs of which alone the
-    first stage's result (in ``scratch``) depends, so that it can run once when they are constant; ``packing`` is its
-    part of the cost. ``blocked`` names the inputs and outputs that are held in blocks of ``width`` channels (see
-    :mod:`.blocks`). ``tolerance`` is the operator's where it is None. ``algorithm`` tells the kernels of an operator
-    and instruction set apart.
-
-    ``partial`` is there where two stages sum over the images of a batch, and says how they do so in groups of images:
-    given the problem of one group and a number of chunks, how the first stage runs for each group (``scratch`` are the
-    bytes of one chunk's sums, whole lines of a cache; the last of ``extra`` is 0 where those begin anew, 1 where the
-    group's are added to them), and how the second stage runs after all groups, over the chunks' sums one after the
-    other in the scratch memory. The cost of a problem that is ``single_thread`` is that of its first stage.
-
-    ``asks`` is there where the kernel asks for memory on behalf of what follows it, and returns the address of the
-    function that tells it for what. It does so with each of its multiply-adds, of which it has the share ``asking`` of
-    those of the direct way. With ``writes_late`` it writes many results at once, and does not ask for where they go.
+    in fused multiply-adds of whole vectors at full rate; the smallest wins. ``blocked`` names the inputs and outputs
+    that are held in blocks of ``width`` channels (see :mod:`.blocks`). ``tolerance`` is the operator's where it is
+    None. ``algorithm`` tells the kernels of an operator, ``dtype`` and instruction set apart. What a kernel need not
+    have comes last.
     """
 
     op: str
@@ -102,16 +211,23 @@ class Kernel(NamedTuple):
     launch: Callable[[Problem], Launch]
     supports: Callable[[Problem], bool] = lambda problem: True
     cost: Callable[[Problem], float] = lambda problem: 1.0
-    packs: tuple[str, ...] = ()
-    packing: Callable[[Problem], float] = lambda problem: 0.0
     blocked: tuple[str, ...] = ()
     width: int = 1
     tolerance: float | None = None
     algorithm: str = ""
-    partial: Callable[[Problem, int], tuple[Launch, Launch]] | None = None
-    asks: Callable[[], int] | None = None
-    asking: float = 0.0
-    writes_late: bool = False
+    dtype: str = "float32"
+    packing: Packing | None = None
+    partial_sums: PartialSums | None = None
+    prefetch: Prefetching | None = None
+
+    @property
+    def packs(self) -> tuple[str, ...]:
+        """The inputs that the kernel packs."""
+        return self.packing.inputs if self.packing else ()
+
+    def packing_cost(self, problem: Problem) -> float:
+        """What of the cost is spent once where those are constant."""
+        return self.packing.cost(problem) if self.packing else 0.0
 
 
 class Registry:
@@ -145,9 +261,10 @@ class Registry:
         Where the user prefers an algorithm that supports it, only those of that algorithm: ``preferred`` is what
         :meth:`preferred` gave, or, where it is None, gives now.
         """
-        rows = [k for k in self.kernels.get(problem.op, ()) if k.isa in isas and k.supports(problem)]
+        rows = [k for k in self.kernels.get(problem.op, ()) if k.isa in isas and _takes(k, problem)]
         if not rows:
-            raise LookupError(f"no kernel for {problem.op} with inputs {problem.inputs} among {', '.join(isas)}")
+            given = f"{problem.dtype} inputs {problem.inputs}"
+            raise LookupError(f"no kernel for {problem.op} with {given} among {', '.join(isas)}")
         wanted = (self.preferred() if preferred is None else preferred).get(problem.op)
         return [k for k in rows if k.algorithm == wanted] or rows
 
@@ -184,11 +301,15 @@ class Registry:
         for kernel in self.kernels[problem.op]:
             if kernel.isa not in isas:
                 reasons.append(f"{kernel.name}: {kernel.isa} is not in use")
-            elif not kernel.supports(problem):
+            elif not _takes(kernel, problem):
                 reasons.append(f"{kernel.name}: does not take this problem")
             elif kernel is not chosen:
                 reasons.append(f"{kernel.name}: costs {kernel.cost(problem) + layout_cost(kernel):.3g}")
         return "; ".join(reasons)
+
+
+def _takes(kernel: Kernel, problem: Problem) -> bool:
+    return kernel.dtype == problem.dtype and kernel.supports(problem)
 
 
 REGISTRY = Registry()

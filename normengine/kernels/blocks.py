@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import numpy as np
-
 from .base import Shape
 
 
@@ -11,18 +9,3 @@ def blocked_shape(shape: Shape, width: int) -> Shape:
     """The shape of the memory of ``shape`` in blocks of ``width`` channels."""
     n, c, h, w = shape
     return n, -(-c // width), h, w, width
-
-
-def to_blocks(array: np.ndarray, width: int) -> np.ndarray:
-    """A copy of ``array`` ``(N, C, H, W)`` in blocks."""
-    n, blocks, h, w, _ = blocked_shape(array.shape, width)
-    padded = np.zeros((n, blocks * width, h, w), array.dtype)
-    padded[:, : array.shape[1]] = array
-    return np.ascontiguousarray(padded.reshape(n, blocks, width, h, w).transpose(0, 1, 3, 4, 2))
-
-
-def from_blocks(array: np.ndarray, channels: int) -> np.ndarray:
-    """A copy of ``array`` ``(N, B, H, W, width)`` as ``(N, channels, H, W)``."""
-    n, blocks, h, w, width = array.shape
-    plain = array.transpose(0, 1, 4, 2, 3).reshape(n, blocks * width, h, w)
-    return np.ascontiguousarray(plain[:, :channels])

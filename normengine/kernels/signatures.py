@@ -1,30 +1,167 @@
 """The arguments of every operator that has kernels of its own: names of the slots, and the numbers of a problem.
 
 Shapes are those of the operators (``ops/``): images ``(N, C, H, W)``, weights ``(OC, C / groups, KH, KW)``, all
-C-contiguous. Importing this module declares the signatures in :data:`REGISTRY`.
+C-contiguous. Importing this module declares the signatures in :data:`REGISTRY`. Their records of numbers, which
+kernels of several operators have in common, come first.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import NamedTuple
 
 from .base import REGISTRY, Parameters, Problem, Shape, Signature
 
-CONVOLUTION = (
-    "N", "C", "H", "W", "OC", "OH", "OW", "KH", "KW",
-    "stride_h", "stride_w", "pad_top", "pad_left", "dilation_h", "dilation_w", "groups",
-)  # fmt: skip
-MAX_POOL = (
-    "N", "C", "H", "W", "OH", "OW", "KH", "KW",
-    "stride_h", "stride_w", "pad_top", "pad_left", "dilation_h", "dilation_w",
-)  # fmt: skip
-AVG_POOL = (
-    "N", "C", "H", "W", "OH", "OW", "KH", "KW",
-    "stride_h", "stride_w", "pad_top", "pad_left", "pad_bottom", "pad_right", "count_include_pad",
-)  # fmt: skip
-ADAPTIVE_POOL = ("N", "C", "H", "W", "OH", "OW")
 REDUCTIONS = {"none": 0, "mean": 1, "sum": 2}
+
+
+class Convolution(NamedTuple):
+    """Images ``(n, c, h, w)``, results ``(n, oc, oh, ow)``, kernels ``kh`` by ``kw``."""
+
+    n: int
+    c: int
+    h: int
+    w: int
+    oc: int
+    oh: int
+    ow: int
+    kh: int
+    kw: int
+    stride_h: int
+    stride_w: int
+    pad_top: int
+    pad_left: int
+    dilation_h: int
+    dilation_w: int
+    groups: int
+
+    @property
+    def taps(self) -> int:
+        return self.kh * self.kw
+
+    @property
+    def depthwise(self) -> bool:
+        return self.groups == self.c == self.oc
+
+
+class Clamp(NamedTuple):
+    """Bounds of the results."""
+
+    low: float
+    high: float
+
+
+class MaxPool(NamedTuple):
+    """Images, windows and their places."""
+
+    n: int
+    c: int
+    h: int
+    w: int
+    oh: int
+    ow: int
+    kh: int
+    kw: int
+    stride_h: int
+    stride_w: int
+    pad_top: int
+    pad_left: int
+    dilation_h: int
+    dilation_w: int
+
+
+class AvgPool(NamedTuple):
+    """Images, windows and their places, and whether what lies outside the image counts."""
+
+    n: int
+    c: int
+    h: int
+    w: int
+    oh: int
+    ow: int
+    kh: int
+    kw: int
+    stride_h: int
+    stride_w: int
+    pad_top: int
+    pad_left: int
+    pad_bottom: int
+    pad_right: int
+    count_include_pad: int
+
+
+class AdaptivePool(NamedTuple):
+    """Images and the size of the results."""
+
+    n: int
+    c: int
+    h: int
+    w: int
+    oh: int
+    ow: int
+
+
+class MatrixProduct(NamedTuple):
+    """Results ``(m, n)``, sums of ``k`` terms."""
+
+    m: int
+    n: int
+    k: int
+
+
+class Transposed(NamedTuple):
+    """Which factors are stored as their transposes."""
+
+    transpose_a: int
+    transpose_b: int
+
+
+class Channels(NamedTuple):
+    """Images, channels, and pixels of an image."""
+
+    n: int
+    c: int
+    s: int
+
+
+class Normalization(NamedTuple):
+    """What is added to the variance."""
+
+    eps: float
+
+
+class Reduction(NamedTuple):
+    """See :func:`reduction_view`."""
+
+    r0: int
+    k0: int
+    r1: int
+    k1: int
+
+
+class Repeat(NamedTuple):
+    """Values ``(m, c)``, each ``r`` times."""
+
+    m: int
+    c: int
+    r: int
+
+
+class Axis(NamedTuple):
+    """Extents before an axis, of it and behind it."""
+
+    a: int
+    c: int
+    b: int
+
+
+class Labels(NamedTuple):
+    """How losses of labels weigh them; ``reduction`` is one of :data:`REDUCTIONS`."""
+
+    label_smoothing: float
+    ignore_index: int
+    reduction: int
 
 
 def reduction_view(shape: Shape, axes: Sequence[int]) -> tuple[int, int, int, int]:
@@ -164,40 +301,40 @@ def _cross_entropy_grad(problem: Problem) -> Parameters:
     return _labels(_shape(problem, 1), problem)
 
 
-_LABELS = ("A", "C", "B", "label_smoothing", "ignore_index", "reduction")
-
 for _signature in (
-    Signature("conv2d", ("x", "weight", "bias", "residual"), ("y",), (*CONVOLUTION, "low", "high"), _conv2d),
-    Signature("conv2d_input_grad", ("dy", "weight"), ("dx",), CONVOLUTION, _conv2d_input_grad),
-    Signature("conv2d_weight_grad", ("dy", "x"), ("dw",), CONVOLUTION, _conv2d_weight_grad),
-    Signature("linear", ("x", "weight", "bias"), ("y",), ("M", "N", "K", "low", "high"), _linear),
-    Signature("matmul", ("a", "b"), ("y",), ("M", "N", "K", "transpose_a", "transpose_b"), _matmul),
-    Signature("batch_stats", ("x",), ("mean", "var"), ("N", "C", "S"), _channels),
+    Signature("conv2d", ("x", "weight", "bias", "residual"), ("y",), (Convolution, Clamp), _conv2d),
+    Signature("conv2d_input_grad", ("dy", "weight"), ("dx",), (Convolution,), _conv2d_input_grad),
+    Signature("conv2d_weight_grad", ("dy", "x"), ("dw",), (Convolution,), _conv2d_weight_grad),
+    Signature("linear", ("x", "weight", "bias"), ("y",), (MatrixProduct, Clamp), _linear),
+    Signature("matmul", ("a", "b"), ("y",), (MatrixProduct, Transposed), _matmul),
+    Signature("batch_stats", ("x",), ("mean", "var"), (Channels,), _channels),
     Signature(
         "batch_norm_grad_sums",
         ("dy", "x", "mean", "var"),
         ("dweight", "dbias"),
-        ("N", "C", "S", "eps"),
+        (Channels, Normalization),
         _channels_eps,
     ),
-    Signature("max_pool2d", ("x",), ("y",), MAX_POOL, _max_pool2d),
-    Signature("max_pool2d_grad", ("dy", "x"), ("dx",), MAX_POOL, _max_pool2d_grad),
-    Signature("avg_pool2d", ("x",), ("y",), AVG_POOL, _avg_pool2d),
-    Signature("avg_pool2d_grad", ("dy",), ("dx",), AVG_POOL, _avg_pool2d_grad),
-    Signature("adaptive_avg_pool2d", ("x",), ("y",), ADAPTIVE_POOL, _adaptive_pool2d),
-    Signature("adaptive_avg_pool2d_grad", ("dy",), ("dx",), ADAPTIVE_POOL, _adaptive_pool2d_grad),
-    Signature("reduce_sum", ("x",), ("y",), ("R0", "K0", "R1", "K1"), _reduce_sum),
-    Signature("to_blocked", ("x",), ("y",), ("N", "C", "S"), _channels),
-    Signature("from_blocked", ("x",), ("y",), ("N", "C", "S"), _channels),
-    Signature("repeat_channels", ("x",), ("y",), ("M", "C", "R"), _repeat_channels),
-    Signature("softmax", ("x",), ("y",), ("A", "C", "B"), _around_axis),
-    Signature("log_softmax", ("x",), ("y",), ("A", "C", "B"), _around_axis),
-    Signature("softmax_grad", ("dy", "y"), ("dx",), ("A", "C", "B"), _around_axis),
-    Signature("log_softmax_grad", ("dy", "y"), ("dx",), ("A", "C", "B"), _around_axis),
-    Signature("cross_entropy", ("logits", "target", "weight"), ("loss",), _LABELS, _cross_entropy),
+    Signature("max_pool2d", ("x",), ("y",), (MaxPool,), _max_pool2d),
+    Signature("max_pool2d_grad", ("dy", "x"), ("dx",), (MaxPool,), _max_pool2d_grad),
+    Signature("avg_pool2d", ("x",), ("y",), (AvgPool,), _avg_pool2d),
+    Signature("avg_pool2d_grad", ("dy",), ("dx",), (AvgPool,), _avg_pool2d_grad),
+    Signature("adaptive_avg_pool2d", ("x",), ("y",), (AdaptivePool,), _adaptive_pool2d),
+    Signature("adaptive_avg_pool2d_grad", ("dy",), ("dx",), (AdaptivePool,), _adaptive_pool2d_grad),
+    Signature("reduce_sum", ("x",), ("y",), (Reduction,), _reduce_sum),
+    Signature("to_blocked", ("x",), ("y",), (Channels,), _channels),
+    Signature("from_blocked", ("x",), ("y",), (Channels,), _channels),
+    Signature("repeat_channels", ("x",), ("y",), (Repeat,), _repeat_channels),
+    Signature("softmax", ("x",), ("y",), (Axis,), _around_axis),
+    Signature("log_softmax", ("x",), ("y",), (Axis,), _around_axis),
+    Signature("softmax_grad", ("dy", "y"), ("dx",), (Axis,), _around_axis),
+    Signature("log_softmax_grad", ("dy", "y"), ("dx",), (Axis,), _around_axis),
+    Signature("cross_entropy", ("logits", "target", "weight"), ("loss",), (Axis, Labels), _cross_entropy),
     Signature(
-        "cross_entropy_grad", ("dloss", "logits", "target", "weight"), ("dlogits",), _LABELS, _cross_entropy_grad
+        "cross_entropy_grad", ("dloss", "logits", "target", "weight"), ("dlogits",), (Axis, Labels), _cross_entropy_grad
     ),
-    Signature("cross_entropy_with_grad", ("logits", "target", "weight"), ("loss", "dlogits"), _LABELS, _cross_entropy),
+    Signature(
+        "cross_entropy_with_grad", ("logits", "target", "weight"), ("loss", "dlogits"), (Axis, Labels), _cross_entropy
+    ),
 ):
     REGISTRY.declare(_signature)

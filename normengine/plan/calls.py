@@ -33,7 +33,7 @@ class Calls(Storage):
 
     def problem(self, node: Node) -> Problem:
         inputs = REGISTRY.signatures[node.op].arranged([v.shape for v in node.inputs], node.attrs)
-        return Problem(node.op, inputs, tuple(v.shape for v in node.outputs), node.attrs)
+        return Problem(node.op, inputs, tuple(v.shape for v in node.outputs), node.attrs, dtype=node.outputs[0].dtype)
 
     def kernel(self, problem: Problem, inputs: Sequence[Value], outputs: Sequence[Value], layer: str) -> None:
         signature = REGISTRY.signatures[problem.op]
@@ -70,17 +70,17 @@ class Calls(Storage):
         given: Given = dict(zip(signature.inputs, node.inputs, strict=True))
         asked = self._whole(problem, given, (), group)
         layout_cost = self._layout_cost(asked, given, group)
-        rows = [k for k in REGISTRY.supporting(asked, self.isas, self.preferred) if k.partial is not None]
+        rows = [k for k in REGISTRY.supporting(asked, self.isas, self.preferred) if k.partial_sums is not None]
         kernel = min(rows, key=lambda k: k.cost(asked) + layout_cost(k))
-        assert kernel.partial is not None
-        first, last = kernel.partial(problem, group.chunks)
+        assert kernel.partial_sums is not None
+        first, last = kernel.partial_sums.group(problem), kernel.partial_sums.merge(problem, group.chunks)
         sums = Memory("scratch", first.scratch * group.chunks)
         read: dict[str, Argument] = {name: self._read(kernel, name, v, node.layer) for name, v in given.items()}
         made: dict[str, Argument] = dict.fromkeys(signature.outputs)
         call = self._call(kernel, problem, first, {**read, **made}, sums, node.layer)
         slots = list(call.arguments)
         slots[call.workspace_slot - 1] = Pointer(sums, chunk_stride=first.scratch)
-        slots[-1] = Accumulate()
+        slots[first.slot(signature, "accumulate")] = Accumulate()
         why = partial(REGISTRY.explain, asked, self.isas, layout_cost, self.preferred)
         call = call._replace(
             stages=((kernel.stages[0], first.tasks[0]),),
@@ -122,7 +122,7 @@ class Calls(Storage):
         slots = [pointers[name] for name in signature.inputs + signature.outputs]
         workspace_slot = len(slots) + 1
         slots += [Pointer(scratch) if scratch.nbytes else None, None, launch.workspace]
-        slots += [*signature.values(problem), *launch.extra]
+        slots += [*signature.values(problem), *launch.numbers]
         return Call(
             op=problem.op,
             kernel=kernel.name,
@@ -136,9 +136,9 @@ class Calls(Storage):
             kind=kind(problem.op),
             flops=flops(problem),
             writes=frozenset(a.memory for n in signature.outputs if isinstance(a := pointers[n], Pointer)),
-            asks=kernel.asks,
-            products=kernel.asking * flops(problem) / (2 * kernel.width),
-            writes_late=kernel.writes_late,
+            prefetch=kernel.prefetch,
+            prefetcher_slot=launch.slot(signature, "prefetcher") if kernel.prefetch else -1,
+            products=kernel.prefetch.share * flops(problem) / (2 * kernel.width) if kernel.prefetch else 0.0,
         )
 
     def _whole(self, problem: Problem, given: Given, outputs: Sequence[Value], group: Group | None) -> Problem:
@@ -164,7 +164,7 @@ class Calls(Storage):
             if kernel.blocked and kernel.width != self.width:
                 return math.inf
             wrong = ((to_blocks if name in kernel.blocked else to_plain).get(name, 0) for name in given)
-            once = kernel.packing(problem) if self._packs_once(kernel, given) else 0.0
+            once = kernel.packing_cost(problem) if self._packs_once(kernel, given) else 0.0
             return 2 * A_FLOAT * sum(wrong) - once
 
         return layout_cost

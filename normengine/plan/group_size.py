@@ -89,18 +89,19 @@ class Joining:
     def _sums_pay(self, node: Node) -> bool:
         """Whether there is a kernel that sums over groups of images, whose partial sums are not too large."""
         kernel = REGISTRY.choose(_problem(node), self.isas, preferred=self.preferred)
-        if kernel.partial is None:
+        if kernel.partial_sums is None:
             return False
         size = group_size([node], self.batch)
         chunks = chunks_of(self.batch // size)
-        first, _ = kernel.partial(_problem(node, size), chunks)
+        first = kernel.partial_sums.group(_problem(node, size))
         return chunks * first.scratch <= SHARE_OF_SUMS * sum(v.spec.nbytes for v in node.inputs)
 
 
 def _problem(node: Node, images: int = 0) -> Problem:
     """The node's, of so many images (0: all of the batch)."""
     inputs = tuple((images or v.shape[0], *v.shape[1:]) for v in node.inputs)
-    return Problem(node.op, inputs, tuple(v.shape for v in node.outputs), node.attrs, single_thread=images > 0)
+    shapes, dtype = tuple(v.shape for v in node.outputs), node.outputs[0].dtype
+    return Problem(node.op, inputs, shapes, node.attrs, single_thread=images > 0, dtype=dtype)
 
 
 def _bytes(node: Node, batch: int) -> int:

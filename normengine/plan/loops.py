@@ -11,7 +11,7 @@ import numpy as np
 
 from ..graph import Node, Spec, Value
 from ..kernels.blocks import blocked_shape
-from ..kernels.chain import Chain, Operand, Ref, Step, chain_launch, compile_chain, lane_launch
+from ..kernels.chains import Chain, Operand, Ref, Step, chain_launch, compile_chain, lane_launch
 from ..ops import OPS
 from .access import Access, Strides, collapse, dense_strides
 from .blocked import blocked_strides, collapse_lanes, repeats

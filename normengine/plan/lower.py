@@ -39,7 +39,7 @@ def make_plan(
     With ``tried`` all updates are tried before the first of them is done. ``off`` names what is left out (see
     ``passes/pipeline.py``): "blocks", and activations are never held in blocks of channels; "depth_first", and every
     call is for all images of the batch; "in_place", and no group of images writes over what it has read; "prefetch",
-    and none asks for memory ahead; "merged_updates", and every update is a call of its own. The last four need the
+    and none prefetches; "merged_updates", and every update is a call of its own. The last four need the
     compiled executor. ``kernels`` are algorithms by operator to use wherever they can be (see ``kernels/override.py``).
     """
     compiled, width = backend() == "compiled", 0 if BLOCKS in off else block_width(isas())
@@ -258,7 +258,7 @@ class _Lowering(Segments):
         """Sum over any set of axes, as few sums over at most two runs of axes each."""
         source, target = node.inputs[0], node.outputs[0]
         if source in self.only_held and node.attrs["axes"] == (0, 2, 3):
-            problem = Problem(node.op, (source.shape,), (target.shape,), node.attrs)
+            problem = Problem(node.op, (source.shape,), (target.shape,), node.attrs, dtype=source.dtype)
             self.kernel(problem, [source], [target], node.layer)
             return
         steps = as_alternating(source.shape, node.attrs["axes"])
@@ -266,7 +266,8 @@ class _Lowering(Segments):
             last = i == len(steps) - 1
             result = target if last else Value(target.name, replace(target.spec, shape=kept))
             attrs = {"axes": (0, 2), "keepdims": False}
-            self.kernel(Problem(node.op, (shape,), (kept,), attrs), [source], [result], node.layer)
+            problem = Problem(node.op, (shape,), (kept,), attrs, dtype=source.dtype)
+            self.kernel(problem, [source], [result], node.layer)
             source = result
 
     def _store_output(self, index: int) -> None:
@@ -301,7 +302,7 @@ class _Lowering(Segments):
         self.calls, self.guard = before + after, len(before)
 
     def prefetch_calls(self) -> None:
-        self.calls = [with_prefetch(call, self.taken) if call.groups else call for call in self.calls]
+        self.calls = [with_prefetch(call, self.taken, self.places) if call.groups else call for call in self.calls]
 
     def plan(self) -> Plan:
         alive: dict[Memory, Lifetime] = {}

@@ -9,6 +9,7 @@ from typing import NamedTuple
 import numpy as np
 
 from ..graph import Graph
+from ..kernels import Prefetching
 
 
 @dataclass(frozen=True, eq=False)
@@ -79,8 +80,8 @@ class Call(NamedTuple):
     has ``local`` bytes for what is made and read within a group. Calls together have ``inner`` calls of one stage each
     and no groups: they do not depend on each other, and all their tasks are handed out at once.
 
-    ``writes`` is the memory of the results. Where ``asks`` is there (see :class:`~normengine.kernels.base.Kernel`), it
-    asks for memory with each of ``products`` multiply-adds of vectors; ``writes_late`` is that of the kernel too.
+    ``writes`` is the memory of the results. Where ``prefetch`` is there, which is the kernel's, the slot
+    ``prefetcher_slot`` may say what it prefetches with each of ``products`` multiply-adds of vectors.
     ``trial_slot`` is the argument slot of a call that can be tried (see :mod:`.trials`), or -1.
     """
 
@@ -102,9 +103,9 @@ class Call(NamedTuple):
     chunks: int = 0
     local: int = 0
     writes: frozenset[Memory] = frozenset()
-    asks: Callable[[], int] | None = None
+    prefetch: Prefetching | None = None
+    prefetcher_slot: int = -1
     products: float = 0.0
-    writes_late: bool = False
     trial_slot: int = -1
 
     def each(self) -> tuple[Call, ...]:

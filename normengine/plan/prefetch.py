@@ -1,56 +1,62 @@
-"""The first call of a depth-first group: it tells the others what to ask for while they multiply, which is where
-results go that are written late, and what the next group reads."""
+"""Software prefetch in depth-first groups. The first call of a group says what the others prefetch while they multiply:
+where results go that are written late, and what the next group reads."""
 
 from __future__ import annotations
 
 from collections.abc import Container, Iterator, Sequence
 
+from ..kernels.compiled.prefetch import MOST_ARRAYS, PREFETCHER_BYTES, RATE, slots
 from .plan import Argument, Call, Memory, PerGroup, Pointer, ShareEnd
 
 LINE_BYTES = 64
-MOST_ARRAYS = 4
-"""As many as the kernels' list of them has (SOON_PARTS)."""
 MOST_BYTES = 256 << 10
-"""What is asked for in a group, at most: a share of the L2 cache, beside what the group works on."""
-RATE = 1 << 20
-"""Multiply-adds of vectors for which a call is told how many lines to ask for."""
+"""What is prefetched in a group, at most: a share of the L2 cache, beside what the group works on."""
 MARGIN = 1.1
-"""All lines are asked for a little before the multiply-adds end."""
+"""All lines are prefetched a little before the multiply-adds end."""
 
 
-def with_prefetch(call: Call, near: Container[Memory]) -> Call:
-    """A depth-first call, as :func:`prefetch_calls` begins each of its groups."""
-    return call._replace(inner=(*prefetch_calls(call.inner, call.groups, near), *call.inner))
+def with_prefetch(call: Call, near: Container[Memory], places: dict[Memory, int]) -> Call:
+    """A depth-first call whose groups begin by saying what is prefetched; the same where nothing is. ``places`` learns
+    where the prefetcher lies in the thread's memory, of which all kernels of the group get the address."""
+    prefetcher = Memory("local", PREFETCHER_BYTES)
+    first = prefetch_calls(call.inner, call.groups, prefetcher, near)
+    if not first:
+        return call
+    places[prefetcher] = start = -(-call.local // LINE_BYTES) * LINE_BYTES
+    others = [_with_prefetcher(c, prefetcher) if c.prefetch is not None else c for c in call.inner]
+    return call._replace(inner=(*first, *others), local=start + prefetcher.nbytes)
 
 
 def is_prefetch(call: Call) -> bool:
-    """Whether the call does nothing but ask."""
+    """Whether the call only says what others prefetch."""
     return call.op == "prefetch"
 
 
-def prefetch_calls(calls: Sequence[Call], groups: int, near: Container[Memory] = ()) -> list[Call]:
-    """The call to be made before ``calls``, which are made for each of so many groups; none where nothing can ask, or
-    where there is nothing to ask for. A group's part of memory that is ``near`` is in the cache when it is written."""
-    asking = [call for call in calls if call.asks is not None]
+def prefetch_calls(calls: Sequence[Call], groups: int, prefetcher: Memory, near: Container[Memory] = ()) -> list[Call]:
+    """The call to be made before ``calls``, which are made for each of so many groups; none where none of them can
+    prefetch, or where there is nothing to prefetch. A group's part of memory that is ``near`` is in the cache when it
+    is written."""
+    prefetching = [call for call in calls if call.prefetch is not None]
     own = _affordable([p for p in _written_late(calls) if p.memory not in near], [])
     arrays = _affordable(_read_next(calls), own)
-    products = sum(call.products for call in asking)
+    products = sum(call.products for call in prefetching)
     if groups < 2 or not arrays or not products:
         return []
     lines = [pointer.group_stride // LINE_BYTES for pointer in arrays]
     rate = int(MARGIN * RATE * sum(lines) / products)
-    arguments: list[Argument] = [PerGroup(0, 1), ShareEnd(), rate, len(own), len(arrays)]
-    for pointer, count in zip(arrays, lines, strict=True):
-        arguments += [pointer, count]
-    begin = asking[0].asks
+    arguments: tuple[Argument, ...]
+    arguments = slots(
+        Pointer(prefetcher), PerGroup(0, 1), ShareEnd(), rate, len(own), list(zip(arrays, lines, strict=True))
+    )
+    begin = prefetching[0].prefetch
     assert begin is not None
     return [
         Call(
             op="prefetch",
             kernel="prefetch",
             layer="",
-            stages=((begin, 1),),
-            arguments=tuple(arguments),
+            stages=((begin.begin, 1),),
+            arguments=arguments,
             shapes=f"{LINE_BYTES * sum(lines)} bytes of a group",
             why=lambda: "memory is asked for while kernels multiply",
             kind="others",
@@ -58,9 +64,15 @@ def prefetch_calls(calls: Sequence[Call], groups: int, near: Container[Memory] =
     ]
 
 
+def _with_prefetcher(call: Call, prefetcher: Memory) -> Call:
+    arguments = list(call.arguments)
+    arguments[call.prefetcher_slot] = Pointer(prefetcher)
+    return call._replace(arguments=tuple(arguments))
+
+
 def _written_late(calls: Sequence[Call]) -> list[Pointer]:
-    """Where results go in memory of all groups that no kernel asks for by itself."""
-    written = {memory for call in calls if call.writes_late for memory in call.writes}
+    """Where results go in memory of all groups that no kernel prefetches by itself."""
+    written = {memory for call in calls if call.prefetch and call.prefetch.writes_late for memory in call.writes}
     return [p for p in _moving(calls) if p.memory in written]
 
 
@@ -79,7 +91,7 @@ def _moving(calls: Sequence[Call]) -> Iterator[Pointer]:
 
 
 def _affordable(arrays: Sequence[Pointer], before: Sequence[Pointer]) -> list[Pointer]:
-    """Those ``before``, and behind them as many of the arrays as are asked for too."""
+    """Those ``before``, and behind them as many of the arrays as are prefetched too."""
     taken = [*before]
     for pointer in arrays:
         if len(taken) < MOST_ARRAYS and pointer.group_stride + sum(p.group_stride for p in taken) <= MOST_BYTES:

@@ -58,7 +58,8 @@ class Storage(ABC):
                 blocks = self.access(blocks.base)
                 self.accesses[value] = Access(blocks.base, value.shape, blocks.offset, dense_strides(value.shape))
             else:
-                self.kernel(Problem("from_blocked", (value.shape,), (value.shape,), {}), [value], [value], layer)
+                problem = Problem("from_blocked", (value.shape,), (value.shape,), {}, dtype=value.dtype)
+                self.kernel(problem, [value], [value], layer)
         return self.accesses.get(value) or Access.whole(value)
 
     def in_blocks(self, value: Value, layer: str) -> Access:
@@ -70,7 +71,8 @@ class Storage(ABC):
             if self._same_memory(value):
                 self.accesses[shadow] = Access(source.base, shadow.shape, source.offset, dense_strides(shadow.shape))
             else:
-                self.kernel(Problem("to_blocked", (value.shape,), (value.shape,), {}), [value], [value], layer)
+                problem = Problem("to_blocked", (value.shape,), (value.shape,), {}, dtype=value.dtype)
+                self.kernel(problem, [value], [value], layer)
         return self.access(self.held[value])
 
     def hold(self, value: Value) -> Value:
@@ -184,12 +186,14 @@ class Storage(ABC):
             self.accesses[given] = Access(dense.base, given.shape, dense.offset, dense_strides(given.shape))
             shape = (rows, -(-channels // self.width), times, self.width)
             made = self.like(value, Value(value.name, replace(value.spec, shape=shape)))
-            self.kernel(Problem("repeat_channels", (given.shape,), (shape,), {}), [given], [made], layer)
+            problem = Problem("repeat_channels", (given.shape,), (shape,), {}, dtype=given.dtype)
+            self.kernel(problem, [given], [made], layer)
             self.repeated[key] = Access.whole(made)
         return self.repeated[key]
 
 
-def block_width(isas: Sequence[str]) -> int:
-    """Channels of a block: those of the best instruction set in use whose kernels take blocks, or 0."""
-    kernels = [k for rows in REGISTRY.kernels.values() for k in rows if k.blocked and k.isa in isas]
+def block_width(isas: Sequence[str], dtype: str = "float32") -> int:
+    """Channels of a block: those of the best instruction set in use whose kernels of the dtype take blocks, or 0."""
+    rows = [k for rows in REGISTRY.kernels.values() for k in rows if k.blocked and k.dtype == dtype]
+    kernels = [k for k in rows if k.isa in isas]
     return max(kernels, key=lambda k: isas.index(k.isa)).width if kernels else 0

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib import import_module
 
 import numpy as np
 
+from ..kernels.compiled.probes import FmaPeak, MemoryHalve
 from ..kernels.cpu import isas
 from .executor import Executor
 
@@ -44,15 +46,15 @@ def _measured(isa: str, threads: int) -> Limits:
     module = import_module(f"normengine.kernels._{isa}")
     results = np.zeros(threads, np.float32)
     vectors = module.SIZES["fma_sums"] * module.SIZES["width"]
-    peak = _least_seconds(module.ADDRESSES["fma_peak"], [results.ctypes.data, _ROUNDS], threads, threads)
+    peak = _least_seconds(module.ADDRESSES["fma_peak"], FmaPeak(results.ctypes.data, _ROUNDS), threads, threads)
     given, made = (np.ones(_FLOATS, np.float32) for _ in range(2))
     tasks = _PIECES * threads
-    numbers = [given.ctypes.data, made.ctypes.data, _FLOATS // tasks]
-    memory = _least_seconds(module.ADDRESSES["memory_halve"], numbers, tasks, threads)
+    halve = MemoryHalve(given.ctypes.data, made.ctypes.data, _FLOATS // tasks)
+    memory = _least_seconds(module.ADDRESSES["memory_halve"], halve, tasks, threads)
     return Limits(threads, threads * _ROUNDS * 2 * vectors / peak, (given.nbytes + made.nbytes) / memory)
 
 
-def _least_seconds(address: int, numbers: list[int], tasks: int, threads: int) -> float:
+def _least_seconds(address: int, numbers: Sequence[int], tasks: int, threads: int) -> float:
     slots = np.array(numbers, np.int64)
     executor = Executor(np.array([[address, slots.ctypes.data, tasks, 0]], np.int64))
     seconds = []

@@ -52,7 +52,7 @@ class Program:
         self._is_running = partial(is_held, self._lock)
         self._arena = aligned_bytes(plan.arena_bytes)
         self._tables = Tables(plan, self._arena)
-        self._workspace_threads = 0
+        self._workspace_threads = self._team_size = 0
         given = (*plan.graph.inputs, *plan.graph.state)
         self._specs = {v.name: (v.spec, v.shape, np.dtype(v.dtype)) for v in given}
         self._stored = {old.name for old, _ in plan.graph.updates}
@@ -232,6 +232,9 @@ class Program:
             self._workspace = aligned_bytes(self._tables.workspace * threads)
             self._tables.slots[self._tables.workspaces] = self._workspace.ctypes.data
             self._workspace_threads = threads
+        if threads != self._team_size:
+            self._tables.slots[self._tables.team_sizes] = threads
+            self._team_size = threads
         return threads
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from operator import setitem
@@ -12,13 +12,11 @@ from typing import NamedTuple
 import numpy as np
 
 from ..plan import Accumulate, Call, Memory, PerGroup, Plan, Pointer, ShareEnd
+from .composite_calls import DepthFirst, Merged, Part, Patch, PatchKind, Stage
 from .executor import address_of
 from .memory import aligned_bytes
 
 _ALIGNMENT = 64
-_MOVING, _OWN, _LATER, _SHARE = 0, 1, 2, 3
-_DEPTH_FIRST_SLOTS, _TOGETHER_SLOTS = 11, 3
-_WORKSPACE, _DEPTH_FIRST_SECONDS, _TOGETHER_SECONDS = 8, 10, 2
 
 
 class Inside(NamedTuple):
@@ -43,8 +41,8 @@ class Tables:
 
     The slots of ``feeds`` and ``outputs``, by name and by number, are to be filled in at each run, with the address of
     the array and the bytes that come with the slot; those of ``workspaces`` with memory for ``workspace`` bytes a
-    thread. ``verdict`` is where calls that try updates say that one is not finite. ``inside`` tells of the calls with
-    inner calls, by their number.
+    thread, those of ``team_sizes`` with the number of threads. ``verdict`` is where calls that try updates say that one
+    is not finite. ``inside`` tells of the calls with inner calls, by their number.
     """
 
     def __init__(self, plan: Plan, arena: np.ndarray) -> None:
@@ -56,6 +54,7 @@ class Tables:
         self.feeds: defaultdict[str, list[tuple[int, int]]] = defaultdict(list)
         self.outputs: defaultdict[int, list[tuple[int, int]]] = defaultdict(list)
         self.workspaces: list[int] = []
+        self.team_sizes: list[int] = []
         self.workspace = 0
         self.packed: dict[Memory, np.ndarray] = {}
         self.verdict = np.zeros((), np.int64)
@@ -110,52 +109,62 @@ class Tables:
         self._used += count
         return self._used - count
 
-    def _table(self, rows: list[tuple[int, ...]]) -> int:
+    def _table(self, rows: Sequence[tuple[int, ...]]) -> int:
         """The address of a table."""
         table = np.array(rows, np.int64)
         self._keep.append(table)
         return table.ctypes.data
 
-    # Calls with inner calls; the order of the numbers is that of ``src_cy/composite_calls.pxi``.
+    # Calls with inner calls.
 
     def _depth_first(self, call: Call) -> Inside:
-        header = self._take(_DEPTH_FIRST_SLOTS)
+        header = self._take(len(DepthFirst._fields))
         template = self._used
-        stages: list[tuple[int, ...]] = []
-        patches: list[tuple[int, ...]] = []
+        stages: list[Stage] = []
+        patches: list[Patch] = []
         for inner in call.inner:
             first = self._arguments(inner) - template
-            stages += [(self._function(function), tasks, first) for function, tasks in inner.stages]
-            patches += [
-                (slot, *patch) for slot, argument in enumerate(inner.arguments, first) if (patch := _patch(argument))
-            ]
+            stages += [Stage(self._function(function), tasks, first) for function, tasks in inner.stages]
+            patches += [p for slot, argument in enumerate(inner.arguments, first) if (p := _patch(slot, argument))]
         slots = self._used - template
         own = _aligned(8 * slots)
-        for slot, kind, _, _ in patches:
-            if kind == _OWN:
-                self.slots[template + slot] += own
+        for patch in patches:
+            if patch.kind == PatchKind.OWN:
+                self.slots[template + patch.slot] += own
         stride = own + _aligned(call.local)
-        self.slots[header:template] = [
-            self._table(stages), len(stages), self._table(patches), len(patches), self._address(template), slots,
-            call.groups, call.chunks, 0, stride, 0,
-        ]  # fmt: skip
+        self.slots[header:template] = DepthFirst(
+            stages=self._table(stages),
+            stage_count=len(stages),
+            patches=self._table(patches),
+            patch_count=len(patches),
+            template=self._address(template),
+            slots=slots,
+            groups=call.groups,
+            chunks=call.chunks,
+            memory=0,
+            threads=1,
+            stride=stride,
+            seconds=0,
+        )
         self._row(address_of("depth_first"), header, call.chunks, call.chunks if call.small else 1)
-        self.workspaces.append(header + _WORKSPACE)
+        self.workspaces.append(header + DepthFirst._fields.index("memory"))
+        self.team_sizes.append(header + DepthFirst._fields.index("threads"))
         self.workspace = max(self.workspace, stride)
         owners = tuple(i for i, inner in enumerate(call.inner) for _ in inner.stages)
-        return Inside(len(call.inner), owners, header + _DEPTH_FIRST_SECONDS)
+        return Inside(len(call.inner), owners, header + DepthFirst._fields.index("seconds"))
 
     def _together(self, call: Call) -> Inside:
-        header = self._take(_TOGETHER_SLOTS)
-        parts: list[tuple[int, ...]] = []
+        header = self._take(len(Merged._fields))
+        parts: list[Part] = []
         before = 0
         for inner in call.inner:
             ((function, tasks),) = inner.stages
-            parts.append((self._function(function), self._address(self._arguments(inner)), before, tasks))
+            args = self._address(self._arguments(inner))
+            parts.append(Part(self._function(function), args, before, tasks))
             before += tasks
-        self.slots[header : header + _TOGETHER_SLOTS] = [self._table(parts), len(parts), 0]
+        self.slots[header : header + len(Merged._fields)] = Merged(self._table(parts), len(parts), seconds=0)
         self._row(address_of("merged"), header, before, before if call.small else 0)
-        return Inside(len(parts), tuple(range(len(parts))), header + _TOGETHER_SECONDS)
+        return Inside(len(parts), tuple(range(len(parts))), header + Merged._fields.index("seconds"))
 
     # Arguments.
 
@@ -202,22 +211,22 @@ def _size(call: Call) -> int:
     """How many slots the call needs."""
     if not call.inner:
         return len(call.arguments)
-    header = _DEPTH_FIRST_SLOTS if call.groups else _TOGETHER_SLOTS
-    return header + sum(len(inner.arguments) for inner in call.inner)
+    header = DepthFirst if call.groups else Merged
+    return len(header._fields) + sum(len(inner.arguments) for inner in call.inner)
 
 
-def _patch(argument: object) -> tuple[int, int, int] | None:
-    """Kind and bytes of an argument that is another for each group of images or each thread."""
+def _patch(slot: int, argument: object) -> Patch | None:
+    """How an argument is another for each group of images or each thread."""
     if isinstance(argument, Accumulate):
-        return _LATER, 0, 0
+        return Patch(slot, PatchKind.ACCUMULATE)
     if isinstance(argument, ShareEnd):
-        return _SHARE, 0, 0
+        return Patch(slot, PatchKind.SHARE_END)
     if isinstance(argument, PerGroup):
-        return _MOVING, argument.group_stride, 0
+        return Patch(slot, PatchKind.MOVING, argument.group_stride)
     if isinstance(argument, Pointer) and argument.memory.kind == "local":
-        return _OWN, 0, 0
+        return Patch(slot, PatchKind.OWN)
     if isinstance(argument, Pointer) and (argument.group_stride or argument.chunk_stride):
-        return _MOVING, argument.group_stride, argument.chunk_stride
+        return Patch(slot, PatchKind.MOVING, argument.group_stride, argument.chunk_stride)
     return None
 
 

@@ -16,8 +16,8 @@ import numpy as np
 import pytest
 
 from normengine.files import atomic
-from normengine.kernels import cache, chain
-from normengine.kernels.chain import Chain, Operand, Step
+from normengine.kernels import cache
+from normengine.kernels.chains import Chain, Operand, Step, chain
 
 from .test_chain import ENTRY, chain_args, chain_launch
 

@@ -10,12 +10,33 @@ import numpy as np
 import pytest
 
 from normengine.graph import DTYPES
-from normengine.kernels.chain import Chain, Operand, Ref, Step, chain_args, chain_launch, compile_chain
+from normengine.kernels.chains import Chain, Operand, Ref, Step, chain_launch, compile_chain
 from normengine.ops import OPS
 
 ENTRY = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_int64, ctypes.c_int64, ctypes.c_int64)
 CASES = [pytest.param(name, i, id=f"{name}-{i}") for name, op in OPS.items() if op.scalar for i in range(len(op.cases))]
 KINDS = {0: "zero", 1: "one"}
+
+
+def chain_args(
+    chain: Chain,
+    pointers: Sequence[int],
+    extents: Sequence[int],
+    strides: Sequence[Sequence[int]],
+    rows_per_task: int,
+    block: int,
+) -> np.ndarray:
+    """The int64 slots of one call.
+
+    ``pointers`` are the addresses of the inputs, then of the outputs (zeros to be filled in later will do);
+    ``strides`` has one entry for each input, output and index operand, in that order.
+    """
+    operands = len(chain.inputs) + len(chain.outputs)
+    assert len(pointers) == operands and len(strides) == operands + chain.indices and len(extents) == chain.rank
+    assert all(len(s) == chain.rank for s in strides)
+    numbers = [*pointers, *extents, *(s for each in strides for s in each), rows_per_task, block]
+    numbers += [0] * chain.indices
+    return np.concatenate([np.array(numbers, np.int64), np.array(chain.constants(), np.float64).view(np.int64)])
 
 
 def run(

@@ -9,11 +9,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from normengine.kernels import chain as chain_module
-from normengine.kernels import scalars
-from normengine.kernels.chain import Step
+from normengine.kernels.chains import Step, scalars
+from normengine.kernels.chains import chain as chain_module
+from normengine.kernels.chains.inline import Inliner, definitions
 from normengine.kernels.code import _library
-from normengine.kernels.inline import Inliner, definitions
 from normengine.ops import OPS
 from normengine.ops.base import Op
 

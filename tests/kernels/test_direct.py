@@ -13,6 +13,7 @@ from guarded import Fenced, problem_of, run_kernel, scattered
 
 from normengine.kernels import REGISTRY, Kernel
 from normengine.kernels.compiled import BUILT
+from normengine.kernels.compiled.conv_direct import Direct
 from normengine.ops import OPS, OperatorError
 
 OPERATORS = ("conv2d", "conv2d_input_grad")
@@ -194,17 +195,12 @@ def test_which_channels_vectors_span(isa: str, channels: int, outputs: int, span
     if isa not in BUILT:
         pytest.skip(f"{isa} kernels were not built")
     layer = Layer((2, channels, 12, 12), outputs)
-    row = next(k for k in REGISTRY.kernels["conv2d"] if k.name == f"conv2d_direct_f32_{isa}")
-    numbers = row.launch(problem_of("conv2d", *layer.arrays("conv2d"))).extra
-    panels = [numbers[i : i + 7] for i in range(24, 24 + 7 * numbers[22], 7)]
-    assert [(span, vectors) for *_, span, vectors, _ in panels] == spans
+    assert [(panel.span, panel.vectors) for panel in launched(layer, "conv2d", isa).panels] == spans
 
 
 def test_groups_have_lanes_of_their_own() -> None:
-    kernel = next(k for k in REGISTRY.kernels["conv2d"] if k.name == f"conv2d_direct_f32_{BUILT[0]}")
-    layer = Layer((2, 32, 12, 12), 4, groups=2)
-    numbers = kernel.launch(problem_of("conv2d", *layer.arrays("conv2d"))).extra
-    assert {numbers[24 + 7 * i + 4] for i in range(numbers[22])} == {1}
+    panels = launched(Layer((2, 32, 12, 12), 4, groups=2), "conv2d", BUILT[0]).panels
+    assert {panel.span for panel in panels} == {1}
 
 
 @pytest.mark.parametrize(
@@ -217,13 +213,13 @@ def test_groups_have_lanes_of_their_own() -> None:
         (Layer((1, 16, 12, 12), 16, dilation=(2, 1)), "conv2d", [3]),
         (Layer((1, 16, 12, 12), 16, (1, 1), padding=(0, 0, 0, 0)), "conv2d", [0]),
         (Layer((1, 16, 12, 12), 16, stride=(2, 2)), "conv2d_input_grad", [0, 2, 0, 2]),
-        (Layer((1, 2, 12, 12), 16, stride=(2, 2)), "conv2d_input_grad", [2]),
+        (Layer((1, 2, 12, 12), 16, stride=(2, 2)), "conv2d_input_grad", [0, 2, 0, 2]),
     ],
 )
 @pytest.mark.parametrize("isa", BUILT)
 def test_which_taps_share_inputs(layer: Layer, kernel: str, across: list[int], isa: str) -> None:
     """The taps of a row of each phase."""
-    assert [phase[-2] for phase in phases_of(layer, kernel, isa)] == across
+    assert [grid.across for grid in launched(layer, kernel, isa).grids] == across
 
 
 @pytest.mark.parametrize(
@@ -239,15 +235,15 @@ def test_which_taps_share_inputs(layer: Layer, kernel: str, across: list[int], i
     ],
 )
 def test_which_rows_are_made_without_the_taps_on_the_padding(layer: Layer, kernel: str, apart: list[int]) -> None:
-    assert [phase[-1] for phase in phases_of(layer, kernel, "avx2" if "avx2" in BUILT else BUILT[0])] == apart
+    isa = "avx2" if "avx2" in BUILT else BUILT[0]
+    assert [grid.apart for grid in launched(layer, kernel, isa).grids] == apart
 
 
-def phases_of(layer: Layer, kernel: str, isa: str) -> list[tuple[int, ...]]:
-    """The parameters of each phase, without those of its axes."""
+def launched(layer: Layer, kernel: str, isa: str) -> Direct:
     row = next(k for k in REGISTRY.kernels[kernel] if k.name == f"{kernel}_direct_f32_{isa}")
-    numbers, size, axes = row.launch(problem_of(kernel, *layer.arrays(kernel))).extra, 24, 10
-    count = 1 if kernel == "conv2d" or layer.x[1] * 4 <= 16 else math.prod(layer.stride)
-    return [numbers[len(numbers) - i * size :][: size - axes] for i in range(count, 0, -1)]
+    extra = row.launch(problem_of(kernel, *layer.arrays(kernel))).extra
+    assert isinstance(extra, Direct)
+    return extra
 
 
 def test_nothing_is_read_beyond_the_arrays(kernel: Kernel) -> None:

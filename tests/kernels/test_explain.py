@@ -28,6 +28,22 @@ def test_every_kernel_of_the_operator_has_a_reason() -> None:
     )
 
 
+def test_a_row_of_another_element_type_takes_its_problems_and_no_others() -> None:
+    registry = Registry()
+    registry.declare(Signature("op", ("x",), ("y",), (), lambda problem: ()))
+    launch = lambda problem: Launch((1,), scratch=problem.item_bytes)
+    registry.register(Kernel("op", "op_f32_avx2", "avx2", (), launch))
+    registry.register(Kernel("op", "op_s8_avx2", "avx2", (), launch, dtype="int8", cost=lambda problem: 0.5))
+    shapes, isas = (((1,),), ((1,),)), ("avx2",)
+    floats, bytes_ = Problem("op", *shapes, {}), Problem("op", *shapes, {}, dtype="int8")
+    assert [k.name for k in registry.supporting(floats, isas)] == ["op_f32_avx2"]
+    assert [k.name for k in registry.supporting(bytes_, isas)] == ["op_s8_avx2"]
+    assert registry.choose(bytes_, isas).launch(bytes_).scratch == 1
+    assert "op_s8_avx2: does not take this problem" in registry.explain(floats, isas)
+    with pytest.raises(LookupError, match="no kernel for op with bfloat16 inputs"):
+        registry.choose(bytes_._replace(dtype="bfloat16"), isas)
+
+
 def test_the_user_may_prefer_an_algorithm(monkeypatch: pytest.MonkeyPatch) -> None:
     registry = Registry()
     registry.declare(Signature("op", ("x",), ("y",), (), lambda problem: ()))

@@ -11,7 +11,7 @@ from guarded import problem_of, run_kernel
 from normengine.graph import Spec
 from normengine.kernels import REGISTRY, Problem
 from normengine.kernels.compiled import BUILT
-from normengine.kernels.launches import MOST_COPIED
+from normengine.kernels.compiled.launches import MOST_COPIED
 from normengine.ops import OPS
 from normengine.ops.window import MAX_WINDOW
 

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from guarded import problem_of, run_kernel, scattered
 
-from normengine.kernels import REGISTRY, Kernel, launch_first
-from normengine.kernels.compiled import BUILT
+from normengine.kernels import REGISTRY, Kernel
+from normengine.kernels.compiled import BUILT, first_layer
 from normengine.ops import OPS, OperatorError
 
 KERNELS = [k for k in REGISTRY.kernels["conv2d"] if k.name.startswith("conv2d_first")]
@@ -88,7 +88,7 @@ def test_last_channels_with_pixels_as_lanes(kernel: Kernel, outputs: int, monkey
     run and of two; bias, residual, clamp."""
     rest = outputs % kernel.width
     few = rest if rest <= kernel.width // 2 else 0
-    monkeypatch.setattr(launch_first, "_few", lambda p, sizes: few)
+    monkeypatch.setattr(first_layer, "_few", lambda p, sizes: few)
     rng = np.random.default_rng(outputs)
     for channels, side, width, step, apart in (
         (1, 3, 2, 1, 1), (2, 3, 7, 2, 1), (1, 5, 16, 1, 1), (3, 5, 19, 1, 2), (3, 3, 32, 1, 1), (8, 5, 21, 1, 1)
@@ -99,7 +99,7 @@ def test_last_channels_with_pixels_as_lanes(kernel: Kernel, outputs: int, monkey
         arrays = [x, rng.standard_normal((outputs, channels, side, side), np.float32)]
         problem = problem_of("conv2d", arrays, attrs)
         (y,) = problem.outputs
-        assert y[3] == width and kernel.launch(problem).extra[-1] == few
+        assert y[3] == width and kernel.launch(problem).extra.few == few
         arrays += [rng.standard_normal(outputs, np.float32), rng.standard_normal(y, np.float32)]
         attrs |= {"residual": True, "clamp": (-1.0, 2.0)}
         (got,), (want,) = run_kernel(kernel, arrays, attrs), OPS["conv2d"].reference(arrays, attrs)
@@ -112,9 +112,9 @@ def test_few_channels_of_wide_rows_are_made_so(kernel: Kernel) -> None:
     attrs = {"stride": (1, 1), "padding": (2, 2, 2, 2), "dilation": (1, 1), "groups": 1}
     outputs = max(1, kernel.width // 2 - 1)
     x, weight = np.empty((1, 3, 32, 32), np.float32), np.empty((outputs, 3, 5, 5), np.float32)
-    assert kernel.launch(problem_of("conv2d", [x, weight], attrs)).extra[-1] == outputs
+    assert kernel.launch(problem_of("conv2d", [x, weight], attrs)).extra.few == outputs
     steps = {**attrs, "stride": (1, 2)}
-    assert kernel.launch(problem_of("conv2d", [x, weight], steps)).extra[-1] == 0
+    assert kernel.launch(problem_of("conv2d", [x, weight], steps)).extra.few == 0
 
 
 @every_kernel

@@ -27,7 +27,7 @@ Trial = fuzz_kernels.Trial
 
 
 def rows(op: str) -> list[Kernel]:
-    return [k for k in REGISTRY.kernels[op] if k.partial]
+    return [k for k in REGISTRY.kernels[op] if k.partial_sums]
 
 
 def every_row(*ops: str) -> Any:
@@ -144,15 +144,17 @@ def test_weight_gradients(kernel: Kernel) -> None:
 def test_launches(kernel: Kernel) -> None:
     """Chunks are whole lines of the cache, the sums of a group are not cut into more chunks, and how they are merged
     does not depend on the images of a group."""
-    assert kernel.partial
+    parts = kernel.partial_sums
+    assert parts
     for trial in random_trials(kernel, ROUNDS):
         problem = of_a_group(trial, len(trial.arrays[0]))
-        sums, merge = kernel.partial(problem, 5)
-        assert (sums, merge) == kernel.partial(problem._replace(single_thread=False), 5)
+        sums, merge = parts.group(problem), parts.merge(problem, 5)
+        shared = problem._replace(single_thread=False)
+        assert (sums, merge) == (parts.group(shared), parts.merge(shared, 5))
         launch = kernel.launch(problem)
         assert sums.tasks + merge.tasks == launch.tasks and sums.scratch == launch.scratch
         assert sums.scratch % 64 == 0 and sums.scratch > 0 and merge.scratch == 5 * sums.scratch
-        assert sums.extra == launch.extra and sums.extra[-1] == 0
+        assert sums.extra == launch.extra and sums.extra.accumulate == 0
 
 
 @every_row("conv2d_weight_grad")

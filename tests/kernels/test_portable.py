@@ -38,8 +38,8 @@ def run(op: str, arrays: Sequence[np.ndarray], attrs: Mapping[str, Any], pieces:
     slots: list[Any] = [a.ctypes.data for a in arrays] + [0] * (len(signature.inputs) - len(arrays))
     slots += [a.ctypes.data for a in outputs]
     slots += [scratch.ctypes.data, workspace.ctypes.data, launch.workspace]
-    slots += [*signature.values(problem), *launch.extra]
-    assert len(slots) == signature.slot(signature.parameters[-1]) + 1 + len(launch.extra)
+    slots += [*signature.values(problem), *launch.numbers]
+    assert len(slots) == signature.slot(signature.parameters[-1]) + 1 + len(launch.numbers)
     args = np.array([np.float64(s).view(np.int64) if isinstance(s, float) else s for s in slots], np.int64)
     for address, tasks in zip(row.stages, launch.tasks, strict=True):
         kernel = ENTRY(address())

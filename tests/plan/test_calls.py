@@ -31,10 +31,10 @@ def test_packing_that_is_done_once_costs_nothing(monkeypatch: pytest.MonkeyPatch
     kernels = [k for k in REGISTRY.kernels["conv2d"] if k.isa == BUILT[-1] and k.supports(problem)]
     assert {"direct", "winograd4", "winograd2"} <= {k.algorithm for k in kernels}
     for kernel in kernels:
-        assert 0 < kernel.packing(problem) < kernel.cost(problem), kernel.name
+        assert 0 < kernel.packing_cost(problem) < kernel.cost(problem), kernel.name
 
     def work(kernel: Kernel) -> float:
-        return kernel.cost(problem) - kernel.packing(problem)
+        return kernel.cost(problem) - kernel.packing_cost(problem)
 
     monkeypatch.setenv("NORMENGINE_ISA", BUILT[-1])
     often, once = kernels_of_a_plan(constant=False), kernels_of_a_plan(constant=True)

@@ -1,4 +1,4 @@
-"""What a group of images asks for on behalf of the next one."""
+"""What a group of images prefetches on behalf of the next one."""
 
 from __future__ import annotations
 
@@ -8,10 +8,11 @@ from normengine.graph import Graph, Spec
 from normengine.kernels.cpu import backend
 from normengine.ops import Builder
 from normengine.passes import prepare
-from normengine.plan import Call, PerGroup, Pointer, ShareEnd, make_plan
+from normengine.plan import Call, Memory, PerGroup, Pointer, ShareEnd, make_plan
 from normengine.plan.prefetch import MOST_BYTES, prefetch_calls
 
 WINDOW = {"stride": (1, 1), "padding": (1, 1, 1, 1), "dilation": (1, 1), "groups": 1}
+PREFETCHER = Memory("local", 64)
 IMAGE = 16 * 24 * 24 * 4
 compiled = pytest.mark.skipif(backend() != "compiled", reason="only the compiled executor goes depth first")
 
@@ -34,7 +35,8 @@ def test_a_group_begins_with_what_the_next_one_reads() -> None:
     run = run_of()
     first, *others = run.inner
     assert first.op == "prefetch" and not any(call.op == "prefetch" for call in others)
-    group, end, rate, own, count, *arrays = first.arguments
+    prefetcher, group, end, rate, own, count, *arrays = first.arguments
+    assert isinstance(prefetcher, Pointer) and prefetcher.memory.kind == "local"
     assert (group, end, own, count) == (PerGroup(0, 1), ShareEnd(), 0, 2) and rate > 0
     pointers, lines = arrays[::2], arrays[1::2]
     size = IMAGE * 32 // run.groups
@@ -50,27 +52,41 @@ def test_a_convolution_asks_for_where_it_writes() -> None:
     (run,) = [call for call in make_plan(prepare(b.graph([y]))).calls if call.groups]
     first, size = run.inner[0], IMAGE * 32 // run.groups
     outputs = {memory for call in run.inner if call.op == "conv2d" for memory in call.writes}
-    asked = [a for a in first.arguments if isinstance(a, Pointer)]
-    assert first.arguments[3:5] == (1, 2)
+    prefetcher, _, _, _, *counts = first.arguments[:6]
+    asked = [a for a in first.arguments if isinstance(a, Pointer) and a != prefetcher]
+    assert counts == [1, 2]
     assert [(p.memory in outputs, p.offset, p.group_stride) for p in asked] == [(True, 0, size), (False, size, size)]
+
+
+@compiled
+def test_every_kernel_of_a_group_is_given_the_same_prefetcher() -> None:
+    """Whatever instruction set it is for: the address is an argument."""
+    b = Builder()
+    x = b.input("x", Spec((32, 16, 24, 24)))
+    for layer in range(2):
+        x = b.add("tanh", b.add("conv2d", x, b.input(f"w{layer}", Spec((16, 16, 3, 3))), **WINDOW))
+    (run,) = [call for call in make_plan(prepare(b.graph([x]))).calls if call.groups]
+    first, *others = run.inner
+    given = [call.arguments[call.prefetcher_slot] for call in others if call.prefetch is not None]
+    assert len(given) == 2 and set(given) == {first.arguments[0]}
 
 
 @compiled
 def test_calls_ask_by_their_multiply_adds() -> None:
     run = run_of()
     (convolution,) = [call for call in run.inner if call.op == "conv2d"]
-    assert convolution.asks is not None and 0 < convolution.products <= convolution.flops / 2
-    assert all(call.asks is None for call in run.inner if call.op != "conv2d")
+    assert convolution.prefetch is not None and 0 < convolution.products <= convolution.flops / 2
+    assert all(call.prefetch is None for call in run.inner if call.op != "conv2d")
 
 
 @compiled
 def test_nothing_is_asked_for_without_reason() -> None:
     run = run_of(("prefetch",))
     assert not any(call.op == "prefetch" for call in run.inner)
-    assert len(prefetch_calls(run.inner, run.groups)) == 1
-    assert prefetch_calls(run.inner, 1) == []
-    assert prefetch_calls([call for call in run.inner if call.asks is None], run.groups) == []
-    assert prefetch_calls([call for call in run.inner if call.asks is not None], run.groups) == []
+    assert len(prefetch_calls(run.inner, run.groups, PREFETCHER)) == 1
+    assert prefetch_calls(run.inner, 1, PREFETCHER) == []
+    assert prefetch_calls([call for call in run.inner if call.prefetch is None], run.groups, PREFETCHER) == []
+    assert prefetch_calls([call for call in run.inner if call.prefetch is not None], run.groups, PREFETCHER) == []
 
 
 @compiled
@@ -83,5 +99,6 @@ def test_no_more_than_a_share_of_the_cache_is_asked_for() -> None:
         ))
         for call in run.inner
     ]  # fmt: skip
-    (first,) = prefetch_calls(large[1:], run.groups)
-    assert first.arguments[4] == 1 and len(first.arguments) == 7
+    (first,) = prefetch_calls(large[1:], run.groups, PREFETCHER)
+    *_, count, _, _ = first.arguments
+    assert count == 1

@@ -229,7 +229,7 @@ def registered(problem: Problem, *pointers: Pointer) -> Call:
     assert not launch.scratch and not launch.workspace
     values = REGISTRY.signatures[problem.op].values(problem)
     stages = tuple(zip(kernel.stages, launch.tasks, strict=True))
-    return Call(problem.op, kernel.name, "", stages, (*pointers, None, None, 0, *values, *launch.extra))
+    return Call(problem.op, kernel.name, "", stages, (*pointers, None, None, 0, *values, *launch.numbers))
 
 
 @pytest.mark.parametrize("shape", [(1, 5, 3, 4), (2, 16, 1, 1), (3, 33, 5, 2)], ids=str)

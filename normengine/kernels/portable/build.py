@@ -1,9 +1,10 @@
 """Portable kernels are plain functions with the slots they need as parameters; here they become rows and code.
 
-A kernel's parameters are names of its :class:`~normengine.kernels.base.Signature` — arrays come as pointers to
-float32 (``target``: int64; ``scratch`` and the thread's own ``workspace``: float64), numbers as int64 or float64 —
-besides ``begin`` and ``end``, the tasks to do, and ``has_<input>``, whether an optional input is there. The body is
-compiled by Numba on first use, with the functions of :mod:`..scalars` and :mod:`.window` that its module imports.
+A kernel's parameters are names of its :class:`~normengine.kernels.base.Signature` (extents in capitals) — arrays come
+as pointers to float32 (``target``: int64; ``scratch`` and the thread's own ``workspace``: float64), numbers as int64 or
+float64 — besides ``begin`` and ``end``, the tasks to do, and ``has_<input>``, whether an optional input is there. The
+body is compiled by Numba on first use, with the functions of :mod:`..chains.scalars` and :mod:`.window` that its module
+imports.
 """
 
 from __future__ import annotations
@@ -16,15 +17,14 @@ from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 from types import FunctionType
-from typing import Any
+from typing import Any, get_type_hints
 
-from ..base import REGISTRY, Kernel, Launch, Problem, Signature
+from ..base import ELEMENTS, REGISTRY, Kernel, Launch, Problem, Signature
 from ..cache import cache_folder, compile_function, digest
 from ..code import Code, CodeCache
 from . import window
 
 Array = Any
-FLOATS = ("eps", "label_smoothing", "low", "high")
 
 
 def portable(
@@ -32,11 +32,13 @@ def portable(
     launch: Callable[[Problem], Launch],
     *stages: Callable[..., None],
     supports: Callable[[Problem], bool] = lambda problem: True,
+    dtype: str = "float32",
 ) -> None:
     """Register the portable kernel of ``op``; its stages run one after the other."""
     signature = REGISTRY.signatures[op]
     addresses = tuple(_lazily(stage, signature) for stage in stages)
-    REGISTRY.register(Kernel(op, f"{op}_f32_numba", "numba", addresses, launch, supports, _last))
+    name = f"{op}_{ELEMENTS[dtype].short}_numba"
+    REGISTRY.register(Kernel(op, name, "numba", addresses, launch, supports, _last, dtype=dtype))
 
 
 def _last(problem: Problem) -> float:
@@ -54,7 +56,7 @@ _codes = CodeCache()
 def _compile(stage: Callable[..., None], op: str) -> Code:
     source = entry_source(stage, REGISTRY.signatures[op])
     files = [Path(str(sys.modules[stage.__module__].__file__)), Path(window.__file__)]
-    files += [Path(__file__).parents[1] / name for name in ("abi.py", "inline.py", "scalars.py")]
+    files += [Path(__file__).parents[1] / name for name in ("abi.py", "chains/inline.py", "chains/scalars.py")]
     name = digest(source, *(file.read_text(encoding="utf-8") for file in files))
     path = cache_folder() / "portable" / f"{stage.__name__}-{name}.code"
     return compile_function(lambda: _function(stage, source), path, {"contract", "reassoc"})
@@ -72,7 +74,8 @@ def _namespace(module: str) -> dict[str, Any]:
     """The module's names with its helpers and the scalar functions as Numba code can call them."""
     from numba.extending import register_jitable
 
-    from .. import abi, inline, scalars
+    from .. import abi
+    from ..chains import inline, scalars
 
     space = dict(vars(abi))
     for name, value in vars(sys.modules[module]).items():
@@ -99,11 +102,17 @@ def entry_source(stage: Callable[..., None], signature: Signature) -> str:
 def _read(name: str, signature: Signature) -> str:
     if name.startswith("has_"):
         return f"{name} = args[{signature.slot(name[4:])}] != 0"
-    slot = signature.slot(name)
+    slot = signature.slot(name.lower())
     if name == "workspace":
         return f"{name} = float64_at(args[{slot}] + thread * args[{slot + 1}])"
     if name == "scratch":
         return f"{name} = float64_at(args[{slot}])"
     if name in signature.inputs + signature.outputs:
         return f"{name} = {'int64_at' if name == 'target' else 'float32_at'}(args[{slot}])"
-    return f"{name} = double_of(args[{slot}])" if name in FLOATS else f"{name} = args[{slot}]"
+    return f"{name} = double_of(args[{slot}])" if name in _floats(signature) else f"{name} = args[{slot}]"
+
+
+def _floats(signature: Signature) -> set[str]:
+    """The names of the numbers that are floating-point ones."""
+    hints = [hint for record in signature.records for hint in get_type_hints(record).items()]
+    return {name for name, kind in hints if kind is float}

@@ -11,7 +11,7 @@ import math
 import numpy as np
 
 from ..base import REGISTRY, Launch, Problem
-from ..scalars import exp
+from ..chains.scalars import exp
 from .build import Array, portable
 
 POSITIONS = 64

@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 
 from ..base import REGISTRY, Launch, Problem
-from ..scalars import exp, log
+from ..chains.scalars import exp, log
 from .build import Array, portable
 
 LANES = 64

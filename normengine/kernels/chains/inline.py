@@ -135,7 +135,7 @@ def function(name: str) -> Any:
     """The scalar function as one that Numba code can call, float32 constants and all."""
     from numba.extending import register_jitable
 
-    from . import abi
+    from .. import abi
 
     parameters = [a.arg for a in definitions()[name].args.args]
     inliner = Inliner()

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
-from .base import Launch, Problem
-from .launches import FLOAT, INT64, Convolution, Sizes, ceil_div, whole_lines
+from typing import NamedTuple
+
+from ..base import Launch, Problem
+from ..signatures import Convolution
+from .launches import INT64, PartialChunks, Parts, Sizes, ceil_div, convolution_of, tasks_wanted, whole_lines
+from .row import Row
 
 BAND_BYTES, L2_BYTES = 32768, 2 << 20
 """Rows of the input gradient that the phases of a stride make one after the other: what stays in the L1 cache; but one
@@ -18,61 +22,74 @@ PIXEL = 3.0
 """The cost of a vector of results beside its products."""
 
 
+class Bands(NamedTuple):
+    """The record of the input gradient: parts of a plane, rows of each phase of the stride in a band."""
+
+    parts: int
+    band: int
+
+
 def supports(problem: Problem) -> bool:
     """One input channel for each output channel."""
-    return Convolution.of(problem).depthwise
+    return convolution_of(problem).depthwise
 
 
 def _blocks(p: Convolution, sizes: Sizes) -> int:
     return ceil_div(p.c, sizes["width"])
 
 
-def _parts(p: Convolution, rows: int, sizes: Sizes) -> int:
+def _parts(problem: Problem, rows: int, sizes: Sizes) -> int:
     """Tasks of one plane: enough for the threads, and rows of a few images enough for each of them."""
-    for_threads = min(rows, ceil_div(p.tasks, p.n * _blocks(p, sizes)))
-    return max(for_threads, min(rows // PART_ROWS, p.tasks // (2 * p.n)))
+    p, tasks = convolution_of(problem), tasks_wanted(problem)
+    for_threads = min(rows, ceil_div(tasks, p.n * _blocks(p, sizes)))
+    return max(for_threads, min(rows // PART_ROWS, tasks // (2 * p.n)))
 
 
 def conv2d(problem: Problem, sizes: Sizes) -> Launch:
     """Stages: pack the weights, convolve."""
-    p, width = Convolution.of(problem), sizes["width"]
-    blocks, parts = _blocks(p, sizes), _parts(p, p.oh, sizes)
+    p, width = convolution_of(problem), sizes["width"]
+    blocks, parts = _blocks(p, sizes), _parts(problem, p.oh, sizes)
     return Launch(
         tasks=(blocks, p.n * blocks * parts),
-        scratch=blocks * p.taps * width * FLOAT,
-        workspace=p.kh * INT64 + p.w * width * FLOAT,
-        extra=(parts,),
+        scratch=blocks * p.taps * width * problem.item_bytes,
+        workspace=p.kh * INT64 + p.w * width * problem.item_bytes,
+        extra=Parts(parts),
     )
 
 
 def conv2d_input_grad(problem: Problem, sizes: Sizes) -> Launch:
     """Stages: pack the weights, convolve."""
-    p, width = Convolution.of(problem), sizes["width"]
+    p, width = convolution_of(problem), sizes["width"]
     blocks, rows = _blocks(p, sizes), ceil_div(p.h, p.stride_h)
-    parts = _parts(p, rows, sizes)
+    parts = _parts(problem, rows, sizes)
     phases = p.stride_h * p.stride_w
     axes = min(p.stride_h, max(p.h, 2)) + min(p.stride_w, max(p.w, 2))
-    row_bytes = p.stride_h * p.w * width * FLOAT
+    row_bytes = p.stride_h * p.w * width * problem.item_bytes
     far = p.n * blocks * rows * row_bytes > L2_BYTES
     band = rows if phases == 1 else 1 if far else max(1, BAND_BYTES // row_bytes)
     return Launch(
         tasks=(blocks, p.n * blocks * parts),
-        scratch=blocks * p.taps * width * FLOAT,
-        workspace=axes * sizes["window_axis"] + p.kh * INT64 + p.ow * width * FLOAT,
-        extra=(parts, band),
+        scratch=blocks * p.taps * width * problem.item_bytes,
+        workspace=axes * sizes["window_axis"] + p.kh * INT64 + p.ow * width * problem.item_bytes,
+        extra=Bands(parts, band),
     )
+
+
+def _chunks(problem: Problem) -> int:
+    p = convolution_of(problem)
+    return min(tasks_wanted(problem), ceil_div(p.n * p.oh, CHUNK_ROWS))
 
 
 def conv2d_weight_grad(problem: Problem, sizes: Sizes) -> Launch:
     """Stages: sum over chunks of the rows of all images, add up the chunks."""
-    p, width = Convolution.of(problem), sizes["width"]
+    p, width = convolution_of(problem), sizes["width"]
     blocks = _blocks(p, sizes)
-    chunks = min(p.tasks, ceil_div(p.n * p.oh, CHUNK_ROWS))
+    chunks = _chunks(problem)
     return Launch(
         tasks=(chunks, blocks),
-        scratch=chunks * whole_lines(blocks * p.taps * width * FLOAT),
-        workspace=p.w * width * FLOAT,
-        extra=(chunks, 0),
+        scratch=chunks * whole_lines(blocks * p.taps * width * problem.item_bytes),
+        workspace=p.w * width * problem.item_bytes,
+        extra=PartialChunks(chunks),
     )
 
 
@@ -91,23 +108,62 @@ def _moved(p: Convolution, sizes: Sizes) -> float:
 
 
 def packing(problem: Problem, sizes: Sizes) -> float:
-    p = Convolution.of(problem)
+    p = convolution_of(problem)
     return 4.0 * p.c * p.taps
 
 
 def conv2d_cost(problem: Problem, sizes: Sizes) -> float:
-    p = Convolution.of(problem)
+    p = convolution_of(problem)
     return _planes(p, sizes) * p.oh * p.ow * (PIXEL + _products(p)) + _moved(p, sizes) + packing(problem, sizes)
 
 
 def conv2d_input_grad_cost(problem: Problem, sizes: Sizes) -> float:
-    p = Convolution.of(problem)
+    p = convolution_of(problem)
     pixels = p.oh * p.ow * _products(p) + p.h * p.w * PIXEL
     return _planes(p, sizes) * pixels + _moved(p, sizes) + packing(problem, sizes)
 
 
 def conv2d_weight_grad_cost(problem: Problem, sizes: Sizes) -> float:
-    p = Convolution.of(problem)
-    chunks = int(conv2d_weight_grad(problem, sizes).extra[0])
+    p = convolution_of(problem)
+    chunks = _chunks(problem)
     sums = _planes(p, sizes) * p.oh * p.ow * (1 + 1.25 * _products(p))
     return sums + _moved(p, sizes) + chunks * p.c * p.taps
+
+
+ROWS = (
+    Row(
+        "conv2d",
+        "depthwise",
+        ("depthwise_blocked_pack", "depthwise_blocked"),
+        conv2d,
+        Parts,
+        supports,
+        conv2d_cost,
+        packs=("weight",),
+        packing=packing,
+        blocked=("x", "residual", "y"),
+    ),
+    Row(
+        "conv2d_input_grad",
+        "depthwise",
+        ("depthwise_blocked_input_grad_pack", "depthwise_blocked_input_grad"),
+        conv2d_input_grad,
+        Bands,
+        supports,
+        conv2d_input_grad_cost,
+        packs=("weight",),
+        packing=packing,
+        blocked=("dy", "dx"),
+    ),
+    Row(
+        "conv2d_weight_grad",
+        "depthwise",
+        ("depthwise_blocked_weight_grad", "depthwise_blocked_weight_grad_merge"),
+        conv2d_weight_grad,
+        PartialChunks,
+        supports,
+        conv2d_weight_grad_cost,
+        blocked=("dy", "x"),
+        partial_sums=True,
+    ),
+)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from .base import REGISTRY, Launch, Problem
-from .launches import FLOAT, WIDEST, Sizes, ceil_div, tasks_wanted
+from ..base import REGISTRY, Launch, Problem
+from .launches import WIDEST, Sizes, ceil_div, tasks_wanted
+from .row import Row
 
 DEPTH = 256
 """Terms of a sum in registers, at most."""
@@ -46,12 +47,13 @@ class Product(NamedTuple):
     flip_a: bool
     flip_b: bool
     most_tasks: int
+    item_bytes: int
 
     @classmethod
     def of(cls, problem: Problem) -> Product:
         m, n, k, *rest = REGISTRY.signatures[problem.op].values(problem)
         flips = (False, True) if problem.op == "linear" else (bool(rest[0]), bool(rest[1]))
-        return cls(int(m), int(n), int(k), *flips, tasks_wanted(problem))
+        return cls(int(m), int(n), int(k), *flips, tasks_wanted(problem), problem.item_bytes)
 
     @property
     def tasks(self) -> int:
@@ -59,8 +61,26 @@ class Product(NamedTuple):
         return max(1, min(self.most_tasks, self.m * self.n * self.k // SMALL_TASK))
 
 
+class Dots(NamedTuple):
+    """The record of dot products: parts of the rows and of the columns, which make the tasks; terms of a product; tiles
+    of rows that stay in the L1 cache."""
+
+    row_parts: int
+    column_parts: int
+    depth: int
+    tiles_together: int
+
+
+class Rows(NamedTuple):
+    """The record of rows of few terms: as many tasks make nearly equal parts of them."""
+
+    tasks: int
+
+
 class Panels(NamedTuple):
-    """The extra parameters of the outer products, in their order."""
+    """The record of outer products: parts of the rows and of the columns, which make the tasks; terms of a sum in
+    registers; vectors of a panel; panels that are copied at a time; tiles that pass while a panel is in the L1 cache;
+    whether b is read in place; the distance of its rows where a, flipped, is copied, else 0."""
 
     row_parts: int
     column_parts: int
@@ -78,14 +98,14 @@ def _panels(p: Product, sizes: Sizes) -> Panels:
     vectors = min(sizes[f"matrix_vectors_{ceil_div(p.m, tiles)}"], ceil_div(p.n, width))
     panels = ceil_div(p.n, vectors * width)
     depth = ceil_div(p.k, ceil_div(p.k, DEPTH))
-    panel_bytes = depth * vectors * width * FLOAT
+    panel_bytes = depth * vectors * width * p.item_bytes
     row_parts = min(tiles, max(1, p.m // ROWS_TOGETHER))
     column_parts = min(panels, ceil_div(p.tasks, row_parts))
     row_parts = min(tiles, max(row_parts, ceil_div(p.tasks, column_parts)))
     mine = ceil_div(panels, column_parts)
-    copied = p.flip_a and mine > 1 and p.m * FLOAT % APART == 0
+    copied = p.flip_a and mine > 1 and p.m * p.item_bytes % APART == 0
     if copied:
-        row_parts = min(tiles, max(row_parts, ceil_div(p.m * depth * FLOAT, COLUMNS_BYTES)))
+        row_parts = min(tiles, max(row_parts, ceil_div(p.m * depth * p.item_bytes, COLUMNS_BYTES)))
     together = max(1, min(mine, GROUP_BYTES // panel_bytes))
     return Panels(
         row_parts=row_parts,
@@ -95,18 +115,18 @@ def _panels(p: Product, sizes: Sizes) -> Panels:
         together=together,
         tiles_together=TILES_TOGETHER,
         in_place=int(_in_place(p, tiles)),
-        copied_row=_odd_lines(ceil_div(tiles, row_parts) * sizes["matrix_rows"]) if copied else 0,
+        copied_row=_odd_lines(ceil_div(tiles, row_parts) * sizes["matrix_rows"], p.item_bytes) if copied else 0,
     )
 
 
-def _odd_lines(floats: int) -> int:
+def _odd_lines(items: int, item_bytes: int) -> int:
     """At least so many, an odd number of cache lines: rows that far apart do not push each other out of the cache."""
-    return (ceil_div(floats * FLOAT, LINE) | 1) * LINE // FLOAT
+    return (ceil_div(items * item_bytes, LINE) | 1) * LINE // item_bytes
 
 
 def _in_place(p: Product, tiles: int) -> bool:
     """Whether few tiles read the right factor, or one if its rows would push each other out of the cache."""
-    return not p.flip_b and tiles <= (1 if p.n * FLOAT % PAGE == 0 else TILES_IN_PLACE)
+    return not p.flip_b and tiles <= (1 if p.n * p.item_bytes % PAGE == 0 else TILES_IN_PLACE)
 
 
 def panels(problem: Problem, sizes: Sizes) -> Launch:
@@ -115,7 +135,7 @@ def panels(problem: Problem, sizes: Sizes) -> Launch:
     g = _panels(p, sizes)
     floats = g.together * g.depth * g.vectors * sizes["width"]
     floats += g.copied_row * g.depth
-    return Launch(tasks=(g.row_parts * g.column_parts,), workspace=floats * FLOAT, extra=tuple(g))
+    return Launch(tasks=(g.row_parts * g.column_parts,), workspace=floats * problem.item_bytes, extra=g)
 
 
 def panels_cost(problem: Problem, sizes: Sizes) -> float:
@@ -138,11 +158,10 @@ def along_depth(problem: Problem) -> bool:
     return p.flip_b and not p.flip_a and p.k >= WIDEST
 
 
-def _dots(p: Product, sizes: Sizes) -> tuple[int, int, int, int]:
-    """The extra parameters of the dot products: parts of rows and of columns, terms, tiles of rows together."""
+def _dots(p: Product, sizes: Sizes) -> Dots:
     tiles, columns = ceil_div(p.m, sizes["dot_rows"]), ceil_div(p.n, sizes["dot_columns"])
     together = min(tiles, DOT_TILES)
-    most = DOT_BYTES // FLOAT // min(p.m, together * sizes["dot_rows"])
+    most = DOT_BYTES // p.item_bytes // min(p.m, together * sizes["dot_rows"])
     depth = ceil_div(ceil_div(p.k, ceil_div(p.k, most)), sizes["width"]) * sizes["width"]
     row_parts = column_parts = 1
     while row_parts * column_parts < p.tasks:
@@ -154,18 +173,18 @@ def _dots(p: Product, sizes: Sizes) -> tuple[int, int, int, int]:
             row_parts *= 2
         else:
             break
-    return row_parts, column_parts, depth, together
+    return Dots(row_parts, column_parts, depth, together)
 
 
 def dots(problem: Problem, sizes: Sizes) -> Launch:
     """Dot products of rows; a task makes some tiles of rows and of columns."""
     extra = _dots(Product.of(problem), sizes)
-    return Launch(tasks=(extra[0] * extra[1],), extra=extra)
+    return Launch(tasks=(extra.row_parts * extra.column_parts,), extra=extra)
 
 
 def dots_cost(problem: Problem, sizes: Sizes) -> float:
     p = Product.of(problem)
-    _, _, depth, _ = _dots(p, sizes)
+    depth = _dots(p, sizes).depth
     tiles, columns = ceil_div(p.m, sizes["dot_rows"]), ceil_div(p.n, sizes["dot_columns"])
     rows, cols = p.m / tiles, p.n / columns
     term = max(rows * cols, rows + cols, LATENCY)
@@ -182,9 +201,18 @@ def terms(problem: Problem, sizes: Sizes) -> Launch:
     """Whole rows of sums of few terms; a task makes some of them."""
     p = Product.of(problem)
     tasks = min(p.m, max(1, min(p.most_tasks, p.m * p.n // SMALL_TASK)))
-    return Launch(tasks=(tasks,), extra=(tasks,))
+    return Launch(tasks=(tasks,), extra=Rows(tasks))
 
 
 def terms_cost(problem: Problem, sizes: Sizes) -> float:
     p = Product.of(problem)
     return p.m * (A_ROW + ceil_div(p.n, sizes["width"]) * (A_RESULT + A_TERM * p.k))
+
+
+ROWS = (
+    Row("linear", "panels", ("linear_panels",), panels, Panels, cost=panels_cost),
+    Row("linear", "dots", ("linear_dots",), dots, Dots, along_depth, dots_cost),
+    Row("matmul", "terms", ("matmul_terms",), terms, Rows, few_terms, terms_cost),
+    Row("matmul", "panels", ("matmul_panels",), panels, Panels, cost=panels_cost),
+    Row("matmul", "dots", ("matmul_dots",), dots, Dots, along_depth, dots_cost),
+)

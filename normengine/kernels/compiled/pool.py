@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from math import prod
 from typing import NamedTuple
 
-from .base import REGISTRY, Launch, Problem
-from .launches import Sizes, ceil_div, tasks_wanted
+from ..base import REGISTRY, Launch, Nothing, Problem
+from .launches import Parts, Sizes, ceil_div, tasks_wanted
+from .row import Cost, Row
 
 MOVED = 2.0
 """The cost of a vector that comes from or goes to memory."""
@@ -27,8 +29,8 @@ class Pool(NamedTuple):
     def of(cls, problem: Problem) -> Pool:
         signature = REGISTRY.signatures[problem.op]
         numbers = dict(zip(signature.parameters, map(int, signature.values(problem)), strict=True))
-        n, c, h, w, oh, ow = (numbers[name] for name in ("N", "C", "H", "W", "OH", "OW"))
-        kernel = numbers.get("KH", ceil_div(h, oh)), numbers.get("KW", ceil_div(w, ow))
+        n, c, h, w, oh, ow = (numbers[name] for name in ("n", "c", "h", "w", "oh", "ow"))
+        kernel = numbers.get("kh", ceil_div(h, oh)), numbers.get("kw", ceil_div(w, ow))
         return cls(n, c, h, w, oh, ow, prod(kernel))
 
     def planes(self, sizes: Sizes) -> int:
@@ -40,7 +42,7 @@ def rows(problem: Problem, sizes: Sizes) -> Launch:
     """Several tasks a plane where there are few planes."""
     p = Pool.of(problem)
     parts = min(p.oh, ceil_div(tasks_wanted(problem), p.planes(sizes)))
-    return Launch(tasks=(p.planes(sizes) * parts,), extra=(parts,))
+    return Launch(tasks=(p.planes(sizes) * parts,), extra=Parts(parts))
 
 
 def planes(problem: Problem, sizes: Sizes) -> Launch:
@@ -69,3 +71,18 @@ def avg_cost(problem: Problem, sizes: Sizes) -> float:
 
 def avg_grad_cost(problem: Problem, sizes: Sizes) -> float:
     return _cost(problem, sizes, 2.0, 1)
+
+
+def _row(op: str, launch: Callable[[Problem, Sizes], Launch], cost: Cost, blocked: tuple[str, ...]) -> Row:
+    extra = Parts if launch is rows else Nothing
+    return Row(op, "", (f"{op}_blocked",), launch, extra, cost=cost, blocked=blocked)
+
+
+ROWS = (
+    _row("max_pool2d", rows, max_cost, ("x", "y")),
+    _row("max_pool2d_grad", planes, max_grad_cost, ("dy", "x", "dx")),
+    _row("avg_pool2d", rows, avg_cost, ("x", "y")),
+    _row("avg_pool2d_grad", planes, avg_grad_cost, ("dy", "dx")),
+    _row("adaptive_avg_pool2d", planes, avg_cost, ("x", "y")),
+    _row("adaptive_avg_pool2d_grad", planes, avg_grad_cost, ("dy", "dx")),
+)

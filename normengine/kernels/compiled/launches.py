@@ -10,7 +10,8 @@ from collections.abc import Callable, Mapping
 from math import prod
 from typing import NamedTuple
 
-from .base import REGISTRY, Launch, Problem
+from ..base import REGISTRY, Launch, Problem
+from ..signatures import Convolution
 
 Sizes = Mapping[str, int]
 """What an extension module says of itself: vector ``width``, sizes of its register tiles, ..."""
@@ -18,7 +19,8 @@ Sizes = Mapping[str, int]
 FEW_TASKS = 16
 """Problems are cut into at least that many tasks where they can be."""
 LINE_BYTES = 64
-FLOAT, INT64 = 4, 8
+INT64 = 8
+"""Bytes of an entry of a table of positions."""
 WIDEST = 16
 """Lanes of the widest vectors."""
 NEAR_BYTES = 8 << 20
@@ -47,47 +49,39 @@ def tasks_wanted(problem: Problem, most: int = FEW_TASKS) -> int:
 def from_memory(problem: Problem) -> bool:
     """Whether a kernel should ask for memory ahead."""
     shapes = [s for s in (*problem.inputs, *problem.outputs) if s is not None]
-    return not problem.single_thread and FLOAT * sum(map(prod, shapes)) > NEAR_BYTES
+    return not problem.single_thread and problem.item_bytes * sum(map(prod, shapes)) > NEAR_BYTES
 
 
 def copied_at_most(problem: Problem) -> int:
     """Bytes of a band of one image, in blocks of channels, that a kernel may copy."""
     shapes = [s for s in (*problem.inputs, *problem.outputs) if s is not None and len(s) == 4]
-    return max(MOST_COPIED, *(FLOAT * s[0] * ceil_div(s[1], WIDEST) * WIDEST * s[2] * s[3] for s in shapes))
+    return max(
+        MOST_COPIED, *(problem.item_bytes * s[0] * ceil_div(s[1], WIDEST) * WIDEST * s[2] * s[3] for s in shapes)
+    )
 
 
-class Convolution(NamedTuple):
-    """The numbers of a convolution's signature, and the tasks that it is cut into for the threads' sake."""
+class Parts(NamedTuple):
+    """The record of kernels whose planes are cut into so many tasks."""
 
-    n: int
-    c: int
-    h: int
-    w: int
-    oc: int
-    oh: int
-    ow: int
-    kh: int
-    kw: int
-    stride_h: int
-    stride_w: int
-    pad_top: int
-    pad_left: int
-    dilation_h: int
-    dilation_w: int
-    groups: int
-    tasks: int
+    parts: int
 
-    @classmethod
-    def of(cls, problem: Problem) -> Convolution:
-        return cls(*(int(v) for v in (*_numbers(problem)[:16], tasks_wanted(problem))))
 
-    @property
-    def taps(self) -> int:
-        return self.kh * self.kw
+class Chunks(NamedTuple):
+    """The record of kernels that sum over a batch in so many chunks."""
 
-    @property
-    def depthwise(self) -> bool:
-        return self.groups == self.c == self.oc
+    chunks: int
+
+
+class PartialChunks(NamedTuple):
+    """The same where the sums are added to what is there if ``accumulate`` is not 0."""
+
+    chunks: int
+    accumulate: int = 0
+
+
+def convolution_of(problem: Problem) -> Convolution:
+    numbers = numbers_of(problem)[: len(Convolution._fields)]
+    return Convolution(*map(int, numbers))
 
 
 def copied_pixels(p: Convolution, rows: int, cols: int) -> int:
@@ -101,31 +95,11 @@ def largest(fits: Callable[[int], bool], most: int) -> int:
     return bisect(range(1, most + 1), False, key=lambda n: not fits(n))
 
 
-def in_groups(launch: Launch, chunks: int) -> tuple[Launch, Launch]:
-    """What :attr:`Kernel.partial` says of a kernel whose last extra numbers are chunks and whether the sums come later,
-    from its launch for one group that a thread does alone, in one chunk."""
-    *numbers, _, later = launch.extra
-    sums = launch._replace(tasks=launch.tasks[:1])
-    merge = launch._replace(tasks=launch.tasks[1:], scratch=chunks * launch.scratch, extra=(*numbers, chunks, later))
-    return sums, merge
+def merge_of(launch: Launch, chunks: int) -> Launch:
+    """The second stage over so many chunks of a kernel that sums in chunks, from its launch in one chunk."""
+    extra = launch.extra._replace(chunks=chunks)
+    return launch._replace(tasks=launch.tasks[1:], scratch=chunks * launch.scratch, extra=extra)
 
 
-def _numbers(problem: Problem) -> tuple[int | float, ...]:
+def numbers_of(problem: Problem) -> tuple[int | float, ...]:
     return REGISTRY.signatures[problem.op].values(problem)
-
-
-def channel_sums(problem: Problem, sizes: Sizes) -> Launch:
-    """Stages: statistics of each channel in each chunk of the batch, merge; of ``batch_stats`` and the like."""
-    n, c = (int(v) for v in _numbers(problem)[:2])
-    chunks = min(n, ceil_div(tasks_wanted(problem), c))
-    return Launch(tasks=(c * chunks, c), scratch=c * chunks * sizes["moments"], extra=(chunks,))
-
-
-def channel_columns(problem: Problem, sizes: Sizes) -> Launch:
-    """Statistics of the columns of a matrix, several a task."""
-    return Launch(tasks=(ceil_div(int(_numbers(problem)[1]), sizes["channels_together"]),))
-
-
-def reduce_sum(problem: Problem, sizes: Sizes) -> Launch:
-    _, k0, _, k1 = (int(v) for v in _numbers(problem))
-    return Launch(tasks=(k0 * ceil_div(k1, sizes["sum_columns"]),))

@@ -4,18 +4,20 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from .base import Launch, Problem
+from ..base import Launch, Prefetcher, Problem
+from ..signatures import Convolution
 from .launches import (
-    FLOAT,
     WIDEST,
-    Convolution,
     Sizes,
     ceil_div,
+    convolution_of,
     copied_at_most,
     copied_pixels,
     largest,
+    tasks_wanted,
     whole_lines,
 )
+from .row import Row
 
 BAND_BYTES = 32 * 1024
 """The part of a tile of dy and of the input channels that pass with it, which stays in the L1 cache."""
@@ -35,8 +37,16 @@ ROWS_TOGETHER = 24
 """Rows of the outer product that read a tile of dy while it is in the L1 cache, at least."""
 
 
-class Split(NamedTuple):
-    """The extra parameters of the kernels, in their order."""
+class WeightSplit(NamedTuple):
+    """The record of a launch: how the sums are split.
+
+    Groups whose output channels are whole blocks are ``sets`` of their own; else there is one set. Its blocks of output
+    channels are split into nearly equal ``tiles``, those into ``tile_parts`` and, where a set is one group, its input
+    channels into ``channel_parts``. The pixels are split into ``image_bands * row_bands * col_bands``, and those into
+    ``chunks``; ``together`` input channels pass at a time, of bands that may be ``copied``. A tile has sums of
+    ``depth`` input channels at most. Where x and dy change places, their channels are ``swapped``. With ``ahead`` the
+    kernels of several taps prefetch the next band. The sums are added to what is there if ``accumulate`` is not 0.
+    """
 
     lanes: int
     sets: int
@@ -52,7 +62,8 @@ class Split(NamedTuple):
     swapped: int
     ahead: int
     chunks: int
-    later: int = 0
+    accumulate: int = 0
+    prefetcher: Prefetcher = 0
 
 
 class Bands(NamedTuple):
@@ -97,20 +108,20 @@ def is_copied(p: Convolution) -> bool:
     return p.pad_top > 0 or p.pad_left > 0 or down >= p.h or right >= p.w
 
 
-def _band_bytes(p: Convolution, rows: int, cols: int, together: int, columns: int) -> int:
-    """Bytes of x and dy that a band of one image reads; lines between windows stay where they are."""
+def _band_items(p: Convolution, rows: int, cols: int, together: int, columns: int) -> int:
+    """Elements of x and dy that a band of one image reads; lines between windows stay where they are."""
     pixels = copied_pixels(p, rows, cols)
     if p.kh == 1:
         pixels = pixels * rows // ((rows - 1) * p.stride_h + 1)
-    return (pixels * together + rows * cols * columns) * FLOAT
+    return pixels * together + rows * cols * columns
 
 
-def bands_of(p: Convolution, together: int, columns: int, tasks: int) -> Bands:
+def bands_of(p: Convolution, together: int, columns: int, tasks: int, item_bytes: int) -> Bands:
     few, many = BAND_PIXELS
     limit = max(few, min(many, p.n * p.oh * p.ow // tasks))
 
     def fits(images: int, rows: int, cols: int) -> bool:
-        bytes_ = images * _band_bytes(p, rows, cols, together, columns)
+        bytes_ = images * _band_items(p, rows, cols, together, columns) * item_bytes
         return bytes_ <= BAND_BYTES and images * rows * cols <= limit
 
     if not fits(1, 1, p.ow):
@@ -125,8 +136,8 @@ def bands_of(p: Convolution, together: int, columns: int, tasks: int) -> Bands:
 
 def bands_are_small(problem: Problem) -> bool:
     """Whether the smallest band of x is no larger than what may be copied."""
-    p = Convolution.of(problem)
-    return copied_pixels(p, 1, min(p.ow, FEWEST_COLUMNS)) * WIDEST * FLOAT <= copied_at_most(problem)
+    p = convolution_of(problem)
+    return copied_pixels(p, 1, min(p.ow, FEWEST_COLUMNS)) * WIDEST * problem.item_bytes <= copied_at_most(problem)
 
 
 def _swapped(p: Convolution, sizes: Sizes, lanes: int) -> bool:
@@ -140,7 +151,8 @@ def _placed(p: Convolution, sizes: Sizes, lanes: int) -> Convolution:
     return p._replace(c=p.oc, oc=p.c) if _swapped(p, sizes, lanes) else p
 
 
-def _split(p: Convolution, sizes: Sizes, lanes: int) -> Split:
+def _split(problem: Problem, sizes: Sizes, lanes: int) -> WeightSplit:
+    p, most_tasks = convolution_of(problem), tasks_wanted(problem)
     swapped, width = _swapped(p, sizes, lanes), sizes["width"]
     p = _placed(p, sizes, lanes)
     sets = p.groups if p.oc // p.groups % width == 0 else 1
@@ -149,12 +161,12 @@ def _split(p: Convolution, sizes: Sizes, lanes: int) -> Split:
     tile_blocks = ceil_div(blocks, tiles)
     together = min(ceil_div(depth, lanes), max(1, ceil_div(ROWS_TOGETHER, lanes * p.taps))) * lanes
     products = p.n * p.oh * p.ow * p.oc * (p.c // p.groups) * p.taps
-    tasks = max(1, min(p.tasks, products // SMALL_TASK))
-    bands = bands_of(p, together, tile_blocks * width, tasks)
+    tasks = max(1, min(most_tasks, products // SMALL_TASK))
+    bands = bands_of(p, together, tile_blocks * width, tasks, problem.item_bytes)
     image_bands, row_bands = ceil_div(p.n, bands.images), ceil_div(p.oh, bands.rows)
     col_bands = ceil_div(p.ow, bands.cols)
     count = image_bands * row_bands * col_bands
-    sums = blocks * width * depth * p.taps * FLOAT
+    sums = blocks * width * depth * p.taps * problem.item_bytes
     most_chunks = max(1, min(count, SCRATCH_BYTES // (sets * sums)))
     tile_parts, channel_parts = 1 if sets == p.groups else tiles, 1
     while sets == p.groups:
@@ -168,29 +180,29 @@ def _split(p: Convolution, sizes: Sizes, lanes: int) -> Split:
             tile_parts += 1
         else:
             break
-    chunks = min(most_chunks, ceil_div(p.tasks, sets * tile_parts * channel_parts))
-    return Split(
+    chunks = min(most_chunks, ceil_div(most_tasks, sets * tile_parts * channel_parts))
+    return WeightSplit(
         lanes, sets, tiles, tile_parts, channel_parts,
         image_bands, row_bands, col_bands, together, int(is_copied(p)), depth, int(swapped), 0, chunks,
     )  # fmt: skip
 
 
-def _launch(p: Convolution, sizes: Sizes, lanes: int) -> Launch:
-    s, width = _split(p, sizes, lanes), sizes["width"]
-    p = _placed(p, sizes, lanes)
+def _launch(problem: Problem, sizes: Sizes, lanes: int) -> Launch:
+    s, width = _split(problem, sizes, lanes), sizes["width"]
+    p = _placed(convolution_of(problem), sizes, lanes)
     blocks = ceil_div(p.oc // s.sets, width)
     channels = ceil_div(ceil_div(s.depth, lanes), s.channel_parts) * lanes
     images, rows, cols = ceil_div(p.n, s.image_bands), ceil_div(p.oh, s.row_bands), ceil_div(p.ow, s.col_bands)
-    copy = images * copied_pixels(p, rows, cols) * s.together * FLOAT if s.copied else 0
-    merged = sizes["merged_rows"] * width * FLOAT
+    copy = images * copied_pixels(p, rows, cols) * s.together * problem.item_bytes if s.copied else 0
+    merged = sizes["merged_rows"] * width * problem.item_bytes
     return Launch(
         tasks=(
             s.chunks * s.sets * s.tile_parts * s.channel_parts,
             s.sets * blocks * ceil_div(s.depth * p.taps, sizes["merged_rows"]),
         ),
-        scratch=s.chunks * whole_lines(s.sets * blocks * s.depth * p.taps * width * FLOAT),
+        scratch=s.chunks * whole_lines(s.sets * blocks * s.depth * p.taps * width * problem.item_bytes),
         workspace=max(merged, channels * p.taps * sizes["outer_row"] + copy),
-        extra=tuple(s),
+        extra=s,
     )
 
 
@@ -214,9 +226,9 @@ def tile_cost(rows: int, blocks: int, pixels: int, lines: int, sizes: Sizes) -> 
     return cost
 
 
-def _cost(p: Convolution, sizes: Sizes, lanes: int) -> float:
-    s, width = _split(p, sizes, lanes), sizes["width"]
-    p = _placed(p, sizes, lanes)
+def _cost(problem: Problem, sizes: Sizes, lanes: int) -> float:
+    s, width = _split(problem, sizes, lanes), sizes["width"]
+    p = _placed(convolution_of(problem), sizes, lanes)
     blocks = ceil_div(p.oc // s.sets, width)
     bands = s.image_bands * s.row_bands * s.col_bands
     pixels = p.n * p.oh * p.ow / bands
@@ -232,7 +244,7 @@ def _cost(p: Convolution, sizes: Sizes, lanes: int) -> float:
     return max(memory_cost(p, lanes, width), s.sets * (cost * bands + merge))
 
 
-def copy_cost(p: Convolution, s: Split, vectors: float) -> float:
+def copy_cost(p: Convolution, s: WeightSplit, vectors: float) -> float:
     """Of the copy of a band of one block of x, with so many vectors a pixel."""
     if not s.copied:
         return 0.0
@@ -250,17 +262,45 @@ def memory_cost(p: Convolution, lanes: int, width: int) -> float:
 
 def conv2d_weight_grad_direct(problem: Problem, sizes: Sizes) -> Launch:
     """Stages: sum over the bands of each chunk, add up the chunks; x in blocks."""
-    return _launch(Convolution.of(problem), sizes, sizes["width"])
+    return _launch(problem, sizes, sizes["width"])
 
 
 def conv2d_weight_grad_first(problem: Problem, sizes: Sizes) -> Launch:
     """As :func:`conv2d_weight_grad_direct`, x plain."""
-    return _launch(Convolution.of(problem), sizes, 1)
+    return _launch(problem, sizes, 1)
 
 
 def direct_cost(problem: Problem, sizes: Sizes) -> float:
-    return _cost(Convolution.of(problem), sizes, sizes["width"])
+    return _cost(problem, sizes, sizes["width"])
 
 
 def first_cost(problem: Problem, sizes: Sizes) -> float:
-    return _cost(Convolution.of(problem), sizes, 1)
+    return _cost(problem, sizes, 1)
+
+
+ROWS = (
+    Row(
+        "conv2d_weight_grad",
+        "direct",
+        ("conv2d_weight_grad_direct", "conv2d_weight_grad_merge_direct"),
+        conv2d_weight_grad_direct,
+        WeightSplit,
+        bands_are_small,
+        direct_cost,
+        blocked=("dy", "x"),
+        partial_sums=True,
+        prefetches=1.0,
+    ),
+    Row(
+        "conv2d_weight_grad",
+        "first",
+        ("conv2d_weight_grad_direct", "conv2d_weight_grad_merge_direct"),
+        conv2d_weight_grad_first,
+        WeightSplit,
+        bands_are_small,
+        first_cost,
+        blocked=("dy",),
+        partial_sums=True,
+        prefetches=1.0,
+    ),
+)

@@ -9,13 +9,14 @@ from __future__ import annotations
 from math import gcd
 from typing import NamedTuple
 
-from .base import Problem
-from .launches import Convolution, ceil_div
+from ..base import Problem
+from ..signatures import Convolution
+from .launches import ceil_div, convolution_of
 
 
 class Taps(NamedTuple):
-    """The taps of one axis that reach a phase, in the order of what they read: ``shift_step`` is not negative. See the
-    kernel's structure of that name."""
+    """The taps of one axis that reach a phase, in the order of what they read: the i-th is tap ``first + i * step`` of
+    the kernel and reads the pixel's position plus ``shift + i * shift_step``, which ascends. Also a record."""
 
     taps: int
     first: int
@@ -133,7 +134,7 @@ def _phase_taps(kernel: int, stride: int, pad: int, dilation: int, phase: int) -
 
 def stencils(problem: Problem, width: int) -> list[Stencil]:
     """What can be made of a problem: of the gradient of few channels, the phases of a pixel side by side too."""
-    p = Convolution.of(problem)
+    p = convolution_of(problem)
     if problem.op == "conv2d":
         return [Stencil.forward(p)]
     apart = Stencil.input_grad(p)

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
-from .base import Launch, Problem
-from .launch_tiles import A_LOAD, A_STEP, LATENCY, panel_count, shares, sharing_cost, tiles_cost
-from .launches import FLOAT, INT64, Convolution, Sizes, ceil_div
+from typing import NamedTuple
+
+from ..base import Launch, Prefetcher, Problem
+from ..signatures import Convolution
+from .launches import INT64, Sizes, ceil_div, convolution_of, tasks_wanted
+from .row import Row
+from .tiles import A_LOAD, A_STEP, LATENCY, panel_count, shares, sharing_cost, tiles_cost
 
 BAND_BYTES = 24576
 """Rows of an image, with borders, that are copied at a time."""
@@ -19,6 +23,17 @@ A_TRANSPOSED = 120.0
 """The cost of storing a vector of pixels for each of the channels of a block."""
 
 
+class First(NamedTuple):
+    """The record of a launch: bands of rows, panels of whole blocks of output channels, whether the taps of a row share
+    inputs, and the channels behind those blocks, of which vectors are pixels, or 0."""
+
+    bands: int
+    panels: int
+    sharing: int
+    few: int
+    prefetcher: Prefetcher = 0
+
+
 def _band(p: Convolution, bands: int) -> tuple[int, int]:
     """Output rows of the largest band, and rows of the input that it reads."""
     rows = ceil_div(p.oh, bands)
@@ -29,34 +44,36 @@ def _pitch(p: Convolution) -> int:
     return (p.ow - 1) * p.stride_w + (p.kw - 1) * p.dilation_w + 1
 
 
-def _bands(p: Convolution) -> int:
+def _bands(problem: Problem) -> int:
     """In as many bands as their input needs to stay in the L1 cache, and the few tasks of small batches."""
-    row = p.c * _pitch(p) * FLOAT
+    p = convolution_of(problem)
+    row = p.c * _pitch(p) * problem.item_bytes
     reach = (p.kh - 1) * p.dilation_h + 1
     rows = min(p.oh, max(1, (BAND_BYTES // row - reach) // p.stride_h + 1))
     products = p.oh * p.ow * p.oc * p.c * p.taps
-    few = min(ceil_div(p.tasks, p.n), p.oh, max(1, products // LEAST_PRODUCTS))
+    few = min(ceil_div(tasks_wanted(problem), p.n), p.oh, max(1, products // LEAST_PRODUCTS))
     return max(ceil_div(p.oh, rows), few)
 
 
 def few_channels(problem: Problem) -> bool:
     """Images of few channels, and copies of their rows that are not too large."""
-    p = Convolution.of(problem)
+    p = convolution_of(problem)
     if p.groups > 1 or p.c > MOST_CHANNELS:
         return False
-    return p.c * _band(p, _bands(p))[1] * _pitch(p) * FLOAT <= MOST_BYTES
+    return p.c * _band(p, _bands(problem))[1] * _pitch(p) * problem.item_bytes <= MOST_BYTES
 
 
 def _sharing(p: Convolution) -> bool:
     return shares(p.ow, p.kw, p.dilation_w, p.stride_w)
 
 
-def _few(p: Convolution, sizes: Sizes) -> int:
+def _few(problem: Problem, sizes: Sizes) -> int:
     """The channels of the last block if vectors of them are pixels, where that costs less; else 0."""
+    p = convolution_of(problem)
     rest = p.oc % sizes["width"]
     if p.stride_w > 1 or not 0 < rest <= sizes["first_channels"]:
         return 0
-    return rest if _sums(p, rest, sizes) < _sums(p, 0, sizes) else 0
+    return rest if _sums(problem, rest, sizes) < _sums(problem, 0, sizes) else 0
 
 
 def _panels(p: Convolution, few: int, sizes: Sizes) -> tuple[int, int]:
@@ -67,23 +84,24 @@ def _panels(p: Convolution, few: int, sizes: Sizes) -> tuple[int, int]:
 
 def conv2d_first(problem: Problem, sizes: Sizes) -> Launch:
     """Stages: pack the weights and make tables of places, multiply."""
-    p = Convolution.of(problem)
-    bands, width, few = _bands(p), sizes["width"], _few(p, sizes)
+    p = convolution_of(problem)
+    bands, width, few = _bands(problem), sizes["width"], _few(problem, sizes)
     _, panels = _panels(p, few, sizes)
     rows, height = _band(p, bands)
     depth = p.c * p.taps
     tables = (depth + 2 * rows * p.ow) * INT64 + rows * ceil_div(p.ow, width) * sizes["first_pixels"]
     return Launch(
         tasks=(panels + (few > 0), p.n * bands),
-        scratch=ceil_div(p.oc, width) * width * depth * FLOAT + tables,
-        workspace=(p.c * height * _pitch(p) + width) * FLOAT,
-        extra=(bands, panels, int(_sharing(p)), few),
+        scratch=ceil_div(p.oc, width) * width * depth * problem.item_bytes + tables,
+        workspace=(p.c * height * _pitch(p) + width) * problem.item_bytes,
+        extra=First(bands, panels, int(_sharing(p)), few),
     )
 
 
-def _sums(p: Convolution, few: int, sizes: Sizes) -> float:
+def _sums(problem: Problem, few: int, sizes: Sizes) -> float:
     """The cost of the products of a band."""
-    depth, (rows, _) = p.c * p.taps, _band(p, _bands(p))
+    p = convolution_of(problem)
+    depth, (rows, _) = p.c * p.taps, _band(p, _bands(problem))
     runs = ceil_div(depth, max(1, sizes["first_run"] // p.kw) * p.kw)
     blocks, panels = _panels(p, few, sizes)
     cost = 0.0
@@ -101,14 +119,31 @@ def _sums(p: Convolution, few: int, sizes: Sizes) -> float:
 
 
 def conv2d_first_cost(problem: Problem, sizes: Sizes) -> float:
-    p = Convolution.of(problem)
-    width, bands = sizes["width"], _bands(p)
+    p = convolution_of(problem)
+    width, bands = sizes["width"], _bands(problem)
     _, height = _band(p, bands)
-    cost = _sums(p, _few(p, sizes), sizes) + p.c * height * (A_ROW + A_VECTOR * ceil_div(_pitch(p), width))
+    cost = _sums(problem, _few(problem, sizes), sizes) + p.c * height * (A_ROW + A_VECTOR * ceil_div(_pitch(p), width))
     return p.n * bands * cost + conv2d_first_packing(problem, sizes)
 
 
 def conv2d_first_packing(problem: Problem, sizes: Sizes) -> float:
-    p, width = Convolution.of(problem), sizes["width"]
-    rows, _ = _band(p, _bands(p))
+    p, width = convolution_of(problem), sizes["width"]
+    rows, _ = _band(p, _bands(problem))
     return ceil_div(p.oc, width) * width * p.c * p.taps + rows * p.ow
+
+
+ROWS = (
+    Row(
+        "conv2d",
+        "first",
+        ("conv2d_first_pack", "conv2d_first"),
+        conv2d_first,
+        First,
+        few_channels,
+        conv2d_first_cost,
+        packs=("weight",),
+        packing=conv2d_first_packing,
+        blocked=("residual", "y"),
+        prefetches=1.0,
+    ),
+)

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from .base import Launch, Problem
-from .launch_direct_weight import (
+from ..base import Launch, Problem
+from ..signatures import Convolution
+from .conv_direct_weight import (
     SCRATCH_BYTES,
     SMALL_TASK,
     SUMS_BYTES,
-    Split,
+    WeightSplit,
     bands_are_small,
     bands_of,
     copy_cost,
@@ -21,8 +22,18 @@ from .launch_direct_weight import (
     memory_cost,
     tile_cost,
 )
-from .launch_tiles import taps_at_a_time
-from .launches import FLOAT, WIDEST, Convolution, Sizes, ceil_div, copied_pixels, from_memory, whole_lines
+from .launches import (
+    WIDEST,
+    Sizes,
+    ceil_div,
+    convolution_of,
+    copied_pixels,
+    from_memory,
+    tasks_wanted,
+    whole_lines,
+)
+from .row import Row
+from .tiles import taps_at_a_time
 
 FEW_SCRATCH_BYTES = 1 << 20
 """Sums of all chunks, if that makes tasks enough: few bytes pass quickly from the thread that sums to the one that adds
@@ -61,49 +72,49 @@ class Columns(NamedTuple):
 
 def several_taps(problem: Problem) -> bool:
     """Whether rows of a kernel have several taps, in one group and near each other."""
-    p = Convolution.of(problem)
+    p = convolution_of(problem)
     return p.groups == 1 and p.kw > 1 and bands_are_small(problem)
 
 
 def neighbouring_taps(problem: Problem) -> bool:
     """Whether they lie side by side, of few channels that are not whole blocks, and have more columns in a row than the
     widest vectors have lanes."""
-    p = Convolution.of(problem)
+    p = convolution_of(problem)
     few = p.kw * p.c > WIDEST and p.c % WIDEST != 0 and p.c <= MOST_PACKED
     return several_taps(problem) and p.dilation_w == 1 and few
 
 
-def _split(problem: Problem, columns: Columns, width: int) -> Split:
-    p = Convolution.of(problem)
-    tasks = max(1, min(p.tasks, p.n * p.oh * p.ow * p.oc * p.c * p.taps // SMALL_TASK))
-    bands = bands_of(p, columns.a_pixel, width, tasks)
+def _split(problem: Problem, columns: Columns, width: int) -> WeightSplit:
+    p, most_tasks = convolution_of(problem), tasks_wanted(problem)
+    tasks = max(1, min(most_tasks, p.n * p.oh * p.ow * p.oc * p.c * p.taps // SMALL_TASK))
+    bands = bands_of(p, columns.a_pixel, width, tasks, problem.item_bytes)
     image_bands, row_bands = ceil_div(p.n, bands.images), ceil_div(p.oh, bands.rows)
     col_bands = ceil_div(p.ow, bands.cols)
-    sums = columns.sums(p) * width * FLOAT
+    sums = columns.sums(p) * width * problem.item_bytes
     few_chunks = max(FEW_SCRATCH_BYTES // sums, ceil_div(tasks, columns.pieces))
     most_chunks = max(1, min(image_bands * row_bands * col_bands, SCRATCH_BYTES // sums, few_chunks))
     parts = min(columns.pieces, max(ceil_div(sums, SUMS_BYTES), ceil_div(tasks, most_chunks)))
-    chunks = min(most_chunks, ceil_div(p.tasks, parts))
-    return Split(
+    chunks = min(most_chunks, ceil_div(most_tasks, parts))
+    return WeightSplit(
         width, 1, 1, 1, parts, image_bands, row_bands, col_bands,
         columns.a_pixel, int(columns.copied), p.oc, 0, int(from_memory(problem)), chunks,
     )  # fmt: skip
 
 
 def _launch(problem: Problem, columns: Columns, width: int) -> Launch:
-    p, s = Convolution.of(problem), _split(problem, columns, width)
+    p, s = convolution_of(problem), _split(problem, columns, width)
     images, rows, cols = ceil_div(p.n, s.image_bands), ceil_div(p.oh, s.row_bands), ceil_div(p.ow, s.col_bands)
     copy = images * copied_pixels(p, rows, cols) * columns.a_pixel + width if columns.copied else 0
     return Launch(
         tasks=(s.chunks * s.channel_parts, columns.merges),
-        scratch=s.chunks * whole_lines(columns.sums(p) * width * FLOAT),
-        workspace=max(copy, p.kh * columns.vectors * width) * FLOAT,
-        extra=tuple(s),
+        scratch=s.chunks * whole_lines(columns.sums(p) * width * problem.item_bytes),
+        workspace=max(copy, p.kh * columns.vectors * width) * problem.item_bytes,
+        extra=s,
     )
 
 
 def _cost(problem: Problem, columns: Columns, sizes: Sizes) -> float:
-    p, width = Convolution.of(problem), sizes["width"]
+    p, width = convolution_of(problem), sizes["width"]
     s = _split(problem, columns, width)
     bands = s.image_bands * s.row_bands * s.col_bands
     pixels = p.n * p.oh * p.ow / bands
@@ -119,17 +130,45 @@ def _cost(problem: Problem, columns: Columns, sizes: Sizes) -> float:
 
 def taps(problem: Problem, sizes: Sizes) -> Launch:
     """Stages: sum over the bands of each chunk, add up the chunks; several taps of a row of x in blocks at a time."""
-    return _launch(problem, Columns.of_taps(Convolution.of(problem), sizes["width"]), sizes["width"])
+    return _launch(problem, Columns.of_taps(convolution_of(problem), sizes["width"]), sizes["width"])
 
 
 def packed(problem: Problem, sizes: Sizes) -> Launch:
     """As :func:`taps`; all taps of a row of x, copied without the lanes that hold no channel."""
-    return _launch(problem, Columns.packed(Convolution.of(problem), sizes["width"]), sizes["width"])
+    return _launch(problem, Columns.packed(convolution_of(problem), sizes["width"]), sizes["width"])
 
 
 def taps_cost(problem: Problem, sizes: Sizes) -> float:
-    return _cost(problem, Columns.of_taps(Convolution.of(problem), sizes["width"]), sizes)
+    return _cost(problem, Columns.of_taps(convolution_of(problem), sizes["width"]), sizes)
 
 
 def packed_cost(problem: Problem, sizes: Sizes) -> float:
-    return A_PACKED * _cost(problem, Columns.packed(Convolution.of(problem), sizes["width"]), sizes)
+    return A_PACKED * _cost(problem, Columns.packed(convolution_of(problem), sizes["width"]), sizes)
+
+
+ROWS = (
+    Row(
+        "conv2d_weight_grad",
+        "taps",
+        ("conv2d_weight_grad_taps", "conv2d_weight_grad_merge_taps"),
+        taps,
+        WeightSplit,
+        several_taps,
+        taps_cost,
+        blocked=("dy", "x"),
+        partial_sums=True,
+        prefetches=1.0,
+    ),
+    Row(
+        "conv2d_weight_grad",
+        "packed",
+        ("conv2d_weight_grad_packed", "conv2d_weight_grad_merge_packed"),
+        packed,
+        WeightSplit,
+        neighbouring_taps,
+        packed_cost,
+        blocked=("dy", "x"),
+        partial_sums=True,
+        prefetches=1.0,
+    ),
+)

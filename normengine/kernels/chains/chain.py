@@ -2,7 +2,7 @@
 
 A :class:`Chain` reads some inputs, computes steps (functions of :mod:`.scalars`) and stores some of their results, for
 every position of an iteration space of any rank. The last dimension is the inner loop, the others count rows.
-The kernel's 8-byte slots, which :func:`chain_args` fills, are ::
+The kernel's 8-byte slots are ::
 
     input pointers, output pointers, extents (rank), strides of input 0 (rank), ..., strides of output 0 (rank), ...,
     strides of index operand 0 (rank), ..., rows_per_task, block, the first number of each index operand, constants
@@ -32,8 +32,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from .cache import cache_folder, compile_function, digest, write_entry
-from .code import Code, CodeCache
+from ..cache import cache_folder, compile_function, digest, write_entry
+from ..code import Code, CodeCache
 from .inline import PRIMITIVES, TYPES, Inliner
 
 Ref = tuple[str, int | float]
@@ -113,27 +113,6 @@ def lane_launch(extents: Sequence[int], block: int) -> tuple[int, int, int]:
     return -(-rows // rows_per_task), rows_per_task, block
 
 
-def chain_args(
-    chain: Chain,
-    pointers: Sequence[int],
-    extents: Sequence[int],
-    strides: Sequence[Sequence[int]],
-    rows_per_task: int,
-    block: int,
-) -> np.ndarray:
-    """The int64 slots of one call.
-
-    ``pointers`` are the addresses of the inputs, then of the outputs (zeros to be filled in later will do);
-    ``strides`` has one entry for each input, output and index operand, in that order.
-    """
-    operands = len(chain.inputs) + len(chain.outputs)
-    assert len(pointers) == operands and len(strides) == operands + chain.indices and len(extents) == chain.rank
-    assert all(len(s) == chain.rank for s in strides)
-    numbers = [*pointers, *extents, *(s for each in strides for s in each), rows_per_task, block]
-    numbers += [0] * chain.indices
-    return np.concatenate([np.array(numbers, np.int64), np.array(chain.constants(), np.float64).view(np.int64)])
-
-
 def compile_chain(chain: Chain) -> Code:
     """The chain's kernel, from memory, from the disk cache or compiled now."""
     source = _source(chain)
@@ -149,7 +128,7 @@ def _source(chain: Chain) -> str:
 
 
 def _compile(source: str) -> Code:
-    name = digest(source, Path(__file__).with_name("abi.py").read_text(encoding="utf-8"))
+    name = digest(source, Path(__file__).parents[1].joinpath("abi.py").read_text(encoding="utf-8"))
     path = cache_folder() / "chains" / f"{name}.code"
     return compile_function(lambda: _function(source, path.with_suffix(".py")), path, {"contract"})
 
