@@ -7,38 +7,36 @@ is read where it is, group by group; what nobody outside reads lives in the loca
 from __future__ import annotations
 
 from collections.abc import Callable, Container, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from types import MappingProxyType
 
 from ..graph import Node, Value
 from .arena import Lifetime, place
-from .plan import Argument, Call, Memory, Pointer
+from .arguments import Argument, Memory, Pointer
+from .call import KernelCall
+from .placement import Placement
 
 
-@dataclass(eq=False)
 class Group:
     """A group of ``images`` images, one of ``groups``, which are gathered in ``chunks``.
 
-    ``part`` maps values of the graph to the group's, of which ``known`` has all; ``bound`` maps some to where they are
-    in memory of the whole batch: the memory, bytes into it, and bytes from one group to the next. ``sums`` maps a
-    group's sums of rows to those of the batch. ``outer`` are the calls before the segment, ``after`` makes those behind
-    it.
+    ``part`` maps values of the graph to the group's; ``sums`` maps a group's sums of rows to those of the batch;
+    ``after`` makes the calls behind the segment.
     """
 
-    images: int
-    groups: int
-    chunks: int
-    outer: list[Call]
-    part: dict[Value, Value] = field(default_factory=dict)
-    known: set[Value] = field(default_factory=set)
-    bound: dict[Value, tuple[Memory, int, int]] = field(default_factory=dict)
-    sums: dict[Value, Value] = field(default_factory=dict)
-    after: list[Callable[[], None]] = field(default_factory=list)
+    def __init__(self, images: int, groups: int, chunks: int, placement: Placement) -> None:
+        self.images = images
+        self.groups = groups
+        self.chunks = chunks
+        self.placement = placement
+        self.part: dict[Value, Value] = {}
+        self.sums: dict[Value, Value] = {}
+        self.after: list[Callable[[], None]] = []
 
     def make(self, value: Value) -> Value:
         """The group's part of ``value``."""
         made = Value(value.name, replace(value.spec, shape=(self.images, *value.shape[1:])))
-        self.known.add(made)
+        self.placement.local.add(made)
         self.part[value] = made
         return made
 
@@ -46,16 +44,11 @@ class Group:
         """For all images what ``value`` is for a group's."""
         return Value(value.name, replace(value.spec, shape=(self.groups * self.images, *value.shape[1:])))
 
-    def bind(self, value: Value, memory: Memory, start: int = 0) -> None:
-        """The group's ``value`` is in ``memory``, which begins with the first group's at ``start``."""
-        self.known.add(value)
-        self.bound[value] = (memory, start, value.spec.nbytes)
-
     def node(self, node: Node, images: Container[int]) -> Node:
         """``node`` on the images of one group; ``images`` are the positions of the inputs that go with them."""
         inputs = tuple(self.part[v] if i in images else v for i, v in enumerate(node.inputs))
         outputs = tuple(self.part.get(v, v) for v in node.outputs)
-        if node.op != "chain":
+        if "nodes" not in node.attrs:
             return replace(node, inputs=inputs, outputs=outputs)
         now = dict(zip(node.inputs, inputs, strict=True))
         for inner in node.attrs["nodes"]:
@@ -70,7 +63,7 @@ def _renamed(node: Node, now: Mapping[Value, Value]) -> Node:
     return replace(node, inputs=inputs, outputs=outputs)
 
 
-def moved(call: Call, homes: Mapping[Memory, tuple[Memory, int]]) -> Call:
+def moved(call: KernelCall, homes: Mapping[Memory, tuple[Memory, int]]) -> KernelCall:
     """``call`` with the local memories that are keys of ``homes`` in memory of the whole batch instead, which moves on
     by so many bytes a group."""
 
@@ -84,7 +77,7 @@ def moved(call: Call, homes: Mapping[Memory, tuple[Memory, int]]) -> Call:
     return call._replace(arguments=tuple(map(argument, call.arguments)), writes=writes)
 
 
-def local_places(calls: Sequence[Call]) -> tuple[dict[Memory, int], int]:
+def local_places(calls: Sequence[KernelCall]) -> tuple[dict[Memory, int], int]:
     """Where each of the calls' local memories is, and how many bytes they all take."""
     alive: dict[Memory, tuple[int, int]] = {}
     for i, call in enumerate(calls):

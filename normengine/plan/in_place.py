@@ -6,7 +6,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from .plan import Call, Memory, Pointer
+from .arguments import Memory, Pointer
+from .call import Call, DepthFirstCall
 from .prefetch import is_prefetch
 
 
@@ -29,7 +30,7 @@ def in_place(calls: Sequence[Call]) -> dict[Memory, Memory]:
             used.setdefault(memory, []).append(i)
     taken: dict[Memory, Memory] = {}
     for i, call in enumerate(calls):
-        if not call.groups:
+        if not isinstance(call, DepthFirstCall):
             continue
         spans = {memory: span for memory, span in spans_of(call).items() if span.parted and memory.kind == "arena"}
         ending = [memory for memory in spans if used[memory][0] < i == used[memory][-1]]
@@ -43,7 +44,7 @@ def in_place(calls: Sequence[Call]) -> dict[Memory, Memory]:
     return taken
 
 
-def spans_of(call: Call) -> dict[Memory, Span]:
+def spans_of(call: DepthFirstCall) -> dict[Memory, Span]:
     """How the inner calls of a depth-first call use memory of all groups."""
     spans: dict[Memory, Span] = {}
     for i, inner in enumerate(call.inner):

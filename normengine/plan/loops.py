@@ -14,8 +14,9 @@ from ..kernels.blocks import blocked_shape
 from ..kernels.chains import Chain, Operand, Ref, Step, chain_launch, compile_chain, lane_launch
 from ..ops import OPS
 from .access import Access, Strides, collapse, dense_strides
+from .arguments import Argument, Memory, PerGroup, Pointer
 from .blocked import blocked_strides, collapse_lanes, repeats
-from .plan import Argument, Call, Memory, PerGroup, Pointer
+from .call import KernelCall, Work
 
 _NOTHING: Mapping[Value, Access] = MappingProxyType({})
 
@@ -41,7 +42,7 @@ def elementwise_call(
     loop: Loop,
     sums: Mapping[Value, Access] = _NOTHING,
     tries: bool = False,
-) -> Call:
+) -> KernelCall:
     """The call that runs ``nodes``, all of one shape, in one loop.
 
     ``sources`` and ``targets`` say where the values read from outside and written are, each as the loop walks it;
@@ -115,7 +116,7 @@ def elementwise_call(
     arguments_ += [None, chain.workspace] if sums else []
     arguments_ += [None] if tries else []
     names = "+".join(step.function for step in steps)
-    return Call(
+    return KernelCall(
         op="chain",
         kernel=names if len(names) <= 32 else names[:29] + "...",
         layer=layer,
@@ -124,11 +125,19 @@ def elementwise_call(
         workspace=chain.workspace,
         workspace_slot=workspace_slot,
         shapes=str(Spec(loop.shape)),
-        flops=len(steps) * prod(loop.shape),
-        nbytes=sum(_touched(a) for a in (*sources.values(), *targets.values(), *sums.values())),
+        work=Work(
+            why=_why,
+            kind="elementwise",
+            flops=len(steps) * prod(loop.shape),
+            nbytes=sum(_touched(a) for a in (*sources.values(), *targets.values(), *sums.values())),
+        ),
         writes=frozenset(pointer(a).memory for a in (*targets.values(), *sums.values())),
         trial_slot=len(arguments_) - 1 if tries else -1,
     )
+
+
+def _why() -> str:
+    return "elementwise nodes in one loop, compiled by Numba"
 
 
 def _touched(access: Access) -> int:

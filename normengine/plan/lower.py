@@ -1,34 +1,27 @@
-"""From a fused graph to kernel calls: which kernel, on which memory, with which numbers."""
+"""From a fused graph to a plan: kernels chosen and called, node by node, and memory laid out."""
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping
 from dataclasses import replace
-from functools import partial
 
-import numpy as np
-
-from ..graph import Graph, Node, Value
-from ..kernels import REGISTRY, Problem
-from ..kernels.blocks import blocked_shape
+from ..graph import Graph, Value
+from ..kernels import REGISTRY
 from ..kernels.cpu import backend, isas
-from ..ops import OPS, Part
 from ..passes.pipeline import BLOCKS, DEPTH_FIRST, IN_PLACE, MERGED_UPDATES, PREFETCH
-from .access import Access, view_of
-from .arena import Lifetime, place, side_by_side
-from .blocked import fits_blocks
-from .calls import in_group
+from .arguments import Memory
+from .call import Call
 from .depth_first import Segment
+from .emitter import Choice, Emitter, block_width
 from .in_place import in_place
-from .loops import Loop, elementwise_call
+from .lower_node import NodeLowering
+from .lower_segment import batch_of, lower_segment, segments_of
+from .memory_layout import lay_out
 from .merged_updates import merge_updates
-from .plan import Memory, Plan
+from .placement import Placement
+from .plan import Plan
 from .prefetch import with_prefetch
-from .reductions import as_alternating
-from .segments import Segments, segments_of
-from .storage import block_width
-from .trials import stores, trials
+from .updates import store_output, store_updates, updates_last, written_over
 
 
 def make_plan(
@@ -39,297 +32,57 @@ def make_plan(
     With ``tried`` all updates are tried before the first of them is done. ``off`` names what is left out (see
     ``passes/pipeline.py``): "blocks", and activations are never held in blocks of channels; "depth_first", and every
     call is for all images of the batch; "in_place", and no group of images writes over what it has read; "prefetch",
-    and none prefetches; "merged_updates", and every update is a call of its own. The last four need the
-    compiled executor. ``kernels`` are algorithms by operator to use wherever they can be (see ``kernels/override.py``).
+    and none prefetches; "merged_updates", and every update is a call of its own. The last four need the compiled
+    executor. ``kernels`` are algorithms by operator to use wherever they can be (see ``kernels/override.py``).
     """
     compiled, width = backend() == "compiled", 0 if BLOCKS in off else block_width(isas())
+    choice = Choice(isas(), REGISTRY.preferred(kernels))
     depth_first = compiled and width > 0 and DEPTH_FIRST not in off
-    lowering = _Lowering(graph, width, depth_first, REGISTRY.preferred(kernels))
-    lowering.lower()
-    lowering.updates_last(tried)
-    if IN_PLACE not in off:
-        lowering.taken = in_place(lowering.calls)
+    segments = segments_of(graph, choice) if depth_first else [Segment((node,), False) for node in graph.nodes]
+    graph = replace(graph, nodes=tuple(node for segment in segments for node in segment.nodes))
+    emitter = Emitter(Placement.of(graph, width, written_over(graph, graph.nodes)), choice)
+    places, after_loss = _emit(emitter, graph, segments)
+    first, last = updates_last(emitter.calls, tried)
+    calls: list[Call] = [*first, *last]
+    taken = {} if IN_PLACE in off else in_place(calls)
     if PREFETCH not in off:
-        lowering.prefetch_calls()
+        first = [with_prefetch(call, taken, places) for call in first]
     if compiled and MERGED_UPDATES not in off:
-        lowering.merge_updates()
-    return lowering.plan()
+        first, last = merge_updates(first), merge_updates(last)
+    calls = [*first, *last]
+    offsets, arena = lay_out(calls, taken, after_loss)
+    return Plan(graph, tuple(calls), tuple(emitter.setup), arena, {**offsets, **places}, guard=len(first))
 
 
-def is_view(node: Node) -> bool:
-    """Whether the result of ``node`` is in the memory of its input, or would be if that were dense."""
-    return node.op in OPS and OPS[node.op].view is not None
+def _emit(emitter: Emitter, graph: Graph, segments: Collection[Segment]) -> tuple[dict[Memory, int], int]:
+    """Append the calls of all segments, then those that store outputs and updates. Returns where local memories are in
+    that of a thread, and the number of calls when the first output, the loss of a training step, is there."""
+    lower_node = NodeLowering({new for _, new in graph.updates})
+    results, read_by = frozenset(graph.results()), _readers(segments)
+    places: dict[Memory, int] = {}
+    after_loss = 0
+    for segment in segments:
+        if segment.images:
 
+            def read_outside(value: Value, segment: Segment = segment) -> bool:
+                return value in results or bool(read_by.get(value, set()) - {segment})
 
-def _keeps_order(node: Node) -> bool:
-    """Whether the result of ``node`` has the elements of its input in their order."""
-    view = view_of(node, Access.whole(node.inputs[0])) if is_view(node) else None
-    return view is not None and view.dense and node.outputs[0].spec.size == node.inputs[0].spec.size
-
-
-class _Lowering(Segments):
-    def __init__(self, graph: Graph, width: int, depth_first: bool, preferred: Mapping[str, str]) -> None:
-        segments = (
-            segments_of(graph, isas(), preferred) if depth_first else [Segment((node,), False) for node in graph.nodes]
-        )
-        nodes = tuple(node for segment in segments for node in segment.nodes)
-        graph = Graph(graph.inputs, graph.outputs, nodes, graph.state, graph.constants, graph.updates)
-        super().__init__(graph, width, isas(), preferred)
-        self.segments = segments
-        self.after_loss = self.guard = 0
-        self.taken: dict[Memory, Memory] = {}
-        self.results = frozenset(graph.results())
-        self.read_by: dict[Value, set[Segment]] = {}
-        for segment in segments:
-            for value in (v for node in segment.nodes for v in node.inputs):
-                self.read_by.setdefault(value, set()).add(segment)
-        self.stored = {new for _, new in graph.updates}
-        for value in (*graph.inputs, *graph.state):
-            self.memory[value] = Memory("feed", value.spec.nbytes, value.name)
-        for value, array in graph.constants.items():
-            self.memory[value] = Memory("constant", value.spec.nbytes, value.name, array=array)
-        self.in_place = self._updates_in_place()
-        self._give_homes()
-
-    # Where values live.
-
-    def _updates_in_place(self) -> dict[Value, Value]:
-        """New values that can be written straight over the old: made by a chain after which nobody reads the old, and
-        whose results all are such ones, stored once and read by nobody, so that it can run when all else is done."""
-        producers, readers = self.graph.producers(), self.graph.consumers()
-        position = {node: i for i, node in enumerate(self.graph.nodes)}
-        last_read: dict[Value, int] = {}
-        base: dict[Value, Value] = {}
-        for node in self.graph.nodes:
-            for value in node.inputs:
-                last_read[base.get(value, value)] = position[node]
-            if is_view(node):
-                base[node.outputs[0]] = base.get(node.inputs[0], node.inputs[0])
-        outputs = set(self.graph.outputs)
-        read_at_end = {base.get(v, v) for v in self.graph.results()}
-        legal: dict[Value, Value] = {}
-        times = Counter(new for _, new in self.graph.updates)
-        for old, new in self.graph.updates:
-            producer = producers.get(new)
-            if producer is None or producer.op != "chain" or times[new] > 1 or old in read_at_end:
-                continue
-            if new in outputs or new in readers:
-                continue
-            through_view = any(base.get(v) is old for v in producer.inputs)
-            if last_read.get(old, -1) <= position[producer] and not through_view:
-                legal[new] = old
-        return {new: old for new, old in legal.items() if all(v in legal for v in producers[new].outputs)}
-
-    def _give_homes(self) -> None:
-        for new, old in self.in_place.items():
-            self.memory[new] = self.memory[old]
-        producers = self.graph.producers()
-        for index, output in enumerate(self.graph.outputs):
-            value = output
-            while value in producers and _keeps_order(producers[value]):
-                value = producers[value].inputs[0]
-            if value in producers and not is_view(producers[value]) and value not in self.memory:
-                self.memory[value] = Memory("output", value.spec.nbytes, index=index)
-
-    # Calls.
-
-    def lower(self) -> None:
-        for segment in self.segments:
-            if segment.images:
-                self.lower_segment(segment.nodes, partial(self._read_outside, segment))
-            else:
-                self.lower_node(*segment.nodes)
-            if self.graph.outputs and any(self.graph.outputs[0] in node.outputs for node in segment.nodes):
-                self._store_output(0)
-                self.after_loss = len(self.calls)
-        for index in range(1 if self.after_loss else 0, len(self.graph.outputs)):
-            self._store_output(index)
-        self._store_updates()
-
-    def updates_last(self, tried: bool) -> None:
-        """Put what stores to state behind everything else, where no call reads what another one of them has stored."""
-        last = [call for call in self.calls if stores(call)]
-        self.calls = [call for call in self.calls if not stores(call)] + (trials(last) if tried else [])
-        self.guard = len(self.calls)
-        self.calls += last
-
-    def _read_outside(self, segment: Segment, value: Value) -> bool:
-        return value in self.results or bool(self.read_by.get(value, set()) - {segment})
-
-    def lower_node(self, node: Node) -> None:
-        op = OPS.get(node.op)
-        if op is None:
-            self._chain(node)
-        elif op.taken is not None and self._in_whole_blocks(node, [op.taken(node)], whole=node.inputs[0]):
-            self._slice_blocks(node, op.taken(node))
-        elif op.view is not None:
-            source = self.access(node.inputs[0], node.layer)
-            view = view_of(node, source) or view_of(node, self.dense(node.inputs[0], node.layer))
-            assert view is not None
-            self.accesses[node.outputs[0]] = view
-        elif op.placed is not None:
-            self._place_parts(node, op.placed(node))
-        elif op.sums_axes:
-            self._reduce(node)
+            places |= lower_segment(emitter, segment.nodes, batch_of(graph), lower_node, read_outside)
         else:
-            self.kernel(self.problem(node), node.inputs, node.outputs, node.layer)
+            lower_node(emitter, *segment.nodes)
+        if graph.outputs and any(graph.outputs[0] in node.outputs for node in segment.nodes):
+            store_output(emitter, graph.outputs[0], 0)
+            after_loss = len(emitter.calls)
+    for index, value in enumerate(graph.outputs):
+        if index or not after_loss:
+            store_output(emitter, value, index)
+    store_updates(emitter, graph)
+    return places, after_loss
 
-    def _chain(self, node: Node) -> None:
-        added = node.attrs.get("sums", ())
-        summed = dict.fromkeys(n.inputs[0] for n in added)
-        made = [v for v in node.outputs if not any(v in n.outputs for n in added)]
-        shape = node.attrs["nodes"][0].outputs[0].shape
-        on_blocks = self._runs_on_blocks(node, shape)
-        if on_blocks:
-            loop = Loop(shape, self.width, self.lane_flags(shape), self.group is not None)
-            sources = {v: self.walked_in_blocks(v, shape, node.layer) for v in node.inputs}
-            targets = {v: Access.whole(self.hold(v)) for v in made}
-            sums = {v: self.partial_sums(shape, [*sources.values(), *targets.values()]) for v in summed}
-        else:
-            loop = Loop(shape, group=self.group is not None)
-            sources = {v: self.access(v, node.layer).broadcast(shape) for v in node.inputs}
-            targets = {v: Access.whole(v) for v in dict.fromkeys((*made, *summed))}
-            sums = {}
-        plain = {} if on_blocks else self.in_place
-        aliases = {new: old for new in node.outputs if (old := plain.get(new)) in sources}
-        nodes = node.attrs["nodes"]
-        tries = any(new.dtype == "float32" for new in node.outputs if new in plain)
-        call = elementwise_call(nodes, sources, targets, aliases, self.pointer, node.layer, loop, sums, tries)
-        if self.group is not None:
-            call = in_group(call)
-        self.calls.append(call._replace(kind="update") if self.stored.issuperset(node.outputs) else call)
-        assert on_blocks or not added or self.group is None, f"{node.layer}: a group's sums are taken over blocks"
-        for reduction in added:
-            if on_blocks:
-                self.add_up(sums[reduction.inputs[0]], reduction.outputs[0], node.layer)
-            else:
-                self._reduce(reduction)
 
-    def _runs_on_blocks(self, node: Node, shape: tuple[int, ...]) -> bool:
-        """Whether a chain goes over blocks of channels: if one of its inputs is held so, and all can be. In a group a
-        chain that takes sums does; one that makes new state does not, which is not held so."""
-        if self.stored.issuperset(node.outputs):
-            return False
-        summing = self.group is not None and "sums" in node.attrs
-        wanted = summing or any(v in self.held and v.shape == shape for v in node.inputs)
-        return wanted and self.width > 0 and fits_blocks(node)
-
-    def _in_whole_blocks(self, node: Node, parts: Sequence[Part], whole: Value) -> bool:
-        """Whether parts of an activation, which inputs are read from or become, are whole blocks of channels, and some
-        input is held so."""
-        if not any(v in self.held for v in node.inputs) or any(v.dtype != "float32" for v in node.inputs):
-            return False
-        pieces = node.inputs if whole is node.outputs[0] else node.outputs
-        for (starts, steps), piece in zip(parts, pieces, strict=True):
-            first, channels = starts[1], piece.shape[1]
-            ends = channels % self.width == 0 or first + channels == whole.shape[1]
-            if any(step != 1 for step in steps) or first % self.width or not ends:
-                return False
-        return True
-
-    def _part(self, whole: Access, part: Part, shape: tuple[int, ...]) -> Access:
-        """The part of ``shape`` of an activation in blocks that is meant."""
-        n, c, h, w = part.starts
-        return whole.sliced((n, c // self.width, h, w, 0), (1,) * 5, blocked_shape(shape, self.width))
-
-    def _slice_blocks(self, node: Node, taken: Part) -> None:
-        source, target = node.inputs[0], node.outputs[0]
-        part = self._part(self.in_blocks(source, node.layer), taken, target.shape)
-        self.copy(part, Access.whole(self.hold(target)), node.layer)
-
-    def _place_parts(self, node: Node, parts: Sequence[Part]) -> None:
-        """Inputs become parts of the output, what they leave becomes 0."""
-        target = node.outputs[0]
-        in_blocks = self._in_whole_blocks(node, parts, whole=target)
-        whole = Access.whole(self.hold(target) if in_blocks else target)
-        if sum(v.spec.size for v in node.inputs) < target.spec.size:
-            zero = Value("zero", replace(target.spec, shape=()))
-            self.memory[zero] = Memory("constant", zero.spec.nbytes, array=np.zeros((), zero.dtype))
-            self.copy(Access.whole(zero).broadcast(whole.shape), whole, node.layer)
-        for value, part in zip(node.inputs, parts, strict=True):
-            if in_blocks:
-                source = self.in_blocks(value, node.layer)
-                self.copy(source, self._part(whole, part, value.shape), node.layer)
-            else:
-                source = self.access(value, node.layer)
-                self.copy(source, whole.sliced(*part, source.shape), node.layer)
-
-    def _reduce(self, node: Node) -> None:
-        """Sum over any set of axes, as few sums over at most two runs of axes each."""
-        source, target = node.inputs[0], node.outputs[0]
-        if source in self.only_held and node.attrs["axes"] == (0, 2, 3):
-            problem = Problem(node.op, (source.shape,), (target.shape,), node.attrs, dtype=source.dtype)
-            self.kernel(problem, [source], [target], node.layer)
-            return
-        steps = as_alternating(source.shape, node.attrs["axes"])
-        for i, (shape, kept) in enumerate(steps):
-            last = i == len(steps) - 1
-            result = target if last else Value(target.name, replace(target.spec, shape=kept))
-            attrs = {"axes": (0, 2), "keepdims": False}
-            problem = Problem(node.op, (shape,), (kept,), attrs, dtype=source.dtype)
-            self.kernel(problem, [source], [result], node.layer)
-            source = result
-
-    def _store_output(self, index: int) -> None:
-        """Copy an output that is a view or lies in memory with another purpose."""
-        value = self.graph.outputs[index]
-        access = self.access(value)
-        memory = self.home(access.base)
-        if memory.kind != "output" or memory.index != index or not access.dense:
-            result = Value(value.name, value.spec)
-            self.memory[result] = Memory("output", value.spec.nbytes, index=index)
-            self.copy(access, Access.whole(result), "")
-
-    def _store_updates(self) -> None:
-        """Copy state that was not updated in place."""
-        copies = []
-        for old, new in self.graph.updates:
-            if self.in_place.get(new) is old:
-                continue
-            access = self.access(new)
-            if self.home(access.base).kind == "feed":
-                fresh = Value(new.name, new.spec)
-                self.copy(access, Access.whole(fresh), "")
-                access = Access.whole(fresh)
-            copies.append((access, Access.whole(old)))
-        for source, target in copies:
-            self.copy(source, target, "")
-
-    # The result.
-
-    def merge_updates(self) -> None:
-        before, after = merge_updates(self.calls[: self.guard]), merge_updates(self.calls[self.guard :])
-        self.calls, self.guard = before + after, len(before)
-
-    def prefetch_calls(self) -> None:
-        self.calls = [with_prefetch(call, self.taken, self.places) if call.groups else call for call in self.calls]
-
-    def plan(self) -> Plan:
-        alive: dict[Memory, Lifetime] = {}
-        homes: dict[Memory, Memory] = {}
-        for i, call in enumerate(self.calls):
-            for memory in call.memories():
-                if memory.kind in ("arena", "scratch"):
-                    home = homes[memory] = homes.get(memory) or self._home_of(memory)
-                    alive[home] = Lifetime(home.nbytes, alive[home].first if home in alive else i, i)
-        at, total = self._place(alive)
-        where = {**{memory: at[home] for memory, home in homes.items()}, **self.places}
-        return Plan(self.graph, tuple(self.calls), tuple(self.setup), total, where, self.guard)
-
-    def _place(self, alive: dict[Memory, Lifetime]) -> tuple[dict[Memory, int], int]:
-        """Where everything lies in the arena, and its size. Gradients, which are what updates read of all that is made
-        after the loss, lie side by side in the order of the updates."""
-        updates = (call for outer in self.calls for call in outer.inner or (outer,) if call.kind == "update")
-        read = dict.fromkeys(m for call in updates for m in call.memories() if m not in call.writes)
-        gradients = {m: alive[m] for m in read if m in alive and alive[m].first >= self.after_loss}
-        others = {m: lifetime for m, lifetime in alive.items() if m not in gradients}
-        block, begins = side_by_side(list(gradients.values()))
-        (start, *offsets), total = place([block, *others.values()], shared=True)
-        at = {m: start + begin for m, begin in zip(gradients, begins, strict=True)}
-        return at | dict(zip(others, offsets, strict=True)), total
-
-    def _home_of(self, memory: Memory) -> Memory:
-        """The memory that was there first where results take another's place."""
-        while memory in self.taken:
-            memory = self.taken[memory]
-        return memory
+def _readers(segments: Collection[Segment]) -> dict[Value, set[Segment]]:
+    read_by: dict[Value, set[Segment]] = {}
+    for segment in segments:
+        for value in (v for node in segment.nodes for v in node.inputs):
+            read_by.setdefault(value, set()).add(segment)
+    return read_by

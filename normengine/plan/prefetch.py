@@ -6,7 +6,8 @@ from __future__ import annotations
 from collections.abc import Container, Iterator, Sequence
 
 from ..kernels.compiled.prefetch import MOST_ARRAYS, PREFETCHER_BYTES, RATE, slots
-from .plan import Argument, Call, Memory, PerGroup, Pointer, ShareEnd
+from .arguments import Argument, Memory, PerGroup, Pointer, ShareEnd
+from .call import Call, DepthFirstCall, KernelCall, Work
 
 LINE_BYTES = 64
 MOST_BYTES = 256 << 10
@@ -16,14 +17,17 @@ MARGIN = 1.1
 
 
 def with_prefetch(call: Call, near: Container[Memory], places: dict[Memory, int]) -> Call:
-    """A depth-first call whose groups begin by saying what is prefetched; the same where nothing is. ``places`` learns
-    where the prefetcher lies in the thread's memory, of which all kernels of the group get the address."""
+    """A depth-first call whose groups begin by saying what is prefetched; the same where nothing is, and of others.
+    ``places`` learns where the prefetcher lies in the thread's memory, of which all kernels of the group get the
+    address."""
+    if not isinstance(call, DepthFirstCall):
+        return call
     prefetcher = Memory("local", PREFETCHER_BYTES)
     first = prefetch_calls(call.inner, call.groups, prefetcher, near)
     if not first:
         return call
     places[prefetcher] = start = -(-call.local // LINE_BYTES) * LINE_BYTES
-    others = [_with_prefetcher(c, prefetcher) if c.prefetch is not None else c for c in call.inner]
+    others = [_with_prefetcher(c, prefetcher) for c in call.inner]
     return call._replace(inner=(*first, *others), local=start + prefetcher.nbytes)
 
 
@@ -32,14 +36,16 @@ def is_prefetch(call: Call) -> bool:
     return call.op == "prefetch"
 
 
-def prefetch_calls(calls: Sequence[Call], groups: int, prefetcher: Memory, near: Container[Memory] = ()) -> list[Call]:
+def prefetch_calls(
+    calls: Sequence[KernelCall], groups: int, prefetcher: Memory, near: Container[Memory] = ()
+) -> list[KernelCall]:
     """The call to be made before ``calls``, which are made for each of so many groups; none where none of them can
     prefetch, or where there is nothing to prefetch. A group's part of memory that is ``near`` is in the cache when it
     is written."""
-    prefetching = [call for call in calls if call.prefetch is not None]
+    prefetching = [call.prefetches for call in calls if call.prefetches is not None]
     own = _affordable([p for p in _written_late(calls) if p.memory not in near], [])
     arrays = _affordable(_read_next(calls), own)
-    products = sum(call.products for call in prefetching)
+    products = sum(p.products for p in prefetching)
     if groups < 2 or not arrays or not products:
         return []
     lines = [pointer.group_stride // LINE_BYTES for pointer in arrays]
@@ -48,35 +54,40 @@ def prefetch_calls(calls: Sequence[Call], groups: int, prefetcher: Memory, near:
     arguments = slots(
         Pointer(prefetcher), PerGroup(0, 1), ShareEnd(), rate, len(own), list(zip(arrays, lines, strict=True))
     )
-    begin = prefetching[0].prefetch
-    assert begin is not None
     return [
-        Call(
+        KernelCall(
             op="prefetch",
             kernel="prefetch",
             layer="",
-            stages=((begin.begin, 1),),
+            stages=((prefetching[0].how.begin, 1),),
             arguments=arguments,
+            work=Work(_why, "others"),
             shapes=f"{LINE_BYTES * sum(lines)} bytes of a group",
-            why=lambda: "memory is asked for while kernels multiply",
-            kind="others",
         )
     ]
 
 
-def _with_prefetcher(call: Call, prefetcher: Memory) -> Call:
+def _why() -> str:
+    return "memory is asked for while kernels multiply"
+
+
+def _with_prefetcher(call: KernelCall, prefetcher: Memory) -> KernelCall:
+    if call.prefetches is None:
+        return call
     arguments = list(call.arguments)
-    arguments[call.prefetcher_slot] = Pointer(prefetcher)
+    arguments[call.prefetches.slot] = Pointer(prefetcher)
     return call._replace(arguments=tuple(arguments))
 
 
-def _written_late(calls: Sequence[Call]) -> list[Pointer]:
+def _written_late(calls: Sequence[KernelCall]) -> list[Pointer]:
     """Where results go in memory of all groups that no kernel prefetches by itself."""
-    written = {memory for call in calls if call.prefetch and call.prefetch.writes_late for memory in call.writes}
+    written = {
+        memory for call in calls if call.prefetches and call.prefetches.how.writes_late for memory in call.writes
+    }
     return [p for p in _moving(calls) if p.memory in written]
 
 
-def _read_next(calls: Sequence[Call]) -> list[Pointer]:
+def _read_next(calls: Sequence[KernelCall]) -> list[Pointer]:
     """What there is of all groups and calls read, in the order in which they do, where the next group has its part."""
     written = {memory for call in calls for memory in call.writes}
     return [
@@ -84,7 +95,7 @@ def _read_next(calls: Sequence[Call]) -> list[Pointer]:
     ]
 
 
-def _moving(calls: Sequence[Call]) -> Iterator[Pointer]:
+def _moving(calls: Sequence[KernelCall]) -> Iterator[Pointer]:
     """Each place in memory of all groups once."""
     pointers = (a for call in calls for a in call.arguments if isinstance(a, Pointer) and a.group_stride > 0)
     yield from {(p.memory, p.offset): p for p in pointers}.values()

@@ -44,7 +44,7 @@ def check_memory(plan: Plan, threads: int) -> None:
     needs = {
         "the arena": plan.arena_bytes,
         "packed weights": sum(packed.values()),
-        f"workspaces of {threads} threads": threads * max((max(c.workspace, c.local) for c in calls), default=0),
+        f"workspaces of {threads} threads": threads * max((c.thread_bytes for c in calls), default=0),
         "outputs": sum(v.spec.nbytes for v in plan.graph.outputs),
     }
     total = sum(needs.values())
@@ -61,7 +61,7 @@ def check_memory(plan: Plan, threads: int) -> None:
 
 def _parts(call: Call, threads: int) -> Iterator[tuple[int, str, Call]]:
     """What a call needs: bytes, and which memory that is."""
-    yield threads * max(call.workspace, call.local), "the threads' workspace", call
+    yield threads * call.thread_bytes, "the threads' workspace", call
     for memory in call.memories():
         if memory.kind in _KINDS:
             yield memory.nbytes, _KINDS[memory.kind], call

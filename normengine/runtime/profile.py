@@ -34,7 +34,7 @@ class Timing:
 
     @classmethod
     def of(cls, call: Call, seconds: float) -> Timing:
-        return cls(call.kernel, call.shapes, call.layer, call.kind, seconds, call.flops, call.nbytes)
+        return cls(call.kernel, call.shapes, call.layer, call.work.kind, seconds, call.work.flops, call.work.nbytes)
 
 
 @dataclass(frozen=True)

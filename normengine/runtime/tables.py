@@ -11,7 +11,18 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ..plan import Accumulate, Call, Memory, PerGroup, Plan, Pointer, ShareEnd
+from ..plan import (
+    Accumulate,
+    Call,
+    DepthFirstCall,
+    KernelCall,
+    Memory,
+    MergedCall,
+    PerGroup,
+    Plan,
+    Pointer,
+    ShareEnd,
+)
 from .composite_calls import DepthFirst, Merged, Part, Patch, PatchKind, Stage
 from .executor import address_of
 from .memory import aligned_bytes
@@ -66,8 +77,10 @@ class Tables:
         self._used = 0
         for i, call in enumerate(calls):
             self.first_row.append(len(self.rows))
-            if call.inner:
-                self.inside[i] = self._depth_first(call) if call.groups else self._together(call)
+            if isinstance(call, DepthFirstCall):
+                self.inside[i] = self._depth_first(call)
+            elif isinstance(call, MergedCall):
+                self.inside[i] = self._merged(call)
             else:
                 start = self._arguments(call)
                 for function, tasks in call.stages:
@@ -117,7 +130,7 @@ class Tables:
 
     # Calls with inner calls.
 
-    def _depth_first(self, call: Call) -> Inside:
+    def _depth_first(self, call: DepthFirstCall) -> Inside:
         header = self._take(len(DepthFirst._fields))
         template = self._used
         stages: list[Stage] = []
@@ -146,14 +159,14 @@ class Tables:
             stride=stride,
             seconds=0,
         )
-        self._row(address_of("depth_first"), header, call.chunks, call.chunks if call.small else 1)
+        self._row(address_of("depth_first"), header, call.chunks, 1)
         self.workspaces.append(header + DepthFirst._fields.index("memory"))
         self.team_sizes.append(header + DepthFirst._fields.index("threads"))
         self.workspace = max(self.workspace, stride)
         owners = tuple(i for i, inner in enumerate(call.inner) for _ in inner.stages)
         return Inside(len(call.inner), owners, header + DepthFirst._fields.index("seconds"))
 
-    def _together(self, call: Call) -> Inside:
+    def _merged(self, call: MergedCall) -> Inside:
         header = self._take(len(Merged._fields))
         parts: list[Part] = []
         before = 0
@@ -168,7 +181,7 @@ class Tables:
 
     # Arguments.
 
-    def _arguments(self, call: Call) -> int:
+    def _arguments(self, call: KernelCall) -> int:
         """Write the arguments down; returns where they begin."""
         start = self._take(len(call.arguments))
         for slot, argument in enumerate(call.arguments, start):
@@ -209,9 +222,9 @@ class Tables:
 
 def _size(call: Call) -> int:
     """How many slots the call needs."""
-    if not call.inner:
+    if isinstance(call, KernelCall):
         return len(call.arguments)
-    header = DepthFirst if call.groups else Merged
+    header = DepthFirst if isinstance(call, DepthFirstCall) else Merged
     return len(header._fields) + sum(len(inner.arguments) for inner in call.inner)
 
 

@@ -169,7 +169,7 @@ def test_the_loss_is_known_before_anything_is_updated() -> None:
     _, _, program = trained()
     before = program.plan.calls[: program.plan.guard]
     assert BOTH[0] in [call.op for call in before]
-    assert all(call.kind != "update" for call in before)
+    assert all(call.work.kind != "update" for call in before)
 
 
 def test_threads_change_no_bit() -> None:

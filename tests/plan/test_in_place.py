@@ -9,9 +9,9 @@ from normengine.graph import Graph, Spec, Value
 from normengine.kernels.cpu import backend
 from normengine.ops import Builder, evaluate
 from normengine.passes import prepare
-from normengine.plan import Call, Memory, Plan, Pointer, make_plan
+from normengine.plan import Call, DepthFirstCall, KernelCall, Memory, Plan, Pointer, Work, make_plan
+from normengine.plan.call import depth_first_call
 from normengine.plan.in_place import in_place, spans_of
-from normengine.plan.plan import depth_first_call
 from normengine.runtime import compile_graph
 
 WINDOW = {"stride": (1, 1), "padding": (1, 1, 1, 1), "dilation": (1, 1), "groups": 1}
@@ -74,11 +74,11 @@ def test_results_are_the_same_bits(batch: int) -> None:
     assert np.array_equal(got, want)
 
 
-def call_of(*arguments: Pointer) -> Call:
-    return Call("op", "kernel", "", (), arguments)
+def call_of(*arguments: Pointer) -> KernelCall:
+    return KernelCall("op", "kernel", "", (), arguments, Work(lambda: "", "others"))
 
 
-def depth_first(*inner: Call, groups: int = 4) -> Call:
+def depth_first(*inner: KernelCall, groups: int = 4) -> DepthFirstCall:
     return depth_first_call(inner, 1, groups, groups, 0)
 
 
@@ -132,7 +132,7 @@ def test_memory_has_to_be_free_and_of_one_size() -> None:
 
 def test_each_memory_is_taken_once_and_asks_do_not_count() -> None:
     second = Memory("arena", 256)
-    ask = Call("prefetch", "prefetch", "", (), (of_groups(OLD, offset=64), of_groups(NEW)))
+    ask = call_of(of_groups(OLD, offset=64), of_groups(NEW))._replace(op="prefetch")
     both = depth_first(ask, call_of(of_groups(OLD)), call_of(of_groups(NEW), of_groups(second)))
     assert in_place([MADE, both, call_of(Pointer(NEW), Pointer(second))]) == {NEW: OLD}
     assert spans_of(both)[OLD].parted

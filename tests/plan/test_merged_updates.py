@@ -9,7 +9,7 @@ from normengine.graph import Spec
 from normengine.kernels.cpu import backend
 from normengine.ops import Builder
 from normengine.passes import prepare
-from normengine.plan import Call, Memory, Pointer, make_plan
+from normengine.plan import KernelCall, Memory, Pointer, Work, make_plan
 from normengine.plan.merged_updates import merge_updates
 from normengine.runtime import compile_graph, set_num_threads
 
@@ -18,7 +18,8 @@ compiled = pytest.mark.skipif(backend() == "numba", reason="Numba's executor has
 
 def update(writes, *reads, kind="update", stages=1):
     arguments = (*(Pointer(m) for m in reads), Pointer(writes))
-    return Call("chain", "k", "", ((lambda: 0, 1),) * stages, arguments, kind=kind, writes=frozenset([writes]))
+    work = Work(lambda: "", kind)
+    return KernelCall("chain", "k", "", ((lambda: 0, 1),) * stages, arguments, work, writes=frozenset([writes]))
 
 
 def sizes(*calls):
@@ -46,7 +47,7 @@ def test_only_updates_of_one_stage_whose_results_are_known_are_joined():
     assert sizes(update(a), update(b, kind="elementwise"), update(c)) == [1, 1, 1]
     assert sizes(update(a), update(b, stages=2), update(c)) == [1, 1, 1]
     assert sizes(*(update(m, kind="trial") for m in (a, b)), update(c)) == [2, 1]
-    unknown = Call("chain", "k", "", ((lambda: 0, 1),), (Pointer(b),), kind="update")
+    unknown = KernelCall("chain", "k", "", ((lambda: 0, 1),), (Pointer(b),), Work(lambda: "", "update"))
     assert sizes(update(a), unknown, update(c)) == [1, 1, 1]
 
 
@@ -106,8 +107,8 @@ def trained(make, without=()):
 def test_the_update_of_a_step_is_one_call_and_gives_the_same_bits(name):
     losses, state, program = trained(OPTIMIZERS[name])
     calls = program.plan.calls
-    assert [call.kernel for call in calls if call.kind in ("trial", "update")] == ["merged updates"] * 2
-    assert [call.kind for call in calls[-2:]] == ["trial", "update"]
+    assert [call.kernel for call in calls if call.work.kind in ("trial", "update")] == ["merged updates"] * 2
+    assert [call.work.kind for call in calls[-2:]] == ["trial", "update"]
     apart_losses, apart_state, apart = trained(OPTIMIZERS[name], ["merged_updates"])
     assert not any(call.inner for call in apart.plan.calls)
     assert len(apart.plan.calls) == sum(len(call.inner) or 1 for call in calls)

@@ -26,7 +26,7 @@ def network(batch: int = 32) -> Graph:
 
 
 def run_of(off: tuple[str, ...] = ()) -> Call:
-    (run,) = [call for call in make_plan(prepare(network()), off).calls if call.groups]
+    (run,) = [call for call in make_plan(prepare(network()), off).calls if call.op == "depth_first"]
     return run
 
 
@@ -49,7 +49,7 @@ def test_a_convolution_asks_for_where_it_writes() -> None:
     b = Builder()
     x = b.input("x", Spec((32, 16, 24, 24)))
     y = b.add("conv2d", b.add("sigmoid", x), b.input("w", Spec((16, 16, 3, 3))), **WINDOW)
-    (run,) = [call for call in make_plan(prepare(b.graph([y]))).calls if call.groups]
+    (run,) = [call for call in make_plan(prepare(b.graph([y]))).calls if call.op == "depth_first"]
     first, size = run.inner[0], IMAGE * 32 // run.groups
     outputs = {memory for call in run.inner if call.op == "conv2d" for memory in call.writes}
     prefetcher, _, _, _, *counts = first.arguments[:6]
@@ -65,9 +65,9 @@ def test_every_kernel_of_a_group_is_given_the_same_prefetcher() -> None:
     x = b.input("x", Spec((32, 16, 24, 24)))
     for layer in range(2):
         x = b.add("tanh", b.add("conv2d", x, b.input(f"w{layer}", Spec((16, 16, 3, 3))), **WINDOW))
-    (run,) = [call for call in make_plan(prepare(b.graph([x]))).calls if call.groups]
+    (run,) = [call for call in make_plan(prepare(b.graph([x]))).calls if call.op == "depth_first"]
     first, *others = run.inner
-    given = [call.arguments[call.prefetcher_slot] for call in others if call.prefetch is not None]
+    given = [call.arguments[call.prefetches.slot] for call in others if call.prefetches is not None]
     assert len(given) == 2 and set(given) == {first.arguments[0]}
 
 
@@ -75,8 +75,8 @@ def test_every_kernel_of_a_group_is_given_the_same_prefetcher() -> None:
 def test_calls_ask_by_their_multiply_adds() -> None:
     run = run_of()
     (convolution,) = [call for call in run.inner if call.op == "conv2d"]
-    assert convolution.prefetch is not None and 0 < convolution.products <= convolution.flops / 2
-    assert all(call.prefetch is None for call in run.inner if call.op != "conv2d")
+    assert convolution.prefetches is not None and 0 < convolution.prefetches.products <= convolution.work.flops / 2
+    assert all(call.prefetches is None for call in run.inner if call.op != "conv2d")
 
 
 @compiled
@@ -85,8 +85,8 @@ def test_nothing_is_asked_for_without_reason() -> None:
     assert not any(call.op == "prefetch" for call in run.inner)
     assert len(prefetch_calls(run.inner, run.groups, PREFETCHER)) == 1
     assert prefetch_calls(run.inner, 1, PREFETCHER) == []
-    assert prefetch_calls([call for call in run.inner if call.prefetch is None], run.groups, PREFETCHER) == []
-    assert prefetch_calls([call for call in run.inner if call.prefetch is not None], run.groups, PREFETCHER) == []
+    assert prefetch_calls([call for call in run.inner if call.prefetches is None], run.groups, PREFETCHER) == []
+    assert prefetch_calls([call for call in run.inner if call.prefetches is not None], run.groups, PREFETCHER) == []
 
 
 @compiled

@@ -15,12 +15,12 @@ from normengine.kernels.abi import SIGNATURE, double_of, float32_at, int64_at
 from normengine.kernels.blocks import blocked_shape
 from normengine.kernels.cpu import backend, isas
 from normengine.ops import Builder
-from normengine.plan import Accumulate, Call, Memory, PerGroup, Plan, Pointer, ShareEnd
+from normengine.plan import Accumulate, Call, KernelCall, Memory, PerGroup, Plan, Pointer, ShareEnd, Work
 from normengine.plan.access import Access
+from normengine.plan.call import depth_first_call
+from normengine.plan.emitter import block_width
 from normengine.plan.loops import Loop, elementwise_call
 from normengine.plan.merged_updates import merged
-from normengine.plan.plan import depth_first_call
-from normengine.plan.storage import block_width
 from normengine.runtime import Program, set_num_threads
 from normengine.runtime.profile import profile_program
 from normengine.runtime.tables import Inside
@@ -74,14 +74,15 @@ def note_share(args: Any, begin: int, end: int, thread: int) -> None:
     float32_at(args[0])[args[1]] = args[2]
 
 
-def kernel_call(function: Any, tasks: int, *arguments: Any, **settings: Any) -> Call:
-    return Call(
+def kernel_call(function: Any, tasks: int, *arguments: Any, flops: int = 0, nbytes: int = 0, **more: Any) -> KernelCall:
+    return KernelCall(
         op="test",
         kernel=function.__name__,
         layer="",
         stages=((lambda: function.address, tasks),),
         arguments=arguments,
-        **settings,
+        work=Work(lambda: "", "others", flops, nbytes),
+        **more,
     )
 
 
@@ -222,14 +223,15 @@ def test_every_chunk_has_a_group() -> None:
         depth_first_call((), 1, 2, 3, 0)
 
 
-def registered(problem: Problem, *pointers: Pointer) -> Call:
+def registered(problem: Problem, *pointers: Pointer) -> KernelCall:
     """A call of the kernel that is best for ``problem``; it has to need no memory."""
     kernel = REGISTRY.choose(problem, isas())
     launch = kernel.launch(problem)
     assert not launch.scratch and not launch.workspace
     values = REGISTRY.signatures[problem.op].values(problem)
     stages = tuple(zip(kernel.stages, launch.tasks, strict=True))
-    return Call(problem.op, kernel.name, "", stages, (*pointers, None, None, 0, *values, *launch.numbers))
+    arguments = (*pointers, None, None, 0, *values, *launch.numbers)
+    return KernelCall(problem.op, kernel.name, "", stages, arguments, Work(lambda: "", "others"))
 
 
 @pytest.mark.parametrize("shape", [(1, 5, 3, 4), (2, 16, 1, 1), (3, 33, 5, 2)], ids=str)
@@ -328,10 +330,12 @@ def test_a_profile_has_the_calls_inside(threads: int) -> None:
     assert kernels == ["multiply", "turn_around", "multiply", "add_up"] + ["multiply"] * 3 + ["add_up"]
     assert all(seconds > 0 for _, seconds in timed)
     count = sums.images * sums.size
-    assert (timed[0][0].flops, timed[0][0].nbytes) == (7 * count, 7 * 2 * F * count)
+    assert (timed[0][0].work.flops, timed[0][0].work.nbytes) == (7 * count, 7 * 2 * F * count)
     profile = profile_program(sums.program, {"x": x}, "sums", 1)
     assert len(profile.timings) == len(timed)
-    assert sum(t.flops for t in profile.timings) == sum(call.flops for call in sums.program.plan.calls) == 7 * count
+    assert (
+        sum(t.flops for t in profile.timings) == sum(call.work.flops for call in sums.program.plan.calls) == 7 * count
+    )
     np.testing.assert_array_equal(sums.program.run({"x": x})[0], sums.expected(x))
 
 

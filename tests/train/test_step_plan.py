@@ -66,7 +66,7 @@ def test_gradients_lie_side_by_side(without: tuple[str, ...]) -> None:
     plan = taken(8, ne.TrainStep(model, nn.CrossEntropyLoss(), optimizer, without_passes=without)).program.plan
     (loss,) = [i for i, call in enumerate(plan.calls) if call.op.startswith("cross_entropy")]
     written = {m for call in plan.calls[: loss + 1] for m in call.memories()}
-    updates = [inner for call in plan.calls[plan.guard :] for inner in call.each() if inner.kind == "update"]
+    updates = [inner for call in plan.calls[plan.guard :] for inner in call.each() if inner.work.kind == "update"]
     read = [m for call in updates for m in call.memories() if m in plan.offsets and m not in written]
     assert len(read) == len(list(model.parameters()))
     offsets = [plan.offsets[m] for m in read]

@@ -58,7 +58,7 @@ def network(batch: int) -> Graph:
 @compiled
 def test_what_nobody_else_reads_is_memory_of_a_thread() -> None:
     plan = make_plan(prepare(network(32)))
-    (run,) = [call for call in plan.calls if call.groups]
+    (run,) = [call for call in plan.calls if call.op == "depth_first"]
     assert (run.groups, run.chunks) == (16, 16)
     image = 16 * 16 * 16 * 4
     assert run.local < 1 << 20
@@ -75,12 +75,12 @@ def test_any_batch_gives_what_the_references_do(batch: int) -> None:
     graph, rng = network(batch), np.random.default_rng(batch)
     feeds = {v: rng.uniform(-0.3, 0.3, v.shape).astype(np.float32) for v in graph.inputs}
     program = compile_graph(graph)
-    assert any(call.groups for call in program.plan.calls)
+    assert any(call.op == "depth_first" for call in program.plan.calls)
     want = evaluate(graph, feeds)
     for value, got in zip(graph.outputs, program.run({v.name: a for v, a in feeds.items()}), strict=True):
         np.testing.assert_allclose(got, want[value], atol=1e-5)
     apart = compile_graph(graph, without=["depth_first"])
-    assert not any(call.groups for call in apart.plan.calls)
+    assert not any(call.op == "depth_first" for call in apart.plan.calls)
 
 
 def checked(b: Builder, *outputs: Value) -> None:

@@ -1,0 +1,116 @@
+"""Nodes as calls: what an operator's record says of it decides which way a node goes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Container, Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from ..graph import Node, Value
+from ..kernels import Problem
+from ..kernels.blocks import blocked_shape
+from ..ops import OPS, Op, Part
+from .access import Access, view_of
+from .arguments import Memory
+from .emitter import Emitter
+from .lower_chain import lower_chain
+from .reductions import as_alternating
+
+
+class NodeLowering:
+    """Appends the calls of one node; ``stored`` are new values of state, which are not held in blocks."""
+
+    def __init__(self, stored: Container[Value]) -> None:
+        self.stored = stored
+
+    def __call__(self, emitter: Emitter, node: Node) -> None:
+        if node.op not in OPS:
+            lower_chain(emitter, node, _sum, self.stored)
+            return
+        op = OPS[node.op]
+        next(lower for applies, lower in _LOWERINGS if applies(emitter, node, op))(emitter, node)
+
+
+def _takes_blocks(emitter: Emitter, node: Node, op: Op) -> bool:
+    return op.taken is not None and _in_whole_blocks(emitter, node, [op.taken(node)], whole=node.inputs[0])
+
+
+def _slice_blocks(emitter: Emitter, node: Node) -> None:
+    (source,), (target,), taken = node.inputs, node.outputs, OPS[node.op].taken
+    assert taken is not None
+    part = _part(emitter, emitter.in_blocks(source, node.layer), taken(node), target.shape)
+    emitter.copy(part, Access.whole(emitter.placement.hold(target)), node.layer)
+
+
+def _view(emitter: Emitter, node: Node) -> None:
+    source = emitter.access(node.inputs[0], node.layer)
+    view = view_of(node, source) or view_of(node, emitter.dense(node.inputs[0], node.layer))
+    assert view is not None
+    emitter.placement.accesses[node.outputs[0]] = view
+
+
+def _place_parts(emitter: Emitter, node: Node) -> None:
+    """Inputs become parts of the output, what they leave becomes 0."""
+    placement, target, placed = emitter.placement, node.outputs[0], OPS[node.op].placed
+    assert placed is not None
+    parts = placed(node)
+    in_blocks = _in_whole_blocks(emitter, node, parts, whole=target)
+    whole = Access.whole(placement.hold(target) if in_blocks else target)
+    if sum(v.spec.size for v in node.inputs) < target.spec.size:
+        zero = Value("zero", replace(target.spec, shape=()))
+        placement.memory[zero] = Memory("constant", zero.spec.nbytes, array=np.zeros((), zero.dtype))
+        emitter.copy(Access.whole(zero).broadcast(whole.shape), whole, node.layer)
+    for value, part in zip(node.inputs, parts, strict=True):
+        if in_blocks:
+            source = emitter.in_blocks(value, node.layer)
+            emitter.copy(source, _part(emitter, whole, part, value.shape), node.layer)
+        else:
+            source = emitter.access(value, node.layer)
+            emitter.copy(source, whole.sliced(*part, source.shape), node.layer)
+
+
+def _in_whole_blocks(emitter: Emitter, node: Node, parts: Sequence[Part], whole: Value) -> bool:
+    """Whether parts of an activation, which are read from or become the ``whole`` one, are whole blocks of channels,
+    and some input is held so."""
+    held, width = emitter.placement.held, emitter.placement.width
+    if not any(v in held for v in node.inputs) or any(v.dtype != "float32" for v in node.inputs):
+        return False
+    pieces = node.inputs if whole is node.outputs[0] else node.outputs
+    for (starts, steps), piece in zip(parts, pieces, strict=True):
+        first, channels = starts[1], piece.shape[1]
+        ends = channels % width == 0 or first + channels == whole.shape[1]
+        if any(step != 1 for step in steps) or first % width or not ends:
+            return False
+    return True
+
+
+def _part(emitter: Emitter, whole: Access, part: Part, shape: tuple[int, ...]) -> Access:
+    """The part of ``shape`` of an activation in blocks that is meant."""
+    width, (n, c, h, w) = emitter.placement.width, part.starts
+    return whole.sliced((n, c // width, h, w, 0), (1,) * 5, blocked_shape(shape, width))
+
+
+def _sum(emitter: Emitter, node: Node) -> None:
+    """Sum over any set of axes, as few sums over at most two runs of axes each."""
+    source, target = node.inputs[0], node.outputs[0]
+    if source in emitter.placement.only_held and node.attrs["axes"] == (0, 2, 3):
+        emitter.node(node)
+        return
+    steps = as_alternating(source.shape, node.attrs["axes"])
+    for i, (shape, kept) in enumerate(steps):
+        result = target if i == len(steps) - 1 else Value(target.name, replace(target.spec, shape=kept))
+        problem = Problem(node.op, (shape,), (kept,), {"axes": (0, 2), "keepdims": False}, dtype=source.dtype)
+        emitter.kernel(problem, [source], [result], node.layer)
+        source = result
+
+
+Applies = Callable[[Emitter, Node, Op], bool]
+_LOWERINGS: tuple[tuple[Applies, Callable[[Emitter, Node], None]], ...] = (
+    (_takes_blocks, _slice_blocks),
+    (lambda emitter, node, op: op.view is not None, _view),
+    (lambda emitter, node, op: op.placed is not None, _place_parts),
+    (lambda emitter, node, op: op.sums_axes, _sum),
+    (lambda emitter, node, op: True, Emitter.node),
+)
+"""The ways that a node can go, the first that applies is taken."""
