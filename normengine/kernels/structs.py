@@ -15,7 +15,6 @@ from .base import ELEMENTS, Nothing, Record, SharedMemory, Signature
 
 _ELEMENTS = {"float32": "float"}
 """The C type of an array's elements, by dtype."""
-BYTES_OF_A_SLOT = 8
 _WIDTH = 120
 _NUMBERS = {int: "int64_t", float: "double"}
 Field = tuple[str, str]
