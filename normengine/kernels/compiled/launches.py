@@ -47,7 +47,7 @@ def tasks_wanted(problem: Problem, most: int = FEW_TASKS) -> int:
 
 
 def from_memory(problem: Problem) -> bool:
-    """Whether a kernel should ask for memory ahead."""
+    """Whether a kernel should prefetch what it reads and writes next."""
     shapes = [s for s in (*problem.inputs, *problem.outputs) if s is not None]
     return not problem.single_thread and problem.item_bytes * sum(map(prod, shapes)) > NEAR_BYTES
 
