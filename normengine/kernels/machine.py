@@ -52,127 +52,113 @@ def l3(share: float) -> int:
     return int(share * MACHINE.l3_bytes)
 
 
-class TrafficCosts(NamedTuple):
+# What work costs, in fused multiply-adds of whole vectors at full rate, on one thread: fitted by hand to what
+# ``tools/bench_kernels.py`` measures on AMD Zen 4, and held against it by ``tools/check_costs.py``.
+
+
+class TrafficCosts:
     """``value``: one that comes from memory or goes there."""
 
-    value: float = 2.0
+    value = 2.0
 
 
-class TileCosts(NamedTuple):
+class TileCosts:
     """Register tiles of pixels and vectors of output channels. ``load``: a value, where there are more of them than
     multiply-adds; ``channel``: for some taps, beside what is loaded and multiplied; ``step``: a multiply-add, with what
     cannot be hidden behind it; ``begun`` and ``stored``: a tile, and each of its vectors. ``spanned``: vectors span
     several input channels if that takes this share of the products at most."""
 
-    load: float = 1.1
-    channel: float = 3
-    step: float = 1.03
-    begun: float = 60
-    stored: float = 2
-    spanned: float = 0.6
+    load = 1.1
+    channel = 3
+    step = 1.03
+    begun = 60
+    stored = 2
+    spanned = 0.6
 
 
-class DirectCosts(NamedTuple):
+class DirectCosts:
     """Direct convolution: a vector that is copied or read, one that is made, a weight that is packed."""
 
-    moved: float = 4
-    made: float = 4
-    packed: float = 4.0
+    moved = 4
+    made = 4
+    packed = 4.0
 
 
-class FirstCosts(NamedTuple):
+class FirstCosts:
     """Images of few channels: to begin a row of the copied input, a vector of it, a vector of pixels stored for each of
     the channels of a block."""
 
-    row: float = 24.0
-    vector: float = 2.5
-    transposed: float = 120.0
+    row = 24.0
+    vector = 2.5
+    transposed = 120.0
 
 
-class DepthwiseCosts(NamedTuple):
+class DepthwiseCosts:
     """Depthwise convolution: a vector that comes from or goes to memory, one of results beside its products, a product
     where kernels have code of their own and elsewhere, how much more it is for the weight gradient, a packed weight."""
 
-    moved: float = 2.0
-    pixel: float = 3.0
-    tap: float = 1.1
-    other_tap: float = 2.0
-    weight_tap: float = 1.25
-    packed: float = 4.0
+    moved = 2.0
+    pixel = 3.0
+    tap = 1.1
+    other_tap = 2.0
+    weight_tap = 1.25
+    packed = 4.0
 
 
-class OuterCosts(NamedTuple):
+class OuterCosts:
     """Weight gradients as outer products. ``load``: a value, beside multiply-adds that hide it, by what it takes from
     them; what cannot be hidden of a ``line``, a loop over pixels, of a call of a ``tile``, of a vector of its ``sum``,
     of a vector of x that is copied (``copy``) and of a ``copied_line``; ``value``: one that comes from memory;
     ``packed``: a multiply-add with packed columns, of which many lie in two lines of a cache."""
 
-    load: float = 0.1
-    line: float = 4.0
-    tile: float = 50.0
-    sum: float = 3.0
-    copy: float = 3.0
-    copied_line: float = 30.0
-    value: float = 1.0
-    packed: float = 1.07
+    load = 0.1
+    line = 4.0
+    tile = 50.0
+    sum = 3.0
+    copy = 3.0
+    copied_line = 30.0
+    value = 1.0
+    packed = 1.07
 
 
-class WinogradCosts(NamedTuple):
+class WinogradCosts:
     """``share_of_peak`` of the products; a register tile, by tile and two blocks of output channels; the points of a
     tile of V input channels, by the points of a side; the outputs of one of V channels, by m and r; the same of the
     weight gradient, a third of the points at a time, of x, and of dy by m; a point of V kernels; ``sum``: adding to a
     vector of the sums that images before have left; ``far``: moving a byte that no cache holds."""
 
-    share_of_peak: float = 0.9
-    register_tile: float = 5.0
-    inputs: dict[int, int] = {4: 110, 6: 280}
-    outputs: dict[tuple[int, int], int] = {(4, 3): 220, (2, 3): 90, (2, 5): 150}
-    gradient_inputs: float = 340
-    gradient_outputs: dict[int, int] = {4: 280, 2: 150}
-    point_of_kernels: float = 11.0
-    sum: float = 4.0
-    far: float = 0.25
+    share_of_peak = 0.9
+    register_tile = 5.0
+    inputs = {4: 110, 6: 280}
+    outputs = {(4, 3): 220, (2, 3): 90, (2, 5): 150}
+    gradient_inputs = 340
+    gradient_outputs = {4: 280, 2: 150}
+    point_of_kernels = 11.0
+    sum = 4.0
+    far = 0.25
 
 
-class MatrixCosts(NamedTuple):
+class MatrixCosts:
     """Matrix products: a tile of outer and of dot products beside its terms (its call, its results, sums of lanes); a
     row of few terms, storing a vector of it, each of the vector's terms; a value of the right factor from outside the
     L2 cache; copying a vector as it is, and out of a transpose."""
 
-    tile: float = 80.0
-    dot_tile: float = 100.0
-    row: float = 20.0
-    result: float = 2.0
-    term: float = 1.2
-    value: float = 0.3
-    copy: float = 5.0
-    transposed: float = 9.0
+    tile = 80.0
+    dot_tile = 100.0
+    row = 20.0
+    result = 2.0
+    term = 1.2
+    value = 0.3
+    copy = 5.0
+    transposed = 9.0
 
 
-class PoolCosts(NamedTuple):
+class PoolCosts:
     """Pooling: a vector that comes from or goes to memory, one of results, and each vector of its window."""
 
-    moved: float = 2.0
-    pixel: float = 4
-    max_tap: float = 4.0
-    max_grad_tap: float = 8.0
-    avg_tap: float = 1.0
-    avg_grad_tap: float = 2.0
-
-
-class Costs(NamedTuple):
-    """In fused multiply-adds of whole vectors at full rate, on one thread: fitted by hand to what
-    ``tools/bench_kernels.py`` measures, and held against it by ``tools/check_costs.py``, on AMD Zen 4."""
-
-    traffic: TrafficCosts = TrafficCosts()
-    tiles: TileCosts = TileCosts()
-    direct: DirectCosts = DirectCosts()
-    first: FirstCosts = FirstCosts()
-    depthwise: DepthwiseCosts = DepthwiseCosts()
-    outer: OuterCosts = OuterCosts()
-    winograd: WinogradCosts = WinogradCosts()
-    matrix: MatrixCosts = MatrixCosts()
-    pool: PoolCosts = PoolCosts()
-
-
-COSTS = Costs()
+    moved = 2.0
+    pixel = 4
+    max_tap = 4.0
+    max_grad_tap = 8.0
+    avg_tap = 1.0
+    avg_grad_tap = 2.0

@@ -9,7 +9,7 @@ from functools import partial
 from ..graph import Graph, Node, Value
 from ..kernels import REGISTRY, Kernel, Problem
 from ..kernels.base import Launch
-from ..kernels.machine import COSTS
+from ..kernels.machine import TrafficCosts
 from .groups import Group
 from .plan import Accumulate, Argument, Call, Memory, Pointer
 from .reductions import describe
@@ -165,7 +165,7 @@ class Calls(Storage):
                 return math.inf
             wrong = ((to_blocks if name in kernel.blocked else to_plain).get(name, 0) for name in given)
             once = kernel.packing_cost(problem) if self._packs_once(kernel, given) else 0.0
-            return 2 * COSTS.traffic.value * sum(wrong) - once
+            return 2 * TrafficCosts.value * sum(wrong) - once
 
         return layout_cost
 

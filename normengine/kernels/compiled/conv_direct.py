@@ -9,7 +9,7 @@ from collections import Counter
 from typing import NamedTuple
 
 from ..base import Launch, Prefetcher, Problem
-from ..machine import COSTS
+from ..machine import DirectCosts
 from .conv_direct_tiling import MOST_TASKS, Panel, Tiling, blocks_of, shares_inputs, tiling_of
 from .launches import (
     INT64,
@@ -27,7 +27,7 @@ from .row import Row
 from .stencil import Phase, Stencil, Taps, stencils
 from .tiles import sharing_cost, tiles_cost
 
-COST = COSTS.direct
+COST = DirectCosts
 MOST_BORDER = 1 << 12
 """Rows at the border of an image that are made by themselves, at most."""
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from ..base import Launch, Prefetcher, Problem
-from ..machine import COSTS, MACHINE, l1, l2, l3
+from ..machine import MACHINE, OuterCosts, l1, l2, l3
 from ..signatures import Convolution
 from .launches import (
     WIDEST,
@@ -22,7 +22,7 @@ from .row import Row
 
 OUTER_BAND_BYTES = l1(1)
 """The part of a tile of dy and of the input channels that pass with it, which stays in the L1 cache."""
-COST = COSTS.outer
+COST = OuterCosts
 BAND_PIXELS = 64, 512
 """Terms of a sum in registers, at least and at most where a problem has them."""
 FEWEST_COLUMNS = 16

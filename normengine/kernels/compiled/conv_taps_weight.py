@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from ..base import Launch, Problem
-from ..machine import COSTS, l3
+from ..machine import OuterCosts, l3
 from ..signatures import Convolution
 from .conv_direct_weight import (
     OUTER_SCRATCH_BYTES,
@@ -142,7 +142,7 @@ def taps_cost(problem: Problem, sizes: Sizes) -> float:
 
 
 def packed_cost(problem: Problem, sizes: Sizes) -> float:
-    return COSTS.outer.packed * _cost(problem, Columns.packed(convolution_of(problem), sizes["width"]), sizes)
+    return OuterCosts.packed * _cost(problem, Columns.packed(convolution_of(problem), sizes["width"]), sizes)
 
 
 ROWS = (

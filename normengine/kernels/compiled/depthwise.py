@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from ..base import Launch, Problem
-from ..machine import COSTS, l1, l2
+from ..machine import DepthwiseCosts, l1, l2
 from ..signatures import Convolution
 from .launches import INT64, PartialChunks, Parts, Sizes, ceil_div, convolution_of, tasks_wanted, whole_lines
 from .row import Row
@@ -13,7 +13,7 @@ from .row import Row
 PHASED_BAND_BYTES, NEAR_GRADIENT_BYTES = l1(1), l2(2)
 """Rows of the input gradient that the phases of a stride make one after the other: what stays in the L1 cache; but one
 row, as memory is written fastest, where the whole leaves the L2 cache."""
-COST = COSTS.depthwise
+COST = DepthwiseCosts
 CHUNK_ROWS = 8
 """Rows of the output's gradient of a task of the weight gradient, where the batch has so many for each."""
 PART_ROWS = 4

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from ..base import Launch, Prefetcher, Problem
-from ..machine import COSTS, MACHINE, l1, l2
+from ..machine import MACHINE, FirstCosts, TileCosts, l1, l2
 from ..signatures import Convolution
 from .launches import INT64, Sizes, ceil_div, convolution_of, tasks_wanted
 from .row import Row
@@ -16,7 +16,7 @@ FIRST_BAND_BYTES = l1(3 / 4)
 LEAST_PRODUCTS = 100_000
 """Multiplications below which a task is not worth to be handed out."""
 MOST_CHANNELS = 8
-COST, TILE = COSTS.first, COSTS.tiles
+COST, TILE = FirstCosts, TileCosts
 MOST_BAND_BYTES = l2(1)
 """Of a band's input: what dilation spreads further is left to other kernels."""
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from ..base import REGISTRY, Launch, Problem
-from ..machine import COSTS, MACHINE, l1, l2
+from ..machine import MACHINE, MatrixCosts, l1, l2
 from .launches import WIDEST, Sizes, ceil_div, tasks_wanted
 from .row import Row
 
@@ -24,7 +24,7 @@ TILES_TOGETHER = 8
 TILES_IN_PLACE = 4
 APART = MACHINE.page_bytes // 4
 """Rows whose distance is a multiple of that are copied: they push each other out of the L1 cache."""
-COST = COSTS.matrix
+COST = MatrixCosts
 FEW_TERMS = 4
 DOT_TILES = 2
 MATRIX_TASK_PRODUCTS = 16_000

@@ -7,11 +7,11 @@ from math import prod
 from typing import NamedTuple
 
 from ..base import REGISTRY, Launch, Nothing, Problem
-from ..machine import COSTS
+from ..machine import PoolCosts
 from .launches import Parts, Sizes, ceil_div, tasks_wanted
 from .row import Cost, Row
 
-COST = COSTS.pool
+COST = PoolCosts
 
 
 class Pool(NamedTuple):

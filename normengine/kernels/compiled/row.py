@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from ..base import Launch, Nothing, Problem, Record
-from ..machine import COSTS
+from ..machine import TrafficCosts
 from .launches import Sizes
 
 Supports = Callable[[Problem], bool]
@@ -21,7 +21,7 @@ def everything(problem: Problem) -> bool:
 def traffic(problem: Problem, sizes: Sizes) -> float:
     """The cost of reading each input and writing each output once."""
     shapes = [s for s in (*problem.inputs, *problem.outputs) if s is not None]
-    return COSTS.traffic.value * sum(math.prod(shape) for shape in shapes)
+    return TrafficCosts.value * sum(math.prod(shape) for shape in shapes)
 
 
 def half(problem: Problem, sizes: Sizes) -> float:

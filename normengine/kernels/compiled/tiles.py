@@ -5,12 +5,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from ..machine import COSTS, MACHINE
+from ..machine import MACHINE, TileCosts
 from .launches import Sizes, ceil_div
 
 FEWEST_SHARING = 4
 """Pixels of a row that share inputs, at least."""
-COST = COSTS.tiles
+COST = TileCosts
 
 
 def shares(width: int, taps: int, apart: int, step: int) -> bool:

@@ -7,11 +7,11 @@ from functools import partial
 from typing import NamedTuple
 
 from ..base import Launch, Prefetcher, Problem
-from ..machine import COSTS, MACHINE, l2, l3
+from ..machine import MACHINE, WinogradCosts, l2, l3
 from .launches import Sizes, ceil_div, convolution_of, from_memory, tasks_wanted
 from .row import Row
 
-COST = COSTS.winograd
+COST = WinogradCosts
 TOLERANCE = 2e-5
 """Of results, relative to the largest: tiles' transforms round more than sums of products do."""
 POINTS_BYTES = l2(3 / 8)
