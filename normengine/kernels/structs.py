@@ -101,11 +101,11 @@ def _struct(name: str, fields: list[Field]) -> str:
     lines = [f"cdef struct {name}:"]
     last = ""
     for kind, field in fields:
-        one = f"{lines[-1]}, {field}"
-        if kind == last and "*" not in kind and len(one) <= _WIDTH:
-            lines[-1] = one
+        base, star, _ = kind.partition("*")
+        if kind == last and len(lines[-1]) + len(f", {star}{field}") <= _WIDTH:
+            lines[-1] += f", {star}{field}"
         else:
-            lines.append(f"    {kind} {field}")
+            lines.append(f"    {base} {star}{field}")
         last = kind
     return "\n".join(lines)
 
