@@ -264,7 +264,7 @@ cdef void direct_band(const Direct* d, const Convolved* c, const float* packed, 
 
 
 cdef prefetcher next_band(const Direct* d, const Convolved* c, int64_t task) noexcept nogil:
-    # What a task copies, for the one before it to ask for; nothing where that one has copied the same, or after the
+    # What a task copies, for the one before it to prefetch; nothing where that one has copied the same, or after the
     # last.
     cdef int64_t rest = task // d.parts, blocks = blocks_of(c.source.channels)
     cdef int64_t row = rest % d.bands * d.rows * d.step_h + d.top, image = rest // d.bands * d.images

@@ -55,9 +55,9 @@
  * the given distances from a pixel in the block that follows: the last channels, where they are not a multiple of V, as
  * many for each tap; vectors that span channels take them from `taps` instead. The weights of each block have those of
  * `before` taps in front of these and of `after` behind, which are left out. With `far`, several blocks of rows may come
- * from outside the caches: a tile asks for what the next one reads. Where the taps are rows of neighbours, as conv_microkernel_taps.h
+ * from outside the caches: a tile prefetches what the next one reads. Where the taps are rows of neighbours, as conv_microkernel_taps.h
  * takes them, which ignores `far`, `across` is how many each row has, else 0, and of the inputs of a row of pixels those
- * from `first` to `end` may be other than zero. Each tile asks for some of what is needed `next`, if that is not NULL. */
+ * from `first` to `end` may be other than zero. Each tile prefetches some of what is needed `next`, if that is not NULL. */
 typedef struct {
     const int64_t *taps;
     int64_t tap_count, blocks, x_block;

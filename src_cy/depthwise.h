@@ -23,7 +23,7 @@
 #endif
 /* The most taps whose weights stay in registers. */
 #define DEPTHWISE_HELD 9
-/* How far ahead, in floats, inputs are asked for where a stride of 2 brings in two new rows at a time. Hardware follows
+/* How far ahead, in floats, inputs are prefetched where a stride of 2 brings in two new rows at a time. Hardware follows
  * one row after the other, whether read or written, by itself, and faster if it is left alone. */
 #define DEPTHWISE_AHEAD 2048
 

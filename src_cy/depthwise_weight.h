@@ -24,7 +24,7 @@
 INLINE void depthwise_add(float *total, vec v) { store(total, load(total) + v); }
 
 /* sum[k][c] += line[j] * x[k][at + j * in_step + c * tap_step], for j < count pixels. What a stride of 2 brings in, two
- * rows and two columns for each pixel, is asked for ahead. */
+ * rows and two columns for each pixel, is prefetched. */
 INLINE void depthwise_weight_row(const int rows, const int cols, const int64_t in_step, const int64_t tap_step,
                                  const float *line, const float *const *x, int64_t at, int64_t count, vec *sum)
 {

@@ -7,7 +7,7 @@
 /* Floats of a cache line. */
 #define PREFETCH_LINE 16
 #define PREFETCH_PARTS 4
-/* The multiply-adds of vectors for which a rate tells how many lines to ask for. */
+/* The multiply-adds of vectors for which a rate tells how many lines to prefetch. */
 #define PREFETCH_RATE ((int64_t)1 << 20)
 
 /* `runs` runs of `lines` lines, `apart` floats from the start of one to the next. */
@@ -16,7 +16,7 @@ typedef struct {
     int64_t apart, runs, lines;
 } prefetch_part;
 
-/* The parts from `now` on are still to be asked for, but for the first `line` lines of the first one's run: `rate` lines
+/* The parts from `now` on are still to be prefetched, but for the first `line` lines of the first one's run: `rate` lines
  * for PREFETCH_RATE multiply-adds. */
 typedef struct {
     prefetch_part part[PREFETCH_PARTS];
@@ -28,7 +28,7 @@ static inline void prefetch_add(prefetcher *s, const float *at, int64_t apart, i
     if (runs > 0 && lines > 0 && s->count < PREFETCH_PARTS) s->part[s->count++] = (prefetch_part){at, apart, runs, lines};
 }
 
-/* Spreads what there is to ask for over so many multiply-adds of vectors. */
+/* Spreads what there is to prefetch over so many multiply-adds of vectors. */
 static inline void prefetch_spread(prefetcher *s, int64_t products)
 {
     int64_t lines = 0;

@@ -122,7 +122,7 @@ INLINE void winograd_single(int64_t count, int64_t in_blocks, int64_t block, con
 
 /* Multiplies the points of `count` tiles by those of the kernels of some vectors of output channels: to is
  * [group][vector][point][tile][V]; kernels are [point, kernel_step apart][two vectors][input channel][V of both].
- * What is needed `next` is asked for on the way. */
+ * What is needed `next` is prefetched on the way. */
 INLINE void winograd_products(const int side, int64_t count, int64_t in_blocks, int64_t vectors, const float *points,
                               const float *kernels, int64_t kernel_step, float *to, prefetcher *next)
 {
@@ -214,7 +214,7 @@ INLINE void winograd_outputs(const int m, const int r, const winograd_map *map, 
 }
 
 /* The outputs of the tiles first..end, of the blocks of channels first_block..end_block, `chunk` (an even number) of them
- * at a time. `memory` takes the points of the tiles and after them the products of a chunk. Memory is asked for ahead: for
+ * at a time. `memory` takes the points of the tiles and after them the products of a chunk. Memory is prefetched: for
  * these outputs and for the tiles up to next_end that follow, or, where that is 0, what was given. */
 INLINE void winograd_tiles(const int m, const int r, const winograd_map *map, const winograd_epilogue *epilogue,
                            const float *x, const float *kernels, int64_t kernel_step, int64_t first, int64_t end,

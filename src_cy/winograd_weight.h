@@ -135,7 +135,7 @@ INLINE void winograd_outer(const int columns, int64_t count, const float *x, int
 }
 
 /* Sums of products over `count` tiles: sums are [point, sums_step apart][block of x][row tile][block of dy][row][V].
- * What is needed `next` is asked for on the way. */
+ * What is needed `next` is prefetched on the way. */
 static void winograd_outers(int64_t count, int64_t in_blocks, int64_t out_blocks, const float *x, const float *dy,
                             float *sums, int64_t sums_step, int64_t accumulate, prefetcher *next)
 {
@@ -164,7 +164,7 @@ static void winograd_outers(int64_t count, int64_t in_blocks, int64_t out_blocks
 
 /* The sums of one pair of rows of points over the tiles first..end, `together` (a multiple of WINOGRAD_GROUP) of them at a
  * time, for the blocks first_block..end_block of dy, added to the sums that are there if they come `later`. `memory` takes
- * the points. Memory is asked for ahead, after the last tiles for those from `next_first` on, but for no tiles from `all` on;
+ * the points. Memory is prefetched, after the last tiles for those from `next_first` on, but for no tiles from `all` on;
  * where `all` is 0, what was given. */
 INLINE void winograd_sums(const int m, const int r, const int pair, const winograd_map *map, const float *x,
                           const float *dy, int64_t first, int64_t end, int64_t next_first, int64_t all,

@@ -5,9 +5,10 @@ Every kernel is ``void kernel(const int64_t *args, int64_t begin, int64_t end, i
 output of the operator's :class:`Signature` (0 for an optional input that is absent), then :class:`SharedMemory`, then
 the signature's records of numbers, then the record of what the kernel's :class:`Launch` adds.
 
-A record is a NamedTuple whose fields are slots: an ``int`` is an int64, a ``float`` a C double. The compiled kernels
-read them as C structs of the same names, which :mod:`.structs` makes of the records; portable kernels by the names of
-their parameters. So no position of a slot is written down anywhere.
+A record is a class whose annotated fields are slots: an ``int`` is an int64, a ``float`` a C double; those that Python
+fills in as a whole are named tuples. The compiled kernels read them as C structs of the same names, which
+:mod:`.structs` makes of the records; portable kernels by the names of their parameters. So no position of a slot is
+written down anywhere.
 """
 
 from __future__ import annotations
@@ -61,7 +62,7 @@ class Nothing(NamedTuple):
     """The record of a launch that adds nothing."""
 
 
-class SharedMemory(NamedTuple):
+class SharedMemory:
     """Memory beside inputs and outputs: ``scratch`` is shared by the kernel's stages, each thread has its own at
     ``workspace + thread * workspace_stride`` bytes."""
 
@@ -114,7 +115,7 @@ class Signature(NamedTuple):
     op: str
     inputs: tuple[str, ...]
     outputs: tuple[str, ...]
-    records: tuple[type[Record], ...]
+    records: tuple[type, ...]
     values: Callable[[Problem], Parameters]
 
     @property
@@ -125,7 +126,7 @@ class Signature(NamedTuple):
     @property
     def slots(self) -> tuple[str, ...]:
         """The names of all slots that the kernels of the operator have in common."""
-        return self.inputs + self.outputs + SharedMemory._fields + self.parameters
+        return self.inputs + self.outputs + tuple(SharedMemory.__annotations__) + self.parameters
 
     def slot(self, name: str) -> int:
         """Index of the named slot in ``args``."""

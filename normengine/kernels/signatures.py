@@ -45,14 +45,14 @@ class Convolution(NamedTuple):
         return self.groups == self.c == self.oc
 
 
-class Clamp(NamedTuple):
+class Clamp:
     """Bounds of the results."""
 
     low: float
     high: float
 
 
-class MaxPool(NamedTuple):
+class MaxPool:
     """Images, windows and their places."""
 
     n: int
@@ -71,7 +71,7 @@ class MaxPool(NamedTuple):
     dilation_w: int
 
 
-class AvgPool(NamedTuple):
+class AvgPool:
     """Images, windows and their places, and whether what lies outside the image counts."""
 
     n: int
@@ -91,7 +91,7 @@ class AvgPool(NamedTuple):
     count_include_pad: int
 
 
-class AdaptivePool(NamedTuple):
+class AdaptivePool:
     """Images and the size of the results."""
 
     n: int
@@ -102,7 +102,7 @@ class AdaptivePool(NamedTuple):
     ow: int
 
 
-class MatrixProduct(NamedTuple):
+class MatrixProduct:
     """Results ``(m, n)``, sums of ``k`` terms."""
 
     m: int
@@ -110,7 +110,7 @@ class MatrixProduct(NamedTuple):
     k: int
 
 
-class Transposed(NamedTuple):
+class Transposed:
     """Which factors are stored as their transposes."""
 
     transpose_a: int
@@ -125,13 +125,13 @@ class Channels(NamedTuple):
     s: int
 
 
-class Normalization(NamedTuple):
+class Normalization:
     """What is added to the variance."""
 
     eps: float
 
 
-class Reduction(NamedTuple):
+class Reduction:
     """See :func:`reduction_view`."""
 
     r0: int
@@ -140,7 +140,7 @@ class Reduction(NamedTuple):
     k1: int
 
 
-class Repeat(NamedTuple):
+class Repeat:
     """Values ``(m, c)``, each ``r`` times."""
 
     m: int
@@ -148,7 +148,7 @@ class Repeat(NamedTuple):
     r: int
 
 
-class Axis(NamedTuple):
+class Axis:
     """Extents before an axis, of it and behind it."""
 
     a: int
@@ -156,7 +156,7 @@ class Axis(NamedTuple):
     b: int
 
 
-class Labels(NamedTuple):
+class Labels:
     """How losses of labels weigh them; ``reduction`` is one of :data:`REDUCTIONS`."""
 
     label_smoothing: float

@@ -11,35 +11,32 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Annotated, Any, get_args, get_origin, get_type_hints
 
-from .base import ELEMENTS, Nothing, Record, SharedMemory, Signature
+from .base import ELEMENTS, Nothing, SharedMemory, Signature
 
 _ELEMENTS = {"float32": "float"}
 """The C type of an array's elements, by dtype."""
-BYTES_OF_A_SLOT = 8
 _WIDTH = 120
 _NUMBERS = {int: "int64_t", float: "double"}
 Field = tuple[str, str]
 
 
-def arguments_name(signature: Signature, extra: type[Record], dtype: str) -> str:
+def arguments_name(signature: Signature, extra: type, dtype: str) -> str:
     """The name of the struct of all arguments, ``Conv2dInputGradDirectF32`` for example."""
     parts = [part.capitalize() for part in (*signature.op.split("_"), ELEMENTS[dtype].short)]
     return "".join([*parts[:-1], _added(extra), parts[-1]])
 
 
-def arguments_fields(signature: Signature, extra: type[Record], dtype: str) -> list[Field]:
+def arguments_fields(signature: Signature, extra: type, dtype: str) -> list[Field]:
     """What it has, as (type, name), for arrays of the dtype."""
     arrays = [(f"{_ELEMENTS[dtype]}*", name) for name in (*signature.inputs, *signature.outputs)]
     records = [(record.__name__, _member(record)) for record in signature.records]
     return [*arrays, ("SharedMemory", "memory"), *records, *([(_added(extra), "extra")] if _added(extra) else [])]
 
 
-def declarations(
-    records: Iterable[type[Record]], arguments: Mapping[str, list[Field]] = {}, enums: Iterable[Any] = ()
-) -> str:
+def declarations(records: Iterable[type], arguments: Mapping[str, list[Field]] = {}, enums: Iterable[Any] = ()) -> str:
     """The declarations of records, each after those that it is made of, of enums and of structs of arguments; and
     ``STRUCTS``, what all of them have bytes."""
-    found: dict[str, type[Record]] = {}
+    found: dict[str, type] = {}
     for record in records:
         for part in (*_parts(record), record):
             name = part.__name__
@@ -52,35 +49,35 @@ def declarations(
     return "\n\n\n".join([*texts, "\n".join(["STRUCTS = {", *sizes, "}"])]) + "\n"
 
 
-def slots_of(record: type[Record]) -> int:
+def slots_of(record: type) -> int:
     """How many slots a record has, without the tuples at its end."""
     hints = get_type_hints(record).values()
     return sum(slots_of(hint) if _is_record(hint) else get_origin(hint) is not tuple for hint in hints)
 
 
-def arguments_slots(signature: Signature, extra: type[Record]) -> int:
+def arguments_slots(signature: Signature, extra: type) -> int:
     return len(signature.slots) + slots_of(extra)
 
 
-def shared_records(signatures: Iterable[Signature]) -> list[type[Record]]:
+def shared_records(signatures: Iterable[Signature]) -> list[type]:
     """Those of more than one kernel."""
     return [SharedMemory, *dict.fromkeys(record for signature in signatures for record in signature.records)]
 
 
-def _added(extra: type[Record]) -> str:
+def _added(extra: type) -> str:
     return "" if extra is Nothing else extra.__name__
 
 
-def _member(record: type[Record]) -> str:
+def _member(record: type) -> str:
     """``max_pool`` of ``MaxPool``."""
     return re.sub(r"(?<!^)(?=[A-Z])", "_", record.__name__).lower()
 
 
 def _is_record(hint: Any) -> bool:
-    return isinstance(hint, type) and issubclass(hint, tuple)
+    return isinstance(hint, type) and hint not in _NUMBERS
 
 
-def _parts(record: type[Record]) -> Iterator[type[Record]]:
+def _parts(record: type) -> Iterator[type]:
     """The records that a record holds, or that follow it."""
     for hint in get_type_hints(record).values():
         part = get_args(hint)[0] if get_origin(hint) is tuple else hint
@@ -89,7 +86,7 @@ def _parts(record: type[Record]) -> Iterator[type[Record]]:
             yield part
 
 
-def _fields(record: type[Record]) -> list[Field]:
+def _fields(record: type) -> list[Field]:
     hints = get_type_hints(record, include_extras=True)
     return [(_c_type(hint), name) for name, hint in hints.items() if get_origin(hint) is not tuple]
 
@@ -104,11 +101,11 @@ def _struct(name: str, fields: list[Field]) -> str:
     lines = [f"cdef struct {name}:"]
     last = ""
     for kind, field in fields:
-        one = f"{lines[-1]}, {field}"
-        if kind == last and "*" not in kind and len(one) <= _WIDTH:
-            lines[-1] = one
+        base, star, _ = kind.partition("*")
+        if kind == last and len(lines[-1]) + len(f", {star}{field}") <= _WIDTH:
+            lines[-1] += f", {star}{field}"
         else:
-            lines.append(f"    {kind} {field}")
+            lines.append(f"    {base} {star}{field}")
         last = kind
     return "\n".join(lines)
 

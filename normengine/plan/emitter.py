@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from ..graph import Node, Value
 from ..kernels import REGISTRY, Kernel, Problem
-from ..kernels.compiled import A_FLOAT
+from ..kernels.machine import TrafficCosts
 from .access import Access, dense_strides
 from .arguments import Accumulate, Argument, Memory, Pointer
 from .call import Call, KernelCall, Work
@@ -155,7 +155,7 @@ class Emitter:
                 return math.inf
             wrong = ((to_blocks if name in kernel.blocked else to_plain).get(name, 0) for name in given)
             once = kernel.packing_cost(problem) if self._packs_once(kernel, given) else 0.0
-            return 2 * A_FLOAT * sum(wrong) - once
+            return 2 * TrafficCosts.value * sum(wrong) - once
 
         return layout_cost
 

@@ -7,6 +7,7 @@ from functools import cache
 
 from ..graph import Node
 from ..kernels import REGISTRY, Problem
+from ..kernels.machine import l2
 from ..ops import OPS
 from .blocked import fits_blocks
 from .depth_first import image_inputs, image_outputs, sums_images
@@ -17,11 +18,11 @@ FEWEST_IMAGES = 8
 """A smaller batch is not cut: threads share the work on each image."""
 MOST_CHUNKS = 16
 """Partial sums of a reduction over the batch."""
-GROUP_BYTES = 384 << 10
+GROUP_BYTES = l2(3 / 8)
 """What the largest node reads and makes of a group's images, at most: a share of the L2 cache."""
-IMAGE_BYTES = 4 << 20
+IMAGE_BYTES = l2(4)
 """What a node reads and makes of one image, at most: more is in no cache that a thread has for itself."""
-NEAR_WEIGHTS = 160 << 10
+NEAR_WEIGHT_BYTES = l2(5 / 32)
 """Weights, in bytes, of which every form that kernels bring them into stays in the L2 cache."""
 NEAR_PIXELS, FAR_PIXELS = 128, 448
 """Pixels that each weight is used for in a group, at least, where weights are that few and where they are more."""
@@ -126,4 +127,4 @@ def _used_often(node: Node, size: int) -> bool:
         return True
     products = op.products([v.shape for v in node.inputs], [v.shape for v in node.outputs], node.attrs)
     uses = products // weight.spec.size * size // batch
-    return uses >= (NEAR_PIXELS if weight.spec.nbytes <= NEAR_WEIGHTS else FAR_PIXELS)
+    return uses >= (NEAR_PIXELS if weight.spec.nbytes <= NEAR_WEIGHT_BYTES else FAR_PIXELS)

@@ -6,11 +6,11 @@ from __future__ import annotations
 from collections.abc import Container, Iterator, Sequence
 
 from ..kernels.compiled.prefetch import MOST_ARRAYS, PREFETCHER_BYTES, RATE, slots
+from ..kernels.machine import MACHINE, l2
 from .arguments import Argument, Memory, PerGroup, Pointer, ShareEnd
 from .call import Call, DepthFirstCall, KernelCall, Work
 
-LINE_BYTES = 64
-MOST_BYTES = 256 << 10
+MOST_BYTES = l2(1 / 4)
 """What is prefetched in a group, at most: a share of the L2 cache, beside what the group works on."""
 MARGIN = 1.1
 """All lines are prefetched a little before the multiply-adds end."""
@@ -26,7 +26,7 @@ def with_prefetch(call: Call, near: Container[Memory], places: dict[Memory, int]
     first = prefetch_calls(call.inner, call.groups, prefetcher, near)
     if not first:
         return call
-    places[prefetcher] = start = -(-call.local // LINE_BYTES) * LINE_BYTES
+    places[prefetcher] = start = -(-call.local // MACHINE.line_bytes) * MACHINE.line_bytes
     others = [_with_prefetcher(c, prefetcher) for c in call.inner]
     return call._replace(inner=(*first, *others), local=start + prefetcher.nbytes)
 
@@ -48,7 +48,7 @@ def prefetch_calls(
     products = sum(p.products for p in prefetching)
     if groups < 2 or not arrays or not products:
         return []
-    lines = [pointer.group_stride // LINE_BYTES for pointer in arrays]
+    lines = [pointer.group_stride // MACHINE.line_bytes for pointer in arrays]
     rate = int(MARGIN * RATE * sum(lines) / products)
     arguments: tuple[Argument, ...]
     arguments = slots(
@@ -62,7 +62,7 @@ def prefetch_calls(
             stages=((prefetching[0].how.begin, 1),),
             arguments=arguments,
             work=Work(_why, "others"),
-            shapes=f"{LINE_BYTES * sum(lines)} bytes of a group",
+            shapes=f"{MACHINE.line_bytes * sum(lines)} bytes of a group",
         )
     ]
 

@@ -6,11 +6,10 @@ from math import prod
 
 from ..kernels import Problem
 from ..kernels.base import Shape
+from ..kernels.machine import MACHINE, l2
 from ..ops import OPS
 
-SMALL = 100_000
-"""Multiply-adds, a few microseconds of one thread: about what it costs several threads to meet."""
-SMALL_BYTES = 1 << 17
+SMALL_BYTES = l2(1 / 8)
 """What a call may read and write, at most, for one thread to do it in that time, where it computes next to nothing."""
 _AN_ELEMENT = 8
 """What an element that is read or written counts, in multiply-adds, where there is no product to count."""
@@ -18,7 +17,7 @@ _AN_ELEMENT = 8
 
 def is_small(problem: Problem) -> bool:
     """Whether one thread does ``problem`` in about the time that threads need to meet."""
-    return _effort(problem) <= SMALL
+    return _effort(problem) <= MACHINE.meeting
 
 
 def _effort(problem: Problem) -> int:

@@ -8,6 +8,7 @@ from itertools import pairwise
 import numpy as np
 
 from ..graph import Graph
+from ..kernels.machine import l3
 from ..ops import is_same_at
 from ..passes.samples import largest_sample, samples_apart
 from ..plan import Call
@@ -15,9 +16,9 @@ from ..plan.group_size import FEWEST_GROUPS, IMAGE_BYTES
 from .memory import new_array
 from .program import Program
 
-PART_BYTES = 128 << 20
+PART_BYTES = l3(4)
 """What an operator reads and writes for a part of the batch, at most, where images go depth first."""
-CACHE_BYTES = 8 << 20
+CACHE_BYTES = l3(1 / 4)
 """The same where they are too large for that: a share of a cache that cores have in common."""
 
 

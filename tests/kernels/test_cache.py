@@ -19,7 +19,7 @@ from normengine.files import atomic
 from normengine.kernels import cache
 from normengine.kernels.chains import Chain, Operand, Step, chain
 
-from .test_chain import ENTRY, chain_args, chain_launch
+from .chains.test_chain import ENTRY, chain_args, chain_launch
 
 ONE = Operand("float32", "one")
 DOUBLE = Chain(1, (ONE,), (ONE,), (0,), 0, (), (Step("add", (("input", 0), ("input", 0)), "float32"),))

@@ -25,9 +25,9 @@ from . import (
     winograd,
 )
 from .launches import Sizes
-from .row import A_FLOAT, Row
+from .row import Row
 
-__all__ = ["A_FLOAT", "BUILT", "ROWS", "Row"]
+__all__ = ["BUILT", "ROWS", "Row"]
 
 REMEMBERED = 256
 """Problems that each row remembers its answers for."""

@@ -9,7 +9,8 @@ from collections import Counter
 from typing import NamedTuple
 
 from ..base import Launch, Prefetcher, Problem
-from .conv_direct_tiling import TASKS, Panel, Tiling, blocks_of, shares_inputs, tiling_of
+from ..machine import DirectCosts
+from .conv_direct_tiling import MOST_TASKS, Panel, Tiling, blocks_of, shares_inputs, tiling_of
 from .launches import (
     INT64,
     MOST_PHASES,
@@ -26,6 +27,7 @@ from .row import Row
 from .stencil import Phase, Stencil, Taps, stencils
 from .tiles import sharing_cost, tiles_cost
 
+COST = DirectCosts
 MOST_BORDER = 1 << 12
 """Rows at the border of an image that are made by themselves, at most."""
 
@@ -117,7 +119,7 @@ def supports(problem: Problem) -> bool:
 
 
 def _plan(problem: Problem, sizes: Sizes) -> Tiling:
-    tasks = tasks_wanted(problem, TASKS)
+    tasks = tasks_wanted(problem, MOST_TASKS)
     plans = [
         tiling_of(s, sizes["width"], blocks_of(s, sizes), tasks, problem.item_bytes)
         for s in stencils(problem, sizes["width"])
@@ -282,7 +284,7 @@ def direct_packing(problem: Problem, sizes: Sizes) -> float:
 
 def _packing(plan: Tiling, width: int) -> float:
     taps = sum(f.taps for f in plan.stencil.phases)
-    return 4.0 * taps * sum(panel.depth(plan.stencil, width) * panel.vectors * width for panel in plan.panels)
+    return COST.packed * taps * sum(panel.depth(plan.stencil, width) * panel.vectors * width for panel in plan.panels)
 
 
 def _cost(plan: Tiling, sizes: Sizes) -> float:
@@ -296,7 +298,7 @@ def _cost(plan: Tiling, sizes: Sizes) -> float:
     band = plan.height * plan.width * max(p.in_end for p in plan.panels) * plan.images
     moved = plan.tasks * band if plan.copied else s.n * s.in_height * s.in_width * ceil_div(s.in_channels, width)
     made = s.n * s.out_height * s.out_width * ceil_div(s.out_channels, width)
-    return tiles + 4 * moved + 4 * made + _packing(plan, width)
+    return tiles + COST.moved * moved + COST.made * made + _packing(plan, width)
 
 
 def _row(op: str, blocked: tuple[str, ...]) -> Row:

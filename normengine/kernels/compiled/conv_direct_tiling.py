@@ -6,25 +6,26 @@ from __future__ import annotations
 from functools import lru_cache
 from typing import NamedTuple
 
+from ..machine import MACHINE, l1, l2
 from .launches import MOST_COPIED, Sizes, ceil_div
 from .stencil import Phase, Stencil
 from .tiles import panel_count, shares, span_and_vectors
 
-WEIGHT_BYTES = 20480
+WEIGHT_BYTES = l1(5 / 8)
 """Weights of two vectors, which stay in the L1 cache while the pixels of a task pass; wider panels read theirs from the
 L2 cache, but fewer times."""
-BAND_BYTES = 49152
+DIRECT_BAND_BYTES = l1(3 / 2)
 """Input that a task copies, or reads in place, of one chunk of channels."""
-SPANNED_BAND_BYTES, SPANNED_ROWS = 196608, 4
+SPANNED_BAND_BYTES, SPANNED_ROWS = l2(3 / 16), 4
 """The same where the vectors of all panels span several input channels, whose weights are few: it stays in the L2
 cache. Chunks have few enough channels for so many rows of output."""
-OUTPUT_BYTES = 196608
+OUTPUT_BYTES = l2(3 / 16)
 """Output of a task, which stays in the L2 cache from one chunk of channels to the next."""
 PIXELS = 64
 """Pixels of a task that use weights often enough, where images are small."""
 LEAST_TASKS, FEW_PIXELS = 4, 16
 """Where several threads would have fewer tasks than that, tasks may have as few pixels."""
-TASKS = 32
+MOST_TASKS = 32
 """Problems are cut into that many tasks where they are large enough."""
 TASK_PRODUCTS = 60_000
 """Multiplications of a task that is not worth cutting."""
@@ -139,7 +140,7 @@ def tiling_of(s: Stencil, width: int, blocks: Blocks, tasks: int, item_bytes: in
     grid_h, grid_w = max(f.height for f in s.phases), max(f.width for f in s.phases)
     cols = (grid_w - 1) * s.step_w + right - left + 1
     pixel = width * item_bytes
-    chunk, band_bytes = WEIGHT_BYTES // (2 * width * width * item_bytes * max(taps, 1)), BAND_BYTES
+    chunk, band_bytes = WEIGHT_BYTES // (2 * width * width * item_bytes * max(taps, 1)), DIRECT_BAND_BYTES
     if blocks.full == 0:
         few_rows = (min(grid_h, SPANNED_ROWS) - 1) * s.step_h + bottom - top + 1
         chunk, band_bytes = SPANNED_BAND_BYTES // (few_rows * cols * pixel), SPANNED_BAND_BYTES
@@ -169,8 +170,8 @@ def tiling_of(s: Stencil, width: int, blocks: Blocks, tasks: int, item_bytes: in
     height = (rows - 1) * s.step_h + bottom - top + 1
     if copied:
         # An odd number of cache lines between blocks keeps them in different sets of the cache.
-        lines = ceil_div(height * cols * pixel, 64) | 1
-        block = lines * 64 // item_bytes
+        lines = ceil_div(height * cols * pixel, MACHINE.line_bytes) | 1
+        block = lines * MACHINE.line_bytes // item_bytes
     else:
         block = s.in_height * s.in_width * width
     return Tiling(s, panels, images, rows, bands, parts, chunk, copied, height, cols, block, flat)

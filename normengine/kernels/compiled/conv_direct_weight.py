@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from ..base import Launch, Prefetcher, Problem
+from ..machine import MACHINE, OuterCosts, l1, l2, l3
 from ..signatures import Convolution
 from .launches import (
     WIDEST,
@@ -19,19 +20,20 @@ from .launches import (
 )
 from .row import Row
 
-BAND_BYTES = 32 * 1024
+OUTER_BAND_BYTES = l1(1)
 """The part of a tile of dy and of the input channels that pass with it, which stays in the L1 cache."""
+COST = OuterCosts
 BAND_PIXELS = 64, 512
 """Terms of a sum in registers, at least and at most where a problem has them."""
 FEWEST_COLUMNS = 16
 """Of a band."""
 TOGETHER_PIXELS = 256
 """Small images pass together until they have as many."""
-SMALL_TASK = 250_000
+OUTER_TASK_PRODUCTS = 250_000
 """Multiplications of the smallest task that a problem is split for."""
-SUMS_BYTES = 160 * 1024
+OUTER_SUMS_BYTES = l2(5 / 32)
 """Sums of a task, which stay in the L2 cache."""
-SCRATCH_BYTES = 4 << 20
+OUTER_SCRATCH_BYTES = l3(1 / 8)
 """Sums of all chunks, at most."""
 ROWS_TOGETHER = 24
 """Rows of the outer product that read a tile of dy while it is in the L1 cache, at least."""
@@ -122,7 +124,7 @@ def bands_of(p: Convolution, together: int, columns: int, tasks: int, item_bytes
 
     def fits(images: int, rows: int, cols: int) -> bool:
         bytes_ = images * _band_items(p, rows, cols, together, columns) * item_bytes
-        return bytes_ <= BAND_BYTES and images * rows * cols <= limit
+        return bytes_ <= OUTER_BAND_BYTES and images * rows * cols <= limit
 
     if not fits(1, 1, p.ow):
         cols = max(min(p.ow, FEWEST_COLUMNS), largest(lambda cols: fits(1, 1, cols), p.ow))
@@ -161,17 +163,17 @@ def _split(problem: Problem, sizes: Sizes, lanes: int) -> WeightSplit:
     tile_blocks = ceil_div(blocks, tiles)
     together = min(ceil_div(depth, lanes), max(1, ceil_div(ROWS_TOGETHER, lanes * p.taps))) * lanes
     products = p.n * p.oh * p.ow * p.oc * (p.c // p.groups) * p.taps
-    tasks = max(1, min(most_tasks, products // SMALL_TASK))
+    tasks = max(1, min(most_tasks, products // OUTER_TASK_PRODUCTS))
     bands = bands_of(p, together, tile_blocks * width, tasks, problem.item_bytes)
     image_bands, row_bands = ceil_div(p.n, bands.images), ceil_div(p.oh, bands.rows)
     col_bands = ceil_div(p.ow, bands.cols)
     count = image_bands * row_bands * col_bands
     sums = blocks * width * depth * p.taps * problem.item_bytes
-    most_chunks = max(1, min(count, SCRATCH_BYTES // (sets * sums)))
+    most_chunks = max(1, min(count, OUTER_SCRATCH_BYTES // (sets * sums)))
     tile_parts, channel_parts = 1 if sets == p.groups else tiles, 1
     while sets == p.groups:
         parts = tile_parts * channel_parts
-        if sums <= SUMS_BYTES * parts and sets * parts * most_chunks >= tasks:
+        if sums <= OUTER_SUMS_BYTES * parts and sets * parts * most_chunks >= tasks:
             break
         wide, deep = ceil_div(tiles, tile_parts) * tile_blocks * width, ceil_div(depth, channel_parts)
         if deep >= 2 * together and (deep >= wide or tile_parts == tiles):
@@ -206,23 +208,14 @@ def _launch(problem: Problem, sizes: Sizes, lanes: int) -> Launch:
     )
 
 
-LATENCY = 8.0
-"""Of a multiply-add, in multiply-adds at full rate."""
-A_LOAD = 0.1
-"""What a value that is loaded costs beside multiply-adds that hide it, by what it takes from them."""
-A_LINE, A_TILE, A_SUM, A_COPY, A_COPIED_LINE, A_FLOAT = 4.0, 50.0, 3.0, 3.0, 30.0, 1.0
-"""What cannot be hidden of a loop over pixels, of a call of a tile, of a vector of its sums, of a copied vector and a
-copied line of x, and of a value that comes from memory."""
-
-
 def tile_cost(rows: int, blocks: int, pixels: int, lines: int, sizes: Sizes) -> float:
     """Of all the calls that multiply ``rows`` by a tile, once."""
     calls = ceil_div(rows, sizes[f"outer_rows_{blocks}"])
     few, more = rows // calls, rows % calls
-    cost = calls * (A_TILE + A_LINE * lines) + A_SUM * rows * blocks
+    cost = calls * (COST.tile + COST.line * lines) + COST.sum * rows * blocks
     for count, times in ((few, calls - more), (few + 1, more)):
         loads = count + blocks
-        cost += times * pixels * (max(count * blocks, loads, LATENCY) + A_LOAD * loads)
+        cost += times * pixels * (max(count * blocks, loads, MACHINE.latency) + COST.load * loads)
     return cost
 
 
@@ -250,14 +243,14 @@ def copy_cost(p: Convolution, s: WeightSplit, vectors: float) -> float:
         return 0.0
     images, rows, cols = p.n / s.image_bands, ceil_div(p.oh, s.row_bands), ceil_div(p.ow, s.col_bands)
     height = (rows - 1) * p.stride_h + (p.kh - 1) * p.dilation_h + 1
-    line = ((cols - 1) * p.stride_w + (p.kw - 1) * p.dilation_w + 1) * vectors * A_COPY + A_COPIED_LINE
+    line = ((cols - 1) * p.stride_w + (p.kw - 1) * p.dilation_w + 1) * vectors * COST.copy + COST.copied_line
     return images * height * line
 
 
 def memory_cost(p: Convolution, lanes: int, width: int) -> float:
     """Of reading x and dy once."""
     x, dy = ceil_div(p.c, lanes) * lanes * p.h * p.w, ceil_div(p.oc, width) * width * p.oh * p.ow
-    return A_FLOAT * p.n * (x + dy)
+    return COST.value * p.n * (x + dy)
 
 
 def conv2d_weight_grad_direct(problem: Problem, sizes: Sizes) -> Launch:

@@ -9,11 +9,12 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from ..base import Launch, Problem
+from ..machine import OuterCosts, l3
 from ..signatures import Convolution
 from .conv_direct_weight import (
-    SCRATCH_BYTES,
-    SMALL_TASK,
-    SUMS_BYTES,
+    OUTER_SCRATCH_BYTES,
+    OUTER_SUMS_BYTES,
+    OUTER_TASK_PRODUCTS,
     WeightSplit,
     bands_are_small,
     bands_of,
@@ -35,13 +36,11 @@ from .launches import (
 from .row import Row
 from .tiles import taps_at_a_time
 
-FEW_SCRATCH_BYTES = 1 << 20
+FEW_SCRATCH_BYTES = l3(1 / 32)
 """Sums of all chunks, if that makes tasks enough: few bytes pass quickly from the thread that sums to the one that adds
 up."""
 MOST_PACKED = 64
 """Channels that are packed, at most: of more channels few lanes are empty."""
-A_PACKED = 1.07
-"""The cost of a multiply-add with packed columns, of which many lie in two cache lines."""
 
 
 class Columns(NamedTuple):
@@ -86,14 +85,14 @@ def neighbouring_taps(problem: Problem) -> bool:
 
 def _split(problem: Problem, columns: Columns, width: int) -> WeightSplit:
     p, most_tasks = convolution_of(problem), tasks_wanted(problem)
-    tasks = max(1, min(most_tasks, p.n * p.oh * p.ow * p.oc * p.c * p.taps // SMALL_TASK))
+    tasks = max(1, min(most_tasks, p.n * p.oh * p.ow * p.oc * p.c * p.taps // OUTER_TASK_PRODUCTS))
     bands = bands_of(p, columns.a_pixel, width, tasks, problem.item_bytes)
     image_bands, row_bands = ceil_div(p.n, bands.images), ceil_div(p.oh, bands.rows)
     col_bands = ceil_div(p.ow, bands.cols)
     sums = columns.sums(p) * width * problem.item_bytes
     few_chunks = max(FEW_SCRATCH_BYTES // sums, ceil_div(tasks, columns.pieces))
-    most_chunks = max(1, min(image_bands * row_bands * col_bands, SCRATCH_BYTES // sums, few_chunks))
-    parts = min(columns.pieces, max(ceil_div(sums, SUMS_BYTES), ceil_div(tasks, most_chunks)))
+    most_chunks = max(1, min(image_bands * row_bands * col_bands, OUTER_SCRATCH_BYTES // sums, few_chunks))
+    parts = min(columns.pieces, max(ceil_div(sums, OUTER_SUMS_BYTES), ceil_div(tasks, most_chunks)))
     chunks = min(most_chunks, ceil_div(most_tasks, parts))
     return WeightSplit(
         width, 1, 1, 1, parts, image_bands, row_bands, col_bands,
@@ -143,7 +142,7 @@ def taps_cost(problem: Problem, sizes: Sizes) -> float:
 
 
 def packed_cost(problem: Problem, sizes: Sizes) -> float:
-    return A_PACKED * _cost(problem, Columns.packed(convolution_of(problem), sizes["width"]), sizes)
+    return OuterCosts.packed * _cost(problem, Columns.packed(convolution_of(problem), sizes["width"]), sizes)
 
 
 ROWS = (

@@ -5,21 +5,19 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from ..base import Launch, Problem
+from ..machine import DepthwiseCosts, l1, l2
 from ..signatures import Convolution
 from .launches import INT64, PartialChunks, Parts, Sizes, ceil_div, convolution_of, tasks_wanted, whole_lines
 from .row import Row
 
-BAND_BYTES, L2_BYTES = 32768, 2 << 20
+PHASED_BAND_BYTES, NEAR_GRADIENT_BYTES = l1(1), l2(2)
 """Rows of the input gradient that the phases of a stride make one after the other: what stays in the L1 cache; but one
 row, as memory is written fastest, where the whole leaves the L2 cache."""
+COST = DepthwiseCosts
 CHUNK_ROWS = 8
 """Rows of the output's gradient of a task of the weight gradient, where the batch has so many for each."""
 PART_ROWS = 4
 """Rows of a task, at least, where there are tasks enough: the windows of neighbouring tasks overlap."""
-MOVED = 2.0
-"""The cost of a vector that comes from or goes to memory, beside the sums."""
-PIXEL = 3.0
-"""The cost of a vector of results beside its products."""
 
 
 class Bands(NamedTuple):
@@ -65,8 +63,8 @@ def conv2d_input_grad(problem: Problem, sizes: Sizes) -> Launch:
     phases = p.stride_h * p.stride_w
     axes = min(p.stride_h, max(p.h, 2)) + min(p.stride_w, max(p.w, 2))
     row_bytes = p.stride_h * p.w * width * problem.item_bytes
-    far = p.n * blocks * rows * row_bytes > L2_BYTES
-    band = rows if phases == 1 else 1 if far else max(1, BAND_BYTES // row_bytes)
+    far = p.n * blocks * rows * row_bytes > NEAR_GRADIENT_BYTES
+    band = rows if phases == 1 else 1 if far else max(1, PHASED_BAND_BYTES // row_bytes)
     return Launch(
         tasks=(blocks, p.n * blocks * parts),
         scratch=blocks * p.taps * width * problem.item_bytes,
@@ -96,7 +94,7 @@ def conv2d_weight_grad(problem: Problem, sizes: Sizes) -> Launch:
 def _products(p: Convolution) -> float:
     """The cost of the products for one vector of the output: kernels of neighbouring taps have code of their own."""
     known = p.kh == p.kw and p.kw in (3, 5) and p.stride_w in (1, 2) and p.dilation_w == 1
-    return p.taps * (1.1 if known else 2.0)
+    return p.taps * (COST.tap if known else COST.other_tap)
 
 
 def _planes(p: Convolution, sizes: Sizes) -> int:
@@ -104,29 +102,29 @@ def _planes(p: Convolution, sizes: Sizes) -> int:
 
 
 def _moved(p: Convolution, sizes: Sizes) -> float:
-    return MOVED * _planes(p, sizes) * (p.h * p.w + p.oh * p.ow)
+    return COST.moved * _planes(p, sizes) * (p.h * p.w + p.oh * p.ow)
 
 
 def packing(problem: Problem, sizes: Sizes) -> float:
     p = convolution_of(problem)
-    return 4.0 * p.c * p.taps
+    return COST.packed * p.c * p.taps
 
 
 def conv2d_cost(problem: Problem, sizes: Sizes) -> float:
     p = convolution_of(problem)
-    return _planes(p, sizes) * p.oh * p.ow * (PIXEL + _products(p)) + _moved(p, sizes) + packing(problem, sizes)
+    return _planes(p, sizes) * p.oh * p.ow * (COST.pixel + _products(p)) + _moved(p, sizes) + packing(problem, sizes)
 
 
 def conv2d_input_grad_cost(problem: Problem, sizes: Sizes) -> float:
     p = convolution_of(problem)
-    pixels = p.oh * p.ow * _products(p) + p.h * p.w * PIXEL
+    pixels = p.oh * p.ow * _products(p) + p.h * p.w * COST.pixel
     return _planes(p, sizes) * pixels + _moved(p, sizes) + packing(problem, sizes)
 
 
 def conv2d_weight_grad_cost(problem: Problem, sizes: Sizes) -> float:
     p = convolution_of(problem)
     chunks = _chunks(problem)
-    sums = _planes(p, sizes) * p.oh * p.ow * (1 + 1.25 * _products(p))
+    sums = _planes(p, sizes) * p.oh * p.ow * (1 + COST.weight_tap * _products(p))
     return sums + _moved(p, sizes) + chunks * p.c * p.taps
 
 

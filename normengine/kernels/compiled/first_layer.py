@@ -5,22 +5,20 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from ..base import Launch, Prefetcher, Problem
+from ..machine import MACHINE, FirstCosts, TileCosts, l1, l2
 from ..signatures import Convolution
 from .launches import INT64, Sizes, ceil_div, convolution_of, tasks_wanted
 from .row import Row
-from .tiles import A_LOAD, A_STEP, LATENCY, panel_count, shares, sharing_cost, tiles_cost
+from .tiles import panel_count, shares, sharing_cost, tiles_cost
 
-BAND_BYTES = 24576
+FIRST_BAND_BYTES = l1(3 / 4)
 """Rows of an image, with borders, that are copied at a time."""
 LEAST_PRODUCTS = 100_000
 """Multiplications below which a task is not worth to be handed out."""
 MOST_CHANNELS = 8
-MOST_BYTES = 1 << 20
+COST, TILE = FirstCosts, TileCosts
+MOST_BAND_BYTES = l2(1)
 """Of a band's input: what dilation spreads further is left to other kernels."""
-A_ROW, A_VECTOR = 24.0, 2.5
-"""What it costs to begin a row of the copied input, and to copy a vector of it."""
-A_TRANSPOSED = 120.0
-"""The cost of storing a vector of pixels for each of the channels of a block."""
 
 
 class First(NamedTuple):
@@ -49,7 +47,7 @@ def _bands(problem: Problem) -> int:
     p = convolution_of(problem)
     row = p.c * _pitch(p) * problem.item_bytes
     reach = (p.kh - 1) * p.dilation_h + 1
-    rows = min(p.oh, max(1, (BAND_BYTES // row - reach) // p.stride_h + 1))
+    rows = min(p.oh, max(1, (FIRST_BAND_BYTES // row - reach) // p.stride_h + 1))
     products = p.oh * p.ow * p.oc * p.c * p.taps
     few = min(ceil_div(tasks_wanted(problem), p.n), p.oh, max(1, products // LEAST_PRODUCTS))
     return max(ceil_div(p.oh, rows), few)
@@ -60,7 +58,7 @@ def few_channels(problem: Problem) -> bool:
     p = convolution_of(problem)
     if p.groups > 1 or p.c > MOST_CHANNELS:
         return False
-    return p.c * _band(p, _bands(problem))[1] * _pitch(p) * problem.item_bytes <= MOST_BYTES
+    return p.c * _band(p, _bands(problem))[1] * _pitch(p) * problem.item_bytes <= MOST_BAND_BYTES
 
 
 def _sharing(p: Convolution) -> bool:
@@ -113,8 +111,8 @@ def _sums(problem: Problem, few: int, sizes: Sizes) -> float:
             cost += tiles_cost(rows * p.ow, 1, vectors, depth, runs, sizes)
     if few:
         vectors, count = min(sizes["first_vectors"], sizes["first_sums"] // few), rows * ceil_div(p.ow, sizes["width"])
-        step = max(few * vectors, LATENCY, A_LOAD * (few + vectors)) * A_STEP
-        cost += ceil_div(count, vectors) * (depth * step + runs * vectors * A_TRANSPOSED)
+        step = max(few * vectors, MACHINE.latency, TILE.load * (few + vectors)) * TILE.step
+        cost += ceil_div(count, vectors) * (depth * step + runs * vectors * COST.transposed)
     return cost
 
 
@@ -122,7 +120,8 @@ def conv2d_first_cost(problem: Problem, sizes: Sizes) -> float:
     p = convolution_of(problem)
     width, bands = sizes["width"], _bands(problem)
     _, height = _band(p, bands)
-    cost = _sums(problem, _few(problem, sizes), sizes) + p.c * height * (A_ROW + A_VECTOR * ceil_div(_pitch(p), width))
+    copied = p.c * height * (COST.row + COST.vector * ceil_div(_pitch(p), width))
+    cost = _sums(problem, _few(problem, sizes), sizes) + copied
     return p.n * bands * cost + conv2d_first_packing(problem, sizes)
 
 

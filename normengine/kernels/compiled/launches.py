@@ -11,6 +11,7 @@ from math import prod
 from typing import NamedTuple
 
 from ..base import REGISTRY, Launch, Problem
+from ..machine import MACHINE, l3
 from ..signatures import Convolution
 
 Sizes = Mapping[str, int]
@@ -18,12 +19,11 @@ Sizes = Mapping[str, int]
 
 FEW_TASKS = 16
 """Problems are cut into at least that many tasks where they can be."""
-LINE_BYTES = 64
 INT64 = 8
 """Bytes of an entry of a table of positions."""
 WIDEST = 16
 """Lanes of the widest vectors."""
-NEAR_BYTES = 8 << 20
+NEAR_BYTES = l3(1 / 4)
 """Arrays that are larger together may come from memory each time: caches that threads share hold other things too."""
 MOST_COPIED = 64 << 20
 """Bytes that a thread copies of images at a time, at most, where those are no larger: what dilation and padding spread
@@ -38,7 +38,7 @@ def ceil_div(a: int, b: int) -> int:
 
 def whole_lines(nbytes: int) -> int:
     """At least so many bytes, whole lines of a cache."""
-    return ceil_div(nbytes, LINE_BYTES) * LINE_BYTES
+    return ceil_div(nbytes, MACHINE.line_bytes) * MACHINE.line_bytes
 
 
 def tasks_wanted(problem: Problem, most: int = FEW_TASKS) -> int:
@@ -47,7 +47,7 @@ def tasks_wanted(problem: Problem, most: int = FEW_TASKS) -> int:
 
 
 def from_memory(problem: Problem) -> bool:
-    """Whether a kernel should ask for memory ahead."""
+    """Whether a kernel should prefetch what it reads and writes next."""
     shapes = [s for s in (*problem.inputs, *problem.outputs) if s is not None]
     return not problem.single_thread and problem.item_bytes * sum(map(prod, shapes)) > NEAR_BYTES
 

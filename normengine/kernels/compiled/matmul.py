@@ -5,37 +5,30 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from ..base import REGISTRY, Launch, Problem
+from ..machine import MACHINE, MatrixCosts, l1, l2
 from .launches import WIDEST, Sizes, ceil_div, tasks_wanted
 from .row import Row
 
 DEPTH = 256
 """Terms of a sum in registers, at most."""
-GROUP_BYTES = 128 << 10
+PANELS_BYTES = l2(1 / 8)
 """Panels that are copied at a time, which stay in the L2 cache."""
-COLUMNS_BYTES = 192 << 10
+COLUMNS_BYTES = l2(3 / 16)
 """Copied columns of the left factor of a task, which stay in the L2 cache beside them."""
-ROWS_TOGETHER = 256
+TASK_ROWS = 256
 """Rows of a task, where there are many: a part of them stays in the L2 cache."""
-DOT_BYTES = 24 << 10
+DOT_BYTES = l1(3 / 4)
 """Rows of the left factor that stay in the L1 cache while those of the right one pass."""
 TILES_TOGETHER = 8
 """Tiles of the left factor that pass while a panel stays in the L1 cache, and then stay in the L2 cache."""
 TILES_IN_PLACE = 4
-LINE, APART, PAGE = 64, 1024, 4096
+APART = MACHINE.page_bytes // 4
+"""Rows whose distance is a multiple of that are copied: they push each other out of the L1 cache."""
+COST = MatrixCosts
 FEW_TERMS = 4
 DOT_TILES = 2
-SMALL_TASK = 16_000
+MATRIX_TASK_PRODUCTS = 16_000
 """Multiplications of the smallest task that a problem is split for."""
-LATENCY = 8.0
-"""Of a multiply-add, in multiply-adds at full rate."""
-A_TILE, A_DOT_TILE = 80.0, 100.0
-"""What a tile costs beside its terms: its call, reading and writing its results, sums of lanes."""
-A_ROW, A_RESULT, A_TERM = 20.0, 2.0, 1.2
-"""What a row of few terms costs, storing a vector of it, and each of the vector's terms."""
-A_FLOAT = 0.3
-"""What it costs to bring a value of the right factor from outside the L2 cache."""
-A_COPY, A_TRANSPOSED = 5.0, 9.0
-"""What it costs to copy a vector as it is, and out of a transpose."""
 
 
 class Product(NamedTuple):
@@ -58,7 +51,7 @@ class Product(NamedTuple):
     @property
     def tasks(self) -> int:
         """The most tasks that are worth it."""
-        return max(1, min(self.most_tasks, self.m * self.n * self.k // SMALL_TASK))
+        return max(1, min(self.most_tasks, self.m * self.n * self.k // MATRIX_TASK_PRODUCTS))
 
 
 class Dots(NamedTuple):
@@ -99,14 +92,14 @@ def _panels(p: Product, sizes: Sizes) -> Panels:
     panels = ceil_div(p.n, vectors * width)
     depth = ceil_div(p.k, ceil_div(p.k, DEPTH))
     panel_bytes = depth * vectors * width * p.item_bytes
-    row_parts = min(tiles, max(1, p.m // ROWS_TOGETHER))
+    row_parts = min(tiles, max(1, p.m // TASK_ROWS))
     column_parts = min(panels, ceil_div(p.tasks, row_parts))
     row_parts = min(tiles, max(row_parts, ceil_div(p.tasks, column_parts)))
     mine = ceil_div(panels, column_parts)
     copied = p.flip_a and mine > 1 and p.m * p.item_bytes % APART == 0
     if copied:
         row_parts = min(tiles, max(row_parts, ceil_div(p.m * depth * p.item_bytes, COLUMNS_BYTES)))
-    together = max(1, min(mine, GROUP_BYTES // panel_bytes))
+    together = max(1, min(mine, PANELS_BYTES // panel_bytes))
     return Panels(
         row_parts=row_parts,
         column_parts=column_parts,
@@ -121,12 +114,12 @@ def _panels(p: Product, sizes: Sizes) -> Panels:
 
 def _odd_lines(items: int, item_bytes: int) -> int:
     """At least so many, an odd number of cache lines: rows that far apart do not push each other out of the cache."""
-    return (ceil_div(items * item_bytes, LINE) | 1) * LINE // item_bytes
+    return (ceil_div(items * item_bytes, MACHINE.line_bytes) | 1) * MACHINE.line_bytes // item_bytes
 
 
 def _in_place(p: Product, tiles: int) -> bool:
     """Whether few tiles read the right factor, or one if its rows would push each other out of the cache."""
-    return not p.flip_b and tiles <= (1 if p.n * p.item_bytes % PAGE == 0 else TILES_IN_PLACE)
+    return not p.flip_b and tiles <= (1 if p.n * p.item_bytes % MACHINE.page_bytes == 0 else TILES_IN_PLACE)
 
 
 def panels(problem: Problem, sizes: Sizes) -> Launch:
@@ -143,12 +136,12 @@ def panels_cost(problem: Problem, sizes: Sizes) -> float:
     g = _panels(p, sizes)
     tiles = ceil_div(p.m, sizes["matrix_rows"])
     rows, count, chunks = p.m / tiles, ceil_div(p.n, g.vectors * sizes["width"]), ceil_div(p.k, g.depth)
-    term = max(rows * g.vectors, rows + g.vectors, LATENCY)
-    cost = tiles * count * (p.k * term + chunks * A_TILE) + A_FLOAT * p.n * p.k
+    term = max(rows * g.vectors, rows + g.vectors, MACHINE.latency)
+    cost = tiles * count * (p.k * term + chunks * COST.tile) + COST.value * p.n * p.k
     if not g.in_place:
-        cost += g.row_parts * count * g.vectors * p.k * (A_TRANSPOSED if p.flip_b else A_COPY)
+        cost += g.row_parts * count * g.vectors * p.k * (COST.transposed if p.flip_b else COST.copy)
     if g.copied_row:
-        cost += g.column_parts * p.k * ceil_div(p.m, sizes["width"]) * A_COPY
+        cost += g.column_parts * p.k * ceil_div(p.m, sizes["width"]) * COST.copy
     return cost
 
 
@@ -187,9 +180,9 @@ def dots_cost(problem: Problem, sizes: Sizes) -> float:
     depth = _dots(p, sizes).depth
     tiles, columns = ceil_div(p.m, sizes["dot_rows"]), ceil_div(p.n, sizes["dot_columns"])
     rows, cols = p.m / tiles, p.n / columns
-    term = max(rows * cols, rows + cols, LATENCY)
-    tile = ceil_div(p.k, sizes["width"]) * term + ceil_div(p.k, depth) * A_DOT_TILE
-    return tiles * columns * tile + A_FLOAT * p.n * p.k
+    term = max(rows * cols, rows + cols, MACHINE.latency)
+    tile = ceil_div(p.k, sizes["width"]) * term + ceil_div(p.k, depth) * COST.dot_tile
+    return tiles * columns * tile + COST.value * p.n * p.k
 
 
 def few_terms(problem: Problem) -> bool:
@@ -200,13 +193,13 @@ def few_terms(problem: Problem) -> bool:
 def terms(problem: Problem, sizes: Sizes) -> Launch:
     """Whole rows of sums of few terms; a task makes some of them."""
     p = Product.of(problem)
-    tasks = min(p.m, max(1, min(p.most_tasks, p.m * p.n // SMALL_TASK)))
+    tasks = min(p.m, max(1, min(p.most_tasks, p.m * p.n // MATRIX_TASK_PRODUCTS)))
     return Launch(tasks=(tasks,), extra=Rows(tasks))
 
 
 def terms_cost(problem: Problem, sizes: Sizes) -> float:
     p = Product.of(problem)
-    return p.m * (A_ROW + ceil_div(p.n, sizes["width"]) * (A_RESULT + A_TERM * p.k))
+    return p.m * (COST.row + ceil_div(p.n, sizes["width"]) * (COST.result + COST.term * p.k))
 
 
 ROWS = (

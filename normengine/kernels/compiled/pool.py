@@ -7,11 +7,11 @@ from math import prod
 from typing import NamedTuple
 
 from ..base import REGISTRY, Launch, Nothing, Problem
+from ..machine import PoolCosts
 from .launches import Parts, Sizes, ceil_div, tasks_wanted
 from .row import Cost, Row
 
-MOVED = 2.0
-"""The cost of a vector that comes from or goes to memory."""
+COST = PoolCosts
 
 
 class Pool(NamedTuple):
@@ -54,23 +54,23 @@ def _cost(problem: Problem, sizes: Sizes, a_tap: float, images: int) -> float:
     """``a_tap`` for each value of each window, and reading or writing so many arrays of the size of the input."""
     p = Pool.of(problem)
     moved = images * p.h * p.w + p.oh * p.ow
-    return p.planes(sizes) * (p.oh * p.ow * (4 + a_tap * p.taps) + MOVED * moved)
+    return p.planes(sizes) * (p.oh * p.ow * (COST.pixel + a_tap * p.taps) + COST.moved * moved)
 
 
 def max_cost(problem: Problem, sizes: Sizes) -> float:
-    return _cost(problem, sizes, 4.0, 1)
+    return _cost(problem, sizes, COST.max_tap, 1)
 
 
 def max_grad_cost(problem: Problem, sizes: Sizes) -> float:
-    return _cost(problem, sizes, 8.0, 2)
+    return _cost(problem, sizes, COST.max_grad_tap, 2)
 
 
 def avg_cost(problem: Problem, sizes: Sizes) -> float:
-    return _cost(problem, sizes, 1.0, 1)
+    return _cost(problem, sizes, COST.avg_tap, 1)
 
 
 def avg_grad_cost(problem: Problem, sizes: Sizes) -> float:
-    return _cost(problem, sizes, 2.0, 1)
+    return _cost(problem, sizes, COST.avg_grad_tap, 1)
 
 
 def _row(op: str, launch: Callable[[Problem, Sizes], Launch], cost: Cost, blocked: tuple[str, ...]) -> Row:

@@ -7,12 +7,11 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from ..base import Launch, Nothing, Problem, Record
+from ..machine import TrafficCosts
 from .launches import Sizes
 
 Supports = Callable[[Problem], bool]
 Cost = Callable[[Problem, Sizes], float]
-A_FLOAT = 2.0
-"""Multiply-adds of a vector in the time that a value takes from or to memory."""
 
 
 def everything(problem: Problem) -> bool:
@@ -22,7 +21,7 @@ def everything(problem: Problem) -> bool:
 def traffic(problem: Problem, sizes: Sizes) -> float:
     """The cost of reading each input and writing each output once."""
     shapes = [s for s in (*problem.inputs, *problem.outputs) if s is not None]
-    return A_FLOAT * sum(math.prod(shape) for shape in shapes)
+    return TrafficCosts.value * sum(math.prod(shape) for shape in shapes)
 
 
 def half(problem: Problem, sizes: Sizes) -> float:

@@ -5,20 +5,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from ..machine import MACHINE, TileCosts
 from .launches import Sizes, ceil_div
 
 FEWEST_SHARING = 4
 """Pixels of a row that share inputs, at least."""
-LATENCY = 8
-"""Multiply-adds that have to be under way at a time."""
-A_LOAD = 1.1
-"""The cost of a value that is loaded, where there are more of them than multiply-adds."""
-A_CHANNEL = 3
-"""What a channel costs for some taps beside what is loaded and multiplied."""
-SPANNED = 0.6
-"""Vectors span several input channels if that takes this share of the products at most."""
-A_STEP = 1.03
-"""The cost of a multiply-add, with what cannot be hidden behind it."""
+COST = TileCosts
 
 
 def shares(width: int, taps: int, apart: int, step: int) -> bool:
@@ -53,7 +45,7 @@ def span_and_vectors(channels: int, depth: int, sizes: Sizes) -> tuple[int, int]
     choices += [(2, 1)] if 2 * channels <= width else []
     products = {choice: choice[1] * ceil_div(depth, choice[0]) for choice in choices if channels}
     best = min(products, key=products.__getitem__, default=(1, 1))
-    return best if best in products and products[best] <= SPANNED * depth else (1, 1)
+    return best if best in products and products[best] <= COST.spanned * depth else (1, 1)
 
 
 def tiles_cost(pixels: int, row: int, vectors: int, depth: int, runs: int, sizes: Sizes) -> float:
@@ -62,8 +54,8 @@ def tiles_cost(pixels: int, row: int, vectors: int, depth: int, runs: int, sizes
     if row >= sizes[f"tile_least_row_{vectors}"]:
         count = min(count, pixels // row * ceil_div(row, sizes[f"tile_row_pixels_{vectors}"]))
     size = pixels / count
-    step = max(size * vectors, LATENCY, A_LOAD * (size + vectors))
-    return count * (step * depth * A_STEP + runs * _ends(size, vectors))
+    step = max(size * vectors, MACHINE.latency, COST.load * (size + vectors))
+    return count * (step * depth * COST.step + runs * _ends(size, vectors))
 
 
 def sharing_cost(width: int, taps: int, step: int, vectors: int, depth: int, runs: int, sizes: Sizes) -> float:
@@ -72,10 +64,10 @@ def sharing_cost(width: int, taps: int, step: int, vectors: int, depth: int, run
     size, cost = width / count, 0.0
     for now in taps_at_a_time(taps, sizes):
         loads = now * vectors + (size - 1) * step + now
-        cost += max(size * vectors * now, LATENCY * now, A_LOAD * loads) + A_CHANNEL
-    return count * (cost * depth * A_STEP + runs * _ends(size, vectors))
+        cost += max(size * vectors * now, MACHINE.latency * now, COST.load * loads) + COST.channel
+    return count * (cost * depth * COST.step + runs * _ends(size, vectors))
 
 
 def _ends(size: float, vectors: int) -> float:
     """Of beginning a tile and storing it."""
-    return 60 + 2 * size * vectors
+    return COST.begun + COST.stored * size * vectors

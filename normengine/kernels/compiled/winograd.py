@@ -7,15 +7,15 @@ from functools import partial
 from typing import NamedTuple
 
 from ..base import Launch, Prefetcher, Problem
+from ..machine import MACHINE, WinogradCosts, l2, l3
 from .launches import Sizes, ceil_div, convolution_of, from_memory, tasks_wanted
 from .row import Row
 
+COST = WinogradCosts
 TOLERANCE = 2e-5
 """Of results, relative to the largest: tiles' transforms round more than sums of products do."""
-L2_BYTES = 384 << 10
+POINTS_BYTES = l2(3 / 8)
 """Of the L2 cache, what points and products of a task take."""
-LINE = 16
-"""Floats of a line of a cache, by which arrays of points are longer than their contents."""
 GROUPS_TOGETHER = 3, 4
 """Register tiles of tiles whose points are at hand at a time, where there are enough: so many that reading the kernels
 costs little, and no more than that than fit the cache."""
@@ -25,16 +25,21 @@ again for each chunk, cost little, and no more than that than fit the cache."""
 FEWEST_BLOCKS = 8
 """Blocks of output channels of a task, at least, so that transforming the same inputs in several tasks costs little;
 half as many where there are few tiles."""
-STREAMED_BYTES, STREAMED_GROUPS = 1 << 20, 2
+STREAMED_BYTES, STREAMED_GROUPS = l2(1), 2
 """Points of kernels that do not stay in the L2 cache, and register tiles of tiles of a task, at least, for which they
 come by."""
-TOGETHER = 32
+TILES_AT_A_TIME = 32
 """Tiles of the weight gradient whose points are at hand at a time, beside the sums that they are added to."""
 FEWEST_GRADIENT_BLOCKS = 4
 """Blocks of output channels of a task of the weight gradient, at least."""
-FEWEST_SUMS, SUMS_BYTES, SCRATCH_BYTES = 4, 5 << 17, 32 << 20
+FEWEST_SUMS, WINOGRAD_SUMS_BYTES, WINOGRAD_SCRATCH_BYTES = 4, l2(5 / 8), l3(1)
 """Partial sums of the weight gradient: so many that there are tasks enough, more where they are small, and at most.
 What one thread sums another adds up; where their cores have no cache in common, that takes longer than the sums."""
+
+
+def _line(problem: Problem) -> int:
+    """Elements of a line of a cache, by which arrays of points are longer than their contents."""
+    return MACHINE.line_bytes // problem.item_bytes
 
 
 class WinogradSplit(NamedTuple):
@@ -107,15 +112,15 @@ def tiles(problem: Problem, sizes: Sizes, m: int) -> Launch:
     if groups < tasks // 2:
         most_parts = max(1, min(4, 2 * map.out_blocks // FEWEST_BLOCKS))
     group = together * map.points * width * problem.item_bytes
-    fitting = L2_BYTES // (group * (map.in_blocks + min(map.out_blocks, CHUNK[1])))
-    kernels = map.in_blocks * map.out_blocks * width * width + LINE
+    fitting = POINTS_BYTES // (group * (map.in_blocks + min(map.out_blocks, CHUNK[1])))
+    kernels = map.in_blocks * map.out_blocks * width * width + _line(problem)
     fewest = STREAMED_GROUPS if map.points * kernels * problem.item_bytes > STREAMED_BYTES else 1
     at_a_time = min(max(fitting, GROUPS_TOGETHER[0]), GROUPS_TOGETHER[1], max(fewest, groups * most_parts // tasks))
     tile_parts = ceil_div(groups, at_a_time)
     channel_parts = min(most_parts, ceil_div(tasks, tile_parts))
     block = ceil_div(groups, tile_parts) * group
     blocks = 2 * ceil_div(ceil_div(map.out_blocks, 2), channel_parts)
-    chunk = min(blocks, max(CHUNK[0], (L2_BYTES // block - map.in_blocks) // 2 * 2))
+    chunk = min(blocks, max(CHUNK[0], (POINTS_BYTES // block - map.in_blocks) // 2 * 2))
     return Launch(
         tasks=(map.out_blocks, tile_parts * channel_parts),
         scratch=map.points * kernels * problem.item_bytes,
@@ -133,16 +138,16 @@ def weight_grad(problem: Problem, sizes: Sizes) -> Launch:
     """Stages: sums over parts of the tiles, kernels from them."""
     map, width, group = _gradient_map(problem, sizes), sizes["width"], sizes["winograd_group"]
     channels = (map.in_blocks + map.out_blocks) * width
-    sums = map.in_blocks * map.out_blocks * width * width + LINE
+    sums = map.in_blocks * map.out_blocks * width * width + _line(problem)
     wanted = ceil_div(tasks_wanted(problem), 3)
     few, nbytes = min(FEWEST_SUMS, wanted), map.points * sums * problem.item_bytes
     most_parts = max(1, map.out_blocks // FEWEST_GRADIENT_BLOCKS)
-    fitting = min(SCRATCH_BYTES // nbytes, max(ceil_div(few, most_parts), SUMS_BYTES // nbytes))
+    fitting = min(WINOGRAD_SCRATCH_BYTES // nbytes, max(ceil_div(few, most_parts), WINOGRAD_SUMS_BYTES // nbytes))
     chunks = max(1, min(wanted, map.tiles // max(32, channels // 4), fitting))
     channel_parts = min(most_parts, ceil_div(few, chunks))
-    together = min(TOGETHER, ceil_div(ceil_div(map.tiles, chunks), group) * group)
+    together = min(TILES_AT_A_TIME, ceil_div(ceil_div(map.tiles, chunks), group) * group)
     blocks = map.in_blocks + ceil_div(map.out_blocks, channel_parts)
-    floats = map.in_blocks * map.out_blocks * width * width + channel_parts * LINE
+    floats = map.in_blocks * map.out_blocks * width * width + channel_parts * _line(problem)
     return Launch(
         tasks=(3 * channel_parts * chunks, map.in_blocks * map.out_blocks),
         scratch=chunks * map.points * floats * problem.item_bytes,
@@ -151,26 +156,12 @@ def weight_grad(problem: Problem, sizes: Sizes) -> Launch:
     )
 
 
-SHARE_OF_PEAK = 0.9
-"""Of the products."""
-REGISTER_TILE = 5.0
-"""Cost of starting and ending a register tile, by tile and two blocks of output channels."""
-INPUTS = {4: 110, 6: 280}
-"""Cost of making the points of a tile of V input channels, by the points of a side."""
-OUTPUTS = {(4, 3): 220, (2, 3): 90, (2, 5): 150}
-"""Cost of making the outputs of a tile of V channels, by m and r."""
-GRADIENT_INPUTS, GRADIENT_OUTPUTS = 340, {4: 280, 2: 150}
-"""The same of the weight gradient, a third of the points at a time: of x, and of dy by m."""
-POINT_OF_KERNELS = 11.0
-"""Cost of making a point of V kernels."""
-A_SUM = 4.0
-"""Cost of adding to a vector of the sums that images before have left."""
-FAR_BYTES, FAR = 12 << 20, 0.25
-"""What stays in a cache of an array that is moved, and the cost of moving a byte of the rest."""
+FAR_BYTES = l3(3 / 8)
+"""What stays in a cache of an array that is moved."""
 
 
 def _far(nbytes: int) -> float:
-    return FAR * max(0, nbytes - FAR_BYTES)
+    return COST.far * max(0, nbytes - FAR_BYTES)
 
 
 def tiles_cost(problem: Problem, sizes: Sizes, m: int) -> float:
@@ -178,9 +169,9 @@ def tiles_cost(problem: Problem, sizes: Sizes, m: int) -> float:
     launch = tiles(problem, sizes, m)
     split = launch.extra
     assert isinstance(split, WinogradSplit)
-    inputs, outputs = INPUTS[m + map.r - 1], OUTPUTS[m, map.r]
+    inputs, outputs = COST.inputs[m + map.r - 1], COST.outputs[m, map.r]
     pairs = ceil_div(map.out_blocks, 2)
-    products = map.in_blocks * width * map.out_blocks / SHARE_OF_PEAK + REGISTER_TILE * pairs
+    products = map.in_blocks * width * map.out_blocks / COST.share_of_peak + COST.register_tile * pairs
     tile = map.points * products + split.channel_parts * map.in_blocks * inputs + map.out_blocks * outputs
     return map.tiles * tile + split.tile_parts * _far(launch.scratch) + tiles_packing(problem, sizes, m)
 
@@ -188,7 +179,7 @@ def tiles_cost(problem: Problem, sizes: Sizes, m: int) -> float:
 def tiles_packing(problem: Problem, sizes: Sizes, m: int) -> float:
     map = _map(problem, m, sizes)
     points = map.points * map.in_blocks * sizes["width"] * map.out_blocks
-    return POINT_OF_KERNELS * points + _far(points * sizes["width"] * problem.item_bytes)
+    return COST.point_of_kernels * points + _far(points * sizes["width"] * problem.item_bytes)
 
 
 def weight_grad_cost(problem: Problem, sizes: Sizes) -> float:
@@ -197,11 +188,12 @@ def weight_grad_cost(problem: Problem, sizes: Sizes) -> float:
     split = launch.extra
     assert isinstance(split, WinogradSums)
     sums = map.points * map.in_blocks * width * map.out_blocks
-    transforms = split.channel_parts * map.in_blocks * GRADIENT_INPUTS + map.out_blocks * GRADIENT_OUTPUTS[map.m]
-    tile = sums / SHARE_OF_PEAK + transforms
+    inputs, outputs = COST.gradient_inputs, COST.gradient_outputs[map.m]
+    transforms = split.channel_parts * map.in_blocks * inputs + map.out_blocks * outputs
+    tile = sums / COST.share_of_peak + transforms
     if problem.single_thread:
-        return map.tiles * tile + A_SUM * sums + _far(2 * launch.scratch)
-    return map.tiles * tile + POINT_OF_KERNELS * (1 + split.chunks / 3) * sums + 3 * _far(launch.scratch)
+        return map.tiles * tile + COST.sum * sums + _far(2 * launch.scratch)
+    return map.tiles * tile + COST.point_of_kernels * (1 + split.chunks / 3) * sums + 3 * _far(launch.scratch)
 
 
 def _name(m: int, r: int) -> str:

@@ -5,16 +5,16 @@ from __future__ import annotations
 from ..base import REGISTRY, Launch, Problem
 from .build import Array, portable
 
-LANES = 256
+RESULTS = 256
 
 
 def reduce_sum(x: Array, y: Array, workspace: Array, R0: int, K0: int, R1: int, K1: int, begin: int, end: int) -> None:
     """A task is up to 256 neighbouring results: ``y[k0, k1] = sum of x[r0, k0, r1, k1]`` over r0, then r1."""
-    blocks = (K1 + LANES - 1) // LANES
+    blocks = (K1 + RESULTS - 1) // RESULTS
     for task in range(begin, end):
         k0 = task // blocks
-        first = task % blocks * LANES
-        lanes = min(LANES, K1 - first)
+        first = task % blocks * RESULTS
+        lanes = min(RESULTS, K1 - first)
         if K1 == 1:
             total = 0.0
             for r0 in range(R0):
@@ -36,7 +36,7 @@ def reduce_sum(x: Array, y: Array, workspace: Array, R0: int, K0: int, R1: int, 
 
 def _results(problem: Problem) -> Launch:
     _, k0, _, k1 = REGISTRY.signatures["reduce_sum"].values(problem)
-    return Launch((int(k0 * -(-k1 // LANES)),), workspace=8 * LANES)
+    return Launch((int(k0 * -(-k1 // RESULTS)),), workspace=8 * RESULTS)
 
 
 def _fits(problem: Problem) -> bool:

@@ -16,7 +16,7 @@ from guarded import C_KERNEL, Guarded
 
 from normengine.kernels import REGISTRY
 
-COMMAND = Path(__file__).parents[2] / "tools" / "fuzz_kernels.py"
+COMMAND = Path(__file__).parents[3] / "tools" / "fuzz_kernels.py"
 
 
 def test_random_problems() -> None:
