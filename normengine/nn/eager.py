@@ -15,11 +15,11 @@ from ..nested import flattened
 from ..ops import label_rules
 from .array import Array
 from .context import current
+from .state_dict import StateOwner
 from .trace import Trace, trace
 
 if TYPE_CHECKING:
     from ..runtime.cache import ProgramCache
-    from .module import Module
 
 P = ParamSpec("P")
 
@@ -66,7 +66,7 @@ def run(
     body: Callable[..., Any],
     args: Sequence[Any],
     kwargs: dict[str, Any],
-    modules: Sequence[tuple[str, Module]],
+    modules: Sequence[tuple[str, StateOwner]],
     what: str,
 ) -> Any:
     """``body(*args, **kwargs)`` with each array in its arguments, and in tuples, lists and dicts there, traced as an

@@ -62,7 +62,7 @@ class Parameter(_Base):
         """The array itself; assigning copies into it where the shape is the same. In ``forward`` a tensor through which
         no gradient flows."""
         tracer = current()
-        return self._data if tracer is None else tracer.parameter(self).detach()
+        return self._data if tracer is None else tracer.tensor(self).detach()
 
     @data.setter
     def data(self, value: Any) -> None:
@@ -133,7 +133,7 @@ class Parameter(_Base):
 
     def detach(self) -> Any:
         tracer = current()
-        return tracer.parameter(self).detach() if tracer else self
+        return tracer.tensor(self).detach() if tracer else self
 
     def cpu(self) -> Any:
         return self
@@ -142,16 +142,16 @@ class Parameter(_Base):
 
     def view(self, *shape: Any) -> Any:
         tracer = current()
-        return tracer.parameter(self).view(*shape) if tracer else self._data.reshape(numbers(shape))
+        return tracer.tensor(self).view(*shape) if tracer else self._data.reshape(numbers(shape))
 
     def clone(self) -> Any:
         tracer = current()
-        return tracer.parameter(self) if tracer else self._data.copy()
+        return tracer.tensor(self) if tracer else self._data.copy()
 
     def _binary(self, op: str, other: Any, swapped: bool = False) -> Any:
         tracer = current()
         if tracer:
-            return tracer.parameter(self)._binary(op, other, swapped)
+            return tracer.tensor(self)._binary(op, other, swapped)
         if isinstance(other, Tensor):
             return NotImplemented
         left, right = self._data, other._data if isinstance(other, Parameter) else other
@@ -223,4 +223,4 @@ class Parameter(_Base):
     def _here(self) -> Any:
         """The tensor in a trace, the array outside."""
         tracer = current()
-        return tracer.parameter(self) if tracer else self._data
+        return tracer.tensor(self) if tracer else self._data

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -12,9 +12,7 @@ from .. import shapes
 from ..absent import missing
 from ..graph import Value
 from .arithmetic import Arithmetic
-
-if TYPE_CHECKING:
-    from .trace import Tracer
+from .recorder import Recorder
 
 _NO_VALUES = (
     "a traced tensor that depends on the input has no values: {} cannot work in forward(); decide by shapes and "
@@ -47,7 +45,7 @@ class Tensor(Arithmetic):
     requires_grad = True
     device = "cpu"
 
-    def __init__(self, tracer: Tracer, value: Value) -> None:
+    def __init__(self, tracer: Recorder[Tensor], value: Value) -> None:
         self._tracer = tracer
         self._value = value
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -15,12 +15,10 @@ from . import random
 from .context import _current, _grad_enabled, current
 from .names import Names
 from .parameter import Parameter
+from .state_dict import StateOwner
 from .tensor import Tensor
 from .traced import Counter, Trace
 from .tracer import Tracer
-
-if TYPE_CHECKING:
-    from .module import Module
 
 __all__ = [
     "Begun",
@@ -39,7 +37,7 @@ __all__ = [
 def trace(
     function: Callable[..., Any],
     inputs: Sequence[tuple[str, Spec]],
-    modules: Sequence[tuple[str, Module]],
+    modules: Sequence[tuple[str, StateOwner]],
     dtypes: Mapping[str, str] | None = None,
     live: bool = False,
     counter: Counter = random.next_call,
@@ -71,7 +69,7 @@ class Begun:
         self,
         function: Callable[..., Any],
         inputs: Sequence[tuple[str, Spec]],
-        modules: Sequence[tuple[str, Module]],
+        modules: Sequence[tuple[str, StateOwner]],
         counter: Counter,
     ) -> None:
         self._tracer, tensors = _tracer(inputs, modules, None, True, counter)
@@ -96,7 +94,7 @@ class Begun:
 
 def _tracer(
     inputs: Sequence[tuple[str, Spec]],
-    modules: Sequence[tuple[str, Module]],
+    modules: Sequence[tuple[str, StateOwner]],
     dtypes: Mapping[str, str] | None,
     live: bool,
     counter: Counter,

@@ -8,7 +8,7 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -18,11 +18,9 @@ from ..ops import Builder, OperatorError, evaluate
 from .array import Array
 from .names import Names, follows, getter
 from .parameter import Parameter
+from .recorder import BufferOwner
 from .tensor import Tensor
 from .traced import Counter, Trace
-
-if TYPE_CHECKING:
-    from .module import Module
 
 _TAKES_INTEGERS = frozenset(
     {
@@ -49,7 +47,7 @@ _ABSENT: Any = object()
 class _Assigned(NamedTuple):
     """An attribute that ``forward`` assigned: where it was, what it held, whether it was a buffer that is not saved."""
 
-    module: Module
+    module: BufferOwner
     table: dict[str, Any]
     name: str
     before: Any
@@ -153,7 +151,7 @@ class Tracer:
         return OperatorError(f"{self._place}: {message}" if self._place else message)
 
     @contextmanager
-    def inside(self, module: Module) -> Iterator[None]:
+    def inside(self, module: object) -> Iterator[None]:
         """Nodes added inside belong to ``module``, and a ValueError raised inside names it."""
         kind, name = type(module).__name__, self._names.modules.get(id(module), "")
         before, self._place = self._place, f"{kind} '{name}'" if name else kind
@@ -209,7 +207,7 @@ class Tracer:
         value = self.builder.state_value(name, Spec.of(parameter._data))
         return Tensor(self, value if self.gradients else self._detach(value))
 
-    def buffer(self, module: Module, key: str) -> Tensor | None:
+    def buffer(self, module: BufferOwner, key: str) -> Tensor | None:
         """The newest value of a module's buffer, None where the module has None."""
         array = module._buffers[key]
         if array is None:
@@ -218,7 +216,7 @@ class Tracer:
             self._names.add_buffer(array, self._free_name(module, key), getter(module, key))
         return self._buffer(*self._names.buffers[id(array)])
 
-    def _free_name(self, module: Module, key: str) -> str:
+    def _free_name(self, module: BufferOwner, key: str) -> str:
         """The name that the place of a buffer has, unless another array has been there in this trace."""
         name = self._names.places.get((id(module), key))
         return self._names.unique(self._names.own(module, key)) if name is None or name in self.builder.state else name
@@ -268,7 +266,7 @@ class Tracer:
             self._arrays[id(array)] = array, value
         return self._arrays[id(array)][1]
 
-    def assign(self, module: Module, name: str, tensor: Tensor) -> None:
+    def assign(self, module: BufferOwner, name: str, tensor: Tensor) -> None:
         """``tensor`` becomes what ``module`` has under ``name``: a buffer from now on, which each run writes. Who holds
         the array that was there keeps it as it is."""
         table = module._buffers if name in module._buffers else vars(module)
@@ -348,6 +346,10 @@ class Tracer:
         return self.add("bernoulli", p, seed, step, layer=layer)
 
     # values
+
+    def computes(self, tensor: Tensor) -> bool:
+        """Whether a node makes the value, which is no input, state or constant then."""
+        return any(tensor._value in node.outputs for node in self.builder.nodes)
 
     def values(self, tensor: Tensor) -> np.ndarray | None:
         """What ``tensor`` holds in this run, None where that depends on the inputs. Whoever asks makes the trace one of

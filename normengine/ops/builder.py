@@ -10,9 +10,8 @@ from typing import Any
 import numpy as np
 
 from ..graph import Graph, Node, Spec, Value, check
-from .base import Op, OperatorError
+from .inference import RULES, OperatorError
 from .rules import require_size
-from .table import OPS
 
 
 class Builder:
@@ -94,9 +93,8 @@ class Builder:
 
     def add_multi(self, op: str, *inputs: Value, **attrs: Any) -> tuple[Value, ...]:
         """Append a node and return all its outputs."""
-        record: Op = OPS[op]
         try:
-            specs = record.infer([v.spec for v in inputs], attrs)
+            specs = RULES[op]([v.spec for v in inputs], attrs)
             for spec in specs:
                 require_size("the result", spec)
         except OperatorError as error:

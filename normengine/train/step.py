@@ -360,7 +360,7 @@ class TrainStep:
             return []
         if not is_rated(self.loss, output.shape, target.shape, target.dtype):
             return []
-        return [output._value] if any(output._value in node.outputs for node in output._tracer.builder.nodes) else []
+        return [output._value] if output._tracer.computes(output) else []
 
     def _build(self, key: tuple[Any, ...], traced: Trace, scores: Sequence[Value]) -> Compiled:
         builder, (loss,) = traced.builder, traced.outputs
