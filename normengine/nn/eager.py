@@ -13,6 +13,7 @@ from ..graph import Spec
 from ..locks import load_module, new_lock
 from ..nested import flattened
 from ..ops import label_rules
+from ..settings import compile_options
 from .array import Array
 from .context import current
 from .state_dict import StateOwner
@@ -99,5 +100,6 @@ def _results(traced: Trace, feeds: dict[str, np.ndarray], what: str) -> list[np.
         rule.check(feeds, what)
     if wanted or graph.updates:
         copies = {v: known[v].copy() for v in traced.outputs if v in known}
-        known = known | copies | dict(zip(wanted, _programs().get(graph).run(feeds), strict=True))
+        program = _programs().get(graph, compile_options())
+        known = known | copies | dict(zip(wanted, program.run(feeds), strict=True))
     return [(known[v] if v in wanted else np.array(known[v])).view(Array) for v in traced.outputs]

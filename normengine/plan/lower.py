@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
 
 import numpy as np
 
+from ..compiling import DEFAULT, CompileOptions
 from ..graph import Graph, Node, Value
-from ..kernels import REGISTRY, Problem
+from ..kernels import Problem
 from ..kernels.blocks import blocked_shape
 from ..kernels.cpu import backend, isas
-from ..passes.pipeline import BLOCKS, DEPTH_FIRST, IN_PLACE, MERGED_UPDATES, PREFETCH
 from .access import Access, view_of
 from .arena import Lifetime, place, side_by_side
 from .blocked import fits_blocks
@@ -32,27 +32,21 @@ from .trials import stores, trials
 VIEWS = ("reshape", "permute", "slice")
 
 
-def make_plan(
-    graph: Graph, off: Collection[str] = (), kernels: Mapping[str, str] | None = None, tried: bool = False
-) -> Plan:
+def make_plan(graph: Graph, options: CompileOptions = DEFAULT, tried: bool = False) -> Plan:
     """Lower a graph of kernel operators, chains and movements (see ``passes``) to a :class:`Plan`.
 
-    With ``tried`` all updates are tried before the first of them is done. ``off`` names what is left out (see
-    ``passes/pipeline.py``): "blocks", and activations are never held in blocks of channels; "depth_first", and every
-    call is for all images of the batch; "in_place", and no group of images writes over what it has read; "prefetch",
-    and none asks for memory ahead; "merged_updates", and every update is a call of its own. The last four need the
-    compiled executor. ``kernels`` are algorithms by operator to use wherever they can be (see ``kernels/override.py``).
+    With ``tried`` all updates are tried before the first of them is done.
     """
-    compiled, width = backend() == "compiled", 0 if BLOCKS in off else block_width(isas())
-    depth_first = compiled and width > 0 and DEPTH_FIRST not in off
-    lowering = _Lowering(graph, width, depth_first, REGISTRY.preferred(kernels))
+    compiled, width = backend() == "compiled", block_width(isas()) if options.blocks else 0
+    depth_first = compiled and width > 0 and options.depth_first
+    lowering = _Lowering(graph, width, depth_first, dict(options.kernels))
     lowering.lower()
     lowering.updates_last(tried)
-    if IN_PLACE not in off:
+    if options.in_place:
         lowering.taken = in_place(lowering.calls)
-    if PREFETCH not in off:
+    if options.prefetch:
         lowering.prefetch_calls()
-    if compiled and MERGED_UPDATES not in off:
+    if compiled and options.merged_updates:
         lowering.merge_updates()
     return lowering.plan()
 

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from operator import is_
 from typing import Any
 
 import numpy as np
 
+from ..compiling import DEFAULT, CompileOptions
 from ..graph import Graph, Spec
 from ..locks import is_held, new_lock
-from ..passes import prepare, switched_off
+from ..passes import prepare
 from ..plan import Call, Plan, make_plan
 from .executor import Counters, Executor, all_writeable, data_address
 from .memory import aligned_bytes, check_memory, new_array
@@ -20,21 +21,14 @@ from .threads import get_num_threads
 
 
 def compile_graph(
-    graph: Graph,
-    without: Collection[str] = (),
-    kernels: Mapping[str, str] | None = None,
-    tried: bool = False,
-    threads: int | None = None,
+    graph: Graph, options: CompileOptions = DEFAULT, *, tried: bool = False, threads: int | None = None
 ) -> Program:
-    """The program of ``graph``: prepared by the passes but those named by ``without``, planned, in memory.
+    """The program of ``graph``: prepared by the passes, planned, in memory.
 
-    ``kernels`` are algorithms by operator, such as ``{"conv2d": "direct"}``, to use wherever they can be. With
-    ``tried`` the program finds out whether all that it stores is finite before it stores any of it. ``threads`` is how
-    many it runs on, by default as many as the process's programs do.
-    Raises ValueError for a name that no pass has (see :mod:`normengine.passes.pipeline`), or no operator or algorithm.
+    With ``tried`` the program finds out whether all that it stores is finite before it stores any of it. ``threads`` is
+    how many it runs on, by default as many as the process's programs do.
     """
-    off = switched_off(without)
-    return Program(make_plan(prepare(graph, off), off, kernels, tried), threads)
+    return Program(make_plan(prepare(graph, options.without), options, tried), threads)
 
 
 class Program:
@@ -76,7 +70,7 @@ class Program:
 
     @property
     def programs(self) -> tuple[Program, ...]:
-        """This one: the programs that a batch runs on, as :class:`~.parts.MicrobatchedProgram` has several."""
+        """This one: the programs that a batch runs on, as :class:`~.microbatches.MicrobatchedProgram` has several."""
         return (self,)
 
     @property

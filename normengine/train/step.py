@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..graph import Spec, Value
-from ..kernels import REGISTRY
 from ..locks import at_once, is_held, load_module, new_lock
 from ..nn import random
 from ..nn.array import Scalar
@@ -22,11 +21,11 @@ from ..nn.tensor import Tensor
 from ..nn.trace import Begun, Trace
 from ..ops import label_rules
 from ..optim import Optimizer
-from ..passes import differentiate, switched_off
+from ..passes import differentiate
 from ..recent import Recent
 from ..runtime import Counters, Program, compile_graph
 from ..runtime.cache import structure as structure_of
-from ..settings import saved, whole
+from ..settings import compile_options, saved, whole
 from .accuracy import is_rated
 from .compiled import Bound, Compiled, Last
 from .inputs import as_input, as_target, check_parts
@@ -88,10 +87,7 @@ class TrainStep:
         self.loss = loss
         self.optimizer = optimizer
         self.seed = random.draw_seed() if seed is None else int(seed)
-        switched_off(without_passes)  # raises for unknown names
-        self.without_passes = tuple(without_passes)
-        REGISTRY.preferred(kernels)  # raises for unknown names
-        self.kernels = dict(kernels or {})
+        self.options = compile_options(without_passes, kernels)
         self._rated = False
         """Whether to give the model's output beside the loss, where it says which predictions are right."""
         self._steps = np.zeros((), np.int64)
@@ -153,9 +149,9 @@ class TrainStep:
                 kinds = {name: type(m).__name__ for name, m in self.model.named_modules()}
                 feeds = bound.feeds(x, y)
                 if math.isfinite(loss):
-                    reason = explain_update(step.graph, step.gradients, feeds, kinds)
+                    reason = explain_update(step.graph, step.gradients, feeds, kinds, self.options)
                 else:
-                    reason = explain_nonfinite(step.forward, feeds, kinds)
+                    reason = explain_nonfinite(step.forward, feeds, kinds, self.options)
                 raise FloatingPointError(
                     f"TrainStep: the loss is {float(loss)} at step {self.steps + 1}; {reason}; nothing was updated"
                 )
@@ -378,7 +374,7 @@ class TrainStep:
                              "compute it from the model's output, outside of detach() and no_grad()")  # fmt: skip
         update = self.optimizer.emit(builder, entries)
         graph = builder.graph([loss, *scores])
-        program = compile_graph(graph, self.without_passes, self.kernels, tried=True)
+        program = compile_graph(graph, self.options, tried=True)
         gradients = {name: grad for name, _, _, grad in entries}
         counters = Counters([self._steps, *update.counters])
         scalars = {v.name: np.zeros((), v.dtype) for v in forward.inputs if v.name not in ("x", "y")}
