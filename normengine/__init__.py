@@ -15,66 +15,10 @@ from .locks import load_module
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:  # for type checkers and editors; the table below serves programs
-    from numpy import float32, int64
-
     from . import cli, data, nn, onnx, optim, train
     from .binding import IOBinding, OrtValue
-    from .creation import (
-        arange,
-        bernoulli,
-        empty,
-        from_numpy,
-        full,
-        linspace,
-        ones,
-        ones_like,
-        rand,
-        rand_like,
-        randint,
-        randn,
-        randn_like,
-        tensor,
-        zeros,
-        zeros_like,
-    )
-    from .functions import (
-        abs,
-        add,
-        cat,
-        chunk,
-        concat,
-        concatenate,
-        div,
-        exp,
-        flatten,
-        is_tensor,
-        log,
-        log_softmax,
-        matmul,
-        mean,
-        mm,
-        mul,
-        neg,
-        numel,
-        permute,
-        pow,
-        relu,
-        reshape,
-        rsqrt,
-        sigmoid,
-        softmax,
-        split,
-        sqrt,
-        square,
-        squeeze,
-        stack,
-        sub,
-        sum,
-        tanh,
-        transpose,
-        unbind,
-        unsqueeze,
-    )
+    from .compat.creation import bernoulli, rand, rand_like, randn, randn_like
+    from .compat.functions import cat
     from .nn.random import manual_seed
     from .nn.tensor import Tensor
     from .nn.trace import no_grad
@@ -98,17 +42,8 @@ if TYPE_CHECKING:  # for type checkers and editors; the table below serves progr
     from .train.trainer import Trainer
 
 _HOMES = {
-    "numpy": ("float32", "int64"),
-    "normengine.creation": (
-        "arange", "bernoulli", "empty", "from_numpy", "full", "linspace", "ones", "ones_like", "rand", "rand_like",
-        "randint", "randn", "randn_like", "tensor", "zeros", "zeros_like",
-    ),
-    "normengine.functions": (
-        "abs", "add", "cat", "chunk", "concat", "concatenate", "div", "exp", "flatten", "is_tensor", "log",
-        "log_softmax", "matmul", "mean", "mm", "mul", "neg", "numel", "permute", "pow", "relu", "reshape", "rsqrt",
-        "sigmoid", "softmax", "split", "sqrt", "square", "squeeze", "stack", "sub", "sum", "tanh", "transpose",
-        "unbind", "unsqueeze",
-    ),
+    "normengine.compat.creation": ("bernoulli", "rand", "rand_like", "randn", "randn_like"),
+    "normengine.compat.functions": ("cat",),
     "normengine.nn.random": ("manual_seed",),
     "normengine.nn.trace": ("no_grad",),
     "normengine.runtime.threads": ("get_num_threads", "set_num_threads"),
@@ -128,33 +63,17 @@ _HOMES = {
 
 _MODULES = ("cli", "data", "nn", "onnx", "optim", "train")
 _PORTED_MODULES = ("cuda", "utils")
-_PORTED = frozenset(
-    {
-        "Variable",
-        "argmax",
-        "argmin",
-        "autograd",
-        "backends",
-        "bool",
-        "clamp",
-        "device",
-        "enable_grad",
-        "eq",
-        "eye",
-        "float",
-        "inference_mode",
-        "is_grad_enabled",
-        "long",
-        "max",
-        "min",
-        "norm",
-        "randperm",
-        "set_grad_enabled",
-        "topk",
-        "where",
-    }
-)
-"""Names of :mod:`normengine.compat`, which are there for scripts that were written for PyTorch."""
+_PORTED = frozenset((
+    "Variable", "abs", "add", "arange", "argmax", "argmin", "autograd", "backends", "bool", "chunk", "clamp", "concat",
+    "concatenate", "device", "div", "empty", "enable_grad", "eq", "exp", "eye", "flatten", "float", "float32",
+    "from_numpy", "full", "inference_mode", "int64", "is_grad_enabled", "is_tensor", "linspace", "log", "log_softmax",
+    "long", "matmul", "max", "mean", "min", "mm", "mul", "neg", "norm", "numel", "ones", "ones_like", "permute", "pow",
+    "randint", "randperm", "relu", "reshape", "rsqrt", "set_grad_enabled", "sigmoid", "softmax", "split", "sqrt",
+    "square", "squeeze", "stack", "sub", "sum", "tanh", "tensor", "topk", "transpose", "unbind", "unsqueeze", "where",
+    "zeros", "zeros_like",
+))  # fmt: skip
+"""Names of :mod:`normengine.compat`, for model files and scripts that were written for PyTorch. A table, since what is
+asked for an unknown name must load nothing: imports ask for one while they hold their locks."""
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 
 __all__ = sorted([*_HOME_OF, *_MODULES])

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from . import shapes
-from .nn.eager import function
-from .nn.functional.activation import as_traced
-from .nn.tensor import Tensor
+from .. import shapes
+from ..nn.eager import function
+from ..nn.functional.activation import as_traced
+from ..nn.tensor import Tensor
 
 
 @function

@@ -1,7 +1,4 @@
-"""Names of PyTorch's that scripts use beside those of a model file, as far as they just work here.
-
-All of it is reached as ``normengine.<name>``, so that a script runs after ``import normengine as torch``.
-"""
+"""What training scripts call beside their model: devices, switches of gradients, and functions of arrays."""
 
 from __future__ import annotations
 
@@ -10,13 +7,13 @@ from typing import Any
 
 import numpy as np
 
-from .nn.array import Array
-from .nn.context import current
-from .nn.module import check_placement
-from .nn.trace import enable_grad as enable_grad
-from .nn.trace import inference_mode as inference_mode
-from .nn.trace import is_grad_enabled as is_grad_enabled
-from .nn.trace import set_grad_enabled as set_grad_enabled
+from ..nn.array import Array
+from ..nn.context import current
+from ..nn.module import check_placement
+from ..nn.trace import enable_grad as enable_grad
+from ..nn.trace import inference_mode as inference_mode
+from ..nn.trace import is_grad_enabled as is_grad_enabled
+from ..nn.trace import set_grad_enabled as set_grad_enabled
 
 float, long, bool = np.float32, np.int64, np.bool_
 
@@ -111,7 +108,7 @@ def eye(n: int, m: int | None = None, *, dtype: Any = None, device: Any = None) 
 
 def randperm(n: int, *, generator: Any = None, device: Any = None) -> Array:
     """The numbers 0 to n - 1 in a random order, from the generator of ``manual_seed``; int64."""
-    from .nn import random
+    from ..nn import random
 
     check_placement(device)
     return np.asarray((generator or random.generator()).permutation(n)).view(Array)

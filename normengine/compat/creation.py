@@ -9,12 +9,12 @@ from typing import Any
 
 import numpy as np
 
-from .conversion import converted
-from .nn import random
-from .nn.array import Array
-from .nn.context import current
-from .nn.module import check_placement
-from .shapes import numbers
+from ..conversion import converted
+from ..nn import random
+from ..nn.array import Array
+from ..nn.context import current
+from ..nn.module import check_placement
+from ..shapes import numbers
 
 _KINDS = {"f": np.float32, "i": np.int64, "u": np.int64, "b": np.bool_}
 
