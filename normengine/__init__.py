@@ -1,4 +1,3 @@
-# ruff: noqa: F401
 """normengine: trains small convolutional networks on a CPU, folds batch normalization, exports and runs ONNX.
 
 Building and training use PyTorch's names (``import normengine as torch`` serves a model file as it is), running a
@@ -15,31 +14,42 @@ from .locks import load_module
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:  # for type checkers and editors; the table below serves programs
-    from . import cli, data, nn, onnx, optim, train
-    from .binding import IOBinding, OrtValue
-    from .compat.creation import bernoulli, rand, rand_like, randn, randn_like
-    from .compat.functions import cat
-    from .nn.random import manual_seed
-    from .nn.tensor import Tensor
-    from .nn.trace import no_grad
-    from .options import (
-        ExecutionMode,
-        ExecutionOrder,
-        GraphOptimizationLevel,
-        ModelMetadata,
-        RunOptions,
-        SessionOptions,
-        get_all_providers,
-        get_available_providers,
-        get_device,
-        set_default_logger_severity,
-        set_default_logger_verbosity,
-    )
-    from .runtime.threads import get_num_threads, set_num_threads
-    from .session import InferenceSession, NodeArg
-    from .train import TrainStep
-    from .train.checkpoint import load, save
-    from .train.trainer import Trainer
+    from . import cli as cli
+    from . import data as data
+    from . import nn as nn
+    from . import onnx as onnx
+    from . import optim as optim
+    from . import train as train
+    from .binding import IOBinding as IOBinding
+    from .binding import OrtValue as OrtValue
+    from .compat.creation import bernoulli as bernoulli
+    from .compat.creation import rand as rand
+    from .compat.creation import rand_like as rand_like
+    from .compat.creation import randn as randn
+    from .compat.creation import randn_like as randn_like
+    from .compat.functions import cat as cat
+    from .nn.random import manual_seed as manual_seed
+    from .nn.tensor import Tensor as Tensor
+    from .nn.trace import no_grad as no_grad
+    from .options import ExecutionMode as ExecutionMode
+    from .options import ExecutionOrder as ExecutionOrder
+    from .options import GraphOptimizationLevel as GraphOptimizationLevel
+    from .options import ModelMetadata as ModelMetadata
+    from .options import RunOptions as RunOptions
+    from .options import SessionOptions as SessionOptions
+    from .options import get_all_providers as get_all_providers
+    from .options import get_available_providers as get_available_providers
+    from .options import get_device as get_device
+    from .options import set_default_logger_severity as set_default_logger_severity
+    from .options import set_default_logger_verbosity as set_default_logger_verbosity
+    from .runtime.threads import get_num_threads as get_num_threads
+    from .runtime.threads import set_num_threads as set_num_threads
+    from .session import InferenceSession as InferenceSession
+    from .session import NodeArg as NodeArg
+    from .train import TrainStep as TrainStep
+    from .train.checkpoint import load as load
+    from .train.checkpoint import save as save
+    from .train.trainer import Trainer as Trainer
 
 _HOMES = {
     "normengine.compat.creation": ("bernoulli", "rand", "rand_like", "randn", "randn_like"),

@@ -207,7 +207,7 @@ def _compared(name: str, runner: str, wanted: np.ndarray, found: np.ndarray, tol
     return difference
 
 
-def _arrays(result: Any) -> Iterator[np.ndarray]:
+def _arrays(result: object) -> Iterator[np.ndarray]:
     """The arrays in what a model returned, in order."""
     if isinstance(result, np.ndarray):
         yield result

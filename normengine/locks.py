@@ -15,6 +15,7 @@ import gc
 import os
 from collections import deque
 from collections.abc import Callable, Iterable
+from contextlib import AbstractContextManager
 from functools import cache, partial
 from importlib import import_module
 from operator import methodcaller
@@ -28,7 +29,7 @@ T = TypeVar("T")
 _every: WeakSet[Any] = WeakSet()
 
 
-def new_lock() -> Any:
+def new_lock() -> AbstractContextManager[object]:
     """A reentrant lock for ``with`` that is free in a forked process, where a thread that held it no longer exists."""
     lock = RLock()
     _every.add(lock)

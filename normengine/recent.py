@@ -44,7 +44,9 @@ class Recent(Generic[K, V]):
             self._values.popitem(last=False)
 
     def keys(self) -> list[K]:
+        """The keys, that used last at the end."""
         return list(self._values)
 
     def values(self) -> list[V]:
+        """The values, that used last at the end."""
         return list(self._values.values())

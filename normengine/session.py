@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from copy import deepcopy
 from dataclasses import replace
@@ -22,6 +22,8 @@ from .recent import Recent
 from .settings import compile_options, whole
 
 if TYPE_CHECKING:
+    import numpy.typing as npt
+
     from .binding import IOBinding, OrtValue
     from .onnx.limits import FileLimits
     from .onnx.parse import Port
@@ -143,6 +145,7 @@ class InferenceSession:
         self._begin()
 
     def get_inputs(self) -> list[NodeArg]:
+        """The inputs, in the file's order."""
         return [_argument(port) for port in self._model.inputs]
 
     def get_outputs(self) -> list[NodeArg]:
@@ -247,7 +250,7 @@ class InferenceSession:
             results[i] = results[i].astype(np.int32)
         return [results[i] for i in places] or results
 
-    def __call__(self, x: Any) -> np.ndarray:
+    def __call__(self, x: npt.ArrayLike) -> np.ndarray:
         """The output for ``x``, of a network with one input and one output."""
         inputs, outputs = self._model.inputs, self._model.outputs
         if len(inputs) != 1 or len(outputs) != 1:
@@ -386,7 +389,7 @@ def _with_batch(shapes: Shapes, size: int) -> Shapes:
     return tuple((size, *shape[1:]) for shape in shapes)
 
 
-def _listed(names: Any) -> str:
+def _listed(names: Iterable[str]) -> str:
     return ", ".join(f"'{name}'" for name in names) or "none"
 
 

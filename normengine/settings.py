@@ -82,7 +82,7 @@ def whole(value: Any, what: str, low: int | None = 0) -> int:
     return number
 
 
-def saved(state: Any, names: Sequence[str], what: str) -> list[Any]:
+def saved(state: object, names: Sequence[str], what: str) -> list[Any]:
     """The entries of ``state`` under ``names``; raises ValueError, which ``what`` begins, where it has not all."""
     if not isinstance(state, Mapping) or any(name not in state for name in names):
         given = f"a dict with {_quoted(state)}" if isinstance(state, Mapping) else type(state).__name__

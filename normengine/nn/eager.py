@@ -79,7 +79,7 @@ def run(
     feeds = {f"input_{i}": as_array(array, what) for i, array in enumerate(given)}
     dtypes = {name: str(array.dtype) for name, array in zip(feeds, given, strict=True)}
 
-    def call(*tensors: Any) -> Any:
+    def call(*tensors: object) -> Any:
         positional, named = build(tensors)
         return body(*positional, **named)
 

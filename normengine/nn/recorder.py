@@ -36,7 +36,7 @@ class Recorder(Protocol[T]):
     def add(self, op: str, *inputs: T, **attrs: Any) -> T:
         """The one output of a new node."""
 
-    def add_multi(self, op: str, *inputs: T, **attrs: Any) -> tuple[T, ...]:
+    def add_multi(self, op: str, *inputs: T, **attrs: object) -> tuple[T, ...]:
         """All outputs of a new node."""
 
     def detached(self, tensor: T) -> T:

@@ -124,13 +124,13 @@ def _at_work(tracer: Tracer) -> Iterator[None]:
         _current.set(before)
 
 
-def _outputs(result: Any, tracer: Tracer) -> tuple[list[Value], Callable[[Sequence[Any]], Any]]:
+def _outputs(result: object, tracer: Tracer) -> tuple[list[Value], Callable[[Sequence[Any]], Any]]:
     """The tensors in ``result``, and the function that rebuilds it from as many arrays."""
     parts, build = flattened(result, (Tensor, Parameter, np.ndarray), _check_other)
     return [tracer.tensor(part)._value for part in parts], build
 
 
-def _check_other(part: Any) -> None:
+def _check_other(part: object) -> None:
     if part is not None and not isinstance(part, (int, float, str)):
         raise TypeError(f"forward() returned a {type(part).__name__}; tensors in tuples, lists and dicts are supported")
 
@@ -169,7 +169,7 @@ class _Switched:
 
     def __call__(self, function: Callable[..., Any]) -> Callable[..., Any]:
         @functools.wraps(function)
-        def wrapped(*args: Any, **kwargs: Any) -> Any:
+        def wrapped(*args: object, **kwargs: object) -> Any:
             with type(self)():
                 return function(*args, **kwargs)
 

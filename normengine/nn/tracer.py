@@ -54,7 +54,7 @@ class _Assigned(NamedTuple):
     was_apart: bool
 
 
-def _takes(array: Any, spec: Spec) -> bool:
+def _takes(array: object, spec: Spec) -> bool:
     """Whether a program can write a value of ``spec`` to it."""
     return isinstance(array, np.ndarray) and Spec.of(array) == spec and array.flags.carray
 
@@ -111,11 +111,11 @@ class Tracer:
 
     # nodes
 
-    def add(self, op: str, *inputs: Tensor, **attrs: Any) -> Tensor:
+    def add(self, op: str, *inputs: Tensor, **attrs: object) -> Tensor:
         """The one output of a new node."""
         return self.add_multi(op, *inputs, **attrs)[0]
 
-    def add_multi(self, op: str, *inputs: Tensor, **attrs: Any) -> tuple[Tensor, ...]:
+    def add_multi(self, op: str, *inputs: Tensor, **attrs: object) -> tuple[Tensor, ...]:
         """All outputs of a new node."""
         values = [self._value_of(t) for t in inputs]
         integers = op in _TAKES_INTEGERS or (op in _COUNTS and all(value.dtype == "int64" for value in values))
@@ -144,6 +144,7 @@ class Tracer:
         return self.builder.add("detach", value) if value.dtype == "float32" else value
 
     def detached(self, tensor: Tensor) -> Tensor:
+        """The same values, through which no gradient flows."""
         return Tensor(self, self._detach(self._value_of(tensor)))
 
     def error(self, message: str) -> OperatorError:
@@ -167,7 +168,7 @@ class Tracer:
 
     # what users hand in
 
-    def tensor(self, x: Any) -> Tensor:
+    def tensor(self, x: object) -> Tensor:
         """``x`` as a tensor: parameters and buffers as state, numbers and other arrays as constants."""
         if isinstance(x, Tensor):
             self._value_of(x)
@@ -181,13 +182,13 @@ class Tracer:
             return self._buffer(*known) if known else Tensor(self, self._array(x))
         raise self.error(f"a tensor or an array is needed, got {type(x).__name__}; give a NumPy array of float32")
 
-    def operand(self, x: Any) -> Tensor | None:
+    def operand(self, x: object) -> Tensor | None:
         """``x`` as a float32 side of arithmetic, None if it cannot be one."""
         if not isinstance(x, (Tensor, Parameter, int, float, np.number, np.ndarray)):
             return None
         return self.real(int(x) if isinstance(x, bool) else x)
 
-    def real(self, x: Any) -> Tensor:
+    def real(self, x: object) -> Tensor:
         """``x`` as a tensor, constants and buffers of integers converted to float32."""
         if isinstance(x, np.ndarray) and x.dtype.kind in "iub" and id(x) not in self._names.buffers:
             x = x.astype(np.float32)

@@ -86,7 +86,7 @@ class ExportContext:
         return self._labels[node]
 
     def make(
-        self, node: Node, op_type: str, *inputs: str | Value, result: Value | None = None, **attributes: Any
+        self, node: Node, op_type: str, *inputs: str | Value, result: Value | None = None, **attributes: object
     ) -> None:
         """The ONNX node that makes ``result``, by default the graph node's only output."""
         if result is None:
@@ -95,7 +95,7 @@ class ExportContext:
             self._names[result] = self._unique(f"{self._labels[node]}.output")
         self._append(op_type, self._inputs(inputs), self._names[result], self._labels[node], attributes)
 
-    def step(self, node: Node, op_type: str, *inputs: str | Value, **attributes: Any) -> str:
+    def step(self, node: Node, op_type: str, *inputs: str | Value, **attributes: object) -> str:
         """An ONNX node on the way to the graph node's outputs; returns its output's name."""
         output = self._unique(f"{self._labels[node]}.{op_type}")
         self._append(op_type, self._inputs(inputs), output, output, attributes)

@@ -6,7 +6,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
@@ -234,7 +234,7 @@ class ImportedNode:
         array = np.asarray(array, np.float32) if isinstance(array, (int, float)) else array
         return self._reading.constant(array, name)
 
-    def add(self, op: str, *inputs: Value, **attrs: Any) -> Value:
+    def add(self, op: str, *inputs: Value, **attrs: object) -> Value:
         if op != "cast" and any(v.dtype == "float64" for v in inputs):
             raise OnnxError("computes in DOUBLE, which is not supported; export the network in float32")
         builder, limits = self._reading.builder, self._reading.limits

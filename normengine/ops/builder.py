@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from types import MappingProxyType
-from typing import Any
 
 import numpy as np
 
@@ -86,12 +85,12 @@ class Builder:
         """Store ``new`` over the state value or input ``old`` when the graph has run."""
         self.updates[old] = new
 
-    def add(self, op: str, *inputs: Value, **attrs: Any) -> Value:
+    def add(self, op: str, *inputs: Value, **attrs: object) -> Value:
         """Append a node with one output and return it."""
         (value,) = self.add_multi(op, *inputs, **attrs)
         return value
 
-    def add_multi(self, op: str, *inputs: Value, **attrs: Any) -> tuple[Value, ...]:
+    def add_multi(self, op: str, *inputs: Value, **attrs: object) -> tuple[Value, ...]:
         """Append a node and return all its outputs."""
         try:
             specs = RULES[op]([v.spec for v in inputs], attrs)

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from operator import is_
-from typing import Any
 
 import numpy as np
 
@@ -125,7 +124,7 @@ class Program:
                 self._executor.run(self._guard, self._end, threads, *counted)
             return results
 
-    def run_alike(self, feeds: Any) -> list[np.ndarray] | None:
+    def run_alike(self, feeds: object) -> list[np.ndarray] | None:
         """As :meth:`run`, if ``feeds`` is a dict of just the arrays that this program takes; else None, and nothing has
         run.
 

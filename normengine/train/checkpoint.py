@@ -38,7 +38,7 @@ def save(model: Module | Mapping[str, Any], path: str | os.PathLike[str]) -> Non
     write_atomically(path, serialize(whole, metadata={"format": "pt"}))
 
 
-def _arrays(state: Any) -> dict[str, np.ndarray]:
+def _arrays(state: object) -> dict[str, np.ndarray]:
     if not isinstance(state, Mapping):
         raise TypeError(f"ne.save takes a module or its state_dict(), and a path, got {type(state).__name__}")
     for name, value in state.items():
@@ -50,7 +50,12 @@ def _arrays(state: Any) -> dict[str, np.ndarray]:
     return {name: np.asarray(value) for name, value in state.items()}
 
 
-def load(model: Any, path: Any = None, strict: bool = True, **options: Any) -> Any:
+def load(
+    model: Module | str | os.PathLike[str],
+    path: str | os.PathLike[str] | None = None,
+    strict: bool = True,
+    **options: Any,
+) -> Any:
     """Read the safetensors file ``path`` into ``model`` and return the model; ``load(path)`` returns its arrays by
     name, for ``model.load_state_dict``.
 

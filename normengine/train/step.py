@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Callable, Collection, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from functools import partial
 from operator import is_, setitem
@@ -199,7 +200,7 @@ class TrainStep:
             what = f"{type(self.model).__name__}, a step on {given}"
             return profile_program(bound.compiled.program, bound.feeds(x, y), what, runs)
 
-    def _turn(self) -> Any:
+    def _turn(self) -> AbstractContextManager[object]:
         """The lock to hold while the step is at work."""
         if is_held(self._lock):
             raise RuntimeError(
@@ -302,7 +303,7 @@ class TrainStep:
                 self._begun.keep(shapes, begun, _MANY)
         scores: list[Value] = []
 
-        def computed(output: Any, target: Tensor) -> Any:
+        def computed(output: object, target: Tensor) -> object:
             scores.extend(self._scores(output, target))
             return self.loss(output, target)
 
@@ -349,7 +350,7 @@ class TrainStep:
         kept = {id(c) for c in self._compiled.values()}
         self._bound = {key: bound for key, bound in self._bound.items() if id(bound.compiled) in kept}
 
-    def _scores(self, output: Any, target: Tensor) -> list[Value]:
+    def _scores(self, output: object, target: Tensor) -> list[Value]:
         """The model's output, as another one of the program, if predictions are to be rated and each sample has one:
         more of them would cost the step time."""
         if not self._rated or not isinstance(output, Tensor) or output.ndim > 2:

@@ -194,10 +194,10 @@ def where(call: ImportedNode) -> Arrays:
 def _divide(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     """ONNX divides integers like C, towards zero."""
     if a.dtype.kind == "f":
-        return a / b
+        return np.asarray(a / b)
     _check_divisor(b)
     quotient = a // b
-    return quotient + ((quotient < 0) & (quotient * b != a))
+    return np.asarray(quotient + ((quotient < 0) & (quotient * b != a)))
 
 
 def _check_divisor(b: np.ndarray) -> None:
