@@ -54,15 +54,18 @@ class _ListLike(Module):
             self._modules[str(position) if key.isdigit() else key] = module
 
     def append(self: C, module: Module) -> C:
+        """Add a module at the end."""
         self.add_module(str(len(self)), module)
         return self
 
     def extend(self: C, modules: Iterable[Module]) -> C:
+        """Add modules at the end."""
         for module in list(modules):
             self.append(module)
         return self
 
     def insert(self: C, index: int, module: Module) -> C:
+        """Add a module at a position; those behind it move on."""
         if not isinstance(module, Module):
             raise TypeError(f"{type(self).__name__}.insert takes a Module, got {type(module).__name__}")
         at = operator.index(index)
@@ -74,6 +77,7 @@ class _ListLike(Module):
         return self
 
     def pop(self, index: int = -1) -> Any:
+        """Remove the module at a position and return it."""
         module = self[index]
         del self[index]
         return module

@@ -175,15 +175,19 @@ class Tensor(Arithmetic["Tensor"]):
         return self
 
     def __iadd__(self, other: ArrayLike) -> Tensor:
+        """``self + other``, in place."""
         return self._become(self + other)
 
     def __isub__(self, other: ArrayLike) -> Tensor:
+        """``self - other``, in place."""
         return self._become(self - other)
 
     def __imul__(self, other: ArrayLike) -> Tensor:
+        """``self * other``, in place."""
         return self._become(self * other)
 
     def __itruediv__(self, other: ArrayLike) -> Tensor:
+        """``self / other``, in place."""
         return self._become(self / other)
 
     add_, sub_, mul_, div_ = __iadd__, __isub__, __imul__, __itruediv__
@@ -241,6 +245,7 @@ class Tensor(Arithmetic["Tensor"]):
     mm = matmul
 
     def __neg__(self) -> Tensor:
+        """``-self``."""
         return self._apply("neg")
 
     neg = __neg__
