@@ -1,4 +1,5 @@
-"""ONNX Runtime's arrays and bindings: inputs that are given once and outputs that go where they are wanted."""
+"""I/O binding, as ONNX Runtime's: arrays that a session reads inputs from and writes outputs to at each run, bound
+once."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""Arrays that users give, in the type that programs read: the same numbers within rounding, or an error."""
+"""Input validation: arrays that users give become arrays of the type that programs read, the same numbers within
+rounding, or an error says why not."""
 
 from __future__ import annotations
 

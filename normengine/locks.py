@@ -1,4 +1,5 @@
-"""Locks that outlive forks and signals, and work that neither of them may cut in two.
+"""Locks that are safe with forks and signals: free again in a forked process, and held while work is done that neither
+a signal nor a fork may cut in two.
 
 ``with lock:`` on a lock of the interpreter's own takes and releases it without a bytecode in between, so that a signal
 handler that raises (Ctrl-C) never leaves it taken; one with ``__enter__`` written in Python would. The locks of

@@ -1,4 +1,5 @@
-"""Values in nested tuples, lists and dicts: taken out and put back, or joined place by place."""
+"""Nested structures (pytrees): the values in tuples, lists and dicts, taken out and put back, or joined place by
+place."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What scripts for ONNX Runtime set before a network runs: options of sessions and runs, providers, logging.
+"""Session and run options, providers and logging, as scripts for ONNX Runtime set them before a network runs.
 
 Everything has ONNX Runtime's name. What has no meaning here is kept and ignored, as the classes say; what a script
 would wait for in vain, such as a file, is refused when a session is opened with it.

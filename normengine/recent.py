@@ -1,4 +1,4 @@
-"""What was used last, by key."""
+"""A least-recently-used (LRU) cache."""
 
 from __future__ import annotations
 

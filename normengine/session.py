@@ -1,4 +1,4 @@
-"""``InferenceSession``: an ONNX network, run in batches of any size, called as ONNX Runtime's."""
+"""``InferenceSession``: an ONNX network, compiled for the shapes that it is run on, called as ONNX Runtime's."""
 
 from __future__ import annotations
 

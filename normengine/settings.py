@@ -1,5 +1,5 @@
-"""What users give as settings, or as saved state: numbers and compile options, and what is said of those that make no
-sense."""
+"""Validation of settings: numbers, saved state and compile options that users give, and what is said of those that
+make no sense."""
 
 from __future__ import annotations
 

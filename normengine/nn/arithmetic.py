@@ -1,4 +1,4 @@
-"""Python's arithmetic operators for whatever can be a side of a tensor operation."""
+"""Operator overloading: Python's arithmetic operators for whatever can be a side of a tensor operation."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""NumPy arrays for code that was written for PyTorch's tensors."""
+"""NumPy arrays with the methods of PyTorch's tensors: what ported code works on outside of ``forward``."""
 
 from __future__ import annotations
 

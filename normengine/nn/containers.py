@@ -1,4 +1,4 @@
-"""Modules that hold modules."""
+"""Containers: modules that hold modules, in order or by name."""
 
 from __future__ import annotations
 

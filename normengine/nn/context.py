@@ -1,4 +1,4 @@
-"""Which trace is under way, known to each thread of control by itself."""
+"""The current trace, a context variable: each thread, and each task of a thread, has its own."""
 
 from __future__ import annotations
 

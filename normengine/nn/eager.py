@@ -1,4 +1,5 @@
-"""Modules and functions called directly: NumPy in, NumPy out, by way of a trace and a compiled program."""
+"""Eager execution: modules and functions called directly take and return NumPy arrays, by way of a trace and a compiled
+program that is cached."""
 
 from __future__ import annotations
 

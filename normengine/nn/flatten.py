@@ -1,4 +1,4 @@
-"""Layers that change shapes only."""
+"""Reshaping layers: those that change shapes only."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""The names of what a trace meets: parameters, buffers and arrays, told apart by identity."""
+"""Naming of state: a trace names parameters, buffers and arrays that it meets, told apart by identity, as
+``state_dict`` does."""
 
 from __future__ import annotations
 

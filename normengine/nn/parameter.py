@@ -1,4 +1,4 @@
-"""Trainable arrays."""
+"""Parameters: arrays that training changes in place."""
 
 from __future__ import annotations
 

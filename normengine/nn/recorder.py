@@ -1,5 +1,5 @@
-"""What a trace offers to the tensors, parameters and modules that take part in it, as an interface: those that call it
-need not know how it records (see :mod:`.tracer`)."""
+"""The interface of a trace: what it offers to the tensors, parameters and modules that take part in it. Those that
+call it need not know how it records (see :mod:`.tracer`)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a module keeps between sessions: its parameters and buffers by name, read and written as a whole."""
+"""State dicts: a module's parameters and buffers by name, read and written as a whole."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""From a function on tensors to a graph: tracing runs the user's Python once and records what it does."""
+"""Tracing, from a function on tensors to a graph: the user's Python runs once, and what it does is recorded."""
 
 from __future__ import annotations
 

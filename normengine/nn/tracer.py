@@ -1,4 +1,4 @@
-"""What a trace records, and how: the tracer turns what users write into nodes."""
+"""The tracer: turns what users write into nodes of a graph, while their ``forward`` runs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""An ONNX graph as it is being written: names for values, nodes in order, and initializers."""
+"""The state of an export: names for values, nodes in order, and initializers of an ONNX graph as it is being
+written."""
 
 from __future__ import annotations
 

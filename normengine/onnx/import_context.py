@@ -1,4 +1,4 @@
-"""An ONNX network as it is being read: what each name stands for so far, and the one node that a family's function
+"""The state of an import: what each name of the file stands for so far, and the one node that a family's function
 reads, with what is known of its inputs and the graph to add to."""
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""From an ONNX model to a graph, for given extents of its inputs.
+"""The import of an ONNX model as a graph, for given extents of its inputs.
 
 Extents are concrete, so the arithmetic that exporters write for shapes (``Shape``, ``Gather``, ``Concat``, ...) is
 done while reading and never reaches the graph. What is known while reading is an array; what is not is a value.

@@ -1,4 +1,4 @@
-"""A graph with its constants as the bytes of an ONNX file."""
+"""The serializer: a graph with its constants as the bytes of an ONNX file."""
 
 from __future__ import annotations
 

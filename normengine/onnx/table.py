@@ -1,5 +1,5 @@
-"""The tables that the families fill when they are imported: how an ONNX operator is read, and how an operator of the
-graph is written. Who reads or writes files imports the families first, and hands the tables on."""
+"""The registry of ONNX operators: how each is read, and how an operator of the graph is written. The families fill
+it when they are imported; who reads or writes files imports the families first, and hands the tables on."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What optimizers share: parameter groups, state, and the seam at which a step takes their update in."""
+"""The base class of optimizers: parameter groups, state, and the rule that a training step takes into its program."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Programs by graph: the same structure is compiled once."""
+"""The program cache: graphs of the same structure are compiled once."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where the time of a program goes, call by call, beside what the machine allows."""
+"""The profiler: where the time of a program goes, call by call, beside the roofline of the machine."""
 
 from __future__ import annotations
 

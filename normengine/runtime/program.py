@@ -1,4 +1,4 @@
-"""A plan in memory: addresses in place of names, one arena, and the executor that walks the calls."""
+"""Programs: a plan in memory, with addresses in place of names, one arena, and the executor that walks the calls."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The time of one call, as a profile lists it."""
+"""The time of one call: a row of a profile."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How many predictions are right, where outputs are scores of classes."""
+"""Classification accuracy: how many predictions are right, where outputs are scores of classes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where a trainer's batches come from: arrays or loaders, to train on and to validate on."""
+"""Sources of batches for a trainer: arrays or loaders, to train on and to validate on."""
 
 from __future__ import annotations
 

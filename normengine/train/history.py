@@ -1,4 +1,4 @@
-"""What a training run leaves to look at: one record an epoch."""
+"""The training history: one record an epoch."""
 
 from __future__ import annotations
 

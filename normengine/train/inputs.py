@@ -1,4 +1,4 @@
-"""What may be given to train with, and how it is converted."""
+"""Input validation of training: what may be given, and how it is converted."""
 
 from __future__ import annotations
 

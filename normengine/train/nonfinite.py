@@ -1,4 +1,5 @@
-"""Where a NaN or infinity came from: the step once more, with every value kept, and without its update."""
+"""Anomaly detection: where a NaN or infinity came from, found by the step once more with every value kept and
+without its update."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the Python of a model and its loss can read: found by walking from them, before any of it runs.
+"""Reachability: what the Python of a model and its loss can read, found by walking from them before any of it runs.
 
 From a function the walk goes to what its closure and defaults hold, and to those globals and attributes whose names
 stand in its code; from an object to its attributes of such names and to its class; from containers to all that they

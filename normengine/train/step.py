@@ -1,4 +1,4 @@
-"""One step of training as one compiled program: forward, loss, backward, update."""
+"""The training step: forward, loss, backward and update as one compiled program."""
 
 from __future__ import annotations
 

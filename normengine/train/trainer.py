@@ -1,4 +1,4 @@
-"""Training over epochs: batches, validation, progress bar, history."""
+"""The training loop: epochs of batches, validation, progress bar, history."""
 
 from __future__ import annotations
 

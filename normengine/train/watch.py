@@ -1,4 +1,5 @@
-"""Notices at little cost that something which a model's or a loss's Python may read is no longer what it was."""
+"""Guards of a compiled step: they notice at little cost that something which a model's or a loss's Python may read
+is no longer what it was."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""NumPy for nodes whose inputs are all known: the arithmetic of shapes, and constants made from constants."""
+"""Constant evaluation: NumPy for nodes whose inputs are all known, as in the arithmetic of shapes and in constants made
+from constants."""
 
 from __future__ import annotations
 
