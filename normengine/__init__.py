@@ -1,4 +1,3 @@
-# ruff: noqa: F401
 """normengine: trains small convolutional networks on a CPU, folds batch normalization, exports and runs ONNX.
 
 Building and training use PyTorch's names (``import normengine as torch`` serves a model file as it is), running a
@@ -15,100 +14,46 @@ from .locks import load_module
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:  # for type checkers and editors; the table below serves programs
-    from numpy import float32, int64
-
-    from . import cli, data, nn, onnx, optim, train
-    from .binding import IOBinding, OrtValue
-    from .creation import (
-        arange,
-        bernoulli,
-        empty,
-        from_numpy,
-        full,
-        linspace,
-        ones,
-        ones_like,
-        rand,
-        rand_like,
-        randint,
-        randn,
-        randn_like,
-        tensor,
-        zeros,
-        zeros_like,
-    )
-    from .functions import (
-        abs,
-        add,
-        cat,
-        chunk,
-        concat,
-        concatenate,
-        div,
-        exp,
-        flatten,
-        is_tensor,
-        log,
-        log_softmax,
-        matmul,
-        mean,
-        mm,
-        mul,
-        neg,
-        numel,
-        permute,
-        pow,
-        relu,
-        reshape,
-        rsqrt,
-        sigmoid,
-        softmax,
-        split,
-        sqrt,
-        square,
-        squeeze,
-        stack,
-        sub,
-        sum,
-        tanh,
-        transpose,
-        unbind,
-        unsqueeze,
-    )
-    from .nn.random import manual_seed
-    from .nn.tensor import Tensor
-    from .nn.trace import no_grad
-    from .options import (
-        ExecutionMode,
-        ExecutionOrder,
-        GraphOptimizationLevel,
-        ModelMetadata,
-        RunOptions,
-        SessionOptions,
-        get_all_providers,
-        get_available_providers,
-        get_device,
-        set_default_logger_severity,
-        set_default_logger_verbosity,
-    )
-    from .runtime.threads import get_num_threads, set_num_threads
-    from .session import InferenceSession, NodeArg
-    from .train import TrainStep
-    from .train.checkpoint import load, save
-    from .train.trainer import Trainer
+    from . import cli as cli
+    from . import data as data
+    from . import nn as nn
+    from . import onnx as onnx
+    from . import optim as optim
+    from . import train as train
+    from .binding import IOBinding as IOBinding
+    from .binding import OrtValue as OrtValue
+    from .compat.creation import bernoulli as bernoulli
+    from .compat.creation import rand as rand
+    from .compat.creation import rand_like as rand_like
+    from .compat.creation import randn as randn
+    from .compat.creation import randn_like as randn_like
+    from .compat.functions import cat as cat
+    from .nn.random import manual_seed as manual_seed
+    from .nn.tensor import Tensor as Tensor
+    from .nn.trace import no_grad as no_grad
+    from .options import ExecutionMode as ExecutionMode
+    from .options import ExecutionOrder as ExecutionOrder
+    from .options import GraphOptimizationLevel as GraphOptimizationLevel
+    from .options import ModelMetadata as ModelMetadata
+    from .options import RunOptions as RunOptions
+    from .options import SessionOptions as SessionOptions
+    from .options import get_all_providers as get_all_providers
+    from .options import get_available_providers as get_available_providers
+    from .options import get_device as get_device
+    from .options import set_default_logger_severity as set_default_logger_severity
+    from .options import set_default_logger_verbosity as set_default_logger_verbosity
+    from .runtime.threads import get_num_threads as get_num_threads
+    from .runtime.threads import set_num_threads as set_num_threads
+    from .session import InferenceSession as InferenceSession
+    from .session import NodeArg as NodeArg
+    from .train import TrainStep as TrainStep
+    from .train.checkpoint import load as load
+    from .train.checkpoint import save as save
+    from .train.trainer import Trainer as Trainer
 
 _HOMES = {
-    "numpy": ("float32", "int64"),
-    "normengine.creation": (
-        "arange", "bernoulli", "empty", "from_numpy", "full", "linspace", "ones", "ones_like", "rand", "rand_like",
-        "randint", "randn", "randn_like", "tensor", "zeros", "zeros_like",
-    ),
-    "normengine.functions": (
-        "abs", "add", "cat", "chunk", "concat", "concatenate", "div", "exp", "flatten", "is_tensor", "log",
-        "log_softmax", "matmul", "mean", "mm", "mul", "neg", "numel", "permute", "pow", "relu", "reshape", "rsqrt",
-        "sigmoid", "softmax", "split", "sqrt", "square", "squeeze", "stack", "sub", "sum", "tanh", "transpose",
-        "unbind", "unsqueeze",
-    ),
+    "normengine.compat.creation": ("bernoulli", "rand", "rand_like", "randn", "randn_like"),
+    "normengine.compat.functions": ("cat",),
     "normengine.nn.random": ("manual_seed",),
     "normengine.nn.trace": ("no_grad",),
     "normengine.runtime.threads": ("get_num_threads", "set_num_threads"),
@@ -128,33 +73,17 @@ _HOMES = {
 
 _MODULES = ("cli", "data", "nn", "onnx", "optim", "train")
 _PORTED_MODULES = ("cuda", "utils")
-_PORTED = frozenset(
-    {
-        "Variable",
-        "argmax",
-        "argmin",
-        "autograd",
-        "backends",
-        "bool",
-        "clamp",
-        "device",
-        "enable_grad",
-        "eq",
-        "eye",
-        "float",
-        "inference_mode",
-        "is_grad_enabled",
-        "long",
-        "max",
-        "min",
-        "norm",
-        "randperm",
-        "set_grad_enabled",
-        "topk",
-        "where",
-    }
-)
-"""Names of :mod:`normengine.compat`, which are there for scripts that were written for PyTorch."""
+_PORTED = frozenset((
+    "Variable", "abs", "add", "arange", "argmax", "argmin", "autograd", "backends", "bool", "chunk", "clamp", "concat",
+    "concatenate", "device", "div", "empty", "enable_grad", "eq", "exp", "eye", "flatten", "float", "float32",
+    "from_numpy", "full", "inference_mode", "int64", "is_grad_enabled", "is_tensor", "linspace", "log", "log_softmax",
+    "long", "matmul", "max", "mean", "min", "mm", "mul", "neg", "norm", "numel", "ones", "ones_like", "permute", "pow",
+    "randint", "randperm", "relu", "reshape", "rsqrt", "set_grad_enabled", "sigmoid", "softmax", "split", "sqrt",
+    "square", "squeeze", "stack", "sub", "sum", "tanh", "tensor", "topk", "transpose", "unbind", "unsqueeze", "where",
+    "zeros", "zeros_like",
+))  # fmt: skip
+"""Names of :mod:`normengine.compat`, for model files and scripts that were written for PyTorch. A table, since what is
+asked for an unknown name must load nothing: imports ask for one while they hold their locks."""
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 
 __all__ = sorted([*_HOME_OF, *_MODULES])

@@ -1,4 +1,5 @@
-"""What to write in place of names that scripts for PyTorch use and that are not here: a sentence each, by place."""
+"""Errors for names that are missing: what to write in place of names that scripts for PyTorch use and that are not
+here, a sentence each, by place."""
 
 from __future__ import annotations
 

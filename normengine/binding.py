@@ -1,13 +1,16 @@
-"""ONNX Runtime's arrays and bindings: inputs that are given once and outputs that go where they are wanted."""
+"""I/O binding, as ONNX Runtime's: arrays that a session reads inputs from and writes outputs to at each run, bound
+once."""
 
 from __future__ import annotations
 
 import ctypes
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
 import numpy as np
+
+from .typing import DType
 
 _NUMBERS = {
     "float32": 1, "uint8": 2, "int8": 3, "uint16": 4, "int16": 5, "int32": 6, "int64": 7, "bool": 9, "float16": 10,
@@ -22,11 +25,14 @@ _NAMES = {"float32": "float", "float64": "double"}
 class Session(Protocol):
     """What a binding needs of an ``InferenceSession``."""
 
-    def get_inputs(self) -> Sequence[Any]: ...
+    def get_inputs(self) -> Sequence[Any]:
+        """The inputs of the network."""
 
-    def get_outputs(self) -> Sequence[Any]: ...
+    def get_outputs(self) -> Sequence[Any]:
+        """The outputs of the network."""
 
-    def run(self, output_names: Sequence[str], input_feed: Any, run_options: Any) -> list[np.ndarray]: ...
+    def run(self, output_names: Sequence[str], input_feed: Mapping[str, Any], run_options: Any) -> list[np.ndarray]:
+        """The outputs of those names for these inputs."""
 
 
 class OrtValue:
@@ -46,19 +52,21 @@ class OrtValue:
 
     @classmethod
     def ortvalue_from_shape_and_type(
-        cls, shape: Sequence[int], element_type: Any, device_type: str = "cpu", device_id: int = 0
+        cls, shape: Sequence[int], element_type: DType, device_type: str = "cpu", device_id: int = 0
     ) -> OrtValue:
         """A new array; ``element_type`` is NumPy's or ONNX's number of it."""
         _check_device(device_type)
         return cls(np.zeros(tuple(shape), _dtype(element_type)))
 
     def numpy(self) -> np.ndarray:
+        """The array itself, whose memory is shared."""
         return self._array
 
-    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
+    def __array__(self, dtype: DType = None, copy: bool | None = None) -> np.ndarray:
         return np.array(self._array, dtype=dtype, copy=copy)
 
     def shape(self) -> list[int]:
+        """The extents."""
         return list(self._array.shape)
 
     def data_type(self) -> str:
@@ -71,24 +79,31 @@ class OrtValue:
         return _NUMBERS[self._array.dtype.name]
 
     def device_name(self) -> str:
+        """``cpu``."""
         return "cpu"
 
     def data_ptr(self) -> int:
+        """The address of the first element."""
         return self._array.ctypes.data
 
     def tensor_size_in_bytes(self) -> int:
+        """How many bytes the elements take."""
         return self._array.nbytes
 
     def has_value(self) -> bool:
+        """True: there is an array always."""
         return True
 
     def is_tensor(self) -> bool:
+        """True: it is an array."""
         return True
 
     def is_tensor_sequence(self) -> bool:
+        """False: it is one array."""
         return False
 
     def is_sparse_tensor(self) -> bool:
+        """False: arrays are dense."""
         return False
 
     def update_inplace(self, data: np.ndarray) -> None:
@@ -105,22 +120,29 @@ class IOBinding:
         self._outputs: dict[str, np.ndarray | None] = {}
         self._results: list[np.ndarray] = []
 
-    def bind_cpu_input(self, name: str, arr_on_cpu: Any) -> None:
+    def bind_cpu_input(self, name: str, arr_on_cpu: object) -> None:
         """What is read at each run; an array's memory is shared."""
         self._inputs[_known("input", name, self._session.get_inputs())] = np.asarray(arr_on_cpu)
 
     def bind_input(
-        self, name: str, device_type: str, device_id: int, element_type: Any, shape: Sequence[int], buffer_ptr: int
+        self,
+        name: str,
+        device_type: str,
+        device_id: int,
+        element_type: DType,
+        shape: Sequence[int],
+        buffer_ptr: int,
     ) -> None:
         """The array at an address of the CPU's memory, which the caller keeps alive."""
         _check_device(device_type)
         self.bind_cpu_input(name, _at(buffer_ptr, element_type, shape))
 
     def bind_ortvalue_input(self, name: str, ortvalue: OrtValue) -> None:
+        """What is read at each run: the value's array, whose memory is shared."""
         self.bind_cpu_input(name, ortvalue.numpy())
 
     def bind_output(
-        self, name: str, device_type: str = "cpu", device_id: int = 0, element_type: Any = None,
+        self, name: str, device_type: str = "cpu", device_id: int = 0, element_type: DType = None,
         shape: Sequence[int] | None = None, buffer_ptr: int | None = None,
     ) -> None:  # fmt: skip
         """An output that runs compute: into the array at an address, or, without one, into a new array at each run."""
@@ -133,6 +155,7 @@ class IOBinding:
         self._outputs[_known("output", name, self._session.get_outputs())] = array
 
     def bind_ortvalue_output(self, name: str, ortvalue: OrtValue) -> None:
+        """An output that runs write into the value's array."""
         self._outputs[_known("output", name, self._session.get_outputs())] = ortvalue.numpy()
 
     def synchronize_inputs(self) -> None:
@@ -142,9 +165,11 @@ class IOBinding:
         """Nothing is to be waited for on the CPU."""
 
     def clear_binding_inputs(self) -> None:
+        """Forget the inputs that were bound."""
         self._inputs = {}
 
     def clear_binding_outputs(self) -> None:
+        """Forget the outputs that were bound, and the last results."""
         self._outputs, self._results = {}, []
 
     def get_outputs(self) -> list[OrtValue]:
@@ -155,7 +180,7 @@ class IOBinding:
         """The same as arrays of their own."""
         return [array.copy() for array in self._results]
 
-    def run(self, session: Session, run_options: Any = None) -> None:
+    def run(self, session: Session, run_options: object = None) -> None:
         """What ``session.run_with_iobinding`` does."""
         if session is not self._session:
             raise ValueError("run_with_iobinding: the binding is another session's; make one with session.io_binding()")
@@ -183,7 +208,7 @@ def _check_device(device_type: str) -> None:
         raise ValueError(f"there is no device '{device_type}'; everything is computed on 'cpu'")
 
 
-def _dtype(element_type: Any) -> np.dtype[Any]:
+def _dtype(element_type: DType) -> np.dtype[Any]:
     """NumPy's element type for itself or for ONNX's number of it."""
     if not isinstance(element_type, int):
         return np.dtype(element_type)
@@ -193,7 +218,7 @@ def _dtype(element_type: Any) -> np.dtype[Any]:
     raise ValueError(f"element type {element_type} is not supported; the numbers are {sorted(_NUMBERS.values())}")
 
 
-def _at(address: int, element_type: Any, shape: Sequence[int]) -> np.ndarray:
+def _at(address: int, element_type: DType, shape: Sequence[int]) -> np.ndarray:
     """The array at an address."""
     dtype = _dtype(element_type)
     memory: Any = (ctypes.c_char * (math.prod(shape) * dtype.itemsize)).from_address(address)

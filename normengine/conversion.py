@@ -1,4 +1,5 @@
-"""Arrays that users give, in the type that programs read: the same numbers within rounding, or an error."""
+"""Input validation: arrays that users give become arrays of the type that programs read, the same numbers within
+rounding, or an error says why not."""
 
 from __future__ import annotations
 
@@ -66,7 +67,7 @@ def _lost(array: np.ndarray, made: np.ndarray) -> np.ndarray:
     return (made != array) | ((made < 0) != (array < 0))
 
 
-def fed(port: Port, given: Any, extents: dict[str, tuple[int, str]]) -> np.ndarray:
+def fed(port: Port, given: object, extents: dict[str, tuple[int, str]]) -> np.ndarray:
     """``given`` as the contiguous array that ``port`` declares; ``extents`` holds what named extents are so far."""
     array = _array(port, given)
     declared, shape = port.shape or (), array.shape
@@ -87,7 +88,7 @@ def fed(port: Port, given: Any, extents: dict[str, tuple[int, str]]) -> np.ndarr
     return converted(array, array.dtype, f"input '{port.name}'")
 
 
-def _array(port: Port, given: Any) -> np.ndarray:
+def _array(port: Port, given: object) -> np.ndarray:
     """``given`` as an array of the type that the program reads: 32-bit integers are held in 64 bits."""
     if given is None:
         raise ValueError(f"input '{port.name}' is None; give an array for each input")

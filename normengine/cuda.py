@@ -28,7 +28,7 @@ def empty_cache() -> None:
     """Nothing."""
 
 
-def synchronize(device: Any = None) -> None:
+def synchronize(device: object = None) -> None:
     """Nothing: every call has done its work when it returns."""
 
 

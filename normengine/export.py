@@ -1,4 +1,8 @@
-"""``ne.onnx.export``: from a model to an ONNX file that was checked and run before it took its place."""
+"""``ne.onnx.export``, the door to the ONNX codec: from a model to a file that was checked and run before it took its
+place.
+
+The codec itself, from graph to bytes and back, is the package :mod:`normengine.onnx`, which knows no models.
+"""
 
 from __future__ import annotations
 
@@ -207,7 +211,7 @@ def _compared(name: str, runner: str, wanted: np.ndarray, found: np.ndarray, tol
     return difference
 
 
-def _arrays(result: Any) -> Iterator[np.ndarray]:
+def _arrays(result: object) -> Iterator[np.ndarray]:
     """The arrays in what a model returned, in order."""
     if isinstance(result, np.ndarray):
         yield result

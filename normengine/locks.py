@@ -1,4 +1,5 @@
-"""Locks that outlive forks and signals, and work that neither of them may cut in two.
+"""Locks that are safe with forks and signals: free again in a forked process, and held while work is done that neither
+a signal nor a fork may cut in two.
 
 ``with lock:`` on a lock of the interpreter's own takes and releases it without a bytecode in between, so that a signal
 handler that raises (Ctrl-C) never leaves it taken; one with ``__enter__`` written in Python would. The locks of
@@ -15,6 +16,7 @@ import gc
 import os
 from collections import deque
 from collections.abc import Callable, Iterable
+from contextlib import AbstractContextManager
 from functools import cache, partial
 from importlib import import_module
 from operator import methodcaller
@@ -28,7 +30,7 @@ T = TypeVar("T")
 _every: WeakSet[Any] = WeakSet()
 
 
-def new_lock() -> Any:
+def new_lock() -> AbstractContextManager[object]:
     """A reentrant lock for ``with`` that is free in a forked process, where a thread that held it no longer exists."""
     lock = RLock()
     _every.add(lock)

@@ -1,4 +1,5 @@
-"""Values in nested tuples, lists and dicts: taken out and put back, or joined place by place."""
+"""Nested structures (pytrees): the values in tuples, lists and dicts, taken out and put back, or joined place by
+place."""
 
 from __future__ import annotations
 
@@ -10,7 +11,7 @@ Build = Callable[[Iterator[Any]], Any]
 
 
 def flattened(
-    value: Any, kind: type | tuple[type, ...], rest: Callable[[Any], None] = lambda part: None
+    value: object, kind: type | tuple[type, ...], rest: Callable[[Any], None] = lambda part: None
 ) -> tuple[list[Any], Callable[[Sequence[Any]], Any]]:
     """The parts of ``value`` that are a ``kind``, in order, and the function that makes ``value`` anew from others in
     their places. ``rest`` is called with each other part."""
@@ -19,7 +20,7 @@ def flattened(
     return found, lambda others: build(iter(others))
 
 
-def _taken(value: Any, kind: type | tuple[type, ...], found: list[Any], rest: Callable[[Any], None]) -> Build:
+def _taken(value: object, kind: type | tuple[type, ...], found: list[Any], rest: Callable[[Any], None]) -> Build:
     if isinstance(value, kind):
         found.append(value)
         return next
@@ -59,7 +60,7 @@ def joined(values: Sequence[Any], join: Callable[[list[Any], str], Any], what: s
     return join(list(values), what)
 
 
-def _form(value: Any) -> str:
+def _form(value: object) -> str:
     if isinstance(value, dict):
         return f"a dict of {', '.join(sorted(map(repr, value)))}"
     return f"{len(value)} parts" if isinstance(value, (tuple, list)) else "one value"

@@ -1,4 +1,4 @@
-"""What scripts for ONNX Runtime set before a network runs: options of sessions and runs, providers, logging.
+"""Session and run options, providers and logging, as scripts for ONNX Runtime set them before a network runs.
 
 Everything has ONNX Runtime's name. What has no meaning here is kept and ignored, as the classes say; what a script
 would wait for in vain, such as a file, is refused when a session is opened with it.
@@ -81,9 +81,11 @@ class SessionOptions:
         self._extents[name] = whole(size, f"the extent '{name}'", low=1)
 
     def add_session_config_entry(self, key: str, value: str) -> None:
+        """Keep an entry, which nothing here reads."""
         self._entries[key] = value
 
     def get_session_config_entry(self, key: str) -> str:
+        """An entry that was kept; RuntimeError where there is none of that key."""
         return _entry(self._entries, "SessionOptions", key)
 
     @property
@@ -118,9 +120,11 @@ class RunOptions:
     _entries: dict[str, str] = field(default_factory=dict, init=False, repr=False)
 
     def add_run_config_entry(self, key: str, value: str) -> None:
+        """Keep an entry, which nothing here reads."""
         self._entries[key] = value
 
     def get_run_config_entry(self, key: str) -> str:
+        """An entry that was kept; RuntimeError where there is none of that key."""
         return _entry(self._entries, "RunOptions", key)
 
     def check(self) -> None:
@@ -142,7 +146,7 @@ class ModelMetadata:
     custom_metadata_map: Mapping[str, str]
 
 
-def accepted(options: Any, providers: Any, provider_options: Any) -> SessionOptions:
+def accepted(options: object, providers: object, provider_options: object) -> SessionOptions:
     """A copy of the options that a session is opened with.
 
     Raises:

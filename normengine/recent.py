@@ -1,4 +1,4 @@
-"""What was used last, by key."""
+"""A least-recently-used (LRU) cache."""
 
 from __future__ import annotations
 
@@ -44,7 +44,9 @@ class Recent(Generic[K, V]):
             self._values.popitem(last=False)
 
     def keys(self) -> list[K]:
+        """The keys, that used last at the end."""
         return list(self._values)
 
     def values(self) -> list[V]:
+        """The values, that used last at the end."""
         return list(self._values.values())

@@ -1,9 +1,9 @@
-"""``InferenceSession``: an ONNX network, run in batches of any size, called as ONNX Runtime's."""
+"""``InferenceSession``: an ONNX network, compiled for the shapes that it is run on, called as ONNX Runtime's."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from copy import deepcopy
 from dataclasses import replace
@@ -16,12 +16,14 @@ from .conversion import fed
 from .graph import Graph
 from .locks import load_module, new_lock
 from .ops import LabelRule, label_rules
-from .passes import decompose, fold_constants, switched_off
+from .passes import decompose, fold_constants
 from .passes.fold_batchnorm import Folding, fold_batchnorm
 from .recent import Recent
-from .settings import whole
+from .settings import compile_options, whole
 
 if TYPE_CHECKING:
+    import numpy.typing as npt
+
     from .binding import IOBinding, OrtValue
     from .onnx.limits import FileLimits
     from .onnx.parse import Port
@@ -106,13 +108,7 @@ class InferenceSession:
         from .onnx.parse import read_model
 
         programs = whole(programs, "programs", low=1)
-        switched_off(without_passes)  # raises for unknown names
-        self._without = tuple(without_passes)
-        if kernels is not None:
-            from .kernels import REGISTRY
-
-            REGISTRY.preferred(kernels)  # raises for unknown names
-        self._kernels = dict(kernels or {})
+        self._compiled_with = compile_options(without_passes, kernels)
         self._options: SessionOptions | None = None
         if sess_options is not None or providers is not None or provider_options is not None:
             load_module("normengine.options")
@@ -149,6 +145,7 @@ class InferenceSession:
         self._begin()
 
     def get_inputs(self) -> list[NodeArg]:
+        """The inputs, in the file's order."""
         return [_argument(port) for port in self._model.inputs]
 
     def get_outputs(self) -> list[NodeArg]:
@@ -253,7 +250,7 @@ class InferenceSession:
             results[i] = results[i].astype(np.int32)
         return [results[i] for i in places] or results
 
-    def __call__(self, x: Any) -> np.ndarray:
+    def __call__(self, x: npt.ArrayLike) -> np.ndarray:
         """The output for ``x``, of a network with one input and one output."""
         inputs, outputs = self._model.inputs, self._model.outputs
         if len(inputs) != 1 or len(outputs) != 1:
@@ -305,32 +302,40 @@ class InferenceSession:
 
     def _made(self, shapes: Shapes) -> _ForShapes:
         with self._lock:
-            made = self._used_or_made(shapes)
+            made = self._programs.use(shapes) or self._make(shapes)
             self._last = None if self._widened or made.labels else made.program
             return made
 
-    def _used_or_made(self, shapes: Shapes) -> _ForShapes:
-        made = self._programs.use(shapes)
-        if made is None:
-            made = self._make(shapes)
-            self._programs.keep(shapes, made, self._limit)
-        return made
-
     def _make(self, shapes: Shapes) -> _ForShapes:
         load_module("normengine.runtime.microbatches")
-        from .runtime.microbatches import MicrobatchedProgram, same_microbatch_sizes
-        from .runtime.program import compile_graph
+        from .runtime.microbatches import MicrobatchedProgram, microbatches
 
         graph = self._graph(shapes)
         is_open = all(port.shape and not isinstance(port.shape[0], int) for port in self._model.inputs)
-        sizes = same_microbatch_sizes(graph, lambda size: self._graph(_with_batch(shapes, size))) if is_open else []
-        program: Program | MicrobatchedProgram
-        if len(sizes) > 1:
-            program = MicrobatchedProgram(sizes, lambda size: self._part(_with_batch(shapes, size)))
-        else:
-            with self._named():
-                program = compile_graph(graph, self._without, self._kernels, threads=self._threads)
-        return _ForShapes(program, label_rules(graph))
+        part_of = lambda size: self._graph(_with_batch(shapes, size))
+        sizes, parts = microbatches(graph, part_of) if is_open else ([], {})
+        if not parts:
+            return self._keep(shapes, graph, self._compile(graph))
+
+        def compiled(size: int) -> Program:
+            """The program of a part, which may have come as a batch of its own."""
+            own = _with_batch(shapes, size)
+            made = self._programs.use(own) or self._keep(own, parts[size], self._compile(parts[size]))
+            (program,) = made.program.programs
+            return program
+
+        return self._keep(shapes, graph, MicrobatchedProgram(sizes, compiled))
+
+    def _keep(self, shapes: Shapes, graph: Graph, program: Program | MicrobatchedProgram) -> _ForShapes:
+        made = _ForShapes(program, label_rules(graph))
+        self._programs.keep(shapes, made, self._limit)
+        return made
+
+    def _compile(self, graph: Graph) -> Program:
+        from .runtime.program import compile_graph
+
+        with self._named():
+            return compile_graph(self._sharing(graph), self._compiled_with, threads=self._threads)
 
     @contextmanager
     def _named(self) -> Iterator[None]:
@@ -343,10 +348,6 @@ class InferenceSession:
             raise
         except (ValueError, MemoryError) as error:
             raise OnnxError(f"{self._model.source}: {error}") from None
-
-    def _part(self, shapes: Shapes) -> Program:
-        (program,) = self._used_or_made(shapes).program.programs
-        return program
 
     def _graph(self, shapes: Shapes) -> Graph:
         """The folded graph for inputs of these shapes, its weights those that other shapes already use."""
@@ -388,7 +389,7 @@ def _with_batch(shapes: Shapes, size: int) -> Shapes:
     return tuple((size, *shape[1:]) for shape in shapes)
 
 
-def _listed(names: Any) -> str:
+def _listed(names: Iterable[str]) -> str:
     return ", ".join(f"'{name}'" for name in names) or "none"
 
 

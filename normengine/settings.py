@@ -1,14 +1,47 @@
-"""Numbers that users give as settings, or as saved state, and what is said of those that make no sense."""
+"""Validation of settings: numbers, saved state and compile options that users give, and what is said of those that
+make no sense."""
 
 from __future__ import annotations
 
 import math
 import operator
-from collections.abc import Iterable, Mapping, Sequence
+import os
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
+
+from .compiling import KERNELS, PASSES_OFF, SWITCHES, CompileOptions
+from .locks import load_module
 
 LARGEST = float.fromhex("0x1.fffffep127")
 """The largest float32."""
+
+
+def compile_options(without: Collection[str] = (), kernels: Mapping[str, str] | None = None) -> CompileOptions:
+    """The options for what is compiled from now on: passes to leave out and algorithms by operator, those given and
+    those of the environment variables as they are now.
+
+    Raises ValueError for a name that no pass, operator or algorithm has.
+    """
+    load_module("normengine.passes")
+    from .passes import PASSES
+
+    if isinstance(without, str):
+        raise ValueError(f"passes to leave out must be a collection of names, got {without!r}; put it into a tuple")
+    named = [name.strip() for name in os.environ.get(PASSES_OFF, "").split(",") if name.strip()]
+    choice = (*PASSES, *SWITCHES)
+    for names, where in ((without, "passes to leave out"), (named, PASSES_OFF)):
+        for name in names:
+            if name not in choice:
+                raise ValueError(f"{where}: there is no pass {name!r}, choose from {', '.join(choice)}")
+    algorithms: Mapping[str, str] = {}
+    if kernels is not None or os.environ.get(KERNELS):
+        load_module("normengine.kernels")
+        from .kernels import REGISTRY
+
+        algorithms = REGISTRY.preferred(kernels)
+    off = frozenset((*without, *named))
+    switches = {name: False for name in SWITCHES if name in off}
+    return CompileOptions(off.difference(SWITCHES), tuple(sorted(algorithms.items())), **switches)
 
 
 def finite(value: Any, what: str, low: float = -math.inf, high: float = math.inf, *, below: bool = False) -> float:
@@ -49,7 +82,7 @@ def whole(value: Any, what: str, low: int | None = 0) -> int:
     return number
 
 
-def saved(state: Any, names: Sequence[str], what: str) -> list[Any]:
+def saved(state: object, names: Sequence[str], what: str) -> list[Any]:
     """The entries of ``state`` under ``names``; raises ValueError, which ``what`` begins, where it has not all."""
     if not isinstance(state, Mapping) or any(name not in state for name in names):
         given = f"a dict with {_quoted(state)}" if isinstance(state, Mapping) else type(state).__name__

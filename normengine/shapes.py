@@ -5,12 +5,12 @@ from __future__ import annotations
 import math
 import operator
 from collections.abc import Iterable, Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, SupportsIndex
 
 Shape = tuple[int, ...]
 
 
-def axis_of(dim: Any, rank: int) -> int:
+def axis_of(dim: SupportsIndex, rank: int) -> int:
     """``dim`` counted from the front; IndexError unless ``-rank <= dim < rank``."""
     axis = operator.index(dim)
     if not -rank <= axis < max(rank, 1):
@@ -35,7 +35,7 @@ def numbers(given: Sequence[Any]) -> tuple[int, ...]:
     return tuple(operator.index(n) for n in given)
 
 
-def pair(value: Any, name: str) -> tuple[int, int]:
+def pair(value: object, name: str) -> tuple[int, int]:
     """An int for both axes, or two ints: (height, width)."""
     values = tuple(value) if isinstance(value, (tuple, list)) else (value, value)
     if len(values) == 1:
@@ -83,7 +83,7 @@ class Selection(NamedTuple):
     shape: Shape
 
 
-def select(index: Any, shape: Shape) -> Selection:
+def select(index: object, shape: Shape) -> Selection:
     """``index`` (ints, slices with positive step, None and one Ellipsis) applied to an array of ``shape``."""
     items: list[Any] = list(index) if isinstance(index, tuple) else [index]
     dots = [i for i, item in enumerate(items) if item is Ellipsis]
@@ -114,7 +114,7 @@ def select(index: Any, shape: Shape) -> Selection:
     return Selection(tuple(starts), tuple(stops), tuple(steps), tuple(seen))
 
 
-def _range(item: Any, axis: int, extent: int) -> tuple[int, int, int]:
+def _range(item: object, axis: int, extent: int) -> tuple[int, int, int]:
     if isinstance(item, slice):
         start, stop, step = item.indices(extent)
         if step < 1:

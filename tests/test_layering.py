@@ -1,4 +1,4 @@
-"""A lower layer never imports a higher one, packages do not import each other in a circle, and importing
+"""A lower layer never imports a higher one, neither packages nor files import each other in a circle, and importing
 normengine loads no compiler and no protobuf code."""
 
 from __future__ import annotations
@@ -25,11 +25,12 @@ MAY_IMPORT = {
 }
 """The layers below the top; whatever else is in the package may import everything."""
 
-FOUNDATION = {"absent", "files", "locks", "recent"}
+FOUNDATION = {"absent", "compiling", "files", "locks", "recent"}
 """What lies below the layers: all of them may import it, and it imports nothing else of the package."""
 
 DOORS = {Path("onnx/__init__.py"): {"export"}}
-"""Files that give users a name of a higher layer. They import it when a user asks for it, and nothing else does."""
+"""Files that give users a name of a higher layer. They import it when a user asks for it, and nothing else does.
+The package's own ``__init__.py`` is another: its names are those of all layers."""
 
 SOURCES = sorted(path.relative_to(PACKAGE) for path in PACKAGE.rglob("*.py"))
 PARTS = {path.parts[0].removesuffix(".py") for path in SOURCES if path.name != "__init__.py" or len(path.parts) > 1}
@@ -91,6 +92,36 @@ def test_packages_do_not_import_each_other_in_a_circle() -> None:
         own = path.parts[0].removesuffix(".py")
         if own in PARTS:
             imports[own] |= parts_imported_by(path) - DOORS.get(path, set()) - {own}
+    TopologicalSorter(imports).prepare()  # raises CycleError
+
+
+def module_name(path: Path) -> str:
+    """``normengine.nn.conv`` for ``nn/conv.py``, ``normengine.nn`` for ``nn/__init__.py``."""
+    parts = path.with_suffix("").parts
+    return ".".join(("normengine", *parts[: -1 if parts[-1] == "__init__" else None]))
+
+
+MODULES = {module_name(path): path for path in SOURCES}
+
+
+def files_imported_by(path: Path) -> set[str]:
+    """The modules of the package whose files the source imports, for type checkers alone too. ``from .. import conv``
+    asks for the file ``conv.py``; it asks for the package's own file where ``conv`` is a name defined there."""
+    tree = ast.parse((PACKAGE / path).read_text(encoding="utf-8"))
+    package = ("normengine", *path.parts[:-1])
+    found: set[str] = set()
+    for node in ast.walk(tree):
+        if isinstance(node, (ast.Import, ast.ImportFrom, ast.Constant)):
+            names = names_in(node, package)
+            if isinstance(node, ast.ImportFrom) and len(names & MODULES.keys()) == len(node.names) + 1:
+                names.remove(min(names, key=len))
+            found |= names & MODULES.keys()
+    return found - {module_name(path)}
+
+
+def test_files_do_not_import_each_other_in_a_circle() -> None:
+    doors = {module_name(path) for path in DOORS} | {"normengine"}
+    imports = {module: set() if module in doors else files_imported_by(path) for module, path in MODULES.items()}
     TopologicalSorter(imports).prepare()  # raises CycleError
 
 

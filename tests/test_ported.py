@@ -1,5 +1,6 @@
 """The first words of a script that was written for PyTorch: they work, or one sentence says what to write."""
 
+import io
 import subprocess
 import sys
 
@@ -164,8 +165,20 @@ def test_state_dicts_are_saved_and_loaded_as_scripts_do(tmp_path):
     assert path.read_bytes() == kept
     with pytest.raises(TypeError, match="ne.save takes a module or its state_dict"):
         torch.save([1, 2], path)
-    with pytest.raises(ValueError, match="device 'cuda' is not there"):
-        torch.load(path, map_location="cuda")
+    with pytest.raises(
+        TypeError, match=r"ne.save writes a file, got BytesIO; give the path of one: ne.save\(model, path"
+    ):
+        torch.save(model.state_dict(), io.BytesIO())
+    assert torch.load(path, "cpu").keys() == torch.load(path, torch.device("cpu")).keys() == model.state_dict().keys()
+    for give in ({"map_location": "cuda"}, {"path": "cuda"}):
+        with pytest.raises(ValueError, match="device 'cuda' is not there"):
+            torch.load(path, **give)
+    with pytest.raises(TypeError, match=r"takes the module first, then the path; write ne.load\(model, path\)"):
+        torch.load(path, model)
+    with pytest.raises(
+        TypeError, match=r"got BytesIO; write ne.load\(model, path\), or model.load_state_dict\(ne.load"
+    ):
+        torch.load(io.BytesIO())
     with pytest.raises(TypeError, match="got pickle_module="):
         torch.load(path, pickle_module=None)
     for begin in (b"PK\x03\x04", b"\x80\x02"):

@@ -7,6 +7,7 @@ import pytest
 from onnx import helper, numpy_helper
 
 import normengine as ne
+from normengine.onnx import importer
 from normengine.onnx.reference import evaluate_file
 from normengine.runtime import microbatches
 
@@ -42,6 +43,18 @@ def test_a_batch_is_cut_where_the_parts_make_the_whole(shape, batch, monkeypatch
     (y,) = session.run(None, {"x": x})
     assert np.array_equal(y, np.maximum(x, 0).reshape(6, 12))
     assert is_cut(session) == (batch == "N" and shape[0] != 6)
+
+
+def test_the_graph_of_a_part_is_imported_once(monkeypatch):
+    monkeypatch.setattr(microbatches, "PART_BYTES", 200)
+    imported = []
+    graph_for = importer.import_graph
+    monkeypatch.setattr(importer, "import_graph", lambda model, at: imported.append(at["x"]) or graph_for(model, at))
+    session = ne.InferenceSession(model([node("Relu", ["x"], ["y"])], ("N", 3, 2, 2)))
+    imported.clear()
+    session.run(None, {"x": draw(6, 3, 2, 2)})
+    assert is_cut(session) and imported[0] == (6, 3, 2, 2)
+    assert len(imported) == len(set(imported)) > 1
 
 
 COUNT = [node("Shape", ["x"], ["s"], end=1), node("Cast", ["s"], ["n"], to=1)]

@@ -17,12 +17,14 @@ import sys
 import time
 from collections.abc import Iterator
 from typing import Any
+from unittest.mock import patch
 
 import numpy as np
 from step_models import Loss, Model, Noise, State, parts
 
 import normengine as ne
 from normengine import nn, optim
+from normengine.runtime import compile_graph
 from normengine.train import step as steps
 
 
@@ -84,12 +86,11 @@ def tried(seed: int, count: int) -> tuple[int, int, list[str]]:
     y = rng.integers(0, 3, 4)
     wrong: list[str] = []
     compiled = 0
-    original = steps.compile_graph
 
     def counted(*args: Any, **options: Any) -> Any:
         nonlocal compiled
         compiled += 1
-        return original(*args, **options)
+        return compile_graph(*args, **options)
 
     for index in range(count):
         for part in drawn:
@@ -98,9 +99,8 @@ def tried(seed: int, count: int) -> tuple[int, int, list[str]]:
         if rng.random() < 0.3:
             loss.change(rng)
         before = Before(model, optimizer)
-        steps.compile_graph = counted
-        found = step(x, y)
-        steps.compile_graph = original
+        with patch.object(steps, "compile_graph", counted):
+            found = step(x, y)
         stored = {name: array.copy() for name, array in state_of(model, optimizer).items()}
         before.again(model, optimizer)
         # A step that has no more than programs: all that it reads it reads anew.

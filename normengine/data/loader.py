@@ -21,7 +21,7 @@ class TensorDataset:
         ValueError: no array is given, one has entries of unlike shapes, or their lengths differ.
     """
 
-    def __init__(self, *arrays: Any) -> None:
+    def __init__(self, *arrays: object) -> None:
         self.arrays = tuple(one_array(array, f"TensorDataset: array {i}") for i, array in enumerate(arrays))
         if not self.arrays or any(array.ndim == 0 for array in self.arrays):
             raise ValueError("TensorDataset: give one array or more, each with samples along its first axis")
@@ -61,7 +61,7 @@ class DataLoader:
 
     def __init__(
         self,
-        dataset: Any,
+        dataset: object,
         batch_size: int = 1,
         shuffle: bool = False,
         *,
@@ -136,7 +136,7 @@ class DataLoader:
         vars(self).update(numbers)
 
 
-def _augmented(batch: Any, augment: Augment, rng: np.random.Generator) -> Any:
+def _augmented(batch: object, augment: Augment, rng: np.random.Generator) -> Any:
     """The batch with its images changed: the first array of a tuple or list, or all there is."""
     if isinstance(batch, np.ndarray):
         return augment(batch, rng)

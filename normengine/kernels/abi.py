@@ -6,11 +6,20 @@ these check bounds, wrap negative indices or allocate.
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic
+
+if TYPE_CHECKING:  # numba's own modules, for its names of types
+    from numba.core.base import BaseContext
+    from numba.core.typing import Context
+    from numba.core.typing.templates import Signature
+
+Intrinsic: TypeAlias = "tuple[Signature, Callable[..., ir.Value]]"
+"""What an intrinsic gives Numba: its signature, and what generates its code."""
 
 SLOTS = types.CPointer(types.int64)
 SIGNATURE = types.void(SLOTS, types.int64, types.int64, types.int64)
@@ -24,7 +33,7 @@ def array(dtype: str, own: int, count: int) -> tuple[Any, Any]:
     """
     element = getattr(types, dtype)
 
-    def mark(builder: ir.IRBuilder, instruction: Any) -> Any:
+    def mark(builder: ir.IRBuilder, instruction: ir.Instruction) -> ir.Value:
         module = builder.module
         domain = module.add_metadata(["arrays of a chain"])
         scopes = [module.add_metadata([f"array {k}", domain]) for k in range(count)]
@@ -33,19 +42,23 @@ def array(dtype: str, own: int, count: int) -> tuple[Any, Any]:
             instruction.set_metadata("noalias", module.add_metadata(scopes[:own] + scopes[own + 1 :]))
         return instruction
 
-    def place(context: Any, builder: ir.IRBuilder, address: Any, index: Any) -> Any:
+    def place(context: BaseContext, builder: ir.IRBuilder, address: ir.Value, index: ir.Value) -> ir.Value:
         return builder.gep(builder.inttoptr(address, context.get_data_type(element).as_pointer()), [index])
 
     @intrinsic
-    def load(typing_context: Any, address: Any, index: Any) -> Any:
-        def code(context: Any, builder: ir.IRBuilder, signature: Any, args: Any) -> Any:
+    def load(typing_context: Context, address: types.Type, index: types.Type) -> Intrinsic:
+        def code(
+            context: BaseContext, builder: ir.IRBuilder, signature: Signature, args: Sequence[ir.Value]
+        ) -> ir.Value:
             return mark(builder, builder.load(place(context, builder, *args)))
 
         return element(types.int64, types.int64), code
 
     @intrinsic
-    def store(typing_context: Any, address: Any, index: Any, value: Any) -> Any:
-        def code(context: Any, builder: ir.IRBuilder, signature: Any, args: Any) -> Any:
+    def store(typing_context: Context, address: types.Type, index: types.Type, value: types.Type) -> Intrinsic:
+        def code(
+            context: BaseContext, builder: ir.IRBuilder, signature: Signature, args: Sequence[ir.Value]
+        ) -> ir.Value:
             mark(builder, builder.store(args[2], place(context, builder, *args[:2])))
             return context.get_dummy_value()
 
@@ -54,14 +67,16 @@ def array(dtype: str, own: int, count: int) -> tuple[Any, Any]:
     return load, store
 
 
-def row(pointer_slot: int, stride_slot: int, element_size: int) -> Any:
+def row(pointer_slot: int, stride_slot: int, element_size: int) -> Callable[..., Any]:
     """``start(args, positions)``: the pointer in one slot moved by positions times the strides in the slots after
     another, in bytes; with no pointer slot (-1) the sum alone."""
 
     @intrinsic
-    def start(typing_context: Any, args: Any, positions: Any) -> Any:
-        def code(context: Any, builder: ir.IRBuilder, signature: Any, values: Any) -> Any:
-            def slot(number: int) -> Any:
+    def start(typing_context: Context, args: types.Type, positions: types.Type) -> Intrinsic:
+        def code(
+            context: BaseContext, builder: ir.IRBuilder, signature: Signature, values: Sequence[ir.Value]
+        ) -> ir.Value:
+            def slot(number: int) -> ir.Value:
                 return builder.load(builder.gep(values[0], [ir.Constant(ir.IntType(64), number)]))
 
             offset = ir.Constant(ir.IntType(64), 0)
@@ -76,12 +91,14 @@ def row(pointer_slot: int, stride_slot: int, element_size: int) -> Any:
     return start
 
 
-def _pointer(dtype: Any) -> Any:
+def _pointer(dtype: types.Type) -> Callable[..., Any]:
     @intrinsic
-    def pointer(typing_context: Any, address: Any) -> Any:
+    def pointer(typing_context: Context, address: types.Type) -> Intrinsic:
         """The address in a slot as a pointer that can be indexed."""
 
-        def code(context: Any, builder: ir.IRBuilder, signature: Any, args: Any) -> Any:
+        def code(
+            context: BaseContext, builder: ir.IRBuilder, signature: Signature, args: Sequence[ir.Value]
+        ) -> ir.Value:
             return builder.inttoptr(args[0], context.get_value_type(signature.return_type))
 
         return types.CPointer(dtype)(types.int64), code
@@ -94,12 +111,14 @@ float64_at = _pointer(types.float64)
 int64_at = _pointer(types.int64)
 
 
-def _bitcast(source: Any, target: Any) -> Any:
+def _bitcast(source: types.Type, target: types.Type) -> Callable[..., Any]:
     @intrinsic
-    def cast(typing_context: Any, value: Any) -> Any:
+    def cast(typing_context: Context, value: types.Type) -> Intrinsic:
         """The same bits as another type."""
 
-        def code(context: Any, builder: ir.IRBuilder, signature: Any, args: Any) -> Any:
+        def code(
+            context: BaseContext, builder: ir.IRBuilder, signature: Signature, args: Sequence[ir.Value]
+        ) -> ir.Value:
             return builder.bitcast(args[0], context.get_value_type(target))
 
         return target(source), code
@@ -112,10 +131,12 @@ float_of = _bitcast(types.int32, types.float32)
 double_of = _bitcast(types.int64, types.float64)
 
 
-def _llvm_function(name: str) -> Any:
+def _llvm_function(name: str) -> Callable[..., Any]:
     @intrinsic
-    def call(typing_context: Any, value: Any) -> Any:
-        def code(context: Any, builder: ir.IRBuilder, signature: Any, args: Any) -> Any:
+    def call(typing_context: Context, value: types.Type) -> Intrinsic | None:
+        def code(
+            context: BaseContext, builder: ir.IRBuilder, signature: Signature, args: Sequence[ir.Value]
+        ) -> ir.Value:
             function = builder.module.declare_intrinsic(name, [args[0].type])
             return builder.call(function, args)
 
@@ -129,10 +150,10 @@ fabs = _llvm_function("llvm.fabs")
 
 
 @intrinsic
-def select(typing_context: Any, condition: Any, yes: Any, no: Any) -> Any:
+def select(typing_context: Context, condition: types.Type, yes: types.Type, no: types.Type) -> Intrinsic:
     """``yes if condition else no`` with both computed: one instruction, no branch."""
 
-    def code(context: Any, builder: ir.IRBuilder, signature: Any, args: Any) -> Any:
+    def code(context: BaseContext, builder: ir.IRBuilder, signature: Signature, args: Sequence[ir.Value]) -> ir.Value:
         return builder.select(*args)
 
     result = typing_context.unify_types(yes, no)

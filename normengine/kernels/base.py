@@ -17,7 +17,8 @@ import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Annotated, Any, NamedTuple, Protocol, TypeVar
 
-from .override import VARIABLE, preferences
+from ..compiling import KERNELS
+from .override import preferences
 
 T = TypeVar("T")
 Shape = tuple[int, ...]
@@ -271,7 +272,7 @@ class Registry:
 
     def preferred(self, given: Mapping[str, str] | None = None) -> dict[str, str]:
         """The algorithm that the user wants, by operator (see :mod:`.override`)."""
-        return preferences(self.algorithms, given) if given is not None or os.environ.get(VARIABLE) else {}
+        return preferences(self.algorithms, given) if given is not None or os.environ.get(KERNELS) else {}
 
     def choose(
         self,

@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Mapping
 
-VARIABLE = "NORMENGINE_KERNELS"
+from ..compiling import KERNELS
+
 EXAMPLE = {"conv2d": "direct", "conv2d_weight_grad": "winograd4"}
 
 
@@ -17,12 +18,12 @@ def preferences(algorithms: Mapping[str, Iterable[str]], given: Mapping[str, str
         ValueError: the variable is not a list such as ``conv2d=direct,conv2d_weight_grad=winograd4`` or what is given
             no such dict, or one of them names what there is not.
     """
-    listed = [part.strip() for part in os.environ.get(VARIABLE, "").split(",") if part.strip()]
+    listed = [part.strip() for part in os.environ.get(KERNELS, "").split(",") if part.strip()]
     example = ",".join(f"{op}={algorithm}" for op, algorithm in EXAMPLE.items())
     wanted: dict[str, str] = {}
     for item in listed:
         op, _, algorithm = item.partition("=")
-        _check(algorithms, op, algorithm, f"{VARIABLE} must be a list such as {example}, got '{item}'")
+        _check(algorithms, op, algorithm, f"{KERNELS} must be a list such as {example}, got '{item}'")
         wanted[op] = algorithm
     rule = f"kernels must be a dict such as {EXAMPLE}"
     if not isinstance(given, Mapping | None):

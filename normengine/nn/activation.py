@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from ..settings import finite
 from . import functional as F
 from .module import Module
+from .tensor import Tensor
 
 
 class _Inplace(Module):
@@ -23,35 +22,40 @@ class _Inplace(Module):
 class ReLU(_Inplace):
     """max(x, 0)."""
 
-    def forward(self, x: Any) -> Any:
+    def forward(self, x: Tensor) -> Tensor:
+        """:func:`~normengine.nn.functional.relu` with the layer's settings."""
         return F.relu(x, self.inplace)
 
 
 class ReLU6(_Inplace):
     """min(max(x, 0), 6)."""
 
-    def forward(self, x: Any) -> Any:
+    def forward(self, x: Tensor) -> Tensor:
+        """:func:`~normengine.nn.functional.relu6` with the layer's settings."""
         return F.relu6(x, self.inplace)
 
 
 class SiLU(_Inplace):
     """x * sigmoid(x)."""
 
-    def forward(self, x: Any) -> Any:
+    def forward(self, x: Tensor) -> Tensor:
+        """:func:`~normengine.nn.functional.silu` with the layer's settings."""
         return F.silu(x, self.inplace)
 
 
 class Hardsigmoid(_Inplace):
     """min(max(x + 3, 0), 6) / 6."""
 
-    def forward(self, x: Any) -> Any:
+    def forward(self, x: Tensor) -> Tensor:
+        """:func:`~normengine.nn.functional.hardsigmoid` with the layer's settings."""
         return F.hardsigmoid(x, self.inplace)
 
 
 class Hardswish(_Inplace):
     """x * min(max(x + 3, 0), 6) / 6."""
 
-    def forward(self, x: Any) -> Any:
+    def forward(self, x: Tensor) -> Tensor:
+        """:func:`~normengine.nn.functional.hardswish` with the layer's settings."""
         return F.hardswish(x, self.inplace)
 
 
@@ -64,24 +68,28 @@ class LeakyReLU(Module):
         self.negative_slope = negative_slope
         self.inplace = inplace
 
-    def forward(self, x: Any) -> Any:
+    def forward(self, x: Tensor) -> Tensor:
+        """:func:`~normengine.nn.functional.leaky_relu` with the layer's settings."""
         return F.leaky_relu(x, self.negative_slope, self.inplace)
 
     def extra_repr(self) -> str:
+        """The settings that ``repr`` shows."""
         return f"negative_slope={self.negative_slope}" + (", inplace=True" if self.inplace else "")
 
 
 class Sigmoid(Module):
     """1 / (1 + exp(-x))."""
 
-    def forward(self, x: Any) -> Any:
+    def forward(self, x: Tensor) -> Tensor:
+        """:func:`~normengine.nn.functional.sigmoid` with the layer's settings."""
         return F.sigmoid(x)
 
 
 class Tanh(Module):
     """Hyperbolic tangent."""
 
-    def forward(self, x: Any) -> Any:
+    def forward(self, x: Tensor) -> Tensor:
+        """:func:`~normengine.nn.functional.tanh` with the layer's settings."""
         return F.tanh(x)
 
 
@@ -94,10 +102,12 @@ class GELU(Module):
             raise ValueError(f"GELU: approximate must be 'none' or 'tanh', got {approximate!r}")
         self.approximate = approximate
 
-    def forward(self, x: Any) -> Any:
+    def forward(self, x: Tensor) -> Tensor:
+        """:func:`~normengine.nn.functional.gelu` with the layer's settings."""
         return F.gelu(x, self.approximate)
 
     def extra_repr(self) -> str:
+        """The settings that ``repr`` shows."""
         return f"approximate={self.approximate!r}"
 
 
@@ -108,10 +118,12 @@ class Softmax(Module):
         super().__init__()
         self.dim = dim
 
-    def forward(self, x: Any) -> Any:
+    def forward(self, x: Tensor) -> Tensor:
+        """:func:`~normengine.nn.functional.softmax` with the layer's settings."""
         return F.softmax(x, self.dim)
 
     def extra_repr(self) -> str:
+        """The settings that ``repr`` shows."""
         return f"dim={self.dim}"
 
 
@@ -122,8 +134,10 @@ class LogSoftmax(Module):
         super().__init__()
         self.dim = dim
 
-    def forward(self, x: Any) -> Any:
+    def forward(self, x: Tensor) -> Tensor:
+        """:func:`~normengine.nn.functional.log_softmax` with the layer's settings."""
         return F.log_softmax(x, self.dim)
 
     def extra_repr(self) -> str:
+        """The settings that ``repr`` shows."""
         return f"dim={self.dim}"

@@ -1,4 +1,4 @@
-"""Modules that hold modules."""
+"""Containers: modules that hold modules, in order or by name."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, TypeVar
 
 from .module import Module
+from .tensor import Tensor
 
 C = TypeVar("C", bound="_ListLike")
 
@@ -29,7 +30,7 @@ class _ListLike(Module):
     def __contains__(self, module: object) -> bool:
         return any(module is m for m in self._modules.values())
 
-    def __getitem__(self, index: Any) -> Any:
+    def __getitem__(self, index: int | slice) -> Any:
         if isinstance(index, slice):
             return self._like(list(self._modules.items())[index])
         return self._modules[self._key(index)]
@@ -40,7 +41,7 @@ class _ListLike(Module):
     def __setitem__(self, index: int, module: Module) -> None:
         setattr(self, self._key(index), module)
 
-    def __delitem__(self, index: Any) -> None:
+    def __delitem__(self, index: int | slice) -> None:
         keys = list(self._modules)[index] if isinstance(index, slice) else [self._key(index)]
         for key in keys:
             del self._modules[key]
@@ -53,15 +54,18 @@ class _ListLike(Module):
             self._modules[str(position) if key.isdigit() else key] = module
 
     def append(self: C, module: Module) -> C:
+        """Add a module at the end."""
         self.add_module(str(len(self)), module)
         return self
 
     def extend(self: C, modules: Iterable[Module]) -> C:
+        """Add modules at the end."""
         for module in list(modules):
             self.append(module)
         return self
 
     def insert(self: C, index: int, module: Module) -> C:
+        """Add a module at a position; those behind it move on."""
         if not isinstance(module, Module):
             raise TypeError(f"{type(self).__name__}.insert takes a Module, got {type(module).__name__}")
         at = operator.index(index)
@@ -73,6 +77,7 @@ class _ListLike(Module):
         return self
 
     def pop(self, index: int = -1) -> Any:
+        """Remove the module at a position and return it."""
         module = self[index]
         del self[index]
         return module
@@ -87,7 +92,8 @@ class Sequential(_ListLike):
         for name, module in named:
             self.add_module(str(name), module)
 
-    def forward(self, x: Any) -> Any:
+    def forward(self, x: Tensor) -> Tensor:
+        """The output of the last module, each taking that of the one before it."""
         for module in self:
             x = module(x)
         return x
@@ -136,14 +142,18 @@ class ModuleDict(Module):
         del self._modules[key]
 
     def keys(self) -> Iterable[str]:
+        """The names, in order."""
         return self._modules.keys()
 
     def values(self) -> Iterable[Any]:
+        """The modules, in order."""
         return self._modules.values()
 
     def items(self) -> Iterable[tuple[str, Any]]:
+        """(name, module), in order."""
         return self._modules.items()
 
     def update(self, modules: Mapping[str, Module]) -> None:
+        """Add the modules of a dictionary or of pairs (name, module)."""
         for key, module in modules.items():
             self[key] = module

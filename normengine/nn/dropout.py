@@ -5,11 +5,10 @@ The noise is a function of (seed, step, layer, element): the same for any number
 
 from __future__ import annotations
 
-from typing import Any
-
 from ..settings import finite
 from . import functional as F
 from .module import Module
+from .tensor import Tensor
 
 
 class _Rate(Module):
@@ -28,14 +27,16 @@ class _Rate(Module):
 class Dropout(_Rate):
     """Each element becomes 0 with probability ``p``, else x / (1 - p) (Srivastava et al., 2014)."""
 
-    def forward(self, x: Any) -> Any:
+    def forward(self, x: Tensor) -> Tensor:
+        """:func:`~normengine.nn.functional.dropout` with the layer's settings."""
         return F.dropout(x, self.p, self.training, self.inplace)
 
 
 class Dropout2d(_Rate):
     """Each channel of (N, C, H, W) becomes 0 as a whole with probability ``p`` (Tompson et al., 2015)."""
 
-    def forward(self, x: Any) -> Any:
+    def forward(self, x: Tensor) -> Tensor:
+        """:func:`~normengine.nn.functional.dropout2d` with the layer's settings."""
         return F.dropout2d(x, self.p, self.training, self.inplace)
 
 
@@ -47,10 +48,12 @@ class GaussianDropout(Module):
         finite(p, "GaussianDropout: p", 0, 1, below=True)
         self.p = p
 
-    def forward(self, x: Any) -> Any:
+    def forward(self, x: Tensor) -> Tensor:
+        """:func:`~normengine.nn.functional.gaussian_dropout` with the layer's settings."""
         return F.gaussian_dropout(x, self.p, self.training)
 
     def extra_repr(self) -> str:
+        """The settings that ``repr`` shows."""
         return f"p={self.p}"
 
 
@@ -62,8 +65,10 @@ class UniformDropout(Module):
         finite(beta, "UniformDropout: beta", low=0)
         self.beta = beta
 
-    def forward(self, x: Any) -> Any:
+    def forward(self, x: Tensor) -> Tensor:
+        """:func:`~normengine.nn.functional.uniform_dropout` with the layer's settings."""
         return F.uniform_dropout(x, self.beta, self.training)
 
     def extra_repr(self) -> str:
+        """The settings that ``repr`` shows."""
         return f"beta={self.beta}"

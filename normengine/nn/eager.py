@@ -1,4 +1,5 @@
-"""Modules and functions called directly: NumPy in, NumPy out, by way of a trace and a compiled program."""
+"""Eager execution: modules and functions called directly take and return NumPy arrays, by way of a trace and a compiled
+program that is cached."""
 
 from __future__ import annotations
 
@@ -13,13 +14,14 @@ from ..graph import Spec
 from ..locks import load_module, new_lock
 from ..nested import flattened
 from ..ops import label_rules
+from ..settings import compile_options
 from .array import Array
 from .context import current
+from .state_dict import StateOwner
 from .trace import Trace, trace
 
 if TYPE_CHECKING:
     from ..runtime.cache import ProgramCache
-    from .module import Module
 
 P = ParamSpec("P")
 
@@ -66,7 +68,7 @@ def run(
     body: Callable[..., Any],
     args: Sequence[Any],
     kwargs: dict[str, Any],
-    modules: Sequence[tuple[str, Module]],
+    modules: Sequence[tuple[str, StateOwner]],
     what: str,
 ) -> Any:
     """``body(*args, **kwargs)`` with each array in its arguments, and in tuples, lists and dicts there, traced as an
@@ -78,7 +80,7 @@ def run(
     feeds = {f"input_{i}": as_array(array, what) for i, array in enumerate(given)}
     dtypes = {name: str(array.dtype) for name, array in zip(feeds, given, strict=True)}
 
-    def call(*tensors: Any) -> Any:
+    def call(*tensors: object) -> Any:
         positional, named = build(tensors)
         return body(*positional, **named)
 
@@ -99,5 +101,6 @@ def _results(traced: Trace, feeds: dict[str, np.ndarray], what: str) -> list[np.
         rule.check(feeds, what)
     if wanted or graph.updates:
         copies = {v: known[v].copy() for v in traced.outputs if v in known}
-        known = known | copies | dict(zip(wanted, _programs().get(graph).run(feeds), strict=True))
+        program = _programs().get(graph, compile_options())
+        known = known | copies | dict(zip(wanted, program.run(feeds), strict=True))
     return [(known[v] if v in wanted else np.array(known[v])).view(Array) for v in traced.outputs]

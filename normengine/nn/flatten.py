@@ -1,12 +1,14 @@
-"""Layers that change shapes only."""
+"""Reshaping layers: those that change shapes only."""
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Sequence
 
+from ..typing import Ints
 from . import functional as F
 from .functional.activation import as_traced
 from .module import Module
+from .tensor import Tensor
 
 
 class Flatten(Module):
@@ -17,37 +19,43 @@ class Flatten(Module):
         self.start_dim = start_dim
         self.end_dim = end_dim
 
-    def forward(self, x: Any) -> Any:
+    def forward(self, x: Tensor) -> Tensor:
+        """``x`` with the axes made one."""
         return as_traced(x).flatten(self.start_dim, self.end_dim)
 
     def extra_repr(self) -> str:
+        """The settings that ``repr`` shows."""
         return f"start_dim={self.start_dim}, end_dim={self.end_dim}"
 
 
 class Unflatten(Module):
     """The axis ``dim`` split into axes of ``unflattened_size``, one of which may be -1."""
 
-    def __init__(self, dim: int, unflattened_size: Any) -> None:
+    def __init__(self, dim: int, unflattened_size: Sequence[int]) -> None:
         super().__init__()
         self.dim = dim
         self.unflattened_size = tuple(unflattened_size)
 
-    def forward(self, x: Any) -> Any:
+    def forward(self, x: Tensor) -> Tensor:
+        """``x`` with the axis split."""
         return as_traced(x).unflatten(self.dim, self.unflattened_size)
 
     def extra_repr(self) -> str:
+        """The settings that ``repr`` shows."""
         return f"dim={self.dim}, unflattened_size={self.unflattened_size}"
 
 
 class ZeroPad2d(Module):
     """Zeros around an image: ``padding`` is an int or (left, right, top, bottom); negative numbers cut off."""
 
-    def __init__(self, padding: Any) -> None:
+    def __init__(self, padding: Ints) -> None:
         super().__init__()
         self.padding = (padding,) * 4 if isinstance(padding, int) else tuple(padding)
 
-    def forward(self, x: Any) -> Any:
+    def forward(self, x: Tensor) -> Tensor:
+        """:func:`~normengine.nn.functional.pad` with the layer's settings."""
         return F.pad(x, self.padding)
 
     def extra_repr(self) -> str:
+        """The settings that ``repr`` shows."""
         return f"{self.padding}"

@@ -6,7 +6,7 @@ Every function takes a :class:`~normengine.nn.Parameter` or a float NumPy array,
 from __future__ import annotations
 
 import math
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import numpy as np
 
@@ -38,7 +38,7 @@ def fans(shape: tuple[int, ...]) -> tuple[int, int]:
     return shape[1] * field, shape[0] * field
 
 
-def _fill(tensor: T, values: Any) -> T:
+def _fill(tensor: T, values: object) -> T:
     array = tensor._data if isinstance(tensor, Parameter) else tensor
     array[...] = values
     return tensor

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 
 from ..conversion import converted
 from ..settings import finite
 from . import functional as F
+from .arithmetic import ArrayLike
+from .array import Array
 from .module import Module
+from .tensor import Tensor
 
 
-def _as_weight(weight: Any, what: str) -> np.ndarray | None:
+def _as_weight(weight: ArrayLike | None, what: str) -> np.ndarray | None:
     """``weight`` as a float32 array of its own, which must be finite and nowhere negative."""
     if weight is None:
         return None
@@ -26,7 +27,7 @@ def _as_weight(weight: Any, what: str) -> np.ndarray | None:
 class _Loss(Module):
     """What losses share: how single losses become one."""
 
-    def __init__(self, size_average: Any = None, reduce: Any = None, reduction: str = "mean") -> None:
+    def __init__(self, size_average: bool | None = None, reduce: bool | None = None, reduction: str = "mean") -> None:
         super().__init__()
         name = type(self).__name__
         if size_average is not None or reduce is not None:
@@ -44,21 +45,22 @@ class CrossEntropyLoss(_Loss):
 
     def __init__(
         self,
-        weight: Any = None,
-        size_average: Any = None,
+        weight: ArrayLike | None = None,
+        size_average: bool | None = None,
         ignore_index: int = -100,
-        reduce: Any = None,
+        reduce: bool | None = None,
         reduction: str = "mean",
         label_smoothing: float = 0.0,
     ) -> None:
         super().__init__(size_average, reduce, reduction)
         finite(label_smoothing, "CrossEntropyLoss: label_smoothing", 0, 1)
-        self.weight: Any
+        self.weight: Array | None
         self.register_buffer("weight", _as_weight(weight, f"{type(self).__name__}: weight"))
         self.ignore_index = ignore_index
         self.label_smoothing = label_smoothing
 
-    def forward(self, input: Any, target: Any) -> Any:
+    def forward(self, input: Tensor, target: ArrayLike) -> Tensor:
+        """:func:`~normengine.nn.functional.cross_entropy` with the layer's settings."""
         return F.cross_entropy(
             input,
             target,
@@ -74,25 +76,27 @@ class NLLLoss(_Loss):
 
     def __init__(
         self,
-        weight: Any = None,
-        size_average: Any = None,
+        weight: ArrayLike | None = None,
+        size_average: bool | None = None,
         ignore_index: int = -100,
-        reduce: Any = None,
+        reduce: bool | None = None,
         reduction: str = "mean",
     ) -> None:
         super().__init__(size_average, reduce, reduction)
-        self.weight: Any
+        self.weight: Array | None
         self.register_buffer("weight", _as_weight(weight, f"{type(self).__name__}: weight"))
         self.ignore_index = ignore_index
 
-    def forward(self, input: Any, target: Any) -> Any:
+    def forward(self, input: Tensor, target: ArrayLike) -> Tensor:
+        """:func:`~normengine.nn.functional.nll_loss` with the layer's settings."""
         return F.nll_loss(input, target, self.weight, ignore_index=self.ignore_index, reduction=self.reduction)
 
 
 class MSELoss(_Loss):
     """``(x - y)^2`` of two tensors of the same shape."""
 
-    def forward(self, input: Any, target: Any) -> Any:
+    def forward(self, input: Tensor, target: ArrayLike) -> Tensor:
+        """:func:`~normengine.nn.functional.mse_loss` with the layer's settings."""
         return F.mse_loss(input, target, reduction=self.reduction)
 
 
@@ -104,19 +108,20 @@ class BCEWithLogitsLoss(_Loss):
 
     def __init__(
         self,
-        weight: Any = None,
-        size_average: Any = None,
-        reduce: Any = None,
+        weight: ArrayLike | None = None,
+        size_average: bool | None = None,
+        reduce: bool | None = None,
         reduction: str = "mean",
-        pos_weight: Any = None,
+        pos_weight: ArrayLike | None = None,
     ) -> None:
         super().__init__(size_average, reduce, reduction)
-        self.weight: Any
-        self.pos_weight: Any
+        self.weight: Array | None
+        self.pos_weight: Array | None
         self.register_buffer("weight", _as_weight(weight, f"{type(self).__name__}: weight"))
         self.register_buffer("pos_weight", _as_weight(pos_weight, f"{type(self).__name__}: pos_weight"))
 
-    def forward(self, input: Any, target: Any) -> Any:
+    def forward(self, input: Tensor, target: ArrayLike) -> Tensor:
+        """:func:`~normengine.nn.functional.binary_cross_entropy_with_logits` with the layer's settings."""
         return F.binary_cross_entropy_with_logits(
             input, target, self.weight, reduction=self.reduction, pos_weight=self.pos_weight
         )

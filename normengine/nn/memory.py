@@ -1,4 +1,4 @@
-"""Memory for arrays that live as long as a model: those that are made one after the other lie side by side."""
+"""An arena for parameters: arrays that live as long as a model and are made one after the other lie side by side."""
 
 from __future__ import annotations
 

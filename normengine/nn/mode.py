@@ -1,4 +1,4 @@
-"""Training and eval mode for a while."""
+"""Training and eval mode as a context: set for a while, and put back."""
 
 from __future__ import annotations
 

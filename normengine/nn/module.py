@@ -11,7 +11,9 @@ import numpy as np
 
 from ..conversion import converted
 from ..locks import at_once
+from ..typing import Device
 from . import eager
+from .arithmetic import ArrayLike
 from .array import Array
 from .context import current
 from .parameter import Parameter
@@ -62,7 +64,7 @@ class Module:
 
     # attributes
 
-    def __setattr__(self, name: str, value: Any) -> None:
+    def __setattr__(self, name: str, value: object) -> None:
         tables = self.__dict__
         if isinstance(value, (Parameter, Module)):
             if "_modules" not in tables:
@@ -130,7 +132,7 @@ class Module:
         self._forget(name, self._parameters)
         self._parameters[name] = param
 
-    def register_buffer(self, name: str, tensor: Any, persistent: bool = True) -> None:
+    def register_buffer(self, name: str, tensor: ArrayLike | None, persistent: bool = True) -> None:
         """Add an array that is state but not trained; ``persistent=False`` keeps it out of ``state_dict``.
 
         Floating-point arrays are kept as float32, integers as int64 (uint8 and bool as they are).
@@ -142,7 +144,7 @@ class Module:
         if not persistent:
             self._non_persistent.add(name)
 
-    def _set_buffer(self, name: str, value: Any) -> None:
+    def _set_buffer(self, name: str, value: object) -> None:
         if isinstance(value, Tensor):
             old = value._tracer.buffer(self, name)
             if old is None or old._value.spec != value._value.spec:
@@ -161,6 +163,7 @@ class Module:
         self.__dict__.pop(name, None)
 
     def add_module(self, name: str, module: Module | None) -> None:
+        """Add a submodule; None reserves the name."""
         self._check_name(name, "module")
         if module is not None and not isinstance(module, Module):
             raise TypeError(f"add_module('{name}') takes a Module or None, got {type(module).__name__}")
@@ -186,9 +189,11 @@ class Module:
                 yield from module.named_modules(memo, f"{prefix}.{name}" if prefix else name, remove_duplicate)
 
     def modules(self) -> Iterator[Module]:
+        """This module and all below it, each once."""
         return (module for _, module in self.named_modules())
 
     def named_children(self) -> Iterator[tuple[str, Module]]:
+        """(name, module) of those directly below this one, each once."""
         seen: set[int] = set()
         for name, module in self._modules.items():
             if module is not None and id(module) not in seen:
@@ -196,6 +201,7 @@ class Module:
                 yield name, module
 
     def children(self) -> Iterator[Module]:
+        """The modules directly below this one, each once."""
         return (module for _, module in self.named_children())
 
     def _members(self, table: str, prefix: str, recurse: bool, remove_duplicate: bool) -> Iterator[tuple[str, Any]]:
@@ -215,14 +221,17 @@ class Module:
         return self._members("_parameters", prefix, recurse, remove_duplicate)
 
     def parameters(self, recurse: bool = True) -> Iterator[Parameter]:
+        """The parameters, each once; those of this module alone unless ``recurse``."""
         return (parameter for _, parameter in self.named_parameters(recurse=recurse))
 
     def named_buffers(
         self, prefix: str = "", recurse: bool = True, remove_duplicate: bool = True
     ) -> Iterator[tuple[str, np.ndarray]]:
+        """(name, buffer); a shared one only under its first name."""
         return self._members("_buffers", prefix, recurse, remove_duplicate)
 
     def buffers(self, recurse: bool = True) -> Iterator[np.ndarray]:
+        """The buffers, each once; those of this module alone unless ``recurse``."""
         return (buffer for _, buffer in self.named_buffers(recurse=recurse))
 
     def get_submodule(self, target: str) -> Module:
@@ -236,6 +245,7 @@ class Module:
         return module
 
     def get_parameter(self, target: str) -> Parameter:
+        """The parameter at the dotted path; AttributeError where there is none."""
         path, _, name = target.rpartition(".")
         found = self.get_submodule(path)._parameters.get(name)
         if found is None:
@@ -243,6 +253,7 @@ class Module:
         return found
 
     def get_buffer(self, target: str) -> np.ndarray:
+        """The buffer at the dotted path; AttributeError where there is none."""
         path, _, name = target.rpartition(".")
         module = self.get_submodule(path)
         if module._buffers.get(name) is None:
@@ -290,6 +301,7 @@ class Module:
         return list(alike), list(others)
 
     def eval(self: M) -> M:
+        """Set evaluation mode here and below: ``train(False)``."""
         return self.train(False)
 
     def requires_grad_(self: M, requires_grad: bool = True) -> M:
@@ -307,18 +319,19 @@ class Module:
         fn(self)
         return self
 
-    def to(self: M, *args: Any, **kwargs: Any) -> M:
+    def to(self: M, *args: object, **kwargs: object) -> M:
         """This module: everything is float32 on the CPU. Raises ValueError where something else is asked for."""
         for wanted in (*args, *kwargs.values()):
             check_placement(wanted if isinstance(wanted, str) else None, None if isinstance(wanted, str) else wanted)
         return self
 
     def cpu(self: M) -> M:
+        """This module: everything is on the CPU in float32."""
         return self
 
     float = cpu
 
-    def cuda(self: M, device: Any = None) -> M:
+    def cuda(self: M, device: Device = None) -> M:
         """Raises ValueError: there is the CPU only."""
         return self.to("cuda")
 
@@ -352,7 +365,7 @@ def _indented(text: str) -> str:
     return text.replace("\n", "\n  ")
 
 
-def _buffer_array(name: str, value: Any) -> np.ndarray | None:
+def _buffer_array(name: str, value: object) -> np.ndarray | None:
     if value is None:
         return None
     array = np.asarray(value)
@@ -363,7 +376,7 @@ def _buffer_array(name: str, value: Any) -> np.ndarray | None:
     return np.require(converted(array, dtype, f"buffer '{name}'"), None, ["C", "W"]).view(Array)
 
 
-def check_placement(device: Any = None, dtype: Any = None) -> None:
+def check_placement(device: object = None, dtype: Any = None) -> None:
     """Raise ValueError unless ``device`` and ``dtype`` are the CPU and float32, or not given."""
     if device is not None and str(device) != "cpu":
         raise ValueError(f"normengine computes on the CPU, device {device!r} is not there; leave it out or use 'cpu'")

@@ -1,4 +1,5 @@
-"""The names of what a trace meets: parameters, buffers and arrays, told apart by identity."""
+"""Naming of state: a trace names parameters, buffers and arrays that it meets, told apart by identity, as
+``state_dict`` does."""
 
 from __future__ import annotations
 
@@ -6,12 +7,12 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, fields
 from functools import partial
 from operator import getitem
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
-if TYPE_CHECKING:
-    from .module import Module
+from .recorder import BufferOwner
+from .state_dict import StateOwner
 
 
 @dataclass
@@ -26,7 +27,7 @@ class Names:
     met: list[np.ndarray] = field(default_factory=list)
     """Kept, so that no other array has the id of one of them."""
     taken: set[str] = field(default_factory=set)
-    holders: list[tuple[str, Module]] = field(default_factory=list)
+    holders: list[tuple[str, StateOwner]] = field(default_factory=list)
     numbered: dict[str, int] = field(default_factory=dict)
 
     def unique(self, name: str) -> str:
@@ -39,7 +40,7 @@ class Names:
         self.taken.add(free)
         return free
 
-    def add(self, prefix: str, module: Module) -> None:
+    def add(self, prefix: str, module: StateOwner) -> None:
         """Take in what a module holds, under names as in its ``state_dict``."""
         for path, part in module.named_modules(prefix=prefix):
             self.modules.setdefault(id(part), path)
@@ -58,7 +59,7 @@ class Names:
         self.met.append(array)
         self.buffers[id(array)] = name, get
 
-    def own(self, module: Module, key: str) -> str:
+    def own(self, module: BufferOwner, key: str) -> str:
         """The path of an attribute."""
         return ".".join(filter(None, (self.modules.get(id(module), ""), key)))
 
@@ -72,7 +73,7 @@ class Names:
         return Names(**{f.name: getattr(self, f.name).copy() for f in fields(self)})
 
 
-def getter(module: Module, key: str) -> Callable[[], Any]:
+def getter(module: BufferOwner, key: str) -> Callable[[], Any]:
     """What gives the buffer's array, whichever it is then."""
     return partial(getitem, module._buffers, key)
 

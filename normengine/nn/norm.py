@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from ..settings import finite
+from ..typing import Device, DType
 from . import functional as F
 from .context import current
 from .module import Module, check_placement
@@ -32,8 +33,8 @@ class BatchNorm(Module):
         momentum: float | None = 0.1,
         affine: bool = True,
         track_running_stats: bool = True,
-        device: Any = None,
-        dtype: Any = None,
+        device: Device = None,
+        dtype: DType = None,
         *,
         bias: bool = True,
     ) -> None:
@@ -69,13 +70,15 @@ class BatchNorm(Module):
             self.num_batches_tracked[...] = 0
 
     def reset_parameters(self) -> None:
+        """Draw the parameters anew, as when the layer was made."""
         self.reset_running_stats()
         if self.weight is not None:
             self.weight._data.fill_(1.0)
         if self.bias is not None:
             self.bias._data.zero_()
 
-    def forward(self, x: Any) -> Any:
+    def forward(self, x: Tensor) -> Tensor:
+        """:func:`~normengine.nn.functional.batch_norm` with the layer's settings."""
         tracer = current()
         assert tracer is not None
         shape = tracer.tensor(x).shape
@@ -102,6 +105,7 @@ class BatchNorm(Module):
         )
 
     def extra_repr(self) -> str:
+        """The settings that ``repr`` shows."""
         return (
             f"{self.num_features}, eps={self.eps}, momentum={self.momentum}, affine={self.affine}, "
             f"track_running_stats={self.track_running_stats}"

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
-
+from ..typing import Ints
 from . import functional as F
 from .module import Module
+from .tensor import Tensor
 
 
 class MaxPool2d(Module):
@@ -13,10 +13,10 @@ class MaxPool2d(Module):
 
     def __init__(
         self,
-        kernel_size: Any,
-        stride: Any = None,
-        padding: Any = 0,
-        dilation: Any = 1,
+        kernel_size: Ints,
+        stride: Ints | None = None,
+        padding: Ints = 0,
+        dilation: Ints = 1,
         return_indices: bool = False,
         ceil_mode: bool = False,
     ) -> None:
@@ -30,10 +30,12 @@ class MaxPool2d(Module):
         self.return_indices = return_indices
         self.ceil_mode = ceil_mode
 
-    def forward(self, x: Any) -> Any:
+    def forward(self, x: Tensor) -> Tensor:
+        """:func:`~normengine.nn.functional.max_pool2d` with the layer's settings."""
         return F.max_pool2d(x, self.kernel_size, self.stride, self.padding, self.dilation, self.ceil_mode)
 
     def extra_repr(self) -> str:
+        """The settings that ``repr`` shows."""
         return (
             f"kernel_size={self.kernel_size}, stride={self.stride}, padding={self.padding}, "
             f"dilation={self.dilation}, ceil_mode={self.ceil_mode}"
@@ -45,9 +47,9 @@ class AvgPool2d(Module):
 
     def __init__(
         self,
-        kernel_size: Any,
-        stride: Any = None,
-        padding: Any = 0,
+        kernel_size: Ints,
+        stride: Ints | None = None,
+        padding: Ints = 0,
         ceil_mode: bool = False,
         count_include_pad: bool = True,
         divisor_override: int | None = None,
@@ -62,22 +64,26 @@ class AvgPool2d(Module):
         self.count_include_pad = count_include_pad
         self.divisor_override = divisor_override
 
-    def forward(self, x: Any) -> Any:
+    def forward(self, x: Tensor) -> Tensor:
+        """:func:`~normengine.nn.functional.avg_pool2d` with the layer's settings."""
         return F.avg_pool2d(x, self.kernel_size, self.stride, self.padding, self.ceil_mode, self.count_include_pad)
 
     def extra_repr(self) -> str:
+        """The settings that ``repr`` shows."""
         return f"kernel_size={self.kernel_size}, stride={self.stride}, padding={self.padding}"
 
 
 class AdaptiveAvgPool2d(Module):
     """Means of ``output_size`` nearly equal windows: an int or (height, width), where None keeps the extent."""
 
-    def __init__(self, output_size: Any) -> None:
+    def __init__(self, output_size: Ints) -> None:
         super().__init__()
         self.output_size = output_size
 
-    def forward(self, x: Any) -> Any:
+    def forward(self, x: Tensor) -> Tensor:
+        """:func:`~normengine.nn.functional.adaptive_avg_pool2d` with the layer's settings."""
         return F.adaptive_avg_pool2d(x, self.output_size)
 
     def extra_repr(self) -> str:
+        """The settings that ``repr`` shows."""
         return f"output_size={self.output_size}"

@@ -1,4 +1,5 @@
-"""The random numbers of a process: one generator for initialization, one counter for dropout outside of a step."""
+"""Random number generators of the process: one for initialization and shuffling, one counter for dropout outside of a
+step."""
 
 from __future__ import annotations
 

@@ -1,20 +1,19 @@
-"""What a module keeps between sessions: its parameters and buffers by name, read and written as a whole."""
+"""State dicts: a module's parameters and buffers by name, read and written as a whole."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from functools import partial
 from operator import setitem
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
 from ..conversion import converted
 from ..locks import at_once
 from .context import current
-
-if TYPE_CHECKING:
-    from .module import Module
+from .parameter import Parameter
+from .recorder import BufferOwner
 
 
 class StateDictError(RuntimeError, ValueError):
@@ -28,7 +27,16 @@ class IncompatibleKeys(NamedTuple):
     unexpected_keys: list[str]
 
 
-def entries(module: Module, prefix: str = "") -> dict[str, np.ndarray]:
+class StateOwner(BufferOwner, Protocol):
+    """A module, as one that has parameters and buffers, and others below it."""
+
+    _parameters: dict[str, Parameter | None]
+
+    def named_modules(self, *, prefix: str = "", remove_duplicate: bool = True) -> Iterator[tuple[str, StateOwner]]:
+        """(path, module) of this module and all below it."""
+
+
+def entries(module: StateOwner, prefix: str = "") -> dict[str, np.ndarray]:
     """The arrays behind each key, not copies; what two modules share appears under both keys."""
     tracer = current()
     if tracer is not None:
@@ -45,7 +53,7 @@ def entries(module: Module, prefix: str = "") -> dict[str, np.ndarray]:
     return found
 
 
-def load(module: Module, state_dict: Mapping[str, Any], strict: bool) -> IncompatibleKeys:
+def load(module: StateOwner, state_dict: Mapping[str, Any], strict: bool) -> IncompatibleKeys:
     """Copy the arrays of ``state_dict`` into ``module``; changes nothing if it raises :class:`StateDictError`."""
     if not isinstance(state_dict, Mapping):
         raise TypeError(f"load_state_dict takes a mapping of names to arrays, got {type(state_dict).__name__}")

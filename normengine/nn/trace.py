@@ -1,11 +1,11 @@
-"""From a function on tensors to a graph: tracing runs the user's Python once and records what it does."""
+"""Tracing, from a function on tensors to a graph: the user's Python runs once, and what it does is recorded."""
 
 from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -15,12 +15,10 @@ from . import random
 from .context import _current, _grad_enabled, current
 from .names import Names
 from .parameter import Parameter
+from .state_dict import StateOwner
 from .tensor import Tensor
 from .traced import Counter, Trace
 from .tracer import Tracer
-
-if TYPE_CHECKING:
-    from .module import Module
 
 __all__ = [
     "Begun",
@@ -39,7 +37,7 @@ __all__ = [
 def trace(
     function: Callable[..., Any],
     inputs: Sequence[tuple[str, Spec]],
-    modules: Sequence[tuple[str, Module]],
+    modules: Sequence[tuple[str, StateOwner]],
     dtypes: Mapping[str, str] | None = None,
     live: bool = False,
     counter: Counter = random.next_call,
@@ -71,7 +69,7 @@ class Begun:
         self,
         function: Callable[..., Any],
         inputs: Sequence[tuple[str, Spec]],
-        modules: Sequence[tuple[str, Module]],
+        modules: Sequence[tuple[str, StateOwner]],
         counter: Counter,
     ) -> None:
         self._tracer, tensors = _tracer(inputs, modules, None, True, counter)
@@ -96,7 +94,7 @@ class Begun:
 
 def _tracer(
     inputs: Sequence[tuple[str, Spec]],
-    modules: Sequence[tuple[str, Module]],
+    modules: Sequence[tuple[str, StateOwner]],
     dtypes: Mapping[str, str] | None,
     live: bool,
     counter: Counter,
@@ -126,13 +124,13 @@ def _at_work(tracer: Tracer) -> Iterator[None]:
         _current.set(before)
 
 
-def _outputs(result: Any, tracer: Tracer) -> tuple[list[Value], Callable[[Sequence[Any]], Any]]:
+def _outputs(result: object, tracer: Tracer) -> tuple[list[Value], Callable[[Sequence[Any]], Any]]:
     """The tensors in ``result``, and the function that rebuilds it from as many arrays."""
     parts, build = flattened(result, (Tensor, Parameter, np.ndarray), _check_other)
     return [tracer.tensor(part)._value for part in parts], build
 
 
-def _check_other(part: Any) -> None:
+def _check_other(part: object) -> None:
     if part is not None and not isinstance(part, (int, float, str)):
         raise TypeError(f"forward() returned a {type(part).__name__}; tensors in tuples, lists and dicts are supported")
 
@@ -171,7 +169,7 @@ class _Switched:
 
     def __call__(self, function: Callable[..., Any]) -> Callable[..., Any]:
         @functools.wraps(function)
-        def wrapped(*args: Any, **kwargs: Any) -> Any:
+        def wrapped(*args: object, **kwargs: object) -> Any:
             with type(self)():
                 return function(*args, **kwargs)
 

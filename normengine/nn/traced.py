@@ -1,4 +1,4 @@
-"""What a trace gives: the graph under way, and what of the user's its inputs and state are bound to."""
+"""The result of a trace: its graph, and what of the user's the graph's inputs and state are bound to."""
 
 from __future__ import annotations
 

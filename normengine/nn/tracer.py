@@ -1,4 +1,4 @@
-"""What a trace records, and how: the tracer turns what users write into nodes."""
+"""The tracer: turns what users write into nodes of a graph, while their ``forward`` runs."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -18,11 +18,9 @@ from ..ops import OPS, Builder, OperatorError, evaluate
 from .array import Array
 from .names import Names, follows, getter
 from .parameter import Parameter
+from .recorder import BufferOwner
 from .tensor import Tensor
 from .traced import Counter, Trace
-
-if TYPE_CHECKING:
-    from .module import Module
 
 _ABSENT: Any = object()
 
@@ -30,14 +28,14 @@ _ABSENT: Any = object()
 class _Assigned(NamedTuple):
     """An attribute that ``forward`` assigned: where it was, what it held, whether it was a buffer that is not saved."""
 
-    module: Module
+    module: BufferOwner
     table: dict[str, Any]
     name: str
     before: Any
     was_apart: bool
 
 
-def _takes(array: Any, spec: Spec) -> bool:
+def _takes(array: object, spec: Spec) -> bool:
     """Whether a program can write a value of ``spec`` to it."""
     return isinstance(array, np.ndarray) and Spec.of(array) == spec and array.flags.carray
 
@@ -94,11 +92,11 @@ class Tracer:
 
     # nodes
 
-    def add(self, op: str, *inputs: Tensor, **attrs: Any) -> Tensor:
+    def add(self, op: str, *inputs: Tensor, **attrs: object) -> Tensor:
         """The one output of a new node."""
         return self.add_multi(op, *inputs, **attrs)[0]
 
-    def add_multi(self, op: str, *inputs: Tensor, **attrs: Any) -> tuple[Tensor, ...]:
+    def add_multi(self, op: str, *inputs: Tensor, **attrs: object) -> tuple[Tensor, ...]:
         """All outputs of a new node."""
         values = [self._value_of(t) for t in inputs]
         integers = OPS[op].integers == "any" or (
@@ -129,6 +127,7 @@ class Tracer:
         return self.builder.add("detach", value) if value.dtype == "float32" else value
 
     def detached(self, tensor: Tensor) -> Tensor:
+        """The same values, through which no gradient flows."""
         return Tensor(self, self._detach(self._value_of(tensor)))
 
     def error(self, message: str) -> OperatorError:
@@ -136,7 +135,7 @@ class Tracer:
         return OperatorError(f"{self._place}: {message}" if self._place else message)
 
     @contextmanager
-    def inside(self, module: Module) -> Iterator[None]:
+    def inside(self, module: object) -> Iterator[None]:
         """Nodes added inside belong to ``module``, and a ValueError raised inside names it."""
         kind, name = type(module).__name__, self._names.modules.get(id(module), "")
         before, self._place = self._place, f"{kind} '{name}'" if name else kind
@@ -152,7 +151,7 @@ class Tracer:
 
     # what users hand in
 
-    def tensor(self, x: Any) -> Tensor:
+    def tensor(self, x: object) -> Tensor:
         """``x`` as a tensor: parameters and buffers as state, numbers and other arrays as constants."""
         if isinstance(x, Tensor):
             self._value_of(x)
@@ -166,13 +165,13 @@ class Tracer:
             return self._buffer(*known) if known else Tensor(self, self._array(x))
         raise self.error(f"a tensor or an array is needed, got {type(x).__name__}; give a NumPy array of float32")
 
-    def operand(self, x: Any) -> Tensor | None:
+    def operand(self, x: object) -> Tensor | None:
         """``x`` as a float32 side of arithmetic, None if it cannot be one."""
         if not isinstance(x, (Tensor, Parameter, int, float, np.number, np.ndarray)):
             return None
         return self.real(int(x) if isinstance(x, bool) else x)
 
-    def real(self, x: Any) -> Tensor:
+    def real(self, x: object) -> Tensor:
         """``x`` as a tensor, constants and buffers of integers converted to float32."""
         if isinstance(x, np.ndarray) and x.dtype.kind in "iub" and id(x) not in self._names.buffers:
             x = x.astype(np.float32)
@@ -192,7 +191,7 @@ class Tracer:
         value = self.builder.state_value(name, Spec.of(parameter._data))
         return Tensor(self, value if self.gradients else self._detach(value))
 
-    def buffer(self, module: Module, key: str) -> Tensor | None:
+    def buffer(self, module: BufferOwner, key: str) -> Tensor | None:
         """The newest value of a module's buffer, None where the module has None."""
         array = module._buffers[key]
         if array is None:
@@ -201,7 +200,7 @@ class Tracer:
             self._names.add_buffer(array, self._free_name(module, key), getter(module, key))
         return self._buffer(*self._names.buffers[id(array)])
 
-    def _free_name(self, module: Module, key: str) -> str:
+    def _free_name(self, module: BufferOwner, key: str) -> str:
         """The name that the place of a buffer has, unless another array has been there in this trace."""
         name = self._names.places.get((id(module), key))
         return self._names.unique(self._names.own(module, key)) if name is None or name in self.builder.state else name
@@ -251,7 +250,7 @@ class Tracer:
             self._arrays[id(array)] = array, value
         return self._arrays[id(array)][1]
 
-    def assign(self, module: Module, name: str, tensor: Tensor) -> None:
+    def assign(self, module: BufferOwner, name: str, tensor: Tensor) -> None:
         """``tensor`` becomes what ``module`` has under ``name``: a buffer from now on, which each run writes. Who holds
         the array that was there keeps it as it is."""
         table = module._buffers if name in module._buffers else vars(module)
@@ -331,6 +330,10 @@ class Tracer:
         return self.add("bernoulli", p, seed, step, layer=layer)
 
     # values
+
+    def computes(self, tensor: Tensor) -> bool:
+        """Whether a node makes the value, which is no input, state or constant then."""
+        return any(tensor._value in node.outputs for node in self.builder.nodes)
 
     def values(self, tensor: Tensor) -> np.ndarray | None:
         """What ``tensor`` holds in this run, None where that depends on the inputs. Whoever asks makes the trace one of

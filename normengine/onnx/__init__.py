@@ -1,7 +1,8 @@
-"""ONNX files: writing a model, reading a network. The ``onnx`` package is imported when one of them is first used.
+"""The ONNX codec, from the bytes of a file to a graph and from a graph to bytes. The ``onnx`` package is imported when
+one of them is first used.
 
-:func:`export` lives at the top of the house, since it traces a model and runs the file that it wrote; this is the
-name that users know it by.
+:func:`export` is the door to it for models, as ``InferenceSession`` is for files. It is defined in
+:mod:`normengine.export`, since it traces a model and runs the file that it wrote; this is the name that users know.
 """
 
 from __future__ import annotations

@@ -1,8 +1,9 @@
-"""An ONNX graph as it is being written: names for values, nodes in order, and initializers."""
+"""The state of an export: names for values, nodes in order, and initializers of an ONNX graph as it is being
+written."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -11,7 +12,6 @@ from ..graph import Graph, Node, Value
 from ..ops import OPS
 from ..passes.fold_batchnorm import labels
 from .node import OnnxError
-from .table import WRITERS
 
 BATCH = "N"
 """The name of the dynamic batch axis."""
@@ -30,14 +30,23 @@ class Emitted(NamedTuple):
 class ExportContext:
     """``nodes`` and ``initializers`` are filled in by :meth:`write`, one node of the graph after the other.
 
-    ``settings`` holds, by layer, attributes that only the layer knows (batch normalization's momentum).
+    ``writers`` is the table of operators (see :mod:`.table`); ``settings`` holds, by layer, attributes that only the
+    layer knows (batch normalization's momentum).
     """
 
-    def __init__(self, graph: Graph, outputs: Sequence[str], opset: int, settings: Mapping[str, Any]) -> None:
+    def __init__(
+        self,
+        graph: Graph,
+        outputs: Sequence[str],
+        opset: int,
+        settings: Mapping[str, Any],
+        writers: Mapping[str, Writer],
+    ) -> None:
         self.opset = opset
         self.settings = settings
         self.nodes: list[Emitted] = []
         self.initializers: dict[str, np.ndarray] = {}
+        self._writers = writers
         self._graph = graph
         self._labels = labels(graph)
         self._taken: set[str] = {v.name for v in graph.inputs} | set(outputs)
@@ -55,7 +64,7 @@ class ExportContext:
 
     def write(self) -> None:
         for node in self._graph.nodes:
-            writer = WRITERS.get(node.op)
+            writer = self._writers.get(node.op)
             if writer is not None:
                 writer(self, node)
             elif OPS[node.op].onnx is not None:
@@ -78,7 +87,7 @@ class ExportContext:
         return self._labels[node]
 
     def make(
-        self, node: Node, op_type: str, *inputs: str | Value, result: Value | None = None, **attributes: Any
+        self, node: Node, op_type: str, *inputs: str | Value, result: Value | None = None, **attributes: object
     ) -> None:
         """The ONNX node that makes ``result``, by default the graph node's only output."""
         if result is None:
@@ -87,7 +96,7 @@ class ExportContext:
             self._names[result] = self._unique(f"{self._labels[node]}.output")
         self._append(op_type, self._inputs(inputs), self._names[result], self._labels[node], attributes)
 
-    def step(self, node: Node, op_type: str, *inputs: str | Value, **attributes: Any) -> str:
+    def step(self, node: Node, op_type: str, *inputs: str | Value, **attributes: object) -> str:
         """An ONNX node on the way to the graph node's outputs; returns its output's name."""
         output = self._unique(f"{self._labels[node]}.{op_type}")
         self._append(op_type, self._inputs(inputs), output, output, attributes)
@@ -131,3 +140,7 @@ def _free(stem: str, taken: set[str]) -> str:
         name = f"{stem}_{number}"
     taken.add(name)
     return name
+
+
+Writer = Callable[[ExportContext, Node], None]
+"""Adds ONNX nodes that make the outputs of a node of the graph."""

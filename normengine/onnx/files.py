@@ -1,4 +1,4 @@
-"""The files of a model, opened with errors of one family."""
+"""The files of a model, its external data among them, opened with errors of one family."""
 
 from __future__ import annotations
 

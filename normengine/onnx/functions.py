@@ -1,4 +1,5 @@
-"""A file's own functions, put in place of the nodes that call them, once it is known how many nodes that makes."""
+"""Inlining: a file's own functions are put in place of the nodes that call them, once it is known how many nodes
+that makes."""
 
 from __future__ import annotations
 

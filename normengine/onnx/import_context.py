@@ -1,19 +1,21 @@
-"""What a family's reading function works with: one ONNX node, what is known of its inputs, and the graph to add to."""
+"""The state of an import: what each name of the file stands for so far, and the one node that a family's function
+reads, with what is known of its inputs and the graph to add to."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from typing import NamedTuple
 
 import numpy as np
 
-from ..graph import MAX_RANK, MEMORY, Node, Spec, Value
+from ..graph import DTYPES, MAX_RANK, MEMORY, Node, Spec, Value
+from ..ops import Builder, OperatorError
 from .limits import FileLimits
 from .node import OnnxError, OnnxNode
-
-if TYPE_CHECKING:
-    from .importer import ImportContext
+from .parse import OnnxModel, Port
+from .schema import check_types
 
 
 class Padding(NamedTuple):
@@ -23,6 +25,140 @@ class Padding(NamedTuple):
     before: tuple[int, ...]
     after: tuple[int, ...]
     fill: float
+
+
+class ImportContext:
+    """What each name of the file stands for so far: an array that is known, a value of the graph, or both.
+
+    ``readers`` and ``evaluators`` are the tables of operators (see :mod:`.table`). ``reads`` counts how often each
+    name is read, ``beyond`` are the names that could not be read since an operator is not supported, ``refused`` its
+    nodes; ``makers`` has the graph's node for each value, ``taken`` counts the bytes of the arrays that were computed,
+    ``pieces`` those that nodes cut arrays into or put together.
+    """
+
+    def __init__(
+        self,
+        model: OnnxModel,
+        shapes: Mapping[str, tuple[int, ...]],
+        readers: Mapping[str, Reader],
+        evaluators: Mapping[str, Evaluator],
+    ) -> None:
+        self.model = model
+        self.limits = model.limits
+        self._readers = readers
+        self._evaluators = evaluators
+        self.pieces = 0
+        self.taken = -2 * sum(array.nbytes for array in model.weights.values())
+        self.builder = Builder()
+        self.makers: dict[Value, Node] = {}
+        self.known: dict[str, np.ndarray] = dict(model.weights)
+        self.values: dict[str, Value] = {}
+        self.refused: list[OnnxNode] = []
+        self.beyond: set[str] = set()
+        self.paddings: dict[Value, Padding] = {}
+        self.reads = Counter(name for node in model.nodes for name in node.inputs if name)
+        self.reads.update(port.name for port in model.outputs)
+        for port in model.inputs:
+            spec = Spec(shapes[port.name], "int64" if port.dtype == "int32" else port.dtype)
+            try:
+                self.values[port.name] = self.builder.input(port.name, checked(spec, self.limits))
+            except OperatorError as error:
+                raise OnnxError(f"{model.source}: {error}") from None
+            except OnnxError as error:
+                raise OnnxError(f"{model.source}: input '{port.name}': {error}") from None
+
+    def take(self, nbytes: int) -> None:
+        """Count an array that is about to be computed. The weights' own size comes off twice, since each of them may
+        be laid out anew, or scaled, for the node that reads it."""
+        self.taken += nbytes
+        if self.taken > self.limits.constant_bytes:
+            words = f"the arrays that are computed while the network is read come to {self.taken} bytes here"
+            self.limits.check("constant_bytes", self.taken, words)
+
+    def read(self, node: OnnxNode) -> None:
+        """Add to the graph what the node computes, or compute it where all that it reads is known."""
+        for name in node.inputs:
+            if name and not (name in self.known or name in self.values or name in self.beyond):
+                raise OnnxError(f"{self.model.source}: {node} reads '{name}', which nothing before it makes")
+        computed = any(name and name not in self.known for name in node.inputs)
+        beyond = any(name in self.beyond for name in node.inputs)
+        if beyond or (computed and node.op_type not in self._readers):
+            self.beyond.update(node.outputs)
+            self.refused += [] if beyond else [node]
+            return
+        call = ImportedNode(self, node)
+        try:
+            if not self.known.keys().isdisjoint(node.inputs):
+                check_types(node, [self._known_type(name) for name in node.inputs], self.model.opset)
+            with self.builder.at(node.label, node.op_type):
+                results = self._results(call)
+        except OperatorError as error:
+            raise OnnxError(f"{self.model.source}: {error}") from None
+        except OnnxError as error:
+            raise OnnxError(f"{self.model.source}: {node}: {error}") from None
+        for name, result in zip(node.outputs, results, strict=False):
+            if not name:
+                continue
+            if name in self.known or name in self.values:
+                raise OnnxError(f"{self.model.source}: {node} makes '{name}', which exists already")
+            if isinstance(result, Value):
+                self.values[name] = result
+            else:
+                self.known[name] = result
+        for i, name in enumerate(node.outputs[len(results) :], len(results)):
+            if self.reads[name]:
+                raise OnnxError(f"{self.model.source}: {node}: its output {i}, '{name}', is not supported")
+
+    def _known_type(self, name: str) -> str:
+        """The element type of a known array; empty for a value, whose type the graph's operators check."""
+        array = self.known.get(name)
+        return "" if array is None else array.dtype.name
+
+    def _results(self, call: ImportedNode) -> Sequence[Value | np.ndarray]:
+        node = call.node
+        evaluator = self._evaluators.get(node.op_type)
+        if evaluator is not None and all(name in self.known for name in node.inputs if name):
+            try:
+                return [np.asarray(a) for a in evaluator(call)]
+            except (ValueError, IndexError, TypeError, ArithmeticError, MemoryError) as error:
+                raise error if isinstance(error, OnnxError) else OnnxError(f"cannot be computed: {error}") from None
+        results = self._readers[node.op_type](call)
+        return [results] if isinstance(results, (Value, np.ndarray)) else results
+
+    def value(self, name: str, what: str) -> Value:
+        """The value of that name; a known array becomes a constant of the graph."""
+        if name not in self.values:
+            if name not in self.known:
+                raise OnnxError(f"nothing makes '{name}', {what} of the network")
+            self.values[name] = self.constant(self.known[name], name)
+        return self.values[name]
+
+    def output(self, port: Port) -> Value:
+        try:
+            value = self.value(port.name, "an output")
+        except OnnxError as error:
+            raise OnnxError(f"{self.model.source}: {error}") from None
+        if value.dtype != ("int64" if port.dtype == "int32" else port.dtype):
+            raise OnnxError(
+                f"{self.model.source}: output '{port.name}' is declared as {port.dtype}, "
+                f"but the network makes {value.dtype}"
+            )
+        return value
+
+    def constant(self, array: np.ndarray, name: str | None = None) -> Value:
+        """A constant; an array that repeats one element or row by strides of zero stays as small as it is."""
+        if array.dtype == np.int32:
+            self.take(2 * array.nbytes)
+            array = array.astype(np.int64)
+        if array.dtype.name not in DTYPES:
+            raise OnnxError(f"'{name}' has the element type {array.dtype}, which is not supported")
+        checked(Spec.of(array), self.limits)
+        kept = tuple(slice(0, 1) if stride == 0 else slice(None) for stride in array.strides)
+        small = array[kept] if array.size else array
+        if not small.flags.c_contiguous:
+            self.take(small.nbytes)
+        value = self.builder.constant(np.ascontiguousarray(small).reshape(small.shape), name)
+        return value if small.shape == array.shape else self.builder.add("expand", value, shape=array.shape)
 
 
 class ImportedNode:
@@ -88,7 +224,7 @@ class ImportedNode:
 
     def alone(self, index: int) -> bool:
         """Whether no other node reads this input and it is no output of the network."""
-        return self._reading.readers[self.name(index)] == 1
+        return self._reading.reads[self.name(index)] == 1
 
     def producer(self, value: Value) -> Node | None:
         """The node that makes ``value``."""
@@ -98,7 +234,7 @@ class ImportedNode:
         array = np.asarray(array, np.float32) if isinstance(array, (int, float)) else array
         return self._reading.constant(array, name)
 
-    def add(self, op: str, *inputs: Value, **attrs: Any) -> Value:
+    def add(self, op: str, *inputs: Value, **attrs: object) -> Value:
         if op != "cast" and any(v.dtype == "float64" for v in inputs):
             raise OnnxError("computes in DOUBLE, which is not supported; export the network in float32")
         builder, limits = self._reading.builder, self._reading.limits
@@ -154,6 +290,12 @@ class ImportedNode:
         if not self.given(index):
             raise OnnxError(f"input {index} is missing")
         return self.node.inputs[index]
+
+
+Reader = Callable[[ImportedNode], "Value | np.ndarray | Sequence[Value | np.ndarray]"]
+"""Adds nodes that mean the same as an ONNX node and returns what its outputs stand for, in order."""
+Evaluator = Callable[[ImportedNode], Sequence[np.ndarray]]
+"""The outputs' arrays of an ONNX node whose inputs are all known arrays."""
 
 
 def checked(spec: Spec, limits: FileLimits) -> Spec:

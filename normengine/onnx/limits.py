@@ -1,4 +1,4 @@
-"""What a file may cost while it is read: numbers that are checked before the work is done and the memory taken."""
+"""Resource limits: what a file may cost while it is read, checked before the work is done and the memory taken."""
 
 from __future__ import annotations
 

@@ -29,12 +29,15 @@ class OnnxNode:
         return f"{self.op_type} '{self.label}'"
 
     def integer(self, name: str, default: int | None = None) -> int:
+        """The attribute, an integer; ``default`` where the file leaves it out."""
         return int(self._get(name, int, "an integer", default))
 
     def number(self, name: str, default: float | None = None) -> float:
+        """The attribute, a number; ``default`` where the file leaves it out."""
         return float(self._get(name, float, "a number", default))
 
     def text(self, name: str, default: str | None = None) -> str:
+        """The attribute, a text; ``default`` where the file leaves it out."""
         return str(self._get(name, str, "a string", default))
 
     def integers(self, name: str, default: tuple[int, ...] | None = None, most: int = 2 * MAX_RANK) -> tuple[int, ...]:
@@ -47,10 +50,11 @@ class OnnxNode:
         return tuple(found)
 
     def tensor(self, name: str) -> np.ndarray:
+        """The attribute, an array."""
         found: np.ndarray = self._get(name, np.ndarray, "a tensor", None)
         return found
 
-    def _get(self, name: str, kind: type, words: str, default: Any) -> Any:
+    def _get(self, name: str, kind: type, words: str, default: object) -> Any:
         found = self.attributes.get(name, default)
         if found is None:
             raise OnnxError(f"attribute '{name}' is missing")

@@ -1,4 +1,4 @@
-"""The nodes of a graph by what they read and make: each name made once, each node behind those that it reads from."""
+"""Topological order: each name made once, each node behind those that it reads from."""
 
 from __future__ import annotations
 

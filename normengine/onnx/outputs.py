@@ -1,4 +1,5 @@
-"""The shapes of outputs that a file does not declare."""
+"""Shape inference of outputs: the shapes that a file does not declare, found by importing it for two sizes of the
+batch."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""An ONNX file as plain Python data: nodes, weights as arrays, inputs and outputs, every size checked first.
+"""The parser: an ONNX file as plain Python data, nodes, weights as arrays, inputs and outputs, every size checked
+first.
 
 This and the writer are the only modules that know protobuf; what follows in the importer works on these records.
 """

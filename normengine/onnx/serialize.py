@@ -1,4 +1,4 @@
-"""A graph with its constants as the bytes of an ONNX file."""
+"""The serializer: a graph with its constants as the bytes of an ONNX file."""
 
 from __future__ import annotations
 
@@ -48,7 +48,8 @@ def model_bytes(
     check_opset(opset)
     if graph.state:
         raise OnnxError(f"'{graph.state[0].name}' has no values; bind state to arrays before it is written")
-    writing = ExportContext(decompose(graph, keep=_written()), tuple(outputs), opset, settings or {})
+    kept = decompose(graph, keep=_written())
+    writing = ExportContext(kept, tuple(outputs), opset, settings or {}, WRITERS)
     writing.write()
     proto = helper.make_model(
         helper.make_graph(

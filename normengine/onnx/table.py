@@ -1,21 +1,13 @@
-"""The tables that the families fill: how an ONNX operator is read, and how an operator of the graph is written."""
+"""The registry of ONNX operators: how each is read, and how an operator of the graph is written. The families fill
+it when they are imported; who reads or writes files imports the families first, and hands the tables on."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, TypeVar
+from collections.abc import Callable
+from typing import TypeVar
 
-import numpy as np
-
-from ..graph import Node, Value
-
-if TYPE_CHECKING:
-    from .export_context import ExportContext
-    from .import_context import ImportedNode
-
-Reader = Callable[["ImportedNode"], "Value | np.ndarray | Sequence[Value | np.ndarray]"]
-Evaluator = Callable[["ImportedNode"], "Sequence[np.ndarray]"]
-Writer = Callable[["ExportContext", Node], None]
+from .export_context import Writer
+from .import_context import Evaluator, Reader
 
 READERS: dict[str, Reader] = {}
 """By ONNX operator: adds nodes that mean the same and returns what the outputs stand for, in order."""

@@ -17,7 +17,7 @@ from .builder import Builder
 from .rules import elementwise_infer, elementwise_reference, only
 from .table import register
 
-_erf: Any = np.vectorize(math.erf, otypes=[np.float64])
+_erf: Callable[[np.ndarray], np.ndarray] = np.vectorize(math.erf, otypes=[np.float64])
 _TANH_SCALE = math.sqrt(2.0 / math.pi)
 _TANH_CUBIC = 0.044715
 

@@ -5,27 +5,17 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..graph import Node, Spec, Value
+from ..graph import Node, Value
+from .builder import Builder
+from .inference import Arrays, Attrs, Infer, OperatorError, Shapes, Strides
 
-if TYPE_CHECKING:
-    from .builder import Builder
-
-Attrs = Mapping[str, Any]
-Arrays = Sequence[np.ndarray]
-Shapes = Sequence[tuple[int, ...]]
-Strides = tuple[int, ...]
-"""In elements."""
-
+__all__ = ["Arrays", "Attrs", "Case", "OnnxMapping", "Op", "OperatorError", "Part", "Scalar", "Shapes", "Strides"]
 
 _NONE: Mapping[str, Any] = MappingProxyType({})
-
-
-class OperatorError(ValueError):
-    """An operator was given what its rule does not allow; the builder puts the layer's name before the message."""
 
 
 class Scalar(NamedTuple):
@@ -142,7 +132,7 @@ class Op(NamedTuple):
     """
 
     name: str
-    infer: Callable[[Sequence[Spec], Attrs], tuple[Spec, ...]]
+    infer: Infer
     reference: Callable[[Arrays, Attrs], tuple[np.ndarray, ...]]
     gradient: Callable[[Builder, Node, Sequence[Value | None]], Sequence[Value | None]] | None = None
     scalar: Scalar | None = None

@@ -5,14 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from types import MappingProxyType
-from typing import Any
 
 import numpy as np
 
 from ..graph import Graph, Node, Spec, Value, check
-from .base import Op, OperatorError
+from .inference import RULES, OperatorError
 from .rules import require_size
-from .table import OPS
 
 
 class Builder:
@@ -87,16 +85,15 @@ class Builder:
         """Store ``new`` over the state value or input ``old`` when the graph has run."""
         self.updates[old] = new
 
-    def add(self, op: str, *inputs: Value, **attrs: Any) -> Value:
+    def add(self, op: str, *inputs: Value, **attrs: object) -> Value:
         """Append a node with one output and return it."""
         (value,) = self.add_multi(op, *inputs, **attrs)
         return value
 
-    def add_multi(self, op: str, *inputs: Value, **attrs: Any) -> tuple[Value, ...]:
+    def add_multi(self, op: str, *inputs: Value, **attrs: object) -> tuple[Value, ...]:
         """Append a node and return all its outputs."""
-        record: Op = OPS[op]
         try:
-            specs = record.infer([v.spec for v in inputs], attrs)
+            specs = RULES[op]([v.spec for v in inputs], attrs)
             for spec in specs:
                 require_size("the result", spec)
         except OperatorError as error:

@@ -196,7 +196,11 @@ def _pooling(
 
 
 def _window(
-    kernel: Pair, stride: Pair, padding: tuple[int, int, int, int] = (0, 0, 0, 0), ceil_mode: bool = False, **more: Any
+    kernel: Pair,
+    stride: Pair,
+    padding: tuple[int, int, int, int] = (0, 0, 0, 0),
+    ceil_mode: bool = False,
+    **more: object,
 ) -> dict[str, Any]:
     return {"kernel_size": kernel, "stride": stride, "padding": padding, "ceil_mode": ceil_mode, **more}
 

@@ -7,9 +7,8 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from ..graph import MAX_RANK, MEMORY, Node, Spec, Value
-from .base import Arrays, Attrs, OperatorError, Strides
+from .inference import Arrays, Attrs, Infer, OperatorError, Strides
 
-Infer = Callable[[Sequence[Spec], Attrs], tuple[Spec, ...]]
 Reference = Callable[[Arrays, Attrs], tuple[np.ndarray, ...]]
 
 

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
@@ -14,7 +13,7 @@ from .builder import Builder
 from .rules import elementwise_infer, elementwise_reference, only
 from .table import register
 
-_erf: Any = np.vectorize(math.erf, otypes=[np.float64])
+_erf: Callable[[np.ndarray], np.ndarray] = np.vectorize(math.erf, otypes=[np.float64])
 
 
 def _erf_gradient(builder: Builder, node: Node, grads: Sequence[Value | None]) -> Sequence[Value | None]:

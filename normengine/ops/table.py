@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from .base import Op
+from .inference import RULES
 
 OPS: dict[str, Op] = {}
 
@@ -13,3 +14,4 @@ def register(*ops: Op) -> None:
         if op.name in OPS:
             raise KeyError(f"operator {op.name} is already in the table")
         OPS[op.name] = op
+        RULES[op.name] = op.infer

@@ -1,4 +1,4 @@
-"""Adam."""
+"""Adam (Kingma and Ba, 2015)."""
 
 from __future__ import annotations
 
@@ -54,6 +54,7 @@ class Adam(Optimizer):
         )
 
     def check(self, group: Mapping[str, Any]) -> None:
+        """Raise TypeError or ValueError for settings that make no sense."""
         super().check(group)
         betas = group["betas"]
         if not isinstance(betas, (tuple, list)) or len(betas) != 2:
@@ -63,6 +64,7 @@ class Adam(Optimizer):
                 finite(beta, self.setting(group, "betas"), 0, 1, below=True)
 
     def variant(self, group: Mapping[str, Any]) -> tuple[Any, ...]:
+        """Which form of the update the group's settings ask for."""
         return (
             bool(group["weight_decay"]),
             bool(group["decoupled_weight_decay"]),
@@ -73,12 +75,14 @@ class Adam(Optimizer):
     def _has_ages(self, group: Mapping[str, Any]) -> bool:
         return True
 
-    def _age(self, parameter: Parameter, group: Mapping[str, Any]) -> Any:
+    def _age(self, parameter: Parameter, group: Mapping[str, Any]) -> object:
         return self.steps_of(parameter)
 
     def rule(
         self, rule: Rule, group: dict[str, Any], name: str, parameter: Parameter, value: Value, grad: Value
     ) -> Value:
+        """The new value of a parameter; the formulas are those of the class."""
+
         def correction(which: int) -> float:
             """1 - beta^t of the coming step t."""
             return 1.0 - float(group["betas"][which]) ** (self.steps_of(parameter) + 1)

@@ -1,4 +1,4 @@
-"""What optimizers share: parameter groups, state, and the seam at which a step takes their update in."""
+"""The base class of optimizers: parameter groups, state, and the rule that a training step takes into its program."""
 
 from __future__ import annotations
 
@@ -59,6 +59,7 @@ class Rule:
         self._inputs: dict[str, Value] = {}
 
     def op(self, op: str, *values: Value) -> Value:
+        """The value of a new node on these inputs."""
         return self._builder.add(op, *values)
 
     def number(self, what: str, value: Callable[[], float]) -> Value:
@@ -79,6 +80,7 @@ class Rule:
         return self._builder.state_value(key, Spec.of(arrays[what]))
 
     def store(self, old: Value, new: Value) -> Value:
+        """Store ``new`` over the state value ``old`` when the step has run; returns ``new``."""
         self._builder.update(old, new)
         return new
 
@@ -139,7 +141,7 @@ class Optimizer:
     def zero_grad(self, set_to_none: bool = True) -> None:
         """Nothing: gradients live inside a step only."""
 
-    def step(self, closure: Any = None) -> None:
+    def step(self, closure: object = None) -> None:
         """Raises RuntimeError: the update is part of the compiled step."""
         raise RuntimeError(
             f"{self._name}.step() does nothing by itself: call step(x, y) of ne.TrainStep(model, loss, optimizer)"
@@ -202,7 +204,7 @@ class Optimizer:
         """Whether the update of a parameter depends on the number of those before it."""
         return False
 
-    def _age(self, parameter: Parameter, group: Mapping[str, Any]) -> Any:
+    def _age(self, parameter: Parameter, group: Mapping[str, Any]) -> object:
         """What parameters must share for one set of scalars to serve them."""
         return None
 

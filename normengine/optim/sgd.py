@@ -1,4 +1,4 @@
-"""Stochastic gradient descent."""
+"""Stochastic gradient descent, with momentum."""
 
 from __future__ import annotations
 
@@ -50,6 +50,7 @@ class SGD(Optimizer):
         )
 
     def check(self, group: Mapping[str, Any]) -> None:
+        """Raise TypeError or ValueError for settings that make no sense."""
         super().check(group)
         if type(group["dampening"]) is not int:
             finite(group["dampening"], self.setting(group, "dampening"))
@@ -60,6 +61,7 @@ class SGD(Optimizer):
             )
 
     def variant(self, group: Mapping[str, Any]) -> tuple[Any, ...]:
+        """Which form of the update the group's settings ask for."""
         return (
             bool(group["momentum"]),
             bool(group["dampening"]),
@@ -71,13 +73,14 @@ class SGD(Optimizer):
     def _has_ages(self, group: Mapping[str, Any]) -> bool:
         return bool(group["momentum"] and group["dampening"])
 
-    def _age(self, parameter: Parameter, group: Mapping[str, Any]) -> Any:
+    def _age(self, parameter: Parameter, group: Mapping[str, Any]) -> object:
         """A first step without its (1 - dampening) needs scalars of its own."""
         return self._has_ages(group) and self.steps_of(parameter) == 0
 
     def rule(
         self, rule: Rule, group: dict[str, Any], name: str, parameter: Parameter, value: Value, grad: Value
     ) -> Value:
+        """The new value of a parameter; the formulas are those of the class."""
         if group["weight_decay"]:
             decay = rule.number("weight_decay", lambda: group["weight_decay"])
             grad = rule.op("add", grad, rule.op("mul", value, decay))

@@ -7,10 +7,11 @@ from .fold_constants import fold_constants
 from .fuse import fuse
 from .fuse_epilogue import fuse_epilogue
 from .fuse_loss_grad import fuse_loss_grad
-from .pipeline import prepare, switched_off
+from .pipeline import PASSES, prepare
 from .rematerialize import rematerialize
 
 __all__ = [
+    "PASSES",
     "decompose",
     "differentiate",
     "expand_norm_grad_sums",
@@ -20,5 +21,4 @@ __all__ = [
     "fuse_loss_grad",
     "prepare",
     "rematerialize",
-    "switched_off",
 ]

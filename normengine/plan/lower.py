@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection
 from dataclasses import replace
 
+from ..compiling import DEFAULT, CompileOptions
 from ..graph import Graph, Value
-from ..kernels import REGISTRY
 from ..kernels.cpu import backend, isas
-from ..passes.pipeline import BLOCKS, DEPTH_FIRST, IN_PLACE, MERGED_UPDATES, PREFETCH
 from .arguments import Memory
 from .call import Call
 from .depth_first import Segment
@@ -24,30 +23,24 @@ from .prefetch import with_prefetch
 from .updates import store_output, store_updates, updates_last, written_over
 
 
-def make_plan(
-    graph: Graph, off: Collection[str] = (), kernels: Mapping[str, str] | None = None, tried: bool = False
-) -> Plan:
+def make_plan(graph: Graph, options: CompileOptions = DEFAULT, tried: bool = False) -> Plan:
     """Lower a graph of kernel operators, chains and movements (see ``passes``) to a :class:`Plan`.
 
-    With ``tried`` all updates are tried before the first of them is done. ``off`` names what is left out (see
-    ``passes/pipeline.py``): "blocks", and activations are never held in blocks of channels; "depth_first", and every
-    call is for all images of the batch; "in_place", and no group of images writes over what it has read; "prefetch",
-    and none prefetches; "merged_updates", and every update is a call of its own. The last four need the compiled
-    executor. ``kernels`` are algorithms by operator to use wherever they can be (see ``kernels/override.py``).
+    With ``tried`` all updates are tried before the first of them is done.
     """
-    compiled, width = backend() == "compiled", 0 if BLOCKS in off else block_width(isas())
-    choice = Choice(isas(), REGISTRY.preferred(kernels))
-    depth_first = compiled and width > 0 and DEPTH_FIRST not in off
+    compiled, width = backend() == "compiled", block_width(isas()) if options.blocks else 0
+    choice = Choice(isas(), dict(options.kernels))
+    depth_first = compiled and width > 0 and options.depth_first
     segments = segments_of(graph, choice) if depth_first else [Segment((node,), False) for node in graph.nodes]
     graph = replace(graph, nodes=tuple(node for segment in segments for node in segment.nodes))
     emitter = Emitter(Placement.of(graph, width, written_over(graph, graph.nodes)), choice)
     places, after_loss = _emit(emitter, graph, segments)
     first, last = updates_last(emitter.calls, tried)
     calls: list[Call] = [*first, *last]
-    taken = {} if IN_PLACE in off else in_place(calls)
-    if PREFETCH not in off:
+    taken = in_place(calls) if options.in_place else {}
+    if options.prefetch:
         first = [with_prefetch(call, taken, places) for call in first]
-    if compiled and MERGED_UPDATES not in off:
+    if compiled and options.merged_updates:
         first, last = merge_updates(first), merge_updates(last)
     calls = [*first, *last]
     offsets, arena = lay_out(calls, taken, after_loss)

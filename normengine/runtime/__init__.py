@@ -1,4 +1,4 @@
-"""Programs in memory: how a planned graph runs."""
+"""The runtime: planned graphs in memory, and their running."""
 
 from .cache import ProgramCache
 from .executor import Counters

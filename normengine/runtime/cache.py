@@ -1,15 +1,14 @@
-"""Programs by graph: the same structure is compiled once."""
+"""The program cache: graphs of the same structure are compiled once."""
 
 from __future__ import annotations
 
 import hashlib
 from typing import Any
 
+from ..compiling import DEFAULT, CompileOptions
 from ..graph import Graph, Value
-from ..kernels import REGISTRY
 from ..kernels.cpu import backend, isas
 from ..locks import new_lock
-from ..passes import switched_off
 from ..recent import Recent
 from .program import Program, compile_graph
 
@@ -47,13 +46,13 @@ class ProgramCache:
         self._lock = new_lock()
         self._programs: Recent[tuple[Any, ...], Program] = Recent()
 
-    def get(self, graph: Graph) -> Program:
-        """The program of ``graph``, compiled now if no graph of its structure was seen lately."""
-        key = (isas(), backend(), switched_off(), tuple(sorted(REGISTRY.preferred().items())), structure(graph))
+    def get(self, graph: Graph, options: CompileOptions = DEFAULT) -> Program:
+        """The program of ``graph``, compiled now if no graph of its structure was seen lately with these options."""
+        key = (isas(), backend(), options, structure(graph))
         with self._lock:
             program = self._programs.use(key)
             if program is None:
-                program = compile_graph(graph)
+                program = compile_graph(graph, options)
                 self._programs.keep(key, program, self.size)
             while len(self._programs) > 1 and sum(p.nbytes for p in self._programs.values()) > self.nbytes:
                 self._programs.drop()

@@ -3,12 +3,21 @@
 from __future__ import annotations
 
 import platform
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, TypeAlias
 
 from llvmlite import ir
 from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
+
+if TYPE_CHECKING:  # numba's own modules, for its names of types
+    from numba.core.base import BaseContext
+    from numba.core.typing import Context
+    from numba.core.typing.templates import Signature
+
+Intrinsic: TypeAlias = "tuple[Signature, Callable[..., ir.Value]]"
+"""What an intrinsic gives Numba: its signature, and what generates its code."""
 
 _I8, _I32, _I64, _VOID = ir.IntType(8), ir.IntType(32), ir.IntType(64), ir.VoidType()
 _X86 = platform.machine().lower() in ("x86_64", "amd64")
@@ -19,10 +28,14 @@ FAST_FLOAT = 0x8040 if _X86 else 1 << 24 if _ARM else 0
 
 
 @intrinsic
-def call_kernel(typing: Any, function: Any, args: Any, begin: Any, end: Any, thread: Any) -> Any:
+def call_kernel(
+    typing: Context, function: types.Type, args: types.Type, begin: types.Type, end: types.Type, thread: types.Type
+) -> Intrinsic:
     """Call the kernel at the address ``function`` with (args, begin, end, thread)."""
 
-    def generate(context: Any, builder: Any, signature: Any, values: Any) -> Any:
+    def generate(
+        context: BaseContext, builder: ir.IRBuilder, signature: Signature, values: Sequence[ir.Value]
+    ) -> ir.Value:
         kind = ir.FunctionType(_VOID, [_I64] * 4)
         builder.call(builder.inttoptr(values[0], kind.as_pointer()), values[1:])
         return context.get_dummy_value()
@@ -31,10 +44,12 @@ def call_kernel(typing: Any, function: Any, args: Any, begin: Any, end: Any, thr
 
 
 @intrinsic
-def call_system(typing: Any, function: Any, argument: Any) -> Any:
+def call_system(typing: Context, function: types.Type, argument: types.Type) -> Intrinsic:
     """Call the system's function at the address ``function`` with one 32-bit number; its result is dropped."""
 
-    def generate(context: Any, builder: Any, signature: Any, values: Any) -> Any:
+    def generate(
+        context: BaseContext, builder: ir.IRBuilder, signature: Signature, values: Sequence[ir.Value]
+    ) -> ir.Value:
         kind = ir.FunctionType(_I32, [_I32])
         builder.call(builder.inttoptr(values[0], kind.as_pointer()), [builder.trunc(values[1], _I32)])
         return context.get_dummy_value()
@@ -43,20 +58,24 @@ def call_system(typing: Any, function: Any, argument: Any) -> Any:
 
 
 @intrinsic
-def atomic_load(typing: Any, address: Any) -> Any:
+def atomic_load(typing: Context, address: types.Type) -> Intrinsic:
     """The 64-bit word at ``address``, sequentially consistent."""
 
-    def generate(context: Any, builder: Any, signature: Any, values: Any) -> Any:
+    def generate(
+        context: BaseContext, builder: ir.IRBuilder, signature: Signature, values: Sequence[ir.Value]
+    ) -> ir.Value:
         return builder.load_atomic(builder.inttoptr(values[0], _I64.as_pointer()), "seq_cst", 8)
 
     return types.int64(types.int64), generate
 
 
 @intrinsic
-def atomic_store(typing: Any, address: Any, value: Any) -> Any:
+def atomic_store(typing: Context, address: types.Type, value: types.Type) -> Intrinsic:
     """Store the 64-bit word ``value`` at ``address``, sequentially consistent."""
 
-    def generate(context: Any, builder: Any, signature: Any, values: Any) -> Any:
+    def generate(
+        context: BaseContext, builder: ir.IRBuilder, signature: Signature, values: Sequence[ir.Value]
+    ) -> ir.Value:
         builder.store_atomic(values[1], builder.inttoptr(values[0], _I64.as_pointer()), "seq_cst", 8)
         return context.get_dummy_value()
 
@@ -64,20 +83,24 @@ def atomic_store(typing: Any, address: Any, value: Any) -> Any:
 
 
 @intrinsic
-def atomic_add(typing: Any, address: Any, value: Any) -> Any:
+def atomic_add(typing: Context, address: types.Type, value: types.Type) -> Intrinsic:
     """Add ``value`` to the 64-bit word at ``address``, sequentially consistent; returns what it was before."""
 
-    def generate(context: Any, builder: Any, signature: Any, values: Any) -> Any:
+    def generate(
+        context: BaseContext, builder: ir.IRBuilder, signature: Signature, values: Sequence[ir.Value]
+    ) -> ir.Value:
         return builder.atomic_rmw("add", builder.inttoptr(values[0], _I64.as_pointer()), values[1], "seq_cst")
 
     return types.int64(types.int64, types.int64), generate
 
 
 @intrinsic
-def get_float_control(typing: Any) -> Any:
+def get_float_control(typing: Context) -> Intrinsic:
     """This thread's floating-point control word: MXCSR on x86, FPCR on Arm, 0 elsewhere."""
 
-    def generate(context: Any, builder: Any, signature: Any, values: Any) -> Any:
+    def generate(
+        context: BaseContext, builder: ir.IRBuilder, signature: Signature, values: Sequence[ir.Value]
+    ) -> ir.Value:
         if _X86:
             word = cgutils.alloca_once(builder, _I32)
             builder.call(_mxcsr(builder, "stmxcsr"), [builder.bitcast(word, _I8.as_pointer())])
@@ -90,10 +113,12 @@ def get_float_control(typing: Any) -> Any:
 
 
 @intrinsic
-def set_float_control(typing: Any, word: Any) -> Any:
+def set_float_control(typing: Context, word: types.Type) -> Intrinsic:
     """Set this thread's floating-point control word."""
 
-    def generate(context: Any, builder: Any, signature: Any, values: Any) -> Any:
+    def generate(
+        context: BaseContext, builder: ir.IRBuilder, signature: Signature, values: Sequence[ir.Value]
+    ) -> ir.Value:
         if _X86:
             slot = cgutils.alloca_once(builder, _I32)
             builder.store(builder.trunc(values[0], _I32), slot)
@@ -105,6 +130,6 @@ def set_float_control(typing: Any, word: Any) -> Any:
     return types.void(types.int64), generate
 
 
-def _mxcsr(builder: Any, name: str) -> Any:
+def _mxcsr(builder: ir.IRBuilder, name: str) -> ir.Function:
     kind = ir.FunctionType(_VOID, [_I8.as_pointer()])
     return cgutils.get_or_insert_function(builder.module, kind, f"llvm.x86.sse.{name}")

@@ -1,4 +1,5 @@
-"""What the machine allows: multiply-adds that never leave the registers, and bytes from and to memory."""
+"""The roofline of the machine: multiply-adds that never leave the registers, and bytes from and to memory, per
+second."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a program takes of the machine's memory: counted before any is taken."""
+"""Memory accounting: what a program takes of the machine's memory, counted before any is taken."""
 
 from __future__ import annotations
 

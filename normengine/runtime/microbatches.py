@@ -1,4 +1,5 @@
-"""A large batch in parts: memory does not grow with it, and large images stay in the cache between operators."""
+"""Microbatches: a large batch in parts, so that memory does not grow with it, and large images stay in the cache
+between operators."""
 
 from __future__ import annotations
 
@@ -36,22 +37,26 @@ def microbatch_sizes(graph: Graph) -> list[int]:
     return [end - start for start, end in pairwise(ends)]
 
 
-def same_microbatch_sizes(graph: Graph, part_of: Callable[[int], Graph]) -> list[int]:
-    """As :func:`microbatch_sizes`, but one part where that of some size, which ``part_of`` gives or raises ValueError
-    for, does not compute its share of the outputs with the same numbers."""
+def microbatches(graph: Graph, part_of: Callable[[int], Graph]) -> tuple[list[int], dict[int, Graph]]:
+    """As :func:`microbatch_sizes`, with the graph for each size, which ``part_of`` gives or raises ValueError for.
+
+    One part and no graphs where the batch had better run as a whole, or where that of some size does not compute its
+    share of the outputs with the same numbers.
+    """
     sizes = microbatch_sizes(graph)
-    whole = [sum(sizes)]
+    whole: tuple[list[int], dict[int, Graph]] = [sum(sizes)], {}
     if len(sizes) == 1:
         return whole
-    for size in set(sizes):
+    parts: dict[int, Graph] = {}
+    for size in dict.fromkeys(sizes):
         try:
-            part = part_of(size)
+            part = parts[size] = part_of(size)
         except ValueError:
             return whole
         fits = [value.shape for value in part.outputs] == [(size, *value.shape[1:]) for value in graph.outputs]
         if not (fits and samples_apart(part) and is_same_at(part, graph)):
             return whole
-    return sizes
+    return sizes, parts
 
 
 class MicrobatchedProgram:

@@ -1,4 +1,4 @@
-"""Where the time of a program goes, call by call, beside what the machine allows."""
+"""The profiler: where the time of a program goes, call by call, beside the roofline of the machine."""
 
 from __future__ import annotations
 
@@ -17,24 +17,7 @@ from ..plan import Call
 from .limits import Limits, limits
 from .microbatches import MicrobatchedProgram
 from .program import Program
-
-
-@dataclass(frozen=True)
-class Timing:
-    """One call, or several of a kind: the median of its ``seconds``, what it computed (``flops``, counted the direct
-    way, a multiply-add being two) and what it had to read and write at least (``nbytes``)."""
-
-    kernel: str
-    shapes: str
-    layer: str
-    kind: str
-    seconds: float
-    flops: int
-    nbytes: int
-
-    @classmethod
-    def of(cls, call: Call, seconds: float) -> Timing:
-        return cls(call.kernel, call.shapes, call.layer, call.work.kind, seconds, call.work.flops, call.work.nbytes)
+from .timing import HEAD, Timing
 
 
 @dataclass(frozen=True)
@@ -106,7 +89,7 @@ class Profile:
         if path.suffix == ".html":
             from .profile_page import page
 
-            text = page(self)
+            text = page(self.title, self.heading(), self.kinds(), self.timings, self.columns)
         elif path.suffix == ".json":
             text = json.dumps({"displayTimeUnit": "ms", "traceEvents": list(self._events())})
         else:
@@ -123,10 +106,6 @@ class Profile:
             event = {"name": t.kernel, "cat": t.kind, "ph": "X", "ts": start, "dur": 1e6 * t.seconds}
             yield {**event, "pid": 1, "tid": 1, "args": arguments}
             start += 1e6 * t.seconds
-
-
-HEAD = ("ms", "share", "GFLOP/s", "GB/s", "of limit")
-"""Names of :meth:`Profile.columns`."""
 
 
 def profile_program(

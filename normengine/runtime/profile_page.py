@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from html import escape
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from .profile import Profile
+from .timing import HEAD, Timing
 
 _COLORS = ("#4e79a7", "#f28e2b", "#59a14f", "#e15759", "#76b7b2", "#edc948", "#b07aa1", "#9c755f", "#bab0ac")
 
@@ -37,30 +35,36 @@ for (const head of document.querySelectorAll("th")) head.onclick = () => {
 """
 
 
-def page(profile: Profile) -> str:
-    """The totals, the calls as a strip as long as they took, and as a table that a click on a heading sorts."""
-    from .profile import HEAD
+def page(
+    title: str,
+    heading: str,
+    totals: Sequence[tuple[Timing, int]],
+    timings: Sequence[Timing],
+    columns: Callable[[Timing], tuple[str, ...]],
+) -> str:
+    """The totals, the calls as a strip as long as they took, and as a table that a click on a heading sorts.
 
-    totals = profile.kinds()
+    ``totals`` are those of each kind of operator with its number of calls, of which the last has no color of its own;
+    ``columns`` gives what the tables say of a call's time.
+    """
     colors = {timing.kind: _COLORS[i % len(_COLORS)] for i, (timing, _) in enumerate(totals[:-1])}
-    whole = sum(t.seconds for t in profile.timings) or 1.0
+    whole = sum(t.seconds for t in timings) or 1.0
     strip = "".join(
         f'<div style="width:{100 * t.seconds / whole:.4f}%;background:{colors[t.kind]}" '
         f'title="{escape(f"{t.kernel} {t.shapes} {t.layer}: {1e3 * t.seconds:.3f} ms")}"></div>'
-        for t in profile.timings
+        for t in timings
     )
-    kinds = [(*profile.columns(t), _key(t.kind, colors), str(count)) for t, count in totals]
+    kinds = [(*columns(t), _key(t.kind, colors), str(count)) for t, count in totals]
     calls = [
-        (str(i), *profile.columns(t), _key(t.kernel, colors, t.kind), escape(t.shapes), escape(t.layer))
-        for i, t in enumerate(profile.timings)
+        (str(i), *columns(t), _key(t.kernel, colors, t.kind), escape(t.shapes), escape(t.layer))
+        for i, t in enumerate(timings)
     ]
-    heading = escape(profile.heading())
     return "\n".join(
         [
             "<!DOCTYPE html>",
-            f'<html lang="en"><head><meta charset="utf-8"><title>{escape(profile.title)}</title>',
+            f'<html lang="en"><head><meta charset="utf-8"><title>{escape(title)}</title>',
             f"<style>{_STYLE}</style></head><body>",
-            f"<h1>{escape(profile.title)}</h1><p>{heading}</p>",
+            f"<h1>{escape(title)}</h1><p>{escape(heading)}</p>",
             f'<div class="strip">{strip}</div>',
             *_table((*HEAD, "kind", "calls"), range(len(HEAD)), kinds),
             *_table(("call", *HEAD, "kernel", "shapes", "layer"), range(1 + len(HEAD)), calls),

@@ -1,17 +1,17 @@
-"""A plan in memory: addresses in place of names, one arena, and the executor that walks the calls."""
+"""Programs: a plan in memory, with addresses in place of names, one arena, and the executor that walks the calls."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from operator import is_
-from typing import Any
 
 import numpy as np
 
+from ..compiling import DEFAULT, CompileOptions
 from ..graph import Graph, Spec
 from ..locks import is_held, new_lock
-from ..passes import prepare, switched_off
+from ..passes import prepare
 from ..plan import Call, Plan, make_plan
 from .executor import Counters, Executor, all_writeable, data_address
 from .memory import aligned_bytes, check_memory, new_array
@@ -20,21 +20,14 @@ from .threads import get_num_threads
 
 
 def compile_graph(
-    graph: Graph,
-    without: Collection[str] = (),
-    kernels: Mapping[str, str] | None = None,
-    tried: bool = False,
-    threads: int | None = None,
+    graph: Graph, options: CompileOptions = DEFAULT, *, tried: bool = False, threads: int | None = None
 ) -> Program:
-    """The program of ``graph``: prepared by the passes but those named by ``without``, planned, in memory.
+    """The program of ``graph``: prepared by the passes, planned, in memory.
 
-    ``kernels`` are algorithms by operator, such as ``{"conv2d": "direct"}``, to use wherever they can be. With
-    ``tried`` the program finds out whether all that it stores is finite before it stores any of it. ``threads`` is how
-    many it runs on, by default as many as the process's programs do.
-    Raises ValueError for a name that no pass has (see :mod:`normengine.passes.pipeline`), or no operator or algorithm.
+    With ``tried`` the program finds out whether all that it stores is finite before it stores any of it. ``threads`` is
+    how many it runs on, by default as many as the process's programs do.
     """
-    off = switched_off(without)
-    return Program(make_plan(prepare(graph, off), off, kernels, tried), threads)
+    return Program(make_plan(prepare(graph, options.without), options, tried), threads)
 
 
 class Program:
@@ -76,7 +69,7 @@ class Program:
 
     @property
     def programs(self) -> tuple[Program, ...]:
-        """This one: the programs that a batch runs on, as :class:`~.parts.MicrobatchedProgram` has several."""
+        """This one: the programs that a batch runs on, as :class:`~.microbatches.MicrobatchedProgram` has several."""
         return (self,)
 
     @property
@@ -131,7 +124,7 @@ class Program:
                 self._executor.run(self._guard, self._end, threads, *counted)
             return results
 
-    def run_alike(self, feeds: Any) -> list[np.ndarray] | None:
+    def run_alike(self, feeds: object) -> list[np.ndarray] | None:
         """As :meth:`run`, if ``feeds`` is a dict of just the arrays that this program takes; else None, and nothing has
         run.
 

@@ -1,4 +1,4 @@
-"""How many threads a program uses: what the user asked for, else the CPUs that the process may really use."""
+"""The size of the thread team: what the user asked for, else the CPUs that the process may really use."""
 
 from __future__ import annotations
 

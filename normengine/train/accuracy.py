@@ -1,4 +1,4 @@
-"""How many predictions are right, where outputs are scores of classes."""
+"""Classification accuracy: how many predictions are right, where outputs are scores of classes."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from ..nn import BCEWithLogitsLoss
 from ..nn import functional as F
 
 
-def is_rated(loss: Any, outputs: Sequence[int], targets: Sequence[int], dtype: Any) -> bool:
+def is_rated(loss: object, outputs: Sequence[int], targets: Sequence[int], dtype: np.dtype[Any]) -> bool:
     """Whether outputs and targets of these shapes, the targets of this ``dtype``, say what is right: as two classes an
     element for a binary cross entropy, else as scores ``(N, C, ...)`` of C > 1 classes and labels ``(N, ...)``."""
     if _is_binary(loss):
@@ -20,7 +20,7 @@ def is_rated(loss: Any, outputs: Sequence[int], targets: Sequence[int], dtype: A
     return is_scores and np.dtype(dtype).kind in "iub"
 
 
-def accuracy_of(loss: Any, outputs: Any, targets: np.ndarray) -> float | None:
+def accuracy_of(loss: object, outputs: object, targets: np.ndarray) -> float | None:
     """The share of predictions that are right; None for several outputs, and where it has no meaning."""
     if not isinstance(outputs, np.ndarray) or not is_rated(loss, outputs.shape, targets.shape, targets.dtype):
         return None
@@ -37,7 +37,7 @@ class Tally:
     costs a training step next to nothing.
     """
 
-    def __init__(self, loss: Any) -> None:
+    def __init__(self, loss: object) -> None:
         self._loss = loss
         self._waiting: list[tuple[np.ndarray, np.ndarray]] = []
         self._size = self._right = self._counted = 0
@@ -72,5 +72,5 @@ _MOST = 2**16
 """Outputs that wait to be counted."""
 
 
-def _is_binary(loss: Any) -> bool:
+def _is_binary(loss: object) -> bool:
     return isinstance(loss, BCEWithLogitsLoss) or loss is F.binary_cross_entropy_with_logits

@@ -1,4 +1,4 @@
-"""Where a trainer's batches come from: arrays or loaders, to train on and to validate on."""
+"""Sources of batches for a trainer: arrays or loaders, to train on and to validate on."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def check_passes(loader: Iterable[Any], passes: int, what: str) -> None:
         )
 
 
-def arrays(x: Any, y: Any) -> Pair:
+def arrays(x: object, y: object) -> Pair:
     """Arrays to train on, with one entry a sample in each; raises ValueError for anything else."""
     x, y = one_array(x, "Trainer.fit: x"), one_target(y, "Trainer.fit: y")
     if x.ndim == 0 or y.ndim == 0 or len(x) != len(y):
@@ -43,7 +43,7 @@ def arrays(x: Any, y: Any) -> Pair:
     return x, y
 
 
-def checked_validation(given: Any, passes: int) -> Any:
+def checked_validation(given: object, passes: int) -> Any:
     """What to validate on: None, a share as a float, a pair of arrays or a loader.
 
     Raises:

@@ -20,17 +20,20 @@ _DTYPES = frozenset(("BOOL", "U8", "I8", "U16", "I16", "U32", "I32", "U64", "I64
 
 
 def save(model: Module | Mapping[str, Any], path: str | os.PathLike[str]) -> None:
-    """Write ``model.state_dict()``, or the state dict that is given in place of a model, to ``path`` as safetensors.
+    """Write ``model.state_dict()``, or the state dict that is given in place of a model, to ``path`` as safetensors:
+    what ``torch.save(model.state_dict(), path)`` is in scripts.
 
     The file takes the place of an older one only when it is complete, with the older one's owner and permissions; if
     writing fails, the older one stays. Another name (hard link) of the older one keeps what it had.
     ``safetensors.torch.load_file`` reads it as the state dict of the same network in PyTorch.
 
     Raises:
-        TypeError: it is no module and no dictionary of names and arrays.
+        TypeError: it is no module and no dictionary of names and arrays, or ``path`` is none.
         OSError: the folder does not exist or cannot be written; ``path`` is write-protected, or no regular file.
     """
     state = model.state_dict() if isinstance(model, Module) else _arrays(model)
+    if not isinstance(path, (str, os.PathLike)):
+        raise TypeError(f"ne.save writes a file, got {type(path).__name__}; give the path of one: ne.save(model, path)")
     load_module("safetensors.numpy")
     from safetensors.numpy import save as serialize
 
@@ -38,9 +41,12 @@ def save(model: Module | Mapping[str, Any], path: str | os.PathLike[str]) -> Non
     write_atomically(path, serialize(whole, metadata={"format": "pt"}))
 
 
-def _arrays(state: Any) -> dict[str, np.ndarray]:
+def _arrays(state: object) -> dict[str, np.ndarray]:
     if not isinstance(state, Mapping):
-        raise TypeError(f"ne.save takes a module or its state_dict(), and a path, got {type(state).__name__}")
+        raise TypeError(
+            f"ne.save takes a module or its state_dict(), and a path, got {type(state).__name__}; "
+            "write ne.save(model, path) or ne.save(model.state_dict(), path)"
+        )
     for name, value in state.items():
         if not isinstance(name, str) or not isinstance(value, (np.ndarray, np.generic, Parameter)):
             raise TypeError(
@@ -50,14 +56,21 @@ def _arrays(state: Any) -> dict[str, np.ndarray]:
     return {name: np.asarray(value) for name, value in state.items()}
 
 
-def load(model: Any, path: Any = None, strict: bool = True, **options: Any) -> Any:
+def load(
+    model: Module | str | os.PathLike[str],
+    path: str | os.PathLike[str] | None = None,
+    strict: bool = True,
+    **options: Any,
+) -> Any:
     """Read the safetensors file ``path`` into ``model`` and return the model; ``load(path)`` returns its arrays by
-    name, for ``model.load_state_dict``.
+    name, for ``model.load_state_dict``, as ``torch.load(path)`` does in scripts.
 
     ``strict`` demands the same keys; the shapes must be the same always. Nothing is changed unless all of it fits.
-    ``map_location="cpu"`` and ``weights_only``, which scripts give, change nothing. No file is ever unpickled.
+    ``map_location="cpu"``, by name or after a path alone, and ``weights_only`` change nothing. No file is ever
+    unpickled.
 
     Raises:
+        TypeError: the arguments are others; the message says what to write.
         FileNotFoundError: there is no such file.
         OSError: ``path`` is a folder, a device or a FIFO, or cannot be read.
         ValueError: the file is cut off, damaged, of another network, or no safetensors file; the model is as it was.
@@ -67,11 +80,17 @@ def load(model: Any, path: Any = None, strict: bool = True, **options: Any) -> A
             raise TypeError(f"ne.load takes (model, path), or a path, and strict; got {name}=")
     check_placement(options.get("map_location"))
     if not isinstance(model, Module):
-        if path is not None or not isinstance(model, (str, os.PathLike)):
-            raise TypeError(f"ne.load takes a module and a path, or a path, got {type(model).__name__}")
+        if not isinstance(model, (str, os.PathLike)):
+            raise TypeError(
+                f"ne.load takes a module and the path of its file, or the path alone, got {type(model).__name__}; "
+                "write ne.load(model, path), or model.load_state_dict(ne.load(path))"
+            )
+        if isinstance(path, Module):
+            raise TypeError("ne.load takes the module first, then the path; write ne.load(model, path)")
+        check_placement(path)  # torch.load(path, map_location)
         return {name: array.view(Array) for name, array in read_safetensors(model, None).items()}
     if path is None:
-        raise TypeError("ne.load takes a module and the path of its file")
+        raise TypeError("ne.load was given a module alone; write ne.load(model, path) with the path of its file")
     state = read_safetensors(path, model.state_dict())
     try:
         model.load_state_dict(state, strict=strict)

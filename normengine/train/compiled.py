@@ -1,4 +1,4 @@
-"""What a training step is once it is compiled: the program, the arrays that it is bound to, what it was made for."""
+"""A compiled training step: the program, the live arrays that it is bound to, and what it was made for."""
 
 from __future__ import annotations
 

@@ -1,13 +1,17 @@
-"""What a training run leaves to look at: one record an epoch."""
+"""The training history: one record an epoch."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..settings import saved
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 _COLUMNS = ("epoch", "loss", "accuracy", "val_loss", "val_accuracy", "lr", "seconds")
 _OPTIONAL = frozenset({"accuracy", "val_loss", "val_accuracy"})
@@ -52,26 +56,32 @@ class History:
 
     @property
     def loss(self) -> list[float]:
+        """The mean training loss of each epoch."""
         return [e.loss for e in self.epochs]
 
     @property
     def accuracy(self) -> list[float | None]:
+        """The share of right predictions in training of each epoch, None where it is not known."""
         return [e.accuracy for e in self.epochs]
 
     @property
     def val_loss(self) -> list[float | None]:
+        """The loss on held-out samples of each epoch, None where there are none."""
         return [e.val_loss for e in self.epochs]
 
     @property
     def val_accuracy(self) -> list[float | None]:
+        """The share of right predictions on held-out samples of each epoch, None where it is not known."""
         return [e.val_accuracy for e in self.epochs]
 
     @property
     def lr(self) -> list[tuple[float, ...]]:
+        """The learning rates of each epoch, one for each group."""
         return [e.lr for e in self.epochs]
 
     @property
     def seconds(self) -> list[float]:
+        """How long each epoch took."""
         return [e.seconds for e in self.epochs]
 
     def __str__(self) -> str:
@@ -83,7 +93,7 @@ class History:
         """The epochs as plain values, which pickle and JSON keep."""
         return [asdict(epoch) for epoch in self.epochs]
 
-    def plot(self, path: str | os.PathLike[str] | None = None) -> Any:
+    def plot(self, path: str | os.PathLike[str] | None = None) -> Figure:
         """Draw losses and accuracy by epoch, into the file ``path`` if one is given.
 
         Returns:
@@ -105,7 +115,7 @@ class History:
             figure.savefig(path, dpi=150)
         return figure
 
-    def draw(self, losses: Any, accuracy: Any) -> None:
+    def draw(self, losses: Axes, accuracy: Axes) -> None:
         """Draw the curves into two axes of matplotlib."""
         style = {"marker": "o", "markersize": 3}
         curves = (

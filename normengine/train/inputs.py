@@ -1,8 +1,6 @@
-"""What may be given to train with, and how it is converted."""
+"""Input validation of training: what may be given, and how it is converted."""
 
 from __future__ import annotations
-
-from typing import Any
 
 import numpy as np
 
@@ -11,7 +9,7 @@ from ..nn.module import Module
 from ..optim import Optimizer
 
 
-def as_input(given: Any, what: str) -> np.ndarray:
+def as_input(given: object, what: str) -> np.ndarray:
     """``given`` as a C-contiguous float32 array with at least one sample; raises ValueError for anything else."""
     array = one_array(given, what)
     if array.dtype.kind in "iub":
@@ -21,7 +19,7 @@ def as_input(given: Any, what: str) -> np.ndarray:
     return _filled(converted(array, np.float32, what), what)
 
 
-def as_target(given: Any, what: str) -> np.ndarray:
+def as_target(given: object, what: str) -> np.ndarray:
     """``given`` as C-contiguous int64 labels or float32 targets with at least one sample."""
     array = one_target(given, what)
     if array.dtype.kind not in "iubf":
@@ -29,12 +27,12 @@ def as_target(given: Any, what: str) -> np.ndarray:
     return _filled(converted(array, np.int64 if array.dtype.kind in "iub" else np.float32, what), what)
 
 
-def one_target(given: Any, what: str) -> np.ndarray:
+def one_target(given: object, what: str) -> np.ndarray:
     """``given`` as one array; raises ValueError for several in a tuple."""
     return one_array(given, what, "; put several targets side by side into one, which the loss takes apart")
 
 
-def _kind(given: Any, array: np.ndarray) -> str:
+def _kind(given: object, array: np.ndarray) -> str:
     """What was given, where that is no array of numbers."""
     return f"a {type(given).__name__}" if array.dtype.kind == "O" and array is not given else str(array.dtype)
 
@@ -47,7 +45,7 @@ def _filled(array: np.ndarray, what: str) -> np.ndarray:
     return array
 
 
-def check_parts(what: str, model: Any, loss: Any, optimizer: Any) -> None:
+def check_parts(what: str, model: object, loss: object, optimizer: object) -> None:
     """Raise TypeError unless these are a model, a loss and an optimizer, each made and in its place."""
     if not isinstance(model, Module):
         raise TypeError(f"{what}: model must be an nn.Module, got {_named(model)}")
@@ -58,5 +56,5 @@ def check_parts(what: str, model: Any, loss: Any, optimizer: Any) -> None:
                         f"got {_named(loss)}")  # fmt: skip
 
 
-def _named(given: Any) -> str:
+def _named(given: object) -> str:
     return f"the class {given.__name__}" if isinstance(given, type) else type(given).__name__

@@ -1,4 +1,5 @@
-"""Where a NaN or infinity came from: the step once more, with every value kept, and without its update."""
+"""Anomaly detection: where a NaN or infinity came from, found by the step once more with every value kept and
+without its update."""
 
 from __future__ import annotations
 
@@ -7,6 +8,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from ..compiling import CompileOptions
 from ..graph import Graph, Node, Value
 from ..ops.evaluate import evaluate
 from ..runtime import compile_graph
@@ -15,7 +17,9 @@ _MEMORY = "optimizer."
 """What the names of an optimizer's state begin with."""
 
 
-def explain_nonfinite(forward: Graph, feeds: Mapping[str, np.ndarray], kinds: Mapping[str, str]) -> str:
+def explain_nonfinite(
+    forward: Graph, feeds: Mapping[str, np.ndarray], kinds: Mapping[str, str], options: CompileOptions
+) -> str:
     """One clause that names the first input, parameter or layer whose values are not all finite.
 
     ``forward`` is the graph from inputs to loss without updates, ``feeds`` what the step was given, ``kinds`` the
@@ -27,7 +31,7 @@ def explain_nonfinite(forward: Graph, feeds: Mapping[str, np.ndarray], kinds: Ma
             what = "input" if value in forward.inputs else "state"
             return f"{what} '{value.name}' already holds values that are not finite"
     made = [(node, v) for node in forward.nodes for v in node.outputs if v.dtype == "float32"]
-    arrays = compile_graph(replace(forward, outputs=tuple(v for _, v in made))).run(feeds)
+    arrays = compile_graph(replace(forward, outputs=tuple(v for _, v in made)), options).run(feeds)
     known = dict(zip((v for _, v in made), arrays, strict=True))
     for node, value in made:
         if not np.isfinite(known[value]).all():
@@ -69,7 +73,11 @@ def _by_zero(node: Node, known: Mapping[Value, np.ndarray]) -> str:
 
 
 def explain_update(
-    graph: Graph, gradients: Mapping[str, Value], feeds: Mapping[str, np.ndarray], kinds: Mapping[str, str]
+    graph: Graph,
+    gradients: Mapping[str, Value],
+    feeds: Mapping[str, np.ndarray],
+    kinds: Mapping[str, str],
+    options: CompileOptions,
 ) -> str:
     """One clause that names the first statistic, gradient or new value that is not finite.
 
@@ -83,7 +91,7 @@ def explain_update(
         (f"the gradient of {_of(name, kinds)} is not finite", grad) for name, grad in reversed(list(gradients.items()))
     ]
     asked += [(f"all gradients are finite, but the new {_of(name, kinds)} is not", new) for name, new in stored.items()]
-    arrays = compile_graph(replace(graph, outputs=tuple(v for _, v in asked), updates=())).run(feeds)
+    arrays = compile_graph(replace(graph, outputs=tuple(v for _, v in asked), updates=()), options).run(feeds)
     for (what, _), array in zip(asked, arrays, strict=True):
         if not np.isfinite(array).all():
             return f"{what}; smaller inputs or a lower learning rate may help"

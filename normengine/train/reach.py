@@ -1,4 +1,4 @@
-"""What the Python of a model and its loss can read: found by walking from them, before any of it runs.
+"""Reachability: what the Python of a model and its loss can read, found by walking from them before any of it runs.
 
 From a function the walk goes to what its closure and defaults hold, and to those globals and attributes whose names
 stand in its code; from an object to its attributes of such names and to its class; from containers to all that they
@@ -136,7 +136,7 @@ class Reach:
 
     # kinds of values
 
-    def _meet(self, value: Any) -> None:
+    def _meet(self, value: object) -> None:
         kind = type(value)
         if kind in PLAIN or id(value) in self._met:
             return
@@ -262,7 +262,7 @@ class Reach:
             self._space(own)
         self._instance_of(kind)
 
-    def _object(self, value: Any) -> None:
+    def _object(self, value: object) -> None:
         kind = type(value)
         if isinstance(value, _CONTAINERS):
             items: Any = value.values() if isinstance(value, (dict, types.MappingProxyType)) else value
@@ -313,7 +313,7 @@ def _outside(code: types.CodeType) -> tuple[frozenset[str], frozenset[str], froz
     return looked_up, stored, imported
 
 
-def _is_special(key: Any, value: Any) -> bool:
+def _is_special(key: object, value: object) -> bool:
     """Whether Python itself calls what a class has under that name."""
     return isinstance(key, str) and key.startswith("__") and key.endswith("__") and isinstance(value, _CODE)
 

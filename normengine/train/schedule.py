@@ -1,4 +1,4 @@
-"""Learning rates that change while training: functions of how much of it is done."""
+"""Learning-rate schedules: functions of how much of the training is done."""
 
 from __future__ import annotations
 

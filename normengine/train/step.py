@@ -1,10 +1,11 @@
-"""One step of training as one compiled program: forward, loss, backward, update."""
+"""The training step: forward, loss, backward and update as one compiled program."""
 
 from __future__ import annotations
 
 import math
 import warnings
 from collections.abc import Callable, Collection, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from functools import partial
 from operator import is_, setitem
@@ -13,7 +14,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..graph import Spec, Value
-from ..kernels import REGISTRY
 from ..locks import at_once, is_held, load_module, new_lock
 from ..nn import random
 from ..nn.array import Scalar
@@ -22,11 +22,11 @@ from ..nn.tensor import Tensor
 from ..nn.trace import Begun, Trace
 from ..ops import label_rules
 from ..optim import Optimizer
-from ..passes import differentiate, switched_off
+from ..passes import differentiate
 from ..recent import Recent
 from ..runtime import Counters, Program, compile_graph
 from ..runtime.cache import structure as structure_of
-from ..settings import saved, whole
+from ..settings import compile_options, saved, whole
 from .accuracy import is_rated
 from .compiled import Bound, Compiled, Last
 from .inputs import as_input, as_target, check_parts
@@ -88,10 +88,7 @@ class TrainStep:
         self.loss = loss
         self.optimizer = optimizer
         self.seed = random.draw_seed() if seed is None else int(seed)
-        switched_off(without_passes)  # raises for unknown names
-        self.without_passes = tuple(without_passes)
-        REGISTRY.preferred(kernels)  # raises for unknown names
-        self.kernels = dict(kernels or {})
+        self.options = compile_options(without_passes, kernels)
         self._rated = False
         """Whether to give the model's output beside the loss, where it says which predictions are right."""
         self._steps = np.zeros((), np.int64)
@@ -153,9 +150,9 @@ class TrainStep:
                 kinds = {name: type(m).__name__ for name, m in self.model.named_modules()}
                 feeds = bound.feeds(x, y)
                 if math.isfinite(loss):
-                    reason = explain_update(step.graph, step.gradients, feeds, kinds)
+                    reason = explain_update(step.graph, step.gradients, feeds, kinds, self.options)
                 else:
-                    reason = explain_nonfinite(step.forward, feeds, kinds)
+                    reason = explain_nonfinite(step.forward, feeds, kinds, self.options)
                 raise FloatingPointError(
                     f"TrainStep: the loss is {float(loss)} at step {self.steps + 1}; {reason}; nothing was updated"
                 )
@@ -203,7 +200,7 @@ class TrainStep:
             what = f"{type(self.model).__name__}, a step on {given}"
             return profile_program(bound.compiled.program, bound.feeds(x, y), what, runs)
 
-    def _turn(self) -> Any:
+    def _turn(self) -> AbstractContextManager[object]:
         """The lock to hold while the step is at work."""
         if is_held(self._lock):
             raise RuntimeError(
@@ -306,7 +303,7 @@ class TrainStep:
                 self._begun.keep(shapes, begun, _MANY)
         scores: list[Value] = []
 
-        def computed(output: Any, target: Tensor) -> Any:
+        def computed(output: object, target: Tensor) -> object:
             scores.extend(self._scores(output, target))
             return self.loss(output, target)
 
@@ -353,14 +350,14 @@ class TrainStep:
         kept = {id(c) for c in self._compiled.values()}
         self._bound = {key: bound for key, bound in self._bound.items() if id(bound.compiled) in kept}
 
-    def _scores(self, output: Any, target: Tensor) -> list[Value]:
+    def _scores(self, output: object, target: Tensor) -> list[Value]:
         """The model's output, as another one of the program, if predictions are to be rated and each sample has one:
         more of them would cost the step time."""
         if not self._rated or not isinstance(output, Tensor) or output.ndim > 2:
             return []
         if not is_rated(self.loss, output.shape, target.shape, target.dtype):
             return []
-        return [output._value] if any(output._value in node.outputs for node in output._tracer.builder.nodes) else []
+        return [output._value] if output._tracer.computes(output) else []
 
     def _build(self, key: tuple[Any, ...], traced: Trace, scores: Sequence[Value]) -> Compiled:
         builder, (loss,) = traced.builder, traced.outputs
@@ -378,7 +375,7 @@ class TrainStep:
                              "compute it from the model's output, outside of detach() and no_grad()")  # fmt: skip
         update = self.optimizer.emit(builder, entries)
         graph = builder.graph([loss, *scores])
-        program = compile_graph(graph, self.without_passes, self.kernels, tried=True)
+        program = compile_graph(graph, self.options, tried=True)
         gradients = {name: grad for name, _, _, grad in entries}
         counters = Counters([self._steps, *update.counters])
         scalars = {v.name: np.zeros((), v.dtype) for v in forward.inputs if v.name not in ("x", "y")}

@@ -1,4 +1,4 @@
-"""Training over epochs: batches, validation, progress bar, history."""
+"""The training loop: epochs of batches, validation, progress bar, history."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from ..data.augment import Augment
 from ..locks import at_once, load_module
 from ..nested import flattened, joined
 from ..nn import Module, eager, random
+from ..nn.arithmetic import ArrayLike
 from ..nn.mode import kept_mode
 from ..optim import Optimizer
 from ..settings import finite, saved, whole
@@ -90,12 +91,12 @@ class Trainer:
 
     def fit(
         self,
-        x: Any,
-        y: Any = None,
+        x: ArrayLike | Iterable[Any],
+        y: ArrayLike | None = None,
         *,
         epochs: int = 10,
         batch_size: int = 32,
-        validation: Any = None,
+        validation: object = None,
         shuffle: bool = True,
         seed: int | None = None,
         augment: Augment | None = None,
@@ -103,7 +104,7 @@ class Trainer:
         callback: Callable[[Epoch], Any] | None = None,
         progress: bool = True,
         initial_epoch: int = 0,
-        **foreign: Any,
+        **foreign: object,
     ) -> History:
         """Train for ``epochs`` further passes over the data.
 
@@ -161,7 +162,7 @@ class Trainer:
                     break
         return self.history
 
-    def evaluate(self, x: Any, y: Any = None, *, batch_size: int = _EVALUATION_BATCH) -> Evaluation:
+    def evaluate(self, x: Any, y: ArrayLike | None = None, *, batch_size: int = _EVALUATION_BATCH) -> Evaluation:
         """Loss and accuracy of the model in eval mode on arrays or a loader.
 
         The loss is that of all samples at once. The accuracy is the share of samples whose largest output (along axis
@@ -182,7 +183,7 @@ class Trainer:
         loss = eager.run(self.loss, (outputs, target), {}, modules, "Trainer.evaluate")
         return Evaluation(float(loss), accuracy_of(self.loss, outputs, target))
 
-    def predict(self, x: Any, *, batch_size: int = _EVALUATION_BATCH) -> Any:
+    def predict(self, x: ArrayLike, *, batch_size: int = _EVALUATION_BATCH) -> Any:
         """Outputs of the model in eval mode for the samples ``x``, computed ``batch_size`` at a time.
 
         Each module is afterwards in the mode it was in.
@@ -231,7 +232,7 @@ class Trainer:
         with self.step._turn():
             at_once(changes)()
 
-    def _outputs(self, x: Any, y: Any, batch_size: int) -> tuple[Any, np.ndarray]:
+    def _outputs(self, x: object, y: object, batch_size: int) -> tuple[Any, np.ndarray]:
         """What the model makes of ``x``, and the targets as the loss takes them."""
         x, y = as_input(x, "Trainer.evaluate: x"), as_target(y, "Trainer.evaluate: y")
         if len(x) != len(y):
@@ -240,10 +241,10 @@ class Trainer:
 
     def _data(
         self,
-        x: Any,
-        y: Any,
+        x: object,
+        y: object,
         batch_size: int,
-        validation: Any,
+        validation: object,
         shuffle: bool,
         seed: int,
         augment: Augment | None,
@@ -270,7 +271,7 @@ class Trainer:
     def _epoch(
         self,
         loader: Any,
-        held_out: Any,
+        held_out: object,
         number: int,
         further: int,
         factor: Callable[[float], float] | None,
@@ -303,7 +304,7 @@ class Trainer:
         return Epoch(number, loss, accuracy, val_loss, val_accuracy, lr, time.perf_counter() - begin)
 
     def _steps(
-        self, loader: Any, number: int, batches: int | None, factor: Callable[[float], float] | None, bar: Any
+        self, loader: Iterable[Any], number: int, batches: int | None, factor: Callable[[float], float] | None, bar: Any
     ) -> tuple[float, float | None, tuple[float, ...]]:
         """The steps of an epoch; their loss and accuracy, and the learning rates of the last one."""
         total, samples = 0.0, 0

@@ -1,4 +1,5 @@
-"""Notices at little cost that something which a model's or a loss's Python may read is no longer what it was."""
+"""Guards of a compiled step: they notice at little cost that something which a model's or a loss's Python may read
+is no longer what it was."""
 
 from __future__ import annotations
 
@@ -22,7 +23,7 @@ _BYTES, _FORM = np.ndarray.tobytes, attrgetter("shape", "dtype")
 _GONE, _KEY = object(), object()
 
 
-def _is_plain(holder: Any) -> bool:
+def _is_plain(holder: object) -> bool:
     return isinstance(holder, dict) or type(holder) is list
 
 
@@ -146,7 +147,7 @@ class Watch:
         ]
 
 
-def _same(a: Any, b: Any) -> bool:
+def _same(a: object, b: object) -> bool:
     """Whether no code could tell the one value from the other, but by identity."""
     if type(a) is not type(b):
         return False
@@ -155,7 +156,7 @@ def _same(a: Any, b: Any) -> bool:
     return bool(a == b)
 
 
-def _state(generator: Any) -> Any:
+def _state(generator: Any) -> object:
     """The state of a generator, comparable."""
     if isinstance(generator, random.Random):
         return generator.getstate()
@@ -164,7 +165,7 @@ def _state(generator: Any) -> Any:
     return _comparable(getattr(generator, "bit_generator", generator).state)
 
 
-def _comparable(state: Any) -> Any:
+def _comparable(state: object) -> object:
     if isinstance(state, dict):
         return {key: _comparable(value) for key, value in state.items()}
     return state.tobytes() if isinstance(state, np.ndarray) else state

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -23,10 +23,20 @@ class Dataset:
         raise NotImplementedError(f"{type(self).__name__} has no __getitem__(index)")
 
 
+class Indexed(Protocol):
+    """What has samples by number."""
+
+    def __len__(self) -> int:
+        """How many there are."""
+
+    def __getitem__(self, index: int, /) -> Any:
+        """One of them."""
+
+
 class Subset(Dataset):
     """The samples of ``dataset`` that ``indices`` names."""
 
-    def __init__(self, dataset: Any, indices: Sequence[int]) -> None:
+    def __init__(self, dataset: Indexed, indices: Sequence[int]) -> None:
         self.dataset, self.indices = dataset, [int(i) for i in indices]
 
     def __len__(self) -> int:
@@ -36,7 +46,9 @@ class Subset(Dataset):
         return self.dataset[self.indices[index]]
 
 
-def random_split(dataset: Any, lengths: Sequence[float], generator: np.random.Generator | None = None) -> list[Subset]:
+def random_split(
+    dataset: Indexed, lengths: Sequence[float], generator: np.random.Generator | None = None
+) -> list[Subset]:
     """Parts of ``dataset`` drawn at random, of the ``lengths``, or of shares of it that add up to 1.
 
     Raises ValueError if they do not add up.

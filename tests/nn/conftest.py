@@ -15,7 +15,7 @@ from normengine.ops import evaluate
 class ReferencePrograms:
     """Stands in for the cache of programs."""
 
-    def get(self, graph: Graph) -> ReferencePrograms:
+    def get(self, graph: Graph, options: object) -> ReferencePrograms:
         self.graph = graph
         return self
 

@@ -5,12 +5,14 @@ import pytest
 
 import normengine as ne
 from normengine import nn, optim
+from normengine.compiling import SWITCHES, CompileOptions
 from normengine.graph import Spec
 from normengine.ops import Builder
-from normengine.passes import prepare, switched_off
-from normengine.passes.pipeline import NAMES
+from normengine.passes import PASSES, prepare
 from normengine.runtime import ProgramCache, compile_graph
+from normengine.settings import compile_options
 
+NAMES = (*PASSES, *SWITCHES)
 X = np.random.default_rng(0).standard_normal((16, 3, 16, 16)).astype(np.float32)
 Y = np.arange(16) % 5
 
@@ -97,12 +99,28 @@ def test_the_environment_switches_off(monkeypatch):
     cache = ProgramCache()
     fused = cache.get(sums())
     monkeypatch.setenv("NORMENGINE_PASSES_OFF", " fuse, rematerialize,")
-    assert switched_off(["blocks"]) == {"blocks", "fuse", "rematerialize"}
-    program = compile_graph(sums())
+    options = compile_options(["blocks"])
+    assert options == CompileOptions(frozenset({"fuse", "rematerialize"}), blocks=False)
+    program = compile_graph(sums(), compile_options())
     assert len(program.plan.calls) == 2
-    assert cache.get(sums()) is not fused
+    assert cache.get(sums(), compile_options()) is not fused
     x = np.linspace(-1, 1, 20, dtype=np.float32).reshape(4, 5)
     assert np.array_equal(program.run({"x": x})[0], np.maximum(x + x, 0))
+
+
+def test_a_variable_counts_from_when_a_step_or_session_is_made(monkeypatch, onnx_file):
+    model = network()
+    made = [
+        lambda: ne.TrainStep(model, nn.CrossEntropyLoss(), optim.SGD(model.parameters())).options,
+        lambda: ne.InferenceSession(onnx_file)._compiled_with,
+    ]
+    monkeypatch.setenv("NORMENGINE_PASSES_OFF", "fuse,in_place")
+    monkeypatch.setenv("NORMENGINE_KERNELS", "conv2d=direct")
+    found = [make() for make in made]
+    monkeypatch.delenv("NORMENGINE_PASSES_OFF")
+    monkeypatch.delenv("NORMENGINE_KERNELS")
+    assert found == [CompileOptions(frozenset({"fuse"}), (("conv2d", "direct"),), in_place=False)] * 2
+    assert [make() for make in made] == [CompileOptions()] * 2
 
 
 def test_updates_stay_last_without_fusion():
@@ -124,7 +142,7 @@ def test_unknown_names(monkeypatch, onnx_file):
     with pytest.raises(ValueError, match=message):
         ne.InferenceSession(onnx_file, without_passes=("fusion",))
     with pytest.raises(ValueError, match=r"collection of names, got 'fuse'; put it into a tuple"):
-        compile_graph(sums(), "fuse")
+        compile_options("fuse")
     monkeypatch.setenv("NORMENGINE_PASSES_OFF", "blocks,layout")
     with pytest.raises(ValueError, match="NORMENGINE_PASSES_OFF: there is no pass 'layout', choose from"):
-        compile_graph(sums())
+        compile_options()

@@ -13,6 +13,7 @@ from normengine.plan import Call, DepthFirstCall, KernelCall, Memory, Plan, Poin
 from normengine.plan.call import depth_first_call
 from normengine.plan.in_place import in_place, spans_of
 from normengine.runtime import compile_graph
+from normengine.settings import compile_options
 
 WINDOW = {"stride": (1, 1), "padding": (1, 1, 1, 1), "dilation": (1, 1), "groups": 1}
 IMAGE = 16 * 12 * 12 * 4
@@ -34,7 +35,7 @@ def chain_of_normalizations(batch: int = 32, keep: bool = False) -> Graph:
 
 def plans(graph: Graph) -> tuple[Plan, Plan]:
     graph = prepare(graph)
-    return make_plan(graph), make_plan(graph, ("in_place",))
+    return make_plan(graph), make_plan(graph, compile_options(["in_place"]))
 
 
 def arena_of_images(plan: Plan) -> dict[Memory, int]:
@@ -70,7 +71,7 @@ def test_what_is_read_again_stays() -> None:
 def test_results_are_the_same_bits(batch: int) -> None:
     graph, rng = chain_of_normalizations(batch), np.random.default_rng(batch)
     feeds = {v.name: rng.uniform(-0.3, 0.3, v.shape).astype(np.float32) for v in graph.inputs}
-    (got,), (want,) = (compile_graph(graph, off).run(feeds) for off in ((), ("in_place",)))
+    (got,), (want,) = (compile_graph(graph, compile_options(off)).run(feeds) for off in ((), ("in_place",)))
     assert np.array_equal(got, want)
 
 

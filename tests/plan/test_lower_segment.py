@@ -12,6 +12,7 @@ from normengine.passes import prepare
 from normengine.plan import Pointer, group_size, make_plan
 from normengine.plan.group_size import Joining, group_sizes
 from normengine.runtime import compile_graph
+from normengine.settings import compile_options
 
 WINDOW = {"stride": (1, 1), "padding": (1, 1, 1, 1), "dilation": (1, 1), "groups": 1}
 compiled = pytest.mark.skipif(backend() != "compiled", reason="only the compiled executor goes depth first")
@@ -79,7 +80,7 @@ def test_any_batch_gives_what_the_references_do(batch: int) -> None:
     want = evaluate(graph, feeds)
     for value, got in zip(graph.outputs, program.run({v.name: a for v, a in feeds.items()}), strict=True):
         np.testing.assert_allclose(got, want[value], atol=1e-5)
-    apart = compile_graph(graph, without=["depth_first"])
+    apart = compile_graph(graph, compile_options(["depth_first"]))
     assert not any(call.op == "depth_first" for call in apart.plan.calls)
 
 
@@ -91,7 +92,7 @@ def checked(b: Builder, *outputs: Value) -> None:
     want = evaluate(graph, given)
     for off in ((), ("depth_first",)):
         arrays = {v.name: a.copy() for v, a in given.items()}
-        results = compile_graph(graph, without=off).run(arrays)
+        results = compile_graph(graph, compile_options(off)).run(arrays)
         for value, got in zip(graph.outputs, results, strict=True):
             np.testing.assert_allclose(got, want[value], rtol=1e-4, atol=1e-3)
         for old, new in graph.updates:

@@ -10,6 +10,7 @@ from normengine.ops import Builder
 from normengine.passes import prepare
 from normengine.plan import Call, Memory, PerGroup, Pointer, ShareEnd, make_plan
 from normengine.plan.prefetch import MOST_BYTES, prefetch_calls
+from normengine.settings import compile_options
 
 WINDOW = {"stride": (1, 1), "padding": (1, 1, 1, 1), "dilation": (1, 1), "groups": 1}
 PREFETCHER = Memory("local", 64)
@@ -26,7 +27,7 @@ def network(batch: int = 32) -> Graph:
 
 
 def run_of(off: tuple[str, ...] = ()) -> Call:
-    (run,) = [call for call in make_plan(prepare(network()), off).calls if call.op == "depth_first"]
+    (run,) = [call for call in make_plan(prepare(network()), compile_options(off)).calls if call.op == "depth_first"]
     return run
 
 

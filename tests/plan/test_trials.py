@@ -10,6 +10,7 @@ import pytest
 from normengine.graph import Graph, Spec, Value
 from normengine.ops import Builder
 from normengine.runtime import compile_graph
+from normengine.settings import compile_options
 
 LARGE = np.float32(3e38)
 
@@ -56,7 +57,7 @@ def test_what_is_not_finite_is_known_before_anything_is_stored(
     new: Callable[[Builder, Value, Value], Value], output: bool, without: tuple[str, ...]
 ) -> None:
     graph = graph_of(new, output)
-    program = compile_graph(graph, without, tried=True)
+    program = compile_graph(graph, compile_options(without), tried=True)
     arrays = {v.name: np.ones(v.shape, np.float32) for v in (*graph.inputs, *graph.state)}
     seen: list[bool] = []
 

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Sequence
 
 from ... import shapes
+from ...typing import Ints, Padding
+from ..arithmetic import ArrayLike
 from ..eager import function
 from ..tensor import Tensor
 from .activation import as_traced
 
 
 def padding_of(
-    padding: Any, kernel: tuple[int, int], stride: tuple[int, int], dilation: tuple[int, int]
+    padding: Padding, kernel: tuple[int, int], stride: tuple[int, int], dilation: tuple[int, int]
 ) -> tuple[int, int, int, int]:
     """(top, left, bottom, right) of ``padding``: an int, (height, width), ``"same"`` or ``"valid"``.
 
@@ -33,8 +35,14 @@ def padding_of(
 
 @function
 def conv2d(
-    input: Any, weight: Any, bias: Any = None, stride: Any = 1, padding: Any = 0, dilation: Any = 1, groups: int = 1
-) -> Any:
+    input: ArrayLike,
+    weight: ArrayLike,
+    bias: ArrayLike | None = None,
+    stride: Ints = 1,
+    padding: Padding = 0,
+    dilation: Ints = 1,
+    groups: int = 1,
+) -> Tensor:
     """2-d cross-correlation.
 
     ``y[n, o, h, w] = bias[o] + sum over c, i, j of weight[o, c, i, j] * x[n, c', h*s + i*d - p, w*s + j*d - p]`` with
@@ -65,7 +73,7 @@ def conv2d(
 
 
 @function
-def linear(input: Any, weight: Any, bias: Any = None) -> Any:
+def linear(input: ArrayLike, weight: ArrayLike, bias: ArrayLike | None = None) -> Tensor:
     """``y = x weight^T + bias`` over the last axis: x (..., I), weight (O, I), bias (O,) or None, y (..., O)."""
     x, w = as_traced(input), as_traced(weight)
     rest = () if bias is None else (as_traced(bias),)
@@ -80,7 +88,7 @@ def linear(input: Any, weight: Any, bias: Any = None) -> Any:
 
 
 @function
-def pad(input: Any, pad: Any, mode: str = "constant", value: float | None = None) -> Any:
+def pad(input: ArrayLike, pad: Sequence[int], mode: str = "constant", value: float | None = None) -> Tensor:
     """Zeros around a tensor: ``pad`` is (before, after) of the last axis, then of the one before it, and so on.
 
     Negative numbers cut off instead.

@@ -6,21 +6,20 @@ function of (seed, step, layer, element) alone.
 
 from __future__ import annotations
 
-from typing import Any
-
 from ...settings import finite
+from ..arithmetic import ArrayLike
 from ..eager import function
 from ..tensor import Tensor
 from .activation import as_traced, inplace_result
 
 
-def _noisy(x: Tensor, op: str, **attrs: Any) -> Tensor:
+def _noisy(x: Tensor, op: str, **attrs: object) -> Tensor:
     seed, step, layer = x._tracer.random()
     return x._apply(op, seed, step, layer=layer, **attrs)
 
 
 @function
-def dropout(input: Any, p: float = 0.5, training: bool = True, inplace: bool = False) -> Any:
+def dropout(input: ArrayLike, p: float = 0.5, training: bool = True, inplace: bool = False) -> Tensor:
     """Each element becomes 0 with probability ``p``, else x / (1 - p) (Srivastava et al., 2014)."""
     p = finite(p, "dropout: p", 0, 1)
     x = as_traced(input)
@@ -30,7 +29,7 @@ def dropout(input: Any, p: float = 0.5, training: bool = True, inplace: bool = F
 
 
 @function
-def dropout2d(input: Any, p: float = 0.5, training: bool = True, inplace: bool = False) -> Any:
+def dropout2d(input: ArrayLike, p: float = 0.5, training: bool = True, inplace: bool = False) -> Tensor:
     """Each channel (n, c) of (N, C, H, W) becomes 0 as a whole with probability ``p`` (Tompson et al., 2015)."""
     p = finite(p, "dropout2d: p", 0, 1)
     x = as_traced(input)
@@ -42,7 +41,7 @@ def dropout2d(input: Any, p: float = 0.5, training: bool = True, inplace: bool =
 
 
 @function
-def gaussian_dropout(input: Any, p: float = 0.5, training: bool = True) -> Any:
+def gaussian_dropout(input: ArrayLike, p: float = 0.5, training: bool = True) -> Tensor:
     """Times N(1, p / (1 - p)), the variance of dropout with rate ``p`` (Srivastava et al., 2014, section 10)."""
     p = finite(p, "gaussian_dropout: p", 0, 1, below=True)
     x = as_traced(input)
@@ -50,7 +49,7 @@ def gaussian_dropout(input: Any, p: float = 0.5, training: bool = True) -> Any:
 
 
 @function
-def uniform_dropout(input: Any, beta: float = 0.1, training: bool = True) -> Any:
+def uniform_dropout(input: ArrayLike, beta: float = 0.1, training: bool = True) -> Tensor:
     """Times 1 + r with r uniform in [-beta, beta] ("Uout"; Li et al., CVPR 2019)."""
     beta = finite(beta, "uniform_dropout: beta", low=0)
     x = as_traced(input)

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import math
-from typing import Any
 
 import numpy as np
 
 from ...settings import finite
+from ..arithmetic import ArrayLike
 from ..eager import function
 from ..tensor import Tensor
 from .activation import as_traced
 
 
-def _check(name: str, reduction: str, size_average: Any, reduce: Any) -> None:
+def _check(name: str, reduction: str, size_average: bool | None, reduce: bool | None) -> None:
     if size_average is not None or reduce is not None:
         raise ValueError(f"{name}: size_average and reduce are gone, use reduction='mean', 'sum' or 'none'")
     if reduction not in ("mean", "sum", "none"):
@@ -24,7 +24,7 @@ def _reduced(losses: Tensor, reduction: str) -> Tensor:
     return losses.mean() if reduction == "mean" else losses.sum() if reduction == "sum" else losses
 
 
-def _pair(name: str, input: Any, target: Any) -> tuple[Tensor, Tensor]:
+def _pair(name: str, input: ArrayLike, target: ArrayLike) -> tuple[Tensor, Tensor]:
     x = as_traced(input)
     y = x._tracer.real(target).float()
     if x.shape != y.shape:
@@ -34,15 +34,15 @@ def _pair(name: str, input: Any, target: Any) -> tuple[Tensor, Tensor]:
 
 @function
 def cross_entropy(
-    input: Any,
-    target: Any,
-    weight: Any = None,
-    size_average: Any = None,
+    input: ArrayLike,
+    target: ArrayLike,
+    weight: ArrayLike | None = None,
+    size_average: bool | None = None,
     ignore_index: int = -100,
-    reduce: Any = None,
+    reduce: bool | None = None,
     reduction: str = "mean",
     label_smoothing: float = 0.0,
-) -> Any:
+) -> Tensor:
     """``-sum over c of q[c] * weight[c] * log_softmax(x)[c]``, q the target's distribution.
 
     Args:
@@ -69,7 +69,7 @@ def cross_entropy(
     )
 
 
-def _soft_cross_entropy(x: Tensor, q: Tensor, weight: Any, reduction: str, smoothing: float) -> Tensor:
+def _soft_cross_entropy(x: Tensor, q: Tensor, weight: ArrayLike | None, reduction: str, smoothing: float) -> Tensor:
     if q.shape != x.shape:
         raise x._tracer.error(
             f"target of shape {q.shape} is float32: give classes as integers, or probabilities of shape {x.shape}"
@@ -85,14 +85,14 @@ def _soft_cross_entropy(x: Tensor, q: Tensor, weight: Any, reduction: str, smoot
 
 @function
 def nll_loss(
-    input: Any,
-    target: Any,
-    weight: Any = None,
-    size_average: Any = None,
+    input: ArrayLike,
+    target: ArrayLike,
+    weight: ArrayLike | None = None,
+    size_average: bool | None = None,
     ignore_index: int = -100,
-    reduce: Any = None,
+    reduce: bool | None = None,
     reduction: str = "mean",
-) -> Any:
+) -> Tensor:
     """``-weight[y] * x[y]`` for log-probabilities x (N, C, ...) and classes y (N, ...); see :func:`cross_entropy`."""
     _check("nll_loss", reduction, size_average, reduce)
     x, y = as_traced(input), as_traced(target)
@@ -118,8 +118,13 @@ def nll_loss(
 
 @function
 def mse_loss(
-    input: Any, target: Any, size_average: Any = None, reduce: Any = None, reduction: str = "mean", weight: Any = None
-) -> Any:
+    input: ArrayLike,
+    target: ArrayLike,
+    size_average: bool | None = None,
+    reduce: bool | None = None,
+    reduction: str = "mean",
+    weight: ArrayLike | None = None,
+) -> Tensor:
     """``(x - y)^2``, times ``weight`` if given; input and target of the same shape."""
     _check("mse_loss", reduction, size_average, reduce)
     x, y = _pair("mse_loss", input, target)
@@ -133,14 +138,14 @@ def mse_loss(
 
 @function
 def binary_cross_entropy_with_logits(
-    input: Any,
-    target: Any,
-    weight: Any = None,
-    size_average: Any = None,
-    reduce: Any = None,
+    input: ArrayLike,
+    target: ArrayLike,
+    weight: ArrayLike | None = None,
+    size_average: bool | None = None,
+    reduce: bool | None = None,
     reduction: str = "mean",
-    pos_weight: Any = None,
-) -> Any:
+    pos_weight: ArrayLike | None = None,
+) -> Tensor:
     """``-pos_weight * y * log(sigmoid(x)) - (1 - y) * log(1 - sigmoid(x))``, times ``weight`` if given.
 
     Input and target (in [0, 1]) have the same shape; ``weight`` and ``pos_weight`` broadcast to it.

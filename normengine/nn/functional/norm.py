@@ -3,27 +3,27 @@
 from __future__ import annotations
 
 import math
-from typing import Any
 
 import numpy as np
 
 from ...settings import finite
 from .. import eager
+from ..arithmetic import ArrayLike
 from ..context import current
 from ..tensor import Tensor
 from .activation import as_traced
 
 
 def batch_norm(
-    input: Any,
-    running_mean: Any,
-    running_var: Any,
-    weight: Any = None,
-    bias: Any = None,
+    input: ArrayLike,
+    running_mean: ArrayLike | None,
+    running_var: ArrayLike | None,
+    weight: ArrayLike | None = None,
+    bias: ArrayLike | None = None,
     training: bool = False,
-    momentum: Any = 0.1,
+    momentum: float | Tensor | None = 0.1,
     eps: float = 1e-5,
-) -> Any:
+) -> Tensor:
     """``(x - mean) / sqrt(var + eps) * weight + bias`` for each channel (Ioffe and Szegedy, 2015).
 
     Args:
@@ -38,7 +38,7 @@ def batch_norm(
     if current() is not None:
         return _batch_norm(input, running_mean, running_var, weight, bias, training, momentum, eps)
 
-    def body(x: Any, w: Any, b: Any) -> Tensor:
+    def body(x: ArrayLike, w: ArrayLike | None, b: ArrayLike | None) -> Tensor:
         tracer = current()
         assert tracer is not None
         for name, array in (("running_mean", running_mean), ("running_var", running_var)):
@@ -50,7 +50,14 @@ def batch_norm(
 
 
 def _batch_norm(
-    input: Any, running_mean: Any, running_var: Any, weight: Any, bias: Any, training: bool, momentum: Any, eps: float
+    input: ArrayLike,
+    running_mean: ArrayLike | None,
+    running_var: ArrayLike | None,
+    weight: ArrayLike | None,
+    bias: ArrayLike | None,
+    training: bool,
+    momentum: float | Tensor | None,
+    eps: float,
 ) -> Tensor:
     x = as_traced(input)
     tracer = x._tracer

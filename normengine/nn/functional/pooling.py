@@ -5,12 +5,14 @@ from __future__ import annotations
 from typing import Any
 
 from ... import shapes
+from ...typing import Ints
+from ..arithmetic import ArrayLike
 from ..eager import function
 from ..tensor import Tensor
 from .activation import as_traced
 
 
-def _window(x: Tensor, kernel_size: Any, stride: Any, padding: Any) -> dict[str, Any]:
+def _window(x: Tensor, kernel_size: Ints, stride: Ints | None, padding: Ints) -> dict[str, Any]:
     kernel = shapes.pair(kernel_size, "kernel_size")
     height, width = shapes.pair(padding, "padding")
     if not (0 <= 2 * height <= kernel[0] and 0 <= 2 * width <= kernel[1]):
@@ -24,14 +26,14 @@ def _window(x: Tensor, kernel_size: Any, stride: Any, padding: Any) -> dict[str,
 
 @function
 def max_pool2d(
-    input: Any,
-    kernel_size: Any,
-    stride: Any = None,
-    padding: Any = 0,
-    dilation: Any = 1,
+    input: ArrayLike,
+    kernel_size: Ints,
+    stride: Ints | None = None,
+    padding: Ints = 0,
+    dilation: Ints = 1,
     ceil_mode: bool = False,
     return_indices: bool = False,
-) -> Any:
+) -> Tensor:
     """The largest value of each window: (N, C, H, W) to (N, C, H', W'); ``stride`` is the window's size by default."""
     x = as_traced(input)
     if return_indices:
@@ -43,14 +45,14 @@ def max_pool2d(
 
 @function
 def avg_pool2d(
-    input: Any,
-    kernel_size: Any,
-    stride: Any = None,
-    padding: Any = 0,
+    input: ArrayLike,
+    kernel_size: Ints,
+    stride: Ints | None = None,
+    padding: Ints = 0,
     ceil_mode: bool = False,
     count_include_pad: bool = True,
     divisor_override: int | None = None,
-) -> Any:
+) -> Tensor:
     """The mean of each window: (N, C, H, W) to (N, C, H', W'); padding counts as zeros if ``count_include_pad``."""
     x = as_traced(input)
     if divisor_override is not None:
@@ -60,7 +62,7 @@ def avg_pool2d(
 
 
 @function
-def adaptive_avg_pool2d(input: Any, output_size: Any) -> Any:
+def adaptive_avg_pool2d(input: ArrayLike, output_size: Ints) -> Tensor:
     """Means of ``output_size`` nearly equal windows: an int or (height, width), where None keeps the extent."""
     x = as_traced(input)
     if x.ndim != 4:

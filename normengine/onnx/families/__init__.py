@@ -1,4 +1,4 @@
-"""How each family of operators is read from ONNX and written to it; importing a family fills the tables."""
+"""The operators of ONNX by family: how each is read and written. Importing a family fills the registry."""
 
 from . import activation, arithmetic, conv, known, linear, loss, norm, pool, reduce, shape, softmax
 

@@ -1,4 +1,4 @@
-"""ImportContext convolution: ``Conv`` is ``conv2d`` but for ``auto_pad`` and padding in a node of its own."""
+"""Convolution: ``Conv`` is ``conv2d`` but for ``auto_pad`` and padding in a node of its own."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""NumPy for nodes whose inputs are all known: the arithmetic of shapes, and constants made from constants."""
+"""Constant evaluation: NumPy for nodes whose inputs are all known, as in the arithmetic of shapes and in constants made
+from constants."""
 
 from __future__ import annotations
 
@@ -194,10 +195,10 @@ def where(call: ImportedNode) -> Arrays:
 def _divide(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     """ONNX divides integers like C, towards zero."""
     if a.dtype.kind == "f":
-        return a / b
+        return np.asarray(a / b)
     _check_divisor(b)
     quotient = a // b
-    return quotient + ((quotient < 0) & (quotient * b != a))
+    return np.asarray(quotient + ((quotient < 0) & (quotient * b != a)))
 
 
 def _check_divisor(b: np.ndarray) -> None:

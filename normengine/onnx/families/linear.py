@@ -45,7 +45,8 @@ def scaled(call: ImportedNode, array: np.ndarray, factor: float) -> np.ndarray:
     if factor == 1:
         return array
     call.room(array.shape, array.itemsize)
-    return np.multiply(array, factor, dtype=np.float64, order="C").astype(array.dtype)
+    scaled: np.ndarray = np.multiply(array, factor, dtype=np.float64, order="C").astype(array.dtype)
+    return scaled
 
 
 def is_row(bias: np.ndarray, width: int) -> bool:

@@ -1,4 +1,5 @@
-"""Operators that move elements. Axes, extents and limits are attributes here and inputs in ONNX, at some opsets."""
+"""Data movement: operators that move elements. Axes, extents and limits are attributes here and inputs in ONNX, at some
+opsets."""
 
 from __future__ import annotations
 

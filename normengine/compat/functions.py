@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
-from . import shapes
-from .nn.eager import function
-from .nn.functional.activation import as_traced
-from .nn.tensor import Tensor
+from .. import shapes
+from ..nn.arithmetic import ArrayLike
+from ..nn.eager import function
+from ..nn.functional.activation import as_traced
+from ..nn.tensor import Tensor
+from ..typing import Ints, Shaped
 
 
 @function
-def cat(tensors: Sequence[Any], dim: int = 0) -> Any:
+def cat(tensors: Sequence[Any], dim: int = 0) -> Tensor:
     """The tensors one after the other along ``dim``; their other extents are equal."""
     parts = [as_traced(t) for t in tensors]
     if not parts:
@@ -24,37 +27,37 @@ concat = concatenate = cat
 
 
 @function
-def stack(tensors: Sequence[Any], dim: int = 0) -> Any:
+def stack(tensors: Sequence[Any], dim: int = 0) -> Tensor:
     """The tensors, of one shape, one after the other along a new axis ``dim``."""
     return cat([as_traced(t).unsqueeze(dim) for t in tensors], shapes.axis_of(dim, as_traced(tensors[0]).ndim + 1))
 
 
 @function
-def add(input: Any, other: Any, *, alpha: float = 1) -> Any:
+def add(input: ArrayLike, other: ArrayLike, *, alpha: float = 1) -> Tensor:
     """``input + alpha * other``."""
     return as_traced(input).add(as_traced(other), alpha=alpha)
 
 
 @function
-def sub(input: Any, other: Any, *, alpha: float = 1) -> Any:
+def sub(input: ArrayLike, other: ArrayLike, *, alpha: float = 1) -> Tensor:
     """``input - alpha * other``."""
     return as_traced(input).sub(as_traced(other), alpha=alpha)
 
 
 @function
-def mul(input: Any, other: Any) -> Any:
+def mul(input: ArrayLike, other: ArrayLike) -> Tensor:
     """``input * other``."""
     return as_traced(input) * as_traced(other)
 
 
 @function
-def div(input: Any, other: Any) -> Any:
+def div(input: ArrayLike, other: ArrayLike) -> Tensor:
     """``input / other``."""
     return as_traced(input) / as_traced(other)
 
 
 @function
-def matmul(input: Any, other: Any) -> Any:
+def matmul(input: ArrayLike, other: ArrayLike) -> Tensor:
     """(..., I) times (I, O)."""
     return as_traced(input) @ as_traced(other)
 
@@ -63,154 +66,154 @@ mm = matmul
 
 
 @function
-def neg(input: Any) -> Any:
+def neg(input: ArrayLike) -> Tensor:
     """``-input``."""
     return -as_traced(input)
 
 
 @function
-def pow(input: Any, exponent: float) -> Any:
+def pow(input: ArrayLike, exponent: float) -> Tensor:
     """``input ** exponent`` for integers, 0.5 and -0.5."""
     return as_traced(input) ** exponent
 
 
 @function
-def square(input: Any) -> Any:
+def square(input: ArrayLike) -> Tensor:
     """``input * input``."""
     return as_traced(input).square()
 
 
 @function
-def abs(input: Any) -> Any:
+def abs(input: ArrayLike) -> Tensor:
     """|input|."""
     return as_traced(input).abs()
 
 
 @function
-def exp(input: Any) -> Any:
+def exp(input: ArrayLike) -> Tensor:
     """e to the power of the input."""
     return as_traced(input).exp()
 
 
 @function
-def log(input: Any) -> Any:
+def log(input: ArrayLike) -> Tensor:
     """The natural logarithm."""
     return as_traced(input).log()
 
 
 @function
-def sqrt(input: Any) -> Any:
+def sqrt(input: ArrayLike) -> Tensor:
     """The square root."""
     return as_traced(input).sqrt()
 
 
 @function
-def rsqrt(input: Any) -> Any:
+def rsqrt(input: ArrayLike) -> Tensor:
     """1 / sqrt(input)."""
     return as_traced(input).rsqrt()
 
 
 @function
-def relu(input: Any) -> Any:
+def relu(input: ArrayLike) -> Tensor:
     """max(x, 0)."""
     return as_traced(input).relu()
 
 
 @function
-def sigmoid(input: Any) -> Any:
+def sigmoid(input: ArrayLike) -> Tensor:
     """1 / (1 + exp(-x))."""
     return as_traced(input).sigmoid()
 
 
 @function
-def tanh(input: Any) -> Any:
+def tanh(input: ArrayLike) -> Tensor:
     """Hyperbolic tangent."""
     return as_traced(input).tanh()
 
 
 @function
-def softmax(input: Any, dim: int) -> Any:
+def softmax(input: ArrayLike, dim: int) -> Tensor:
     """exp(x) / sum(exp(x)) along ``dim``."""
     return as_traced(input).softmax(dim)
 
 
 @function
-def log_softmax(input: Any, dim: int) -> Any:
+def log_softmax(input: ArrayLike, dim: int) -> Tensor:
     """x - log(sum(exp(x))) along ``dim``."""
     return as_traced(input).log_softmax(dim)
 
 
 @function
-def mean(input: Any, dim: Any = None, keepdim: bool = False) -> Any:
+def mean(input: ArrayLike, dim: Ints | None = None, keepdim: bool = False) -> Tensor:
     """The mean over ``dim`` (an int or several), or over all axes."""
     return as_traced(input).mean(dim, keepdim)
 
 
 @function
-def sum(input: Any, dim: Any = None, keepdim: bool = False) -> Any:
+def sum(input: ArrayLike, dim: Ints | None = None, keepdim: bool = False) -> Tensor:
     """The sum over ``dim`` (an int or several), or over all axes."""
     return as_traced(input).sum(dim, keepdim)
 
 
 @function
-def reshape(input: Any, shape: Any) -> Any:
+def reshape(input: ArrayLike, shape: Ints) -> Tensor:
     """The same elements in ``shape``, one extent of which may be -1."""
     return as_traced(input).reshape(shape)
 
 
 @function
-def flatten(input: Any, start_dim: int = 0, end_dim: int = -1) -> Any:
+def flatten(input: ArrayLike, start_dim: int = 0, end_dim: int = -1) -> Tensor:
     """The axes ``start_dim`` to ``end_dim`` made one."""
     return as_traced(input).flatten(start_dim, end_dim)
 
 
 @function
-def permute(input: Any, dims: Any) -> Any:
+def permute(input: ArrayLike, dims: Ints) -> Tensor:
     """The axes in the order ``dims``."""
     return as_traced(input).permute(dims)
 
 
 @function
-def transpose(input: Any, dim0: int, dim1: int) -> Any:
+def transpose(input: ArrayLike, dim0: int, dim1: int) -> Tensor:
     """Two axes exchanged."""
     return as_traced(input).transpose(dim0, dim1)
 
 
 @function
-def squeeze(input: Any, dim: Any = None) -> Any:
+def squeeze(input: ArrayLike, dim: Ints | None = None) -> Tensor:
     """Without the axes of extent 1, or without those of ``dim`` that have extent 1."""
     return as_traced(input).squeeze(dim)
 
 
 @function
-def unsqueeze(input: Any, dim: int) -> Any:
+def unsqueeze(input: ArrayLike, dim: int) -> Tensor:
     """With a new axis of extent 1 at ``dim``."""
     return as_traced(input).unsqueeze(dim)
 
 
 @function
-def split(tensor: Any, split_size_or_sections: Any, dim: int = 0) -> Any:
+def split(tensor: ArrayLike, split_size_or_sections: Ints, dim: int = 0) -> tuple[Tensor, ...]:
     """Parts of a size (the last may be smaller), or of the sizes in a list, along ``dim``."""
     return as_traced(tensor).split(split_size_or_sections, dim)
 
 
 @function
-def chunk(input: Any, chunks: int, dim: int = 0) -> Any:
+def chunk(input: ArrayLike, chunks: int, dim: int = 0) -> tuple[Tensor, ...]:
     """At most ``chunks`` parts of equal extent (the last may be smaller) along ``dim``."""
     return as_traced(input).chunk(chunks, dim)
 
 
 @function
-def unbind(input: Any, dim: int = 0) -> Any:
+def unbind(input: ArrayLike, dim: int = 0) -> tuple[Tensor, ...]:
     """The slices along ``dim``, without that axis."""
     return as_traced(input).unbind(dim)
 
 
-def numel(input: Any) -> int:
+def numel(input: Shaped) -> int:
     """The number of elements."""
-    return int(input.numel()) if hasattr(input, "numel") else int(input.size)
+    return math.prod(input.shape)
 
 
-def is_tensor(obj: Any) -> bool:
+def is_tensor(obj: object) -> bool:
     """Whether ``obj`` is a tensor of a trace."""
     return isinstance(obj, Tensor)
