@@ -31,6 +31,7 @@ CASES: dict[str, tuple[Callable[[Any], Any], tuple[int, ...]]] = {
     "gelu": (lambda nn: nn.GELU(), IMAGE),
     "gelu_tanh": (lambda nn: nn.GELU("tanh"), IMAGE),
     "hardswish": (lambda nn: nn.Hardswish(), IMAGE),
+    "mish": (lambda nn: nn.Mish(), IMAGE),
     "softmax": (lambda nn: nn.Softmax(1), IMAGE),
     "log_softmax": (lambda nn: nn.LogSoftmax(-1), IMAGE),
     "max_pool": (lambda nn: nn.MaxPool2d(2), IMAGE),

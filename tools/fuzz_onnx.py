@@ -182,6 +182,8 @@ def try_and_say(seed: int, number: int, compare: bool, memory: float) -> tuple[s
     """What became of a model, and the kind that it counts for."""
     try:
         said = try_model(seed, number, compare, memory)
+    except MemoryError:
+        raise  # of what the process has done in all, unless the model has it by itself
     except BaseException as error:
         last = traceback.extract_tb(error.__traceback__)[-1]
         place = f"{type(error).__name__} at {'/'.join(Path(last.filename).parts[-3:])}:{last.lineno}"

@@ -37,6 +37,11 @@ MACHINE = Machine(
 """A core of AMD Zen 4."""
 
 
+def whole_lines(nbytes: int) -> int:
+    """At least so many bytes, whole lines of a cache."""
+    return -(-nbytes // MACHINE.line_bytes) * MACHINE.line_bytes
+
+
 def l1(share: float) -> int:
     """Bytes of a share of the first-level data cache, which may be more than one where part of them come and go."""
     return int(share * MACHINE.l1_bytes)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Mapping
+from enum import IntEnum
 from typing import Annotated, Any, get_args, get_origin, get_type_hints
 
 from .base import ELEMENTS, Nothing, SharedMemory, Signature
@@ -16,7 +17,7 @@ from .base import ELEMENTS, Nothing, SharedMemory, Signature
 _ELEMENTS = {"float32": "float"}
 """The C type of an array's elements, by dtype."""
 _WIDTH = 120
-_NUMBERS = {int: "int64_t", float: "double"}
+_NUMBERS: dict[object, str] = {int: "int64_t", float: "double"}
 Field = tuple[str, str]
 
 
@@ -73,7 +74,7 @@ def _member(record: type) -> str:
     return re.sub(r"(?<!^)(?=[A-Z])", "_", record.__name__).lower()
 
 
-def _is_record(hint: Any) -> bool:
+def _is_record(hint: object) -> bool:
     return isinstance(hint, type) and hint not in _NUMBERS
 
 
@@ -91,10 +92,10 @@ def _fields(record: type) -> list[Field]:
     return [(_c_type(hint), name) for name, hint in hints.items() if get_origin(hint) is not tuple]
 
 
-def _c_type(hint: Any) -> str:
+def _c_type(hint: object) -> str:
     if get_origin(hint) is Annotated:
         return str(get_args(hint)[1])
-    return _NUMBERS.get(hint) or str(hint.__name__)
+    return _NUMBERS[hint] if hint in (int, float) else str(getattr(hint, "__name__", hint))
 
 
 def _struct(name: str, fields: list[Field]) -> str:
@@ -110,5 +111,5 @@ def _struct(name: str, fields: list[Field]) -> str:
     return "\n".join(lines)
 
 
-def _enum(enum: Any) -> str:
+def _enum(enum: type[IntEnum]) -> str:
     return "\n".join(["cdef enum:", *(f"    {member.name} = {member.value}" for member in enum)])

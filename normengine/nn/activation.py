@@ -77,6 +77,14 @@ class LeakyReLU(Module):
         return f"negative_slope={self.negative_slope}" + (", inplace=True" if self.inplace else "")
 
 
+class Mish(_Inplace):
+    """x * tanh(log(1 + exp(x))) (Misra, 2019)."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """:func:`~normengine.nn.functional.mish` with the layer's settings."""
+        return F.mish(x, self.inplace)
+
+
 class Sigmoid(Module):
     """1 / (1 + exp(-x))."""
 

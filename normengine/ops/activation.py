@@ -15,9 +15,9 @@ from ..graph import Node, Value
 from .base import Case, OnnxMapping, Op, Scalar
 from .builder import Builder
 from .rules import elementwise_infer, elementwise_reference, only
+from .special import erf
 from .table import register
 
-_erf: Callable[[np.ndarray], np.ndarray] = np.vectorize(math.erf, otypes=[np.float64])
 _TANH_SCALE = math.sqrt(2.0 / math.pi)
 _TANH_CUBIC = 0.044715
 
@@ -74,12 +74,12 @@ def silu_grad(dy: np.ndarray, x: np.ndarray) -> np.ndarray:
 
 def gelu(x: np.ndarray) -> np.ndarray:
     """x * Phi(x), Phi the normal distribution function (Hendrycks and Gimpel, 2016)."""
-    return 0.5 * x * (1.0 + _erf(x / math.sqrt(2.0)))
+    return 0.5 * x * (1.0 + erf(x / math.sqrt(2.0)))
 
 
 def gelu_grad(dy: np.ndarray, x: np.ndarray) -> np.ndarray:
     density = np.exp(-0.5 * x * x) / math.sqrt(2.0 * math.pi)
-    return dy * (0.5 * (1.0 + _erf(x / math.sqrt(2.0))) + x * density)
+    return dy * (0.5 * (1.0 + erf(x / math.sqrt(2.0))) + x * density)
 
 
 def gelu_tanh(x: np.ndarray) -> np.ndarray:
@@ -100,6 +100,16 @@ def hardswish(x: np.ndarray) -> np.ndarray:
 
 def hardswish_grad(dy: np.ndarray, x: np.ndarray) -> np.ndarray:
     return np.where(x <= -3, 0.0, np.where(x < 3, dy * (x / 3.0 + 0.5), dy))
+
+
+def mish(x: np.ndarray) -> np.ndarray:
+    """x * tanh(log(1 + exp(x))) (Misra, 2019)."""
+    return x * np.tanh(np.logaddexp(0.0, x))
+
+
+def mish_grad(dy: np.ndarray, x: np.ndarray) -> np.ndarray:
+    t = np.tanh(np.logaddexp(0.0, x))
+    return dy * (t + x * sigmoid(x) * (1.0 - t * t))
 
 
 def _draw_wide(rng: np.random.Generator) -> Sequence[np.ndarray]:
@@ -187,4 +197,5 @@ register(
     *_activation("gelu", gelu, gelu_grad, False, (53, 90)),
     *_activation("gelu_tanh", gelu_tanh, gelu_tanh_grad, False, (62, 72)),
     *_activation("hardswish", hardswish, hardswish_grad, False, (7, 7)),
+    *_activation("mish", mish, mish_grad, False, (39, 79)),
 )

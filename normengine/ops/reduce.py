@@ -1,4 +1,4 @@
-"""Sums and means over axes, and the reduction that undoes broadcasting in gradients."""
+"""Sums, means and maxima over axes, and the reduction that undoes broadcasting in gradients."""
 
 from __future__ import annotations
 
@@ -48,6 +48,40 @@ def _mean_infer(specs: Sequence[Spec], attrs: Attrs) -> tuple[Spec, ...]:
     if math.prod(specs[0].shape[axis] for axis in attrs["axes"]) == 0:
         raise OperatorError(f"a mean needs an element, got axes {attrs['axes']} of shape {specs[0].shape}")
     return made
+
+
+def _max_infer(specs: Sequence[Spec], attrs: Attrs) -> tuple[Spec, ...]:
+    made = _infer(specs, attrs)
+    if math.prod(specs[0].shape[axis] for axis in attrs["axes"]) == 0:
+        raise OperatorError(f"a maximum needs an element, got axes {attrs['axes']} of shape {specs[0].shape}")
+    return made
+
+
+def _max_reference(arrays: Arrays, attrs: Attrs) -> tuple[np.ndarray, ...]:
+    return (np.asarray(np.max(real(arrays[0]), axis=attrs["axes"], keepdims=attrs["keepdims"])),)
+
+
+def _max_gradient(builder: Builder, node: Node, grads: Sequence[Value | None]) -> Sequence[Value | None]:
+    """Equal maxima share alike, as in PyTorch's ``amax``."""
+    (x,), (y,), axes = node.inputs, node.outputs, node.attrs["axes"]
+    one, zero = builder.constant(1.0), builder.constant(0.0)
+    below = builder.add("greater", _spread(builder, node, y), x)
+    largest = builder.add("where", below, zero, one)
+    times = builder.add("reduce_sum", largest, axes=axes, keepdims=node.attrs["keepdims"])
+    share = builder.add("div", only(grads), times)
+    return [builder.add("mul", largest, _spread(builder, node, share))]
+
+
+def _max_decompose(builder: Builder, node: Node) -> Sequence[Value]:
+    """The pool of one window that covers all that is reduced: its kernels hold several maxima at a time."""
+    (x,), (y,), axes = node.inputs, node.outputs, node.attrs["axes"]
+    kept = tuple(axis for axis in range(len(x.shape)) if axis not in axes)
+    turned = builder.add("permute", x, axes=(*kept, *axes))
+    size = _count(x, axes)
+    rows = builder.add("reshape", turned, shape=(1, x.spec.size // size, 1, size))
+    window = {"kernel_size": (1, size), "stride": (1, 1), "padding": (0, 0, 0, 0), "dilation": (1, 1)}
+    pooled = builder.add("max_pool2d", rows, **window, ceil_mode=False)
+    return [builder.add("reshape", pooled, shape=y.shape)]
 
 
 def _count(x: Value, axes: tuple[int, ...]) -> int:
@@ -109,6 +143,11 @@ _CASES = tuple(
     ]
 )
 
+
+def _draw_ties(rng: np.random.Generator) -> Sequence[np.ndarray]:
+    return [rng.integers(0, 3, (6, 9)).astype(np.float32)]
+
+
 register(
     Op(
         "reduce_sum",
@@ -128,5 +167,15 @@ register(
         decompose=_mean_decompose,
         cases=_CASES,
         samples=_samples,
+    ),
+    Op(
+        "reduce_max",
+        _max_infer,
+        _max_reference,
+        _max_gradient,
+        decompose=_max_decompose,
+        cases=(*_CASES, Case(draw=_draw_ties, attrs={"axes": (1,), "keepdims": False}, differentiable=False)),
+        samples=_samples,
+        tolerance=0.0,
     ),
 )

@@ -13,7 +13,8 @@ from .builder import Builder
 from .rules import elementwise_infer, elementwise_reference, only
 from .table import register
 
-_erf: Callable[[np.ndarray], np.ndarray] = np.vectorize(math.erf, otypes=[np.float64])
+erf: Callable[[np.ndarray], np.ndarray] = np.vectorize(math.erf, otypes=[np.float64])
+"""The error function."""
 
 
 def _erf_gradient(builder: Builder, node: Node, grads: Sequence[Value | None]) -> Sequence[Value | None]:
@@ -48,7 +49,7 @@ register(
     Op(
         "erf",
         elementwise_infer("input"),
-        elementwise_reference(_erf),
+        elementwise_reference(erf),
         _erf_gradient,
         Scalar("erf", operations=56),
         onnx=OnnxMapping("Erf"),

@@ -8,7 +8,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-ALIGNMENT = 64
+from ..kernels.machine import MACHINE, whole_lines
+
+ALIGNMENT = MACHINE.line_bytes
 LARGE_BYTES = 32 << 10
 """Smaller lifetimes are placed where they fit: that other threads have their lines costs little."""
 
@@ -29,7 +31,7 @@ class Lifetime(NamedTuple):
 
 def side_by_side(lifetimes: Sequence[Lifetime]) -> tuple[Lifetime, list[int]]:
     """The lifetime of one stretch of memory for all of them, and where in it each begins, aligned to 64 bytes."""
-    begins = list(accumulate((_aligned(item.size) for item in lifetimes), initial=0))
+    begins = list(accumulate((whole_lines(item.size) for item in lifetimes), initial=0))
     first, last = min((item.first for item in lifetimes), default=0), max((item.last for item in lifetimes), default=0)
     return Lifetime(begins.pop(), first, last), begins
 
@@ -55,7 +57,7 @@ def place(lifetimes: Sequence[Lifetime], shared: bool = False) -> tuple[list[int
         else:
             offsets[i] = int(starts[0])
         placed.add(item, offsets[i])
-        total = max(total, offsets[i] + _aligned(item.size))
+        total = max(total, offsets[i] + whole_lines(item.size))
     return offsets, total
 
 
@@ -70,7 +72,7 @@ class _Placed:
         table, count = self._table, self._count
         at = int(np.searchsorted(table[0, :count], offset, side="right"))
         table[:, at + 1 : count + 1] = table[:, at:count]
-        table[:, at] = offset, offset + _aligned(item.size), item.first, item.last
+        table[:, at] = offset, offset + whole_lines(item.size), item.first, item.last
         self._count += 1
 
     def gaps(self, item: Lifetime, total: int) -> tuple[np.ndarray, np.ndarray]:
@@ -79,7 +81,7 @@ class _Placed:
         alive = (first <= item.last) & (last >= item.first)
         begins = np.concatenate([offsets[alive], [0]])
         free = np.concatenate([[0], np.maximum.accumulate(ends[alive])])
-        begins[-1] = max(total, int(free[-1]) + _aligned(item.size))
+        begins[-1] = max(total, int(free[-1]) + whole_lines(item.size))
         fits = free + item.size <= begins
         return free[fits], begins[fits]
 
@@ -135,7 +137,3 @@ def _cost(item: Lifetime, at: np.ndarray, others: np.ndarray) -> np.ndarray:
 
     mean = (apart(begin) + 2 * apart((begin + end) / 2) + apart(end)) / 4
     return np.asarray(((end - begin) * (mean - NEAR) / (1 + _calls_between(item, others))).sum(axis=1))
-
-
-def _aligned(size: int) -> int:
-    return -(-size // ALIGNMENT) * ALIGNMENT

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from ..graph import Graph
+from ..table import lines
 from .arguments import Memory
 from .call import Call
 
@@ -22,18 +23,16 @@ class Plan(NamedTuple):
     guard: int = 0
 
     def __str__(self) -> str:
-        lines = [("  " * depth + c.kernel, c) for depth, c in self._lines()]
-        kernels = max((len(kernel) for kernel, _ in lines), default=0)
-        shapes = max((len(c.shapes) for _, c in lines), default=0)
-        rows = [f"{'kernel':{kernels}}  {'shapes':{shapes}}  {'MiB':>8}  {'MFLOP':>9}  layer"]
-        for kernel, c in lines:
-            work = f"{c.work.nbytes / 2**20:8.3f}  {c.work.flops / 1e6:9.3f}"
-            rows.append(f"{kernel:{kernels}}  {c.shapes:{shapes}}  {work}  {c.layer}".rstrip())
+        rows = [
+            ("  " * depth + c.kernel, c.shapes, f"{c.work.nbytes / 2**20:.3f}", f"{c.work.flops / 1e6:.3f}", c.layer)
+            for depth, c in self._lines()
+        ]
+        text = lines(("kernel", "shapes", "MiB", "MFLOP", "layer"), rows, left=(0, 1, 4))
         inside = sum(len(c.inner) for c in self.calls)
         calls = f"{len(self.calls)} calls" + (f" with {inside} inside" if inside else "")
         nbytes, flops = (sum(getattr(c.work, what) for c in self.calls) for what in ("nbytes", "flops"))
         total = f"{nbytes / 2**20:.1f} MiB read and written, {flops / 1e9:.3f} GFLOP"
-        return "\n".join([*rows, f"{calls}, {total}, arena of {self.arena_bytes / 2**20:.2f} MiB"])
+        return "\n".join([*text, f"{calls}, {total}, arena of {self.arena_bytes / 2**20:.2f} MiB"])
 
     def explain(self) -> str:
         """As printed, with the reason for the choice below each call."""

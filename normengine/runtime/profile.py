@@ -14,6 +14,7 @@ import numpy as np
 
 from ..files.atomic import write_atomically
 from ..plan import Call
+from ..table import lines
 from .limits import Limits, limits
 from .microbatches import MicrobatchedProgram
 from .program import Program
@@ -68,13 +69,14 @@ class Profile:
         return f"{1e3 * seconds:.3f}", share, *speeds, f"{100 * reached:.0f} %" if reached else "-"
 
     def __str__(self) -> str:
+        left = range(len(HEAD), len(HEAD) + 3)
         calls = [(*self.columns(t), t.kernel, t.shapes, t.layer) for t in self.timings]
         totals = [(*self.columns(t), t.kind, str(count)) for t, count in self.kinds()]
         return "\n".join(
             [
-                *_table((*HEAD, "kernel", "shapes", "layer"), calls),
+                *lines((*HEAD, "kernel", "shapes", "layer"), calls, left),
                 "",
-                *_table((*HEAD, "kind", "calls"), totals),
+                *lines((*HEAD, "kind", "calls"), totals, left),
                 "",
                 self.heading(),
             ]
@@ -145,14 +147,3 @@ def _restore(given: Mapping[str, np.ndarray], feeds: Mapping[str, np.ndarray], n
 def _sum(kind: str, timings: Sequence[Timing]) -> Timing:
     seconds, flops, nbytes = (sum(getattr(t, name) for t in timings) for name in ("seconds", "flops", "nbytes"))
     return Timing("", "", "", kind, seconds, flops, nbytes)
-
-
-def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
-    """Lines of aligned columns: numbers, which come first, to the right."""
-    widths = [max(len(row[i]) for row in (head, *rows)) for i in range(len(head))]
-    numbers = len(HEAD)
-    lines = []
-    for row in (head, *rows):
-        cells = [t.rjust(w) if i < numbers else t.ljust(w) for i, (t, w) in enumerate(zip(row, widths, strict=True))]
-        lines.append("  ".join(cells).rstrip())
-    return lines

@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from ..kernels.machine import whole_lines
 from ..plan import (
     Accumulate,
     Call,
@@ -26,8 +27,6 @@ from ..plan import (
 from .composite_calls import DepthFirst, Merged, Part, Patch, PatchKind, Stage
 from .executor import address_of
 from .memory import aligned_bytes
-
-_ALIGNMENT = 64
 
 
 class Inside(NamedTuple):
@@ -140,11 +139,11 @@ class Tables:
             stages += [Stage(self._function(function), tasks, first) for function, tasks in inner.stages]
             patches += [p for slot, argument in enumerate(inner.arguments, first) if (p := _patch(slot, argument))]
         slots = self._used - template
-        own = _aligned(8 * slots)
+        own = whole_lines(8 * slots)
         for patch in patches:
             if patch.kind == PatchKind.OWN:
                 self.slots[template + patch.slot] += own
-        stride = own + _aligned(call.local)
+        stride = own + whole_lines(call.local)
         self.slots[header:template] = DepthFirst(
             stages=self._table(stages),
             stage_count=len(stages),
@@ -241,7 +240,3 @@ def _patch(slot: int, argument: object) -> Patch | None:
     if isinstance(argument, Pointer) and (argument.group_stride or argument.chunk_stride):
         return Patch(slot, PatchKind.MOVING, argument.group_stride, argument.chunk_stride)
     return None
-
-
-def _aligned(size: int) -> int:
-    return -(-size // _ALIGNMENT) * _ALIGNMENT

@@ -74,6 +74,7 @@ FUNCTIONS = {
     "leaky_relu": "input, negative_slope=0.01, inplace=False",
     "linear": "input, weight, bias=None",
     "max_pool2d": f"input, {_POOL}, dilation=1, ceil_mode=False, return_indices=False",
+    "mish": "input, inplace=False",
     "mse_loss": f"input, target, {_OLD}, reduction='mean', weight=None",
     "nll_loss": f"input, target, {_CLASSES}",
     "pad": "input, pad, mode='constant', value=None",

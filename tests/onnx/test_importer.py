@@ -135,6 +135,8 @@ REDUCE = {
     "sum": one("ReduceSum", weights={"axes": ints(0)}),
     "sum 11": one("ReduceSum", axes=[1], opset=11),
     "max": one("ReduceMax", axes=[2, 3]),
+    "max of rows": one("ReduceMax", axes=[-1], keepdims=0),
+    "min": one("ReduceMin", axes=[1, 2]),
     "max of channels": one("ReduceMax", axes=[1], keepdims=0),
     "max of all": one("ReduceMax", keepdims=0),
     "max 18": one("ReduceMax", weights={"axes": ints(0, -1)}, opset=18),

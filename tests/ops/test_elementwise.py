@@ -40,7 +40,7 @@ def test_published_values(name: str, x: float, expected: float) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["relu", "leaky_relu", "relu6", "sigmoid", "tanh", "silu", "gelu", "gelu_tanh", "hardswish"]
+    "name", ["relu", "leaky_relu", "relu6", "sigmoid", "tanh", "silu", "gelu", "gelu_tanh", "hardswish", "mish"]
 )
 def test_nan_stays_nan(name: str) -> None:
     attrs = {"negative_slope": 0.1} if name == "leaky_relu" else {}

@@ -202,4 +202,4 @@ def test_a_printed_program_has_a_line_a_call():
     assert total.startswith(f"{count} calls with {len(inside)} inside" if inside else f"{count} calls,")
     conv = next(line for line in calls if line.startswith("conv2d"))
     flops = 2 * 6 * 8 * 64 * 27 / 1e6
-    assert f"{flops:9.3f}  0" in conv and "6x3x8x8, 8x3x3x3, 8 -> 6x8x8x8" in conv
+    assert f"  {flops:.3f}  0" in conv and "6x3x8x8, 8x3x3x3, 8 -> 6x8x8x8" in conv

@@ -265,6 +265,22 @@ def softplus(x: Number) -> Number:
     return select(x < 0.0, 0.0, x) + log1p(exp(-fabs(x)))
 
 
+def tanh_softplus(x: Number) -> Number:
+    """tanh(log(1 + e^x)) = n / (n + 2) with n = e^x (e^x + 2); where e^x would overflow it is 1."""
+    e = exp(select(x > 20.0, 20.0, x))
+    n = e * (e + 2.0)
+    return n / (n + 2.0)
+
+
+def mish(x: Number) -> Number:
+    return x * tanh_softplus(x)
+
+
+def mish_grad(dy: Number, x: Number) -> Number:
+    t = tanh_softplus(x)
+    return dy * (t + x * sigmoid(x) * (1.0 - t * t))
+
+
 def bce_with_logits(x: Number, y: Number) -> Number:
     return select(x < 0.0, 0.0, x) - x * y + log1p(exp(-fabs(x)))
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from ..base import Launch, Prefetcher, Problem
-from ..machine import MACHINE, OuterCosts, l1, l2, l3
+from ..machine import MACHINE, OuterCosts, l1, l2, l3, whole_lines
 from ..signatures import Convolution
 from .launches import (
     WIDEST,
@@ -16,7 +16,6 @@ from .launches import (
     copied_pixels,
     largest,
     tasks_wanted,
-    whole_lines,
 )
 from .row import Row
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from ..base import Launch, Problem
-from ..machine import OuterCosts, l3
+from ..machine import OuterCosts, l3, whole_lines
 from ..signatures import Convolution
 from .conv_direct_weight import (
     OUTER_SCRATCH_BYTES,
@@ -31,7 +31,6 @@ from .launches import (
     copied_pixels,
     from_memory,
     tasks_wanted,
-    whole_lines,
 )
 from .row import Row
 from .tiles import taps_at_a_time

@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from ..base import Launch, Problem
-from ..machine import DepthwiseCosts, l1, l2
+from ..machine import DepthwiseCosts, l1, l2, whole_lines
 from ..signatures import Convolution
-from .launches import INT64, PartialChunks, Parts, Sizes, ceil_div, convolution_of, tasks_wanted, whole_lines
+from .launches import INT64, PartialChunks, Parts, Sizes, ceil_div, convolution_of, tasks_wanted
 from .row import Row
 
 PHASED_BAND_BYTES, NEAR_GRADIENT_BYTES = l1(1), l2(2)

@@ -11,7 +11,7 @@ from math import prod
 from typing import NamedTuple
 
 from ..base import REGISTRY, Launch, Problem
-from ..machine import MACHINE, l3
+from ..machine import l3
 from ..signatures import Convolution
 
 Sizes = Mapping[str, int]
@@ -34,11 +34,6 @@ MOST_PHASES = 1 << 12
 
 def ceil_div(a: int, b: int) -> int:
     return -(-a // b)
-
-
-def whole_lines(nbytes: int) -> int:
-    """At least so many bytes, whole lines of a cache."""
-    return ceil_div(nbytes, MACHINE.line_bytes) * MACHINE.line_bytes
 
 
 def tasks_wanted(problem: Problem, most: int = FEW_TASKS) -> int:

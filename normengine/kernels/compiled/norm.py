@@ -6,8 +6,9 @@ import math
 from typing import NamedTuple
 
 from ..base import Launch, Problem
+from ..machine import whole_lines
 from ..signatures import Channels
-from .launches import Chunks, PartialChunks, Sizes, ceil_div, numbers_of, tasks_wanted, whole_lines
+from .launches import Chunks, PartialChunks, Sizes, ceil_div, numbers_of, tasks_wanted
 from .row import Row, half
 
 

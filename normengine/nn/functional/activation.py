@@ -80,6 +80,12 @@ def hardsigmoid(input: ArrayLike, inplace: bool = False) -> Tensor:
 
 
 @function
+def mish(input: ArrayLike, inplace: bool = False) -> Tensor:
+    """x * tanh(log(1 + exp(x))) (Misra, 2019)."""
+    return inplace_result(input, as_traced(input)._apply("mish"), inplace)
+
+
+@function
 def softmax(input: ArrayLike, dim: int | None = None) -> Tensor:
     """exp(x) / sum(exp(x)) along ``dim``."""
     x = as_traced(input)

@@ -56,9 +56,7 @@ def read_elu(call: ImportedNode) -> Value:
 
 @reads("Mish")
 def read_mish(call: ImportedNode) -> Value:
-    """x * tanh(log(1 + exp(x)))."""
-    x = call.value(0)
-    return call.add("mul", x, call.add("tanh", call.add("softplus", x)))
+    return call.add("mish", call.value(0))
 
 
 @reads("PRelu")
@@ -106,6 +104,15 @@ def write_hardswish(writing: ExportContext, node: Node) -> None:
         writing.make(node, "HardSwish", x)
     else:
         writing.make(node, "Mul", x, writing.step(node, "HardSigmoid", x, alpha=1 / 6, beta=0.5))
+
+
+@writes("mish")
+def write_mish(writing: ExportContext, node: Node) -> None:
+    (x,) = node.inputs
+    if writing.opset >= 18:
+        writing.make(node, "Mish", x)
+    else:
+        writing.make(node, "Mul", x, writing.step(node, "Tanh", writing.step(node, "Softplus", x)))
 
 
 @writes("gelu")

@@ -1,8 +1,8 @@
-"""Sums and means over axes, which ONNX moved from an attribute to an input: ReduceSum in opset 13, the rest in 18."""
+"""Sums, means and extremes over axes, which ONNX moved from an attribute to an input: ReduceSum in opset 13, the
+rest in 18."""
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 from ...graph import Node, Value
@@ -10,7 +10,7 @@ from ..export_context import ExportContext
 from ..import_context import ImportedNode
 from ..table import reads, writes
 
-_OPS = {"ReduceMean": "reduce_mean", "ReduceSum": "reduce_sum"}
+_OPS = {"ReduceMax": "reduce_max", "ReduceMean": "reduce_mean", "ReduceSum": "reduce_sum"}
 _AXES_AS_INPUT = {"ReduceSum": 13}
 
 
@@ -29,24 +29,17 @@ def _axes(call: ImportedNode) -> tuple[int, ...]:
     return call.axes(given, rank)
 
 
-@reads("ReduceMax")
-def read_maximum(call: ImportedNode) -> Value:
-    """The pool of one window that covers all that is reduced."""
+@reads("ReduceMin")
+def read_minimum(call: ImportedNode) -> Value:
+    """The maximum of what is negated, negated."""
     x, axes = call.value(0), _axes(call)
+    keepdims = bool(call.node.integer("keepdims", 1))
     if not axes:
         return x
-    kept = tuple(a for a in range(x.spec.rank) if a not in axes)
-    turned = call.add("permute", x, axes=(*kept, *axes))
-    size = math.prod(x.shape[a] for a in axes)
-    rows = call.add("reshape", turned, shape=(1, x.spec.size // size, 1, size))
-    window = {"kernel_size": (1, size), "stride": (1, 1), "padding": (0, 0, 0, 0), "dilation": (1, 1)}
-    y = call.add("max_pool2d", rows, **window, ceil_mode=False)
-    if call.node.integer("keepdims", 1):
-        return call.add("reshape", y, shape=tuple(1 if a in axes else n for a, n in enumerate(x.shape)))
-    return call.add("reshape", y, shape=tuple(x.shape[a] for a in kept))
+    return call.add("neg", call.add("reduce_max", call.add("neg", x), axes=axes, keepdims=keepdims))
 
 
-@writes("reduce_mean", "reduce_sum")
+@writes(*_OPS.values())
 def write_reduce(writing: ExportContext, node: Node) -> None:
     op_type = next(theirs for theirs, ours in _OPS.items() if ours == node.op)
     (x,) = node.inputs

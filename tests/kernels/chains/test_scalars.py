@@ -77,7 +77,7 @@ def test_cosine_of_turns() -> None:
 
 
 @pytest.mark.parametrize(
-    "function", ["relu", "relu6", "silu", "hardswish", "gelu", "gelu_tanh", "sqrt", "rsqrt", "erf"]
+    "function", ["relu", "relu6", "silu", "hardswish", "mish", "gelu", "gelu_tanh", "sqrt", "rsqrt", "erf"]
 )
 def test_nan_goes_through(function: str) -> None:
     assert np.isnan(apply(function, np.full(19, np.nan, np.float32))).all()
