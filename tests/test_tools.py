@@ -35,7 +35,7 @@ def test_one_check_that_fails_fails_them_all(failing, monkeypatch, capsys):
     monkeypatch.setattr(check.subprocess, "run", run)
     monkeypatch.setattr(sys, "argv", ["check.py", "-x"])
     assert check.main() == (0 if failing is None else 1)
-    assert [command[2] for command in ran] == ["ruff", "ruff", "mypy", "pytest"]
+    assert [command[2] for command in ran] == ["ruff", "ruff", "mypy", "tools.clones", "pytest"]
     assert ran[-1][-1] == "-x" and "-x" not in ran[0]
     assert capsys.readouterr().out.splitlines()[-1] == (f"FAILED: {failing}" if failing else "All checks passed.")
 
@@ -113,3 +113,19 @@ def test_building_a_network_is_timed_at_two_sizes():
     rows = [line.split() for line in done.stdout.splitlines()]
     assert [row[:2] for row in rows] == [["mul-by-x", "4:"], ["mul-by-x", "8:"], ["mul-by-x", "twice"]]
     assert all("building" in row for row in rows[:2])
+
+
+def test_what_is_said_twice_is_found(tmp_path, monkeypatch, capsys):
+    monkeypatch.syspath_prepend(TOOLS)
+    import clones
+
+    lines = [f"a{i} = {i}" for i in range(11)]
+    (tmp_path / "one.py").write_text("import os\n" + "\n".join(lines) + "\nb = 1\n")
+    (tmp_path / "two.py").write_text(
+        "c = 2\n\n" + "\n\n".join(f"    {line}" for line in ["if c:", *lines]).replace("    if", "if")
+    )
+    monkeypatch.setattr(sys, "argv", ["clones.py", str(tmp_path)])
+    assert clones.main() == 1
+    assert capsys.readouterr().out.startswith(f"11 lines: {tmp_path / 'one.py'}:2 and {tmp_path / 'two.py'}:5\n")
+    monkeypatch.setattr(sys, "argv", ["clones.py", "--lines", "11", str(tmp_path)])
+    assert clones.main() == 0

@@ -1,4 +1,5 @@
-"""All checks, with the Python that runs this file: lint, format, types, then the tests (the layering test among them).
+"""All checks, with the Python that runs this file: lint, format, types, clones, then the tests (the layering test among
+them).
 
     python tools/check.py [options of pytest]
 
@@ -17,6 +18,7 @@ CHECKS = {
     "lint": ["ruff", "check", "."],
     "format": ["ruff", "format", "--check", "."],
     "types": ["mypy"],
+    "clones": ["tools.clones"],
     "tests": ["pytest", "-q"],
 }
 

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import cache
 from typing import Annotated, Any, NamedTuple, Protocol, TypeVar
 
 from ..compiling import KERNELS
@@ -106,6 +107,12 @@ class Problem(NamedTuple):
         return ELEMENTS[self.dtype].nbytes
 
 
+@cache
+def fields_of(record: type) -> tuple[str, ...]:
+    """The names of a record's fields, those of what it extends first."""
+    return tuple(name for base in reversed(record.__mro__) for name in vars(base).get("__annotations__", ()))
+
+
 class Signature(NamedTuple):
     """The slots of an operator's kernels, the same for every instruction set.
 
@@ -122,12 +129,12 @@ class Signature(NamedTuple):
     @property
     def parameters(self) -> tuple[str, ...]:
         """The names of the numbers."""
-        return tuple(name for record in self.records for name in record.__annotations__)
+        return tuple(name for record in self.records for name in fields_of(record))
 
     @property
     def slots(self) -> tuple[str, ...]:
         """The names of all slots that the kernels of the operator have in common."""
-        return self.inputs + self.outputs + tuple(SharedMemory.__annotations__) + self.parameters
+        return self.inputs + self.outputs + fields_of(SharedMemory) + self.parameters
 
     def slot(self, name: str) -> int:
         """Index of the named slot in ``args``."""

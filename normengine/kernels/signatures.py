@@ -52,7 +52,7 @@ class Clamp:
     high: float
 
 
-class MaxPool:
+class Window:
     """Images, windows and their places."""
 
     n: int
@@ -67,25 +67,18 @@ class MaxPool:
     stride_w: int
     pad_top: int
     pad_left: int
+
+
+class MaxPool(Window):
+    """Windows with holes."""
+
     dilation_h: int
     dilation_w: int
 
 
-class AvgPool:
-    """Images, windows and their places, and whether what lies outside the image counts."""
+class AvgPool(Window):
+    """Windows of which what lies outside the image may count."""
 
-    n: int
-    c: int
-    h: int
-    w: int
-    oh: int
-    ow: int
-    kh: int
-    kw: int
-    stride_h: int
-    stride_w: int
-    pad_top: int
-    pad_left: int
     pad_bottom: int
     pad_right: int
     count_include_pad: int
