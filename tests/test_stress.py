@@ -12,6 +12,7 @@ import pytest
 COMMAND = Path(__file__).parents[1] / "tools" / "stress.py"
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="the system has no fork and no timers that send signals")
 @pytest.mark.parametrize(
     ("what", "count", "last"),

@@ -103,6 +103,7 @@ def test_the_benchmark_says_that_there_is_no_torch(bench, monkeypatch, capsys):
     assert capsys.readouterr().err == message
 
 
+@pytest.mark.slow
 def test_building_a_network_is_timed_at_two_sizes():
     done = subprocess.run(
         [sys.executable, TOOLS / "bench_build.py", "mul-by-x", "--size", "8"],

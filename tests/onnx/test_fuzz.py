@@ -14,6 +14,7 @@ import pytest
 COMMAND = Path(__file__).parents[2] / "tools" / "fuzz_onnx.py"
 
 
+@pytest.mark.slow
 def test_random_models_for_a_minute(tmp_path):
     """No signal, no hang, no exception but a refusal, in four gigabytes of address space."""
     command = [sys.executable, str(COMMAND), "--seconds", "60", "--jobs", "2", "--limit", "60", "--keep", str(tmp_path)]
@@ -50,6 +51,7 @@ for line in sys.stdin:
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "number, answer",
     [

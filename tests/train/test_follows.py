@@ -330,6 +330,7 @@ def test_values_that_depend_on_the_input_are_refused():
             step(X, Y)
 
 
+@pytest.mark.slow
 def test_random_models_follow_their_settings():
     for seed in range(6):
         steps, _, wrong = tried(seed, 30)

@@ -19,6 +19,7 @@ from normengine.kernels import REGISTRY
 COMMAND = Path(__file__).parents[3] / "tools" / "fuzz_kernels.py"
 
 
+@pytest.mark.slow
 def test_random_problems() -> None:
     """In a process of its own, which ends when a kernel touches memory beyond its arrays."""
     command = [sys.executable, str(COMMAND), "--problems", "400", "--seed", "0"]
