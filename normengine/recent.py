@@ -47,6 +47,10 @@ class Recent(Generic[K, V]):
         """The keys, that used last at the end."""
         return list(self._values)
 
+    def items(self) -> list[tuple[K, V]]:
+        """Keys and values, those used last at the end."""
+        return list(self._values.items())
+
     def values(self) -> list[V]:
         """The values, that used last at the end."""
         return list(self._values.values())

@@ -144,6 +144,11 @@ class InferenceSession:
         self.__dict__.update(state)
         self._begin()
 
+    @property
+    def programs(self) -> dict[Shapes, Program | MicrobatchedProgram]:
+        """The programs that are kept, by the shapes of the inputs that each runs on, those used last at the end."""
+        return {shapes: made.program for shapes, made in self._programs.items()}
+
     def get_inputs(self) -> list[NodeArg]:
         """The inputs, in the file's order."""
         return [_argument(port) for port in self._model.inputs]

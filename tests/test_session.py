@@ -27,7 +27,7 @@ node = helper.make_node
 
 def programs_of(session):
     """What the session keeps, the one used last behind the others."""
-    return [kept.program for kept in session._programs.values()]
+    return list(session.programs.values())
 
 
 def draw(*shape):
@@ -106,7 +106,7 @@ def test_the_last_programs_are_kept_and_share_the_weights():
     session = ne.InferenceSession(CONV, programs=2)
     for n in (1, 2, 3, 2):
         session(draw(n, 2, 5, 5))
-    assert session._programs.keys() == [((3, 2, 5, 5),), ((2, 2, 5, 5),)]
+    assert list(session.programs) == [((3, 2, 5, 5),), ((2, 2, 5, 5),)]
     weights = [
         {value.name: array for value, array in program.plan.graph.constants.items()} for program in programs_of(session)
     ]

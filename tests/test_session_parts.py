@@ -25,7 +25,7 @@ def model(nodes, shape, weights=None):
 
 
 def is_cut(session):
-    return isinstance([kept.program for kept in session._programs.values()][-1], microbatches.MicrobatchedProgram)
+    return isinstance(list(session.programs.values())[-1], microbatches.MicrobatchedProgram)
 
 
 def draw(*shape):

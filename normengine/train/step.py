@@ -120,6 +120,12 @@ class TrainStep:
         """The program used last, to print or to profile; None before the first step."""
         return None if self._last is None else self._last.step.compiled.program
 
+    @property
+    def programs(self) -> tuple[Program, ...]:
+        """The programs that are kept, one for each structure of the graph that the step has met, those used last at the
+        end."""
+        return tuple(compiled.program for compiled in self._compiled.values())
+
     def __call__(self, x: np.ndarray, y: np.ndarray) -> float:
         """Train on one batch and return its loss, as it was before the update.
 

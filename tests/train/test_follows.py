@@ -60,7 +60,7 @@ def test_a_number_that_changes_at_each_step_compiles_nothing(kind):
     for k in np.linspace(0.5, 2, 20):
         model.a = kind(k)
         assert step(X, Y) == pytest.approx(expected(model), rel=1e-6)
-    assert len(step._compiled) == 1
+    assert len(step.programs) == 1
 
 
 def test_integers_count_too():
@@ -92,7 +92,7 @@ def test_objects_in_the_place_of_others():
     for factor in (1.0, 2.0, 3.0):
         model.inside = lambda m, x: x * factor  # noqa: B023 (the step is what is tested)
         assert step(X, Y) == pytest.approx(expected(model), rel=1e-6)
-    assert len(step._compiled) == 1
+    assert len(step.programs) == 1
 
 
 def test_the_published_mixup():
@@ -107,7 +107,7 @@ def test_the_published_mixup():
     for _ in range(10):
         lam, other = float(rng.beta(1, 1)), rng.integers(0, 3, 8)
         assert step(X, Y) == pytest.approx(expected(model, criterion), rel=1e-6)
-    assert len(step._compiled) == 1
+    assert len(step.programs) == 1
 
 
 def test_globals_and_attributes_of_a_loss():
@@ -131,7 +131,7 @@ def test_globals_and_attributes_of_a_loss():
         assert step(X, Y) == pytest.approx(expected(model, loss), rel=1e-6)
         LAM = k
         assert step(X, Y) == pytest.approx(expected(model, loss), rel=1e-6)
-    assert len(step._compiled) == 1
+    assert len(step.programs) == 1
 
 
 def test_another_model_loss_or_optimizer():
@@ -166,7 +166,7 @@ def test_arrays_are_followed_in_place():
         mask[0, k] = 0
         model.double[k] = 2
         assert step(X, Y) == pytest.approx(expected(model), rel=1e-6)
-    assert len(step._compiled) == 1
+    assert len(step.programs) == 1
 
 
 # random draws
@@ -193,7 +193,7 @@ def test_draws_are_new_in_each_step_and_the_same_for_any_number_of_threads(insid
         try:
             model, step = made(inside)
             runs.append([step(X, Y) for _ in range(4)])
-            assert len(step._compiled) == 1 and not step.traced_again
+            assert len(step.programs) == 1 and not step.traced_again
         finally:
             ne.set_num_threads(before)
     assert runs[0] == runs[1]
@@ -242,7 +242,7 @@ def test_what_generators_decide_is_decided_in_each_step(inside):
     model, step = made(inside)
     losses = [step(X, Y) for _ in range(12)]
     assert len(set(losses)) >= 2
-    assert len(step._compiled) <= 2
+    assert len(step.programs) <= 2
 
 
 # state that forward assigns

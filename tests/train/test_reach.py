@@ -140,7 +140,7 @@ def test_other_arrays_in_the_place_of_a_losss_buffer():
     for _ in range(20):
         loss.weight = rng.uniform(0.1, 2, 3).astype(np.float32)
         assert step(X, Y) == anew(step)
-    assert len(step._compiled) == 1
+    assert len(step.programs) == 1
 
 
 def test_who_holds_what_forward_assigned_over_keeps_it():
@@ -171,4 +171,4 @@ def test_copies_share_nothing():
     step(X, Y)
     one, other = copy.copy(step), copy.copy(step)
     one(X, Y)
-    assert one._compiled is not other._compiled and len(other._compiled) == 0
+    assert len(one.programs) == 1 and not other.programs

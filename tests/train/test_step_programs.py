@@ -83,4 +83,4 @@ def test_what_is_kept_for_other_shapes_has_an_end():
         warnings.simplefilter("ignore", RuntimeWarning)  # of so many programs
         for size in range(2, 80):
             step(np.eye(3)[np.arange(size) % 3], np.arange(size) % 3)
-    assert len(step._begun) == len(step._bound) == len(step._compiled) == 64
+    assert len(step.programs) == 64
