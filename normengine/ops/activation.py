@@ -165,7 +165,7 @@ def _activation(
             gradient,
             Scalar(name, tuple(attrs), operations=operations[0], cheap=cheap),
             onnx=onnx,
-            cases=_cases(attrs),
+            cases=lambda: _cases(attrs),
             becomes=None if clamp is None else ("clamp", clamp),
         ),
         Op(
@@ -173,7 +173,7 @@ def _activation(
             elementwise_infer("output gradient", "output" if from_output else "input"),
             elementwise_reference(derivative),
             scalar=Scalar(f"{name}_grad", tuple(attrs), operations=operations[1], cheap=cheap),
-            cases=_grad_cases(function if from_output else None, attrs),
+            cases=lambda: _grad_cases(function if from_output else None, attrs),
         ),
     )
 

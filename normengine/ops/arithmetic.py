@@ -218,7 +218,7 @@ register(
         _no_gradient,
         Scalar("floor", operations=17),
         onnx=OnnxMapping("Floor"),
-        cases=(*_UNARY, Case(draw=_draw_near_integers, differentiable=False)),
+        cases=lambda: (*_UNARY, Case(draw=_draw_near_integers, differentiable=False)),
     ),
     Op(
         "add",
@@ -228,7 +228,7 @@ register(
         Scalar("add", cheap=True),
         integers="all",
         onnx=OnnxMapping("Add", inputs=0),
-        cases=_EXACT,
+        cases=lambda: _EXACT,
         becomes=("residual", True),
     ),
     Op(
@@ -239,7 +239,7 @@ register(
         Scalar("sub", cheap=True),
         integers="all",
         onnx=OnnxMapping("Sub", inputs=2),
-        cases=_EXACT,
+        cases=lambda: _EXACT,
     ),
     Op(
         "mul",
@@ -249,7 +249,7 @@ register(
         Scalar("mul", cheap=True),
         integers="all",
         onnx=OnnxMapping("Mul", inputs=0),
-        cases=_EXACT,
+        cases=lambda: _EXACT,
     ),
     Op(
         "div",
@@ -258,7 +258,7 @@ register(
         _div_gradient,
         Scalar("div"),
         onnx=OnnxMapping("Div", inputs=2),
-        cases=(Case(draw=_draw_quotient),),
+        cases=lambda: (Case(draw=_draw_quotient),),
     ),
     Op(
         "neg",
@@ -267,7 +267,7 @@ register(
         _neg_gradient,
         Scalar("neg", cheap=True),
         onnx=OnnxMapping("Neg"),
-        cases=_UNARY,
+        cases=lambda: _UNARY,
     ),
     Op(
         "abs",
@@ -276,7 +276,7 @@ register(
         _abs_gradient,
         Scalar("magnitude"),
         onnx=OnnxMapping("Abs"),
-        cases=_UNARY,
+        cases=lambda: _UNARY,
     ),
     Op(
         "sqrt",
@@ -285,7 +285,7 @@ register(
         _sqrt_gradient,
         Scalar("sqrt"),
         onnx=OnnxMapping("Sqrt"),
-        cases=_POSITIVE,
+        cases=lambda: _POSITIVE,
     ),
     Op(
         "rsqrt",
@@ -293,7 +293,7 @@ register(
         elementwise_reference(lambda x: 1.0 / np.sqrt(x)),
         _rsqrt_gradient,
         Scalar("rsqrt", operations=2),
-        cases=_POSITIVE,
+        cases=lambda: _POSITIVE,
     ),
     Op(
         "exp",
@@ -302,7 +302,7 @@ register(
         _exp_gradient,
         Scalar("exp", operations=32),
         onnx=OnnxMapping("Exp"),
-        cases=_UNARY,
+        cases=lambda: _UNARY,
     ),
     Op(
         "log",
@@ -311,7 +311,7 @@ register(
         _log_gradient,
         Scalar("log", operations=44),
         onnx=OnnxMapping("Log"),
-        cases=_POSITIVE,
+        cases=lambda: _POSITIVE,
     ),
     Op(
         "expand",
@@ -319,7 +319,7 @@ register(
         _expand_reference,
         _expand_gradient,
         Scalar("expand", operations=0),
-        cases=(
+        cases=lambda: (
             Case(((),), {"shape": (3, 4)}),
             Case(((3, 1, 1),), {"shape": (2, 3, 4, 5)}),
             Case(((2, 1, 5),), {"shape": (-1, 3, -1)}),
@@ -335,7 +335,7 @@ register(
         _cast_reference,
         _cast_gradient,
         Scalar("cast", operations=0),
-        cases=(
+        cases=lambda: (
             Case(((3, 5),), {"dtype": "float32"}),
             Case(((3, 5),), {"dtype": "float64"}),
             Case(draw=_draw_counts, attrs={"dtype": "float32"}),

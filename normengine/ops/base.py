@@ -83,6 +83,8 @@ def elements_of_input(inputs: Shapes, outputs: Shapes, attrs: Attrs) -> int:
 class Op(NamedTuple):
     """One operator: what it computes, and the facts that passes and planning go by.
 
+    ``cases()`` are what its generic tests try.
+
     ``infer(specs, attrs)`` gives the outputs' specs or raises :class:`OperatorError`. ``reference(arrays, attrs)``
     computes in float64 and returns a tuple of arrays. ``gradient(builder, node, grads)`` gets one value (or None
     where nothing flows) for each output and returns one (or None) for each input. ``scalar`` marks elementwise
@@ -138,7 +140,7 @@ class Op(NamedTuple):
     scalar: Scalar | None = None
     decompose: Callable[[Builder, Node], Sequence[Value]] | None = None
     onnx: OnnxMapping | None = None
-    cases: tuple[Case, ...] = ()
+    cases: Callable[[], tuple[Case, ...]] = tuple
     tolerance: float = 1e-5
     kind: str = "others"
     products: Callable[[Shapes, Shapes, Attrs], int] | None = None

@@ -69,7 +69,7 @@ register(
         _greater_reference,
         scalar=Scalar("greater"),
         onnx=OnnxMapping("Greater", inputs=2),
-        cases=(
+        cases=lambda: (
             Case(((3, 17), (3, 17)), differentiable=False),
             Case(((2, 3, 4, 5), (3, 1, 1)), differentiable=False),
             Case(draw=_draw_ties, differentiable=False),
@@ -83,7 +83,7 @@ register(
         _where_gradient,
         Scalar("where"),
         onnx=OnnxMapping("Where", inputs=3),
-        cases=(
+        cases=lambda: (
             _choice((3, 17), (3, 17), (3, 17)),
             _choice((3, 1), (), (3, 5)),
             _choice((2, 3, 4, 5), (3, 1, 1), (2, 1, 4, 5)),

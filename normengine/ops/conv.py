@@ -206,7 +206,7 @@ register(
             "Conv",
             {"stride": "strides", "padding": "pads", "dilation": "dilations", "groups": "group"},
         ),
-        cases=(
+        cases=lambda: (
             *(Case((x, w), attrs) for x, w, attrs in _PROBLEMS),
             *(Case((x, w, w[:1]), attrs) for x, w, attrs in _PROBLEMS[::3]),
         ),
@@ -221,7 +221,9 @@ register(
         "conv2d_input_grad",
         _input_grad_infer,
         _input_grad_reference,
-        cases=tuple(Case((_output_shape(x, w, attrs), w), {**attrs, "input_size": x[2:]}) for x, w, attrs in _PROBLEMS),
+        cases=lambda: tuple(
+            Case((_output_shape(x, w, attrs), w), {**attrs, "input_size": x[2:]}) for x, w, attrs in _PROBLEMS
+        ),
         kind=_KIND,
         products=_input_grad_products,
         samples=first_input,
@@ -231,7 +233,7 @@ register(
         "conv2d_weight_grad",
         _weight_grad_infer,
         _weight_grad_reference,
-        cases=tuple(
+        cases=lambda: tuple(
             Case((_output_shape(x, w, attrs), x), {**attrs, "kernel_size": w[2:]}) for x, w, attrs in _PROBLEMS
         ),
         kind=_KIND,

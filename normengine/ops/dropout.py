@@ -139,7 +139,7 @@ def _noise_op(
         reference,
         gradient,
         Scalar(name, (parameter, "layer"), indexed=True, operations=operations),
-        cases=(
+        cases=lambda: (
             *(case(setting, 0, False, _draw) for setting in settings),
             case(settings[-1], 3, True, _draw),
             case(settings[1], 70000, False, _draw_row),

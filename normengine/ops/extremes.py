@@ -19,7 +19,7 @@ register(
         elementwise_reference(np.maximum),
         scalar=Scalar("maximum", operations=4),
         onnx=OnnxMapping("Max", inputs=0),
-        cases=_CASES,
+        cases=lambda: _CASES,
     ),
     Op(
         "minimum",
@@ -27,6 +27,6 @@ register(
         elementwise_reference(np.minimum),
         scalar=Scalar("minimum", operations=4),
         onnx=OnnxMapping("Min", inputs=0),
-        cases=_CASES,
+        cases=lambda: _CASES,
     ),
 )

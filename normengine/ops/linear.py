@@ -110,7 +110,7 @@ register(
         _linear_infer,
         _linear_reference,
         _linear_gradient,
-        cases=(
+        cases=lambda: (
             *(Case(((m, k), (n, k))) for m, n, k in _SIZES),
             *(Case(((m, k), (n, k), (n,))) for m, n, k in _SIZES),
         ),
@@ -126,7 +126,7 @@ register(
         _matmul_infer,
         _matmul_reference,
         _matmul_gradient,
-        cases=tuple(
+        cases=lambda: tuple(
             _matmul_case(m, n, k, flip_a, flip_b)
             for m, n, k in _SIZES
             for flip_a in (False, True)

@@ -179,7 +179,7 @@ def _pooling(
     infer: Callable[[Sequence[Spec], Attrs], tuple[Spec, ...]],
     reference: Callable[[Arrays, Attrs], tuple[np.ndarray, ...]],
     gradient: Callable[[Builder, Node, Grads], Grads] | None = None,
-    cases: tuple[Case, ...] = (),
+    cases: Callable[[], tuple[Case, ...]] = tuple,
     tolerance: float = 1e-5,
 ) -> Op:
     return Op(
@@ -256,40 +256,42 @@ register(
         _infer,
         _max_reference,
         _max_gradient,
-        cases=tuple(Case((shape,), attrs) for shape, attrs in _MAX),
+        cases=lambda: tuple(Case((shape,), attrs) for shape, attrs in _MAX),
         tolerance=0.0,
     ),
     _pooling(
         "max_pool2d_grad",
         _max_grad_infer,
         _max_grad_reference,
-        cases=tuple(Case((_output_shape(shape, attrs), shape), attrs) for shape, attrs in _MAX),
+        cases=lambda: tuple(Case((_output_shape(shape, attrs), shape), attrs) for shape, attrs in _MAX),
     ),
     _pooling(
         "avg_pool2d",
         _infer,
         _avg_reference,
         _avg_gradient,
-        cases=tuple(Case((shape,), attrs) for shape, attrs in _AVG),
+        cases=lambda: tuple(Case((shape,), attrs) for shape, attrs in _AVG),
     ),
     _pooling(
         "avg_pool2d_grad",
         _avg_grad_infer,
         _avg_grad_reference,
-        cases=tuple(Case((_output_shape(shape, attrs),), {**attrs, "input_size": shape[2:]}) for shape, attrs in _AVG),
+        cases=lambda: tuple(
+            Case((_output_shape(shape, attrs),), {**attrs, "input_size": shape[2:]}) for shape, attrs in _AVG
+        ),
     ),
     _pooling(
         "adaptive_avg_pool2d",
         _adaptive_infer,
         _adaptive_reference,
         _adaptive_gradient,
-        cases=tuple(Case((shape,), {"output_size": size}) for shape, size in _ADAPTIVE),
+        cases=lambda: tuple(Case((shape,), {"output_size": size}) for shape, size in _ADAPTIVE),
     ),
     _pooling(
         "adaptive_avg_pool2d_grad",
         _adaptive_grad_infer,
         _adaptive_grad_reference,
-        cases=tuple(
+        cases=lambda: tuple(
             Case(((*shape[:2], *size),), {"input_size": shape[2:], "output_size": size}) for shape, size in _ADAPTIVE
         ),
     ),

@@ -71,7 +71,7 @@ register(
         _uniform,
         _gradient,
         Scalar("random_uniform", ("layer",), indexed=True, operations=33),
-        cases=_CASES,
+        cases=lambda: _CASES,
     ),
     Op(
         "random_normal",
@@ -79,7 +79,7 @@ register(
         _normal,
         _gradient,
         Scalar("random_normal", ("layer",), indexed=True, operations=117),
-        cases=_CASES,
+        cases=lambda: _CASES,
     ),
     Op(
         "bernoulli",
@@ -87,6 +87,6 @@ register(
         _bernoulli,
         _gradient,
         Scalar("bernoulli", ("layer",), indexed=True, operations=35),
-        cases=(Case(attrs={"layer": 5}, draw=_draw_shares, differentiable=False),),
+        cases=lambda: (Case(attrs={"layer": 5}, draw=_draw_shares, differentiable=False),),
     ),
 )

@@ -311,7 +311,7 @@ register(
         _reshape_infer,
         _reshape_reference,
         _reshape_gradient,
-        cases=(
+        cases=lambda: (
             Case(((2, 3, 4),), {"shape": (0, -1)}),
             Case(((2, 3, 4),), {"shape": (4, 6)}),
             Case(((2, 3, 4),), {"shape": (-1,)}),
@@ -332,7 +332,7 @@ register(
         _permute_reference,
         _permute_gradient,
         onnx=OnnxMapping("Transpose", {"axes": "perm"}),
-        cases=(
+        cases=lambda: (
             Case(((3, 5),), {"axes": (1, 0)}),
             Case(((2, 3, 4, 5),), {"axes": (0, 2, 3, 1)}),
             Case(((2, 3, 4, 5),), {"axes": (3, 1, 0, 2)}),
@@ -349,7 +349,7 @@ register(
         _slice_infer,
         _slice_reference,
         _slice_gradient,
-        cases=(
+        cases=lambda: (
             _sliced((7,), (2,), (5,), (1,)),
             _sliced((7,), (1,), (7,), (3,)),
             _sliced((2, 6, 5, 5), (0, 2, 0, 0), (2, 4, 5, 5), (1, 1, 1, 1)),
@@ -369,7 +369,7 @@ register(
         _unslice_infer,
         _unslice_reference,
         _unslice_gradient,
-        cases=(
+        cases=lambda: (
             Case(((3,),), {"starts": (2,), "steps": (1,), "shape": (7,)}),
             Case(((2,),), {"starts": (1,), "steps": (3,), "shape": (7,)}),
             Case(((2, 2, 2, 3),), {"starts": (0, 2, 1, 0), "steps": (1, 1, 2, 2), "shape": (2, 6, 5, 6)}),
@@ -386,7 +386,7 @@ register(
         _concat_reference,
         _concat_gradient,
         onnx=OnnxMapping("Concat", {"axis": "axis"}),
-        cases=(
+        cases=lambda: (
             Case(((2, 3, 4, 4), (2, 5, 4, 4)), {"axis": 1}),
             Case(((2, 3), (1, 3), (4, 3)), {"axis": 0}),
             Case(((2, 3, 1), (2, 3, 5)), {"axis": 2}),
@@ -403,7 +403,7 @@ register(
         _detach_reference,
         _detach_gradient,
         decompose=_detach_decompose,
-        cases=(Case(((3, 5),), differentiable=False),),
+        cases=lambda: (Case(((3, 5),), differentiable=False),),
         tolerance=0.0,
         samples=first_input,
         passes_on=True,

@@ -20,7 +20,7 @@ from normengine.ops import OPS
 
 ENTRY = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_int64, ctypes.c_int64, ctypes.c_int64)
 ROWS = {op: row for op, rows in REGISTRY.kernels.items() for row in rows if row.isa == "numba"}
-CASES = [pytest.param(op, i, id=f"{op}-{i}") for op in ROWS for i in range(len(OPS[op].cases))]
+CASES = [pytest.param(op, i, id=f"{op}-{i}") for op in ROWS for i in range(len(OPS[op].cases()))]
 
 
 def problem_of(op: str, arrays: Sequence[np.ndarray], attrs: Mapping[str, Any]) -> Problem:
@@ -50,7 +50,7 @@ def run(op: str, arrays: Sequence[np.ndarray], attrs: Mapping[str, Any], pieces:
 
 
 def inputs_of(op: str, number: int) -> tuple[list[np.ndarray], Mapping[str, Any]]:
-    case = OPS[op].cases[number]
+    case = OPS[op].cases()[number]
     return [np.array(a, order="C") for a in case.arrays(np.random.default_rng(number))], case.attrs
 
 
@@ -220,9 +220,9 @@ def test_rows_are_named_by_the_grammar() -> None:
 
 def test_convolution_with_what_follows_it() -> None:
     rng = np.random.default_rng(0)
-    attrs = {**OPS["conv2d"].cases[5].attrs, "residual": True, "clamp": (-0.5, 1.0)}
+    attrs = {**OPS["conv2d"].cases()[5].attrs, "residual": True, "clamp": (-0.5, 1.0)}
     x, weight = inputs_of("conv2d", 5)[0]
-    shape = OPS["conv2d"].infer([Spec.of(x), Spec.of(weight)], OPS["conv2d"].cases[5].attrs)[0].shape
+    shape = OPS["conv2d"].infer([Spec.of(x), Spec.of(weight)], OPS["conv2d"].cases()[5].attrs)[0].shape
     residual = rng.standard_normal(shape).astype(np.float32)
     signature, row = REGISTRY.signatures["conv2d"], ROWS["conv2d"]
     problem = Problem("conv2d", (x.shape, weight.shape, None, shape), (shape,), attrs)

@@ -9,7 +9,9 @@ from normengine.graph import Spec, Value
 from normengine.ops import FAMILIES, OPS, Builder, Case, evaluate
 
 CASES = [
-    pytest.param(name, case, id=f"{name}-{number}") for name, op in OPS.items() for number, case in enumerate(op.cases)
+    pytest.param(name, case, id=f"{name}-{number}")
+    for name, op in OPS.items()
+    for number, case in enumerate(op.cases())
 ]
 DIFFERENTIABLE = [
     pytest.param(*p.values, id=p.id)
@@ -35,7 +37,7 @@ def _run(builder: Builder, outputs: list[Value], feeds: dict[Value, np.ndarray])
 
 @pytest.mark.parametrize("name", sorted(OPS))
 def test_op_has_cases(name: str) -> None:
-    assert OPS[name].cases
+    assert OPS[name].cases()
 
 
 @pytest.mark.parametrize(("name", "case"), CASES)

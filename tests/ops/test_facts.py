@@ -59,7 +59,7 @@ def test_samples_are_kept_apart() -> None:
     for op in OPS.values():
         if op.samples is None or op.sums_samples:
             continue
-        for case in op.cases:
+        for case in op.cases():
             arrays = case.arrays(np.random.default_rng(5))
             specs = op.infer([Spec.of(a) for a in arrays], case.attrs)
             inputs = tuple(Value("x", Spec.of(a)) for a in arrays)

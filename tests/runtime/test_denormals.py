@@ -34,18 +34,18 @@ def wrong_signs(got, *right):
 
 def of_floats(op: Op) -> bool:
     """Whether it is elementwise, of float32 and bool, and makes float32."""
-    specs = [Spec.of(a) for a in op.cases[0].arrays(np.random.default_rng(0))]
+    specs = [Spec.of(a) for a in op.cases()[0].arrays(np.random.default_rng(0))]
     if op.scalar is None or op.scalar.index or not {s.dtype for s in specs} <= {"float32", "bool"}:
         return False
-    return op.infer(specs, op.cases[0].attrs)[0].dtype == "float32"
+    return op.infer(specs, op.cases()[0].attrs)[0].dtype == "float32"
 
 
 @pytest.mark.parametrize("op", [op for op in OPS.values() if of_floats(op)], ids=lambda op: op.name)
 def test_no_elementwise_operator_has_a_wrong_sign(op, backend):
-    kinds = [a.dtype for a in op.cases[0].arrays(np.random.default_rng(0))]
+    kinds = [a.dtype for a in op.cases()[0].arrays(np.random.default_rng(0))]
     pools = [NUMBERS if kind == np.float32 else np.array([False, True]) for kind in kinds]
     arrays = [np.array(column) for column in zip(*itertools.product(*pools), strict=True)]
-    attrs = {"shape": arrays[0].shape} if op.name == "expand" else op.cases[0].attrs
+    attrs = {"shape": arrays[0].shape} if op.name == "expand" else op.cases()[0].attrs
     got = run(op.name, arrays, attrs)
     (exact,) = op.reference(arrays, attrs)
     (zeros,) = op.reference([flushed(a) if a.dtype == np.float32 else a for a in arrays], attrs)

@@ -14,7 +14,9 @@ from normengine.kernels.chains import Chain, Operand, Ref, Step, chain_launch, c
 from normengine.ops import OPS
 
 ENTRY = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_int64, ctypes.c_int64, ctypes.c_int64)
-CASES = [pytest.param(name, i, id=f"{name}-{i}") for name, op in OPS.items() if op.scalar for i in range(len(op.cases))]
+CASES = [
+    pytest.param(name, i, id=f"{name}-{i}") for name, op in OPS.items() if op.scalar for i in range(len(op.cases()))
+]
 KINDS = {0: "zero", 1: "one"}
 
 
@@ -89,7 +91,7 @@ MADE = {"count_step": "int64"}
 
 @pytest.mark.parametrize("name, number", CASES)
 def test_operator_matches_its_reference(name: str, number: int) -> None:
-    op, case = OPS[name], OPS[name].cases[number]
+    op, case = OPS[name], OPS[name].cases()[number]
     assert op.scalar is not None
     arrays = [np.asarray(a) for a in case.arrays(np.random.default_rng(number))]
     with np.errstate(all="ignore"):

@@ -130,7 +130,7 @@ def kernel(request: pytest.FixtureRequest) -> Kernel:
 
 
 def cases(kernel: Kernel) -> list[Case]:
-    found = [c for c in (*OPS[kernel.op].cases, *EXTRA.get(kernel.op, ())) if supported(kernel, c)]
+    found = [c for c in (*OPS[kernel.op].cases(), *EXTRA.get(kernel.op, ())) if supported(kernel, c)]
     assert found, f"no case of {kernel.op} tries {kernel.name}"
     return found
 
