@@ -4,68 +4,41 @@ from typing import Any
 
 from ..absent import missing
 from . import functional, init
-from .activation import (
-    GELU,
-    Hardsigmoid,
-    Hardswish,
-    LeakyReLU,
-    LogSoftmax,
-    Mish,
-    ReLU,
-    ReLU6,
-    Sigmoid,
-    SiLU,
-    Softmax,
-    Tanh,
-)
-from .containers import ModuleDict, ModuleList, Sequential
-from .conv import Conv2d
-from .dropout import Dropout, Dropout2d, GaussianDropout, UniformDropout
-from .flatten import Flatten, Unflatten, ZeroPad2d
-from .linear import Identity, Linear
-from .loss import BCEWithLogitsLoss, CrossEntropyLoss, MSELoss, NLLLoss
-from .module import Module
-from .norm import BatchNorm1d, BatchNorm2d
-from .parameter import Parameter
-from .pooling import AdaptiveAvgPool2d, AvgPool2d, MaxPool2d
+from .activation import *
+from .activation import __all__ as _activation
+from .containers import *
+from .containers import __all__ as _containers
+from .conv import *
+from .conv import __all__ as _conv
+from .dropout import *
+from .dropout import __all__ as _dropout
+from .flatten import *
+from .flatten import __all__ as _flatten
+from .linear import *
+from .linear import __all__ as _linear
+from .loss import *
+from .loss import __all__ as _loss
+from .module import *
+from .module import __all__ as _module
+from .norm import *
+from .norm import __all__ as _norm
+from .parameter import *
+from .parameter import __all__ as _parameter
+from .pooling import *
+from .pooling import __all__ as _pooling
 
 __all__ = [
-    "GELU",
-    "AdaptiveAvgPool2d",
-    "AvgPool2d",
-    "BCEWithLogitsLoss",
-    "BatchNorm1d",
-    "BatchNorm2d",
-    "Conv2d",
-    "CrossEntropyLoss",
-    "Dropout",
-    "Dropout2d",
-    "Flatten",
-    "GaussianDropout",
-    "Hardsigmoid",
-    "Hardswish",
-    "Identity",
-    "LeakyReLU",
-    "Linear",
-    "LogSoftmax",
-    "MSELoss",
-    "MaxPool2d",
-    "Mish",
-    "Module",
-    "ModuleDict",
-    "ModuleList",
-    "NLLLoss",
-    "Parameter",
-    "ReLU",
-    "ReLU6",
-    "Sequential",
-    "SiLU",
-    "Sigmoid",
-    "Softmax",
-    "Tanh",
-    "Unflatten",
-    "UniformDropout",
-    "ZeroPad2d",
+    *_activation,
+    *_containers,
+    *_conv,
+    *_dropout,
+    *_flatten,
+    *_linear,
+    *_loss,
+    *_module,
+    *_norm,
+    *_parameter,
+    *_pooling,
     "functional",
     "init",
 ]

@@ -7,6 +7,21 @@ from . import functional as F
 from .module import Module
 from .tensor import Tensor
 
+__all__ = [
+    "GELU",
+    "Hardsigmoid",
+    "Hardswish",
+    "LeakyReLU",
+    "LogSoftmax",
+    "Mish",
+    "ReLU",
+    "ReLU6",
+    "SiLU",
+    "Sigmoid",
+    "Softmax",
+    "Tanh",
+]
+
 
 class _Inplace(Module):
     """What activations with an ``inplace`` setting share."""

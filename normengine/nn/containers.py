@@ -9,6 +9,8 @@ from typing import Any, TypeVar
 from .module import Module
 from .tensor import Tensor
 
+__all__ = ["ModuleDict", "ModuleList", "Sequential"]
+
 C = TypeVar("C", bound="_ListLike")
 
 

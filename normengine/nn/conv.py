@@ -15,6 +15,8 @@ from .module import Module, check_placement
 from .parameter import Parameter
 from .tensor import Tensor
 
+__all__ = ["Conv2d"]
+
 
 class Conv2d(Module):
     """2-d cross-correlation of (N, C, H, W) float32 with ``weight`` (O, C / groups, kh, kw), plus ``bias`` (O,).

@@ -10,6 +10,8 @@ from . import functional as F
 from .module import Module
 from .tensor import Tensor
 
+__all__ = ["Dropout", "Dropout2d", "GaussianDropout", "UniformDropout"]
+
 
 class _Rate(Module):
     """What layers with a probability ``p`` share."""

@@ -10,6 +10,8 @@ from .functional.activation import as_traced
 from .module import Module
 from .tensor import Tensor
 
+__all__ = ["Flatten", "Unflatten", "ZeroPad2d"]
+
 
 class Flatten(Module):
     """The axes ``start_dim`` to ``end_dim`` made one; by default all but the first."""

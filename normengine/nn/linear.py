@@ -13,6 +13,8 @@ from .module import Module, check_placement
 from .parameter import Parameter
 from .tensor import Tensor
 
+__all__ = ["Identity", "Linear"]
+
 
 class Linear(Module):
     """``y = x weight^T + bias`` over the last axis: x (..., in_features), weight (out_features, in_features), float32.

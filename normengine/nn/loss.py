@@ -12,6 +12,8 @@ from .array import Array
 from .module import Module
 from .tensor import Tensor
 
+__all__ = ["BCEWithLogitsLoss", "CrossEntropyLoss", "MSELoss", "NLLLoss"]
+
 
 def _as_weight(weight: ArrayLike | None, what: str) -> np.ndarray | None:
     """``weight`` as a float32 array of its own, which must be finite and nowhere negative."""

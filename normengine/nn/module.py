@@ -20,6 +20,8 @@ from .parameter import Parameter
 from .state_dict import IncompatibleKeys, entries, load
 from .tensor import Tensor
 
+__all__ = ["Module"]
+
 M = TypeVar("M", bound="Module")
 
 _BEFORE_INIT = "{} cannot be set on {}: call super().__init__() first"

@@ -14,6 +14,8 @@ from .module import Module, check_placement
 from .parameter import Parameter
 from .tensor import Tensor
 
+__all__ = ["BatchNorm1d", "BatchNorm2d"]
+
 
 class BatchNorm(Module):
     """``(x - mean) / sqrt(var + eps) * weight + bias`` for each channel (Ioffe and Szegedy, 2015).

@@ -17,6 +17,8 @@ from .context import current
 from .memory import side_by_side
 from .tensor import Tensor
 
+__all__ = ["Parameter"]
+
 _PYTHON = {
     "add": operator.add,
     "sub": operator.sub,

@@ -7,6 +7,8 @@ from . import functional as F
 from .module import Module
 from .tensor import Tensor
 
+__all__ = ["AdaptiveAvgPool2d", "AvgPool2d", "MaxPool2d"]
+
 
 class MaxPool2d(Module):
     """The largest value of each window; padding never wins. ``stride`` is the window's size by default."""

@@ -3,52 +3,24 @@
 Inside ``forward`` they take tensors and record nodes; elsewhere they take NumPy arrays and return NumPy arrays.
 """
 
-from .activation import (
-    gelu,
-    hardsigmoid,
-    hardswish,
-    leaky_relu,
-    log_softmax,
-    mish,
-    relu,
-    relu6,
-    sigmoid,
-    silu,
-    softmax,
-    tanh,
-)
-from .conv import conv2d, linear, pad
-from .dropout import dropout, dropout2d, gaussian_dropout, uniform_dropout
-from .loss import binary_cross_entropy_with_logits, cross_entropy, mse_loss, nll_loss
-from .norm import batch_norm
-from .pooling import adaptive_avg_pool2d, avg_pool2d, max_pool2d
+from .activation import *
+from .activation import __all__ as _activation
+from .conv import *
+from .conv import __all__ as _conv
+from .dropout import *
+from .dropout import __all__ as _dropout
+from .loss import *
+from .loss import __all__ as _loss
+from .norm import *
+from .norm import __all__ as _norm
+from .pooling import *
+from .pooling import __all__ as _pooling
 
 __all__ = [
-    "adaptive_avg_pool2d",
-    "avg_pool2d",
-    "batch_norm",
-    "binary_cross_entropy_with_logits",
-    "conv2d",
-    "cross_entropy",
-    "dropout",
-    "dropout2d",
-    "gaussian_dropout",
-    "gelu",
-    "hardsigmoid",
-    "hardswish",
-    "leaky_relu",
-    "linear",
-    "log_softmax",
-    "max_pool2d",
-    "mish",
-    "mse_loss",
-    "nll_loss",
-    "pad",
-    "relu",
-    "relu6",
-    "sigmoid",
-    "silu",
-    "softmax",
-    "tanh",
-    "uniform_dropout",
+    *_activation,
+    *_conv,
+    *_dropout,
+    *_loss,
+    *_norm,
+    *_pooling,
 ]

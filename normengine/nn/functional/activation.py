@@ -8,6 +8,21 @@ from ..context import current
 from ..eager import function
 from ..tensor import Tensor
 
+__all__ = [
+    "gelu",
+    "hardsigmoid",
+    "hardswish",
+    "leaky_relu",
+    "log_softmax",
+    "mish",
+    "relu",
+    "relu6",
+    "sigmoid",
+    "silu",
+    "softmax",
+    "tanh",
+]
+
 
 def as_traced(x: ArrayLike) -> Tensor:
     """``x`` as a tensor of the current trace."""

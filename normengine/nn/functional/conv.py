@@ -11,6 +11,8 @@ from ..eager import function
 from ..tensor import Tensor
 from .activation import as_traced
 
+__all__ = ["conv2d", "linear", "pad"]
+
 
 def padding_of(
     padding: Padding, kernel: tuple[int, int], stride: tuple[int, int], dilation: tuple[int, int]

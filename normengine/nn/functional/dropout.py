@@ -12,6 +12,8 @@ from ..eager import function
 from ..tensor import Tensor
 from .activation import as_traced, inplace_result
 
+__all__ = ["dropout", "dropout2d", "gaussian_dropout", "uniform_dropout"]
+
 
 def _noisy(x: Tensor, op: str, **attrs: object) -> Tensor:
     seed, step, layer = x._tracer.random()

@@ -12,6 +12,8 @@ from ..eager import function
 from ..tensor import Tensor
 from .activation import as_traced
 
+__all__ = ["binary_cross_entropy_with_logits", "cross_entropy", "mse_loss", "nll_loss"]
+
 
 def _check(name: str, reduction: str, size_average: bool | None, reduce: bool | None) -> None:
     if size_average is not None or reduce is not None:

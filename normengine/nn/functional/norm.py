@@ -13,6 +13,8 @@ from ..context import current
 from ..tensor import Tensor
 from .activation import as_traced
 
+__all__ = ["batch_norm"]
+
 
 def batch_norm(
     input: ArrayLike,

@@ -11,6 +11,8 @@ from ..eager import function
 from ..tensor import Tensor
 from .activation import as_traced
 
+__all__ = ["adaptive_avg_pool2d", "avg_pool2d", "max_pool2d"]
+
 
 def _window(x: Tensor, kernel_size: Ints, stride: Ints | None, padding: Ints) -> dict[str, Any]:
     kernel = shapes.pair(kernel_size, "kernel_size")
