@@ -17,25 +17,25 @@ cdef struct Patch:
 
 
 cdef struct DepthFirst:
-    const Stage *stages
+    const Stage* stages
     int64_t stage_count
-    const Patch *patches
+    const Patch* patches
     int64_t patch_count
-    const int64_t *template
+    const int64_t* template
     int64_t slots, groups, chunks, memory, threads, stride
-    double *seconds
+    double* seconds
 
 
 cdef struct Part:
     Kernel function
-    const int64_t *args
+    const int64_t* args
     int64_t first, tasks
 
 
 cdef struct Merged:
-    const Part *parts
+    const Part* parts
     int64_t part_count
-    double *seconds
+    double* seconds
 
 
 STRUCTS = {

@@ -1,8 +1,8 @@
 # Written by tools/make_structs.py from normengine/kernels/: change the records there.
 
 cdef struct SharedMemory:
-    float *scratch
-    char *workspace
+    float* scratch
+    char* workspace
     int64_t workspace_stride
 
 
@@ -52,7 +52,7 @@ cdef struct AdaptivePool:
 
 cdef struct First:
     int64_t bands, panels, sharing, few
-    prefetcher *prefetcher
+    prefetcher* prefetcher
 
 
 cdef struct Panel:
@@ -70,7 +70,7 @@ cdef struct Grid:
 
 
 cdef struct Direct:
-    prefetcher *prefetcher
+    prefetcher* prefetcher
     int64_t images, rows, bands, parts, chunk, copied, height, width, top, left, step_h, step_w, row, block, image, line
     int64_t tables, cleared, merged, made, absent, products, panel_count, grid_count
 
@@ -90,17 +90,17 @@ cdef struct PartialChunks:
 cdef struct WeightSplit:
     int64_t lanes, sets, tiles, tile_parts, channel_parts, image_bands, row_bands, col_bands, together, copied, depth
     int64_t swapped, ahead, chunks, accumulate
-    prefetcher *prefetcher
+    prefetcher* prefetcher
 
 
 cdef struct WinogradSplit:
     int64_t m, tile_parts, channel_parts, chunk, far
-    prefetcher *prefetcher
+    prefetcher* prefetcher
 
 
 cdef struct WinogradSums:
     int64_t together, channel_parts, far, chunks, accumulate
-    prefetcher *prefetcher
+    prefetcher* prefetcher
 
 
 cdef struct Panels:
@@ -125,27 +125,32 @@ cdef struct ChannelSums:
 
 
 cdef struct PrefetchedArray:
-    float *start
+    float* start
     int64_t lines
 
 
 cdef struct Prefetch:
-    prefetcher *prefetcher
+    prefetcher* prefetcher
     int64_t group, end, rate, own, array_count
 
 
 cdef struct FmaPeak:
-    float *results
+    float* results
     int64_t rounds
 
 
 cdef struct MemoryHalve:
-    float *source, *halves
+    float* source
+    float* halves
     int64_t floats
 
 
 cdef struct Conv2dFirstF32:
-    float *x, *weight, *bias, *residual, *y
+    float* x
+    float* weight
+    float* bias
+    float* residual
+    float* y
     SharedMemory memory
     Convolution convolution
     Clamp clamp
@@ -153,7 +158,11 @@ cdef struct Conv2dFirstF32:
 
 
 cdef struct Conv2dDirectF32:
-    float *x, *weight, *bias, *residual, *y
+    float* x
+    float* weight
+    float* bias
+    float* residual
+    float* y
     SharedMemory memory
     Convolution convolution
     Clamp clamp
@@ -161,14 +170,20 @@ cdef struct Conv2dDirectF32:
 
 
 cdef struct Conv2dInputGradDirectF32:
-    float *dy, *weight, *dx
+    float* dy
+    float* weight
+    float* dx
     SharedMemory memory
     Convolution convolution
     Direct extra
 
 
 cdef struct Conv2dPartsF32:
-    float *x, *weight, *bias, *residual, *y
+    float* x
+    float* weight
+    float* bias
+    float* residual
+    float* y
     SharedMemory memory
     Convolution convolution
     Clamp clamp
@@ -176,28 +191,38 @@ cdef struct Conv2dPartsF32:
 
 
 cdef struct Conv2dInputGradBandsF32:
-    float *dy, *weight, *dx
+    float* dy
+    float* weight
+    float* dx
     SharedMemory memory
     Convolution convolution
     Bands extra
 
 
 cdef struct Conv2dWeightGradPartialChunksF32:
-    float *dy, *x, *dw
+    float* dy
+    float* x
+    float* dw
     SharedMemory memory
     Convolution convolution
     PartialChunks extra
 
 
 cdef struct Conv2dWeightGradWeightSplitF32:
-    float *dy, *x, *dw
+    float* dy
+    float* x
+    float* dw
     SharedMemory memory
     Convolution convolution
     WeightSplit extra
 
 
 cdef struct Conv2dWinogradSplitF32:
-    float *x, *weight, *bias, *residual, *y
+    float* x
+    float* weight
+    float* bias
+    float* residual
+    float* y
     SharedMemory memory
     Convolution convolution
     Clamp clamp
@@ -205,21 +230,28 @@ cdef struct Conv2dWinogradSplitF32:
 
 
 cdef struct Conv2dInputGradWinogradSplitF32:
-    float *dy, *weight, *dx
+    float* dy
+    float* weight
+    float* dx
     SharedMemory memory
     Convolution convolution
     WinogradSplit extra
 
 
 cdef struct Conv2dWeightGradWinogradSumsF32:
-    float *dy, *x, *dw
+    float* dy
+    float* x
+    float* dw
     SharedMemory memory
     Convolution convolution
     WinogradSums extra
 
 
 cdef struct LinearPanelsF32:
-    float *x, *weight, *bias, *y
+    float* x
+    float* weight
+    float* bias
+    float* y
     SharedMemory memory
     MatrixProduct matrix_product
     Clamp clamp
@@ -227,7 +259,10 @@ cdef struct LinearPanelsF32:
 
 
 cdef struct LinearDotsF32:
-    float *x, *weight, *bias, *y
+    float* x
+    float* weight
+    float* bias
+    float* y
     SharedMemory memory
     MatrixProduct matrix_product
     Clamp clamp
@@ -235,7 +270,9 @@ cdef struct LinearDotsF32:
 
 
 cdef struct MatmulRowsF32:
-    float *a, *b, *y
+    float* a
+    float* b
+    float* y
     SharedMemory memory
     MatrixProduct matrix_product
     Transposed transposed
@@ -243,7 +280,9 @@ cdef struct MatmulRowsF32:
 
 
 cdef struct MatmulPanelsF32:
-    float *a, *b, *y
+    float* a
+    float* b
+    float* y
     SharedMemory memory
     MatrixProduct matrix_product
     Transposed transposed
@@ -251,7 +290,9 @@ cdef struct MatmulPanelsF32:
 
 
 cdef struct MatmulDotsF32:
-    float *a, *b, *y
+    float* a
+    float* b
+    float* y
     SharedMemory memory
     MatrixProduct matrix_product
     Transposed transposed
@@ -259,14 +300,21 @@ cdef struct MatmulDotsF32:
 
 
 cdef struct BatchStatsChunksF32:
-    float *x, *mean, *var
+    float* x
+    float* mean
+    float* var
     SharedMemory memory
     Channels channels
     Chunks extra
 
 
 cdef struct BatchNormGradSumsChunksF32:
-    float *dy, *x, *mean, *var, *dweight, *dbias
+    float* dy
+    float* x
+    float* mean
+    float* var
+    float* dweight
+    float* dbias
     SharedMemory memory
     Channels channels
     Normalization normalization
@@ -274,90 +322,111 @@ cdef struct BatchNormGradSumsChunksF32:
 
 
 cdef struct BatchStatsF32:
-    float *x, *mean, *var
+    float* x
+    float* mean
+    float* var
     SharedMemory memory
     Channels channels
 
 
 cdef struct BatchNormGradSumsF32:
-    float *dy, *x, *mean, *var, *dweight, *dbias
+    float* dy
+    float* x
+    float* mean
+    float* var
+    float* dweight
+    float* dbias
     SharedMemory memory
     Channels channels
     Normalization normalization
 
 
 cdef struct ReduceSumF32:
-    float *x, *y
+    float* x
+    float* y
     SharedMemory memory
     Reduction reduction
 
 
 cdef struct BatchStatsPartialChunksF32:
-    float *x, *mean, *var
+    float* x
+    float* mean
+    float* var
     SharedMemory memory
     Channels channels
     PartialChunks extra
 
 
 cdef struct ReduceSumChannelSumsF32:
-    float *x, *y
+    float* x
+    float* y
     SharedMemory memory
     Reduction reduction
     ChannelSums extra
 
 
 cdef struct ToBlockedF32:
-    float *x, *y
+    float* x
+    float* y
     SharedMemory memory
     Channels channels
 
 
 cdef struct FromBlockedF32:
-    float *x, *y
+    float* x
+    float* y
     SharedMemory memory
     Channels channels
 
 
 cdef struct RepeatChannelsF32:
-    float *x, *y
+    float* x
+    float* y
     SharedMemory memory
     Repeat repeat
 
 
 cdef struct MaxPool2dPartsF32:
-    float *x, *y
+    float* x
+    float* y
     SharedMemory memory
     MaxPool max_pool
     Parts extra
 
 
 cdef struct MaxPool2dGradF32:
-    float *dy, *x, *dx
+    float* dy
+    float* x
+    float* dx
     SharedMemory memory
     MaxPool max_pool
 
 
 cdef struct AvgPool2dPartsF32:
-    float *x, *y
+    float* x
+    float* y
     SharedMemory memory
     AvgPool avg_pool
     Parts extra
 
 
 cdef struct AvgPool2dGradF32:
-    float *dy, *dx
+    float* dy
+    float* dx
     SharedMemory memory
     AvgPool avg_pool
 
 
 cdef struct AdaptiveAvgPool2dF32:
-    float *x, *y
+    float* x
+    float* y
     SharedMemory memory
     AdaptivePool adaptive_pool
 
 
 cdef struct AdaptiveAvgPool2dGradF32:
-    float *dy, *dx
+    float* dy
+    float* dx
     SharedMemory memory
     AdaptivePool adaptive_pool
 

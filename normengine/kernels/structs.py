@@ -102,11 +102,10 @@ def _struct(name: str, fields: list[Field]) -> str:
     lines = [f"cdef struct {name}:"]
     last = ""
     for kind, field in fields:
-        base, star, _ = kind.partition("*")
-        if kind == last and len(lines[-1]) + len(f", {star}{field}") <= _WIDTH:
-            lines[-1] += f", {star}{field}"
+        if kind == last and "*" not in kind and len(lines[-1]) + len(f", {field}") <= _WIDTH:
+            lines[-1] += f", {field}"
         else:
-            lines.append(f"    {base} {star}{field}")
+            lines.append(f"    {kind} {field}")
         last = kind
     return "\n".join(lines)
 
