@@ -1,6 +1,6 @@
 /* Sums over pixels of activations in blocks of channels: every lane is a channel, so that nothing crosses lanes. */
-#ifndef NORMENGINE_LANES_H
-#define NORMENGINE_LANES_H
+#ifndef NORMENGINE_CHANNEL_MOMENTS_H
+#define NORMENGINE_CHANNEL_MOMENTS_H
 
 #include "simd.h"
 

@@ -1,6 +1,6 @@
 /* Pixels whose channels lie beside each other, without the lanes that hold none. */
-#ifndef NORMENGINE_PACKED_H
-#define NORMENGINE_PACKED_H
+#ifndef NORMENGINE_COMPACT_PIXELS_H
+#define NORMENGINE_COMPACT_PIXELS_H
 
 #include "simd.h"
 

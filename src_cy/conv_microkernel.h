@@ -1,7 +1,7 @@
-/* The register tile of products over channel-blocked arrays: some pixels times some vectors of output channels, summed
+/* The micro-kernel of convolution over channel-blocked arrays, a register tile: some pixels times some vectors of output channels, summed
  * over blocks of input channels and taps. V below is SIMD_WIDTH. */
-#ifndef NORMENGINE_TILE_H
-#define NORMENGINE_TILE_H
+#ifndef NORMENGINE_CONV_MICROKERNEL_H
+#define NORMENGINE_CONV_MICROKERNEL_H
 
 #include "simd.h"
 #include "prefetch.h"

@@ -1,7 +1,7 @@
 /* The register tile of neighbouring pixels in a row whose taps are neighbours too: an input is loaded once for all the
  * taps of a row that meet it, where conv_microkernel.h loads it once for each. V below is SIMD_WIDTH. */
-#ifndef NORMENGINE_TILE_TAPS_H
-#define NORMENGINE_TILE_TAPS_H
+#ifndef NORMENGINE_CONV_MICROKERNEL_TAPS_H
+#define NORMENGINE_CONV_MICROKERNEL_TAPS_H
 
 #include "taps.h"
 #include "conv_microkernel.h"

@@ -1,8 +1,8 @@
-/* Sums whose vectors span several input channels, where there are few output channels: lane i * span + k has, of output
+/* Lane-split accumulation: sums whose vectors span several input channels, where there are few output channels: lane i * span + k has, of output
  * channel i, the products with every input channel that is k modulo span. `span` is 2, or V: then a vector is all of one
  * output channel; or 1, where lanes are output channels. V below is SIMD_WIDTH. */
-#ifndef NORMENGINE_SPAN_H
-#define NORMENGINE_SPAN_H
+#ifndef NORMENGINE_LANE_SPLIT_H
+#define NORMENGINE_LANE_SPLIT_H
 
 #include "reduce_lanes.h"
 #include "simd.h"

@@ -1,6 +1,6 @@
 /* The register tile of sums of outer products: what the weight gradient of a convolution is made of. */
-#ifndef NORMENGINE_OUTER_H
-#define NORMENGINE_OUTER_H
+#ifndef NORMENGINE_OUTER_PRODUCT_H
+#define NORMENGINE_OUTER_PRODUCT_H
 
 #include "simd.h"
 #include "taps.h"

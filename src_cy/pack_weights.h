@@ -1,7 +1,7 @@
 /* Weights of a convolution, [output channel][input channel][tap] in some order of the channels, with V output channels
  * side by side. V below is SIMD_WIDTH. */
-#ifndef NORMENGINE_PACK_H
-#define NORMENGINE_PACK_H
+#ifndef NORMENGINE_PACK_WEIGHTS_H
+#define NORMENGINE_PACK_WEIGHTS_H
 
 #include "simd.h"
 

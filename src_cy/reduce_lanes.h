@@ -1,6 +1,6 @@
 /* Sums across the lanes of vectors. V below is SIMD_WIDTH. */
-#ifndef NORMENGINE_ACROSS_H
-#define NORMENGINE_ACROSS_H
+#ifndef NORMENGINE_REDUCE_LANES_H
+#define NORMENGINE_REDUCE_LANES_H
 
 #include "simd.h"
 

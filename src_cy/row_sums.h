@@ -1,6 +1,6 @@
 /* Sums over rows of values. */
-#ifndef NORMENGINE_ROWS_H
-#define NORMENGINE_ROWS_H
+#ifndef NORMENGINE_ROW_SUMS_H
+#define NORMENGINE_ROW_SUMS_H
 
 #include "simd.h"
 

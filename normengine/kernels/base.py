@@ -1,4 +1,5 @@
-"""What a kernel is: one registered row, one C signature, one list of arguments an operator.
+"""The kernel registry and the calling convention: a kernel is a row of the registry with one C signature; an operator
+has one list of arguments, whichever kernel does the work.
 
 Every kernel is ``void kernel(const int64_t *args, int64_t begin, int64_t end, int64_t thread)`` and does the tasks
 ``begin..end`` of its work, on no other thread's memory. ``args`` holds 8-byte slots: a pointer for each input and

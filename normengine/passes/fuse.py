@@ -1,5 +1,5 @@
-"""Connected elementwise nodes of one shape become one ``chain`` node, which is one loop over memory, and so do those
-that read an array in common and wait for the same others.
+"""Loop fusion: connected elementwise nodes of one shape become one ``chain`` node, which is one loop over memory. So do
+nodes that are not connected but read an array in common, if neither has to wait for the other.
 
 A chain's attribute ``nodes`` holds the nodes it stands for, in order; its inputs are the values they read from
 outside, its outputs the values that are read outside. Sums over batch and image of what a chain makes are taken in the

@@ -1,4 +1,5 @@
-"""What is compiled for one program is bounded: beyond that, chains become loops of one node each, which share code.
+"""A bound on generated code: what is compiled for one program has a limit, beyond which chains become loops of one node
+each, which share code.
 
 Chains of the same code are compiled once, so networks of layers that are alike have far less than the bound. A graph
 whose loops are all different, which no network is, runs slower instead of keeping a compiler busy for minutes.

@@ -1,4 +1,4 @@
-"""Values that a loop can make again from what it reads anyway are not read from memory.
+"""Rematerialization: values that a loop can compute again from what it reads anyway are not read from memory.
 
 Of a loop over images, memory limits the speed: a few more multiplications cost nothing. A value ``v`` that one chain
 makes and another reads is computed again by the reader where the reader then reads fewer arrays, or as many and nobody

@@ -1,4 +1,8 @@
-"""Memory for values that live only during a run: lifetimes in, offsets out."""
+"""Static memory planning: from the lifetimes of values that live only during a run to their offsets in one arena.
+
+Two values may have the same addresses if no call uses both. Among the places that are free, a large value takes the one
+whose lines are likeliest to be in a cache still.
+"""
 
 from __future__ import annotations
 

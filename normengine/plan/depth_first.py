@@ -1,9 +1,10 @@
-"""Segments of nodes that treat the images of a batch one by one, and so can go depth first: all of them for a few
-images before the next ones come.
+"""Depth-first scheduling: nodes that treat the images of a batch one by one are run for a few images, all of them,
+before the next images come, so that what one node makes is in the cache when the next one reads it.
 
-Nodes are put into an order in which such segments are long. A sum over the batch ends a segment for those who read it.
-What a cheap loop made from one array in an earlier segment is made again in a later one, so that the array itself,
-which is there anyway, is read in its place.
+Here the nodes of a graph are put into segments of that kind, and into an order in which these are long. A node that
+sums over the batch belongs to the segment that makes what it sums; whoever reads the sum begins another. What a cheap
+loop made in an earlier segment from a single array is computed again in a later one (rematerialized), which then reads
+that array, there as it is, and not the loop's result.
 """
 
 from __future__ import annotations

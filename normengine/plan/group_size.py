@@ -1,4 +1,4 @@
-"""How many images go depth first at a time, and which nodes do."""
+"""Tile sizes of depth-first scheduling: how many images a group has, and which nodes are worth it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One group of a batch's images, for a segment that goes depth first: what stands for what, and where it is.
+"""Tiling over the batch: one group of images, which a segment that goes depth first is lowered for.
 
 Values of the graph stand for all images of a batch, others for those of one group. What is known outside of the segment
 is read where it is, group by group; what nobody outside reads lives in the local memory of a thread.

@@ -1,5 +1,5 @@
-"""Results of a depth-first call in the memory of what its groups have read for the last time: the lines that a group
-writes are then in the cache already, and need not be fetched only to be overwritten."""
+"""Buffer reuse: results of a depth-first call lie in the memory of what its groups have read for the last time: the
+lines that a group writes are then in the cache already, and need not be fetched only to be overwritten."""
 
 from __future__ import annotations
 

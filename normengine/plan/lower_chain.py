@@ -1,4 +1,5 @@
-"""A chain of elementwise nodes as one loop over memory: as the graph has it, or over blocks of channels."""
+"""Loop generation: a chain of elementwise nodes as one loop over memory, as the graph has it, or over blocks of
+channels."""
 
 from __future__ import annotations
 
