@@ -43,10 +43,6 @@ class Recent(Generic[K, V]):
         with suppress(KeyError):
             self._values.popitem(last=False)
 
-    def keys(self) -> list[K]:
-        """The keys, that used last at the end."""
-        return list(self._values)
-
     def items(self) -> list[tuple[K, V]]:
         """Keys and values, those used last at the end."""
         return list(self._values.items())

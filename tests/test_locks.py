@@ -171,10 +171,10 @@ def test_what_was_used_last_is_kept_whatever_comes_in_between() -> None:
     recent: Recent[str, int] = Recent()
     for key, value in zip("abc", (1, 2, 3)):
         recent.keep(key, value, size=2)
-    assert recent.keys() == ["b", "c"] and recent.use("a") is None
-    assert recent.use("b") == 2 and recent.keys() == ["c", "b"] and recent.values() == [3, 2]
+    assert [key for key, _ in recent.items()] == ["b", "c"] and recent.use("a") is None
+    assert recent.use("b") == 2 and recent.items() == [("c", 3), ("b", 2)] and recent.values() == [3, 2]
     recent.keep("d", 4, size=2)
-    assert recent.keys() == ["b", "d"]
+    assert recent.items() == [("b", 2), ("d", 4)]
     for _ in range(3):
         recent.drop()
     assert len(recent) == 0

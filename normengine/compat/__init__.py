@@ -9,6 +9,7 @@ int64; each does what PyTorch's function of that name does, as far as its docstr
 
 from numpy import float32, int64
 
+from ..nn.functional import sigmoid, tanh
 from .creation import (
     arange,
     empty,
@@ -45,7 +46,6 @@ from .functions import (
     relu,
     reshape,
     rsqrt,
-    sigmoid,
     softmax,
     split,
     sqrt,
@@ -54,7 +54,6 @@ from .functions import (
     stack,
     sub,
     sum,
-    tanh,
     transpose,
     unbind,
     unsqueeze,

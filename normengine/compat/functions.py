@@ -120,18 +120,6 @@ def relu(input: ArrayLike) -> Tensor:
 
 
 @function
-def sigmoid(input: ArrayLike) -> Tensor:
-    """1 / (1 + exp(-x))."""
-    return as_traced(input).sigmoid()
-
-
-@function
-def tanh(input: ArrayLike) -> Tensor:
-    """Hyperbolic tangent."""
-    return as_traced(input).tanh()
-
-
-@function
 def softmax(input: ArrayLike, dim: int) -> Tensor:
     """exp(x) / sum(exp(x)) along ``dim``."""
     return as_traced(input).softmax(dim)

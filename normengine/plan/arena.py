@@ -12,10 +12,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ..kernels.machine import MACHINE, whole_lines
+from ..kernels.machine import MACHINE, l1, whole_lines
 
 ALIGNMENT = MACHINE.line_bytes
-LARGE_BYTES = 32 << 10
+LARGE_BYTES = l1(1)
 """Smaller lifetimes are placed where they fit: that other threads have their lines costs little."""
 
 NEAR = 0.1

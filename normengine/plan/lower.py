@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from dataclasses import replace
+from functools import partial
 
 from ..compiling import DEFAULT, CompileOptions
 from ..graph import Graph, Value
@@ -13,7 +14,7 @@ from .call import Call
 from .depth_first import Segment
 from .emitter import Choice, Emitter, block_width
 from .in_place import in_place
-from .lower_node import NodeLowering
+from .lower_node import lower_node
 from .lower_segment import batch_of, lower_segment, segments_of
 from .memory_layout import lay_out
 from .merged_updates import merge_updates
@@ -50,7 +51,7 @@ def make_plan(graph: Graph, options: CompileOptions = DEFAULT, tried: bool = Fal
 def _emit(emitter: Emitter, graph: Graph, segments: Collection[Segment]) -> tuple[dict[Memory, int], int]:
     """Append the calls of all segments, then those that store outputs and updates. Returns where local memories are in
     that of a thread, and the number of calls when the first output, the loss of a training step, is there."""
-    lower_node = NodeLowering({new for _, new in graph.updates})
+    lower = partial(lower_node, stored={new for _, new in graph.updates})
     results, read_by = frozenset(graph.results()), _readers(segments)
     places: dict[Memory, int] = {}
     after_loss = 0
@@ -60,9 +61,9 @@ def _emit(emitter: Emitter, graph: Graph, segments: Collection[Segment]) -> tupl
             def read_outside(value: Value, segment: Segment = segment) -> bool:
                 return value in results or bool(read_by.get(value, set()) - {segment})
 
-            places |= lower_segment(emitter, segment.nodes, batch_of(graph), lower_node, read_outside)
+            places |= lower_segment(emitter, segment.nodes, batch_of(graph), lower, read_outside)
         else:
-            lower_node(emitter, *segment.nodes)
+            lower(emitter, *segment.nodes)
         if graph.outputs and any(graph.outputs[0] in node.outputs for node in segment.nodes):
             store_output(emitter, graph.outputs[0], 0)
             after_loss = len(emitter.calls)

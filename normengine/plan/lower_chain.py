@@ -3,7 +3,7 @@ channels."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Container, Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -17,15 +17,13 @@ from .blocked import blocked_strides, fits_blocks, repeats, rows_of_images
 from .emitter import Emitter
 from .kernel_calls import in_group
 from .loops import Loop, elementwise_call
+from .lower_sum import lower_sum
 
 NO_SUMS: Mapping[Value, Access] = {}
 
 
-def lower_chain(
-    emitter: Emitter, node: Node, reduce: Callable[[Emitter, Node], None], stored: Container[Value]
-) -> None:
-    """Append the loop of a chain and what adds up the sums that it takes: ``reduce`` lowers such a sum where the loop
-    takes none of it. ``stored`` are new values of state."""
+def lower_chain(emitter: Emitter, node: Node, stored: Container[Value]) -> None:
+    """Append the loop of a chain and what adds up the sums that it takes. ``stored`` are new values of state."""
     placement, group = emitter.placement, emitter.group
     added = node.attrs.get("sums", ())
     summed = dict.fromkeys(n.inputs[0] for n in added)
@@ -56,7 +54,7 @@ def lower_chain(
         if on_blocks:
             add_up(emitter, sums[reduction.inputs[0]], reduction)
         else:
-            reduce(emitter, reduction)
+            lower_sum(emitter, reduction)
 
 
 def _runs_on_blocks(emitter: Emitter, node: Node, shape: tuple[int, ...]) -> bool:

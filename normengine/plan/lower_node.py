@@ -8,28 +8,22 @@ from dataclasses import replace
 import numpy as np
 
 from ..graph import Node, Value
-from ..kernels import Problem
 from ..kernels.blocks import blocked_shape
 from ..ops import OPS, Op, Part
 from .access import Access, view_of
 from .arguments import Memory
 from .emitter import Emitter
 from .lower_chain import lower_chain
-from .reductions import as_alternating
+from .lower_sum import lower_sum
 
 
-class NodeLowering:
-    """Appends the calls of one node; ``stored`` are new values of state, which are not held in blocks."""
-
-    def __init__(self, stored: Container[Value]) -> None:
-        self.stored = stored
-
-    def __call__(self, emitter: Emitter, node: Node) -> None:
-        if node.op not in OPS:
-            lower_chain(emitter, node, _sum, self.stored)
-            return
-        op = OPS[node.op]
-        next(lower for applies, lower in _LOWERINGS if applies(emitter, node, op))(emitter, node)
+def lower_node(emitter: Emitter, node: Node, stored: Container[Value]) -> None:
+    """Append the calls of one node; ``stored`` are new values of state, which are not held in blocks."""
+    if node.op not in OPS:
+        lower_chain(emitter, node, stored)
+        return
+    op = OPS[node.op]
+    next(lower for applies, lower in _LOWERINGS if applies(emitter, node, op))(emitter, node)
 
 
 def _takes_blocks(emitter: Emitter, node: Node, op: Op) -> bool:
@@ -91,26 +85,12 @@ def _part(emitter: Emitter, whole: Access, part: Part, shape: tuple[int, ...]) -
     return whole.sliced((n, c // width, h, w, 0), (1,) * 5, blocked_shape(shape, width))
 
 
-def _sum(emitter: Emitter, node: Node) -> None:
-    """Sum over any set of axes, as few sums over at most two runs of axes each."""
-    source, target = node.inputs[0], node.outputs[0]
-    if source in emitter.placement.only_held and node.attrs["axes"] == (0, 2, 3):
-        emitter.node(node)
-        return
-    steps = as_alternating(source.shape, node.attrs["axes"])
-    for i, (shape, kept) in enumerate(steps):
-        result = target if i == len(steps) - 1 else Value(target.name, replace(target.spec, shape=kept))
-        problem = Problem(node.op, (shape,), (kept,), {"axes": (0, 2), "keepdims": False}, dtype=source.dtype)
-        emitter.kernel(problem, [source], [result], node.layer)
-        source = result
-
-
 Applies = Callable[[Emitter, Node, Op], bool]
 _LOWERINGS: tuple[tuple[Applies, Callable[[Emitter, Node], None]], ...] = (
     (_takes_blocks, _slice_blocks),
     (lambda emitter, node, op: op.view is not None, _view),
     (lambda emitter, node, op: op.placed is not None, _place_parts),
-    (lambda emitter, node, op: op.sums_axes, _sum),
+    (lambda emitter, node, op: op.sums_axes, lower_sum),
     (lambda emitter, node, op: True, Emitter.node),
 )
 """The ways that a node can go, the first that applies is taken."""

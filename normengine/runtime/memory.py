@@ -8,20 +8,19 @@ from typing import Any
 import numpy as np
 
 from ..graph import MEMORY
+from ..kernels.machine import MACHINE
 from ..plan import Call, Plan
-
-_ALIGNMENT = 64
 
 
 def aligned_bytes(size: int) -> np.ndarray:
     """``size`` bytes that begin at a multiple of 64; raises ValueError where the system has not so many."""
     try:
-        raw = np.empty(size + _ALIGNMENT, np.uint8)
+        raw = np.empty(size + MACHINE.line_bytes, np.uint8)
     except MemoryError:
         raise ValueError(
             f"program: the system gives no {size} bytes of memory; {_ADVICE}, or allow the process more"
         ) from None
-    start = -raw.ctypes.data % _ALIGNMENT
+    start = -raw.ctypes.data % MACHINE.line_bytes
     return raw[start : start + size]
 
 

@@ -22,6 +22,7 @@ import numpy as np
 from ..kernels.abi import int64_at
 from ..kernels.cache import cache_folder, compile_function, digest
 from ..kernels.code import Code
+from ..kernels.machine import MACHINE
 from ..locks import at_once, new_lock, undisturbed
 from . import intrinsics
 from .intrinsics import (
@@ -36,9 +37,9 @@ from .intrinsics import (
 )
 from .threads import MOST_THREADS
 
-# Words that the threads of a run share, each on cache lines of its own: the next task, how many threads have arrived
-# at the end of the call, and how many calls are over.
-NEXT, ARRIVED, PHASE, SHARED_BYTES = 0, 128, 256, 384
+# Words that the threads of a run share, each on cache lines of its own, two because CPUs prefetch the neighbour: the
+# next task, how many threads have arrived at the end of the call, and how many calls are over.
+NEXT, ARRIVED, PHASE, SHARED_BYTES = (2 * MACHINE.line_bytes * i for i in range(4))
 SHARES = 8  # a thread takes this fraction of its part of a call's tasks at a time
 LOOKS = 1000  # how often a waiting thread looks before it gives its CPU away
 YIELDS = 50  # how often it does that before it sleeps

@@ -12,9 +12,8 @@ import normengine
 from normengine.kernels.machine import MACHINE, l1, l2, l3
 
 PACKAGE = Path(normengine.__file__).parent
-ASKED_BY_PLANS = ("plan/prefetch.py", "plan/small_calls.py", "plan/group_size.py", "runtime/microbatches.py")
-FILES = [*(PACKAGE / "kernels").rglob("*.py"), *(PACKAGE / name for name in ASKED_BY_PLANS)]
-OF_THE_MACHINE = re.compile(r"^A_|^L[123]_|LATENCY|LINE|CACHE|PAGE|_BYTES$")
+FILES = [path for folder in ("kernels", "plan", "runtime") for path in (PACKAGE / folder).rglob("*.py")]
+OF_THE_MACHINE = re.compile(r"^A_|^L[123]_|LATENCY|LINE|CACHE|PAGE|ALIGNMENT|_BYTES$")
 
 
 def constants(path: Path) -> Iterator[tuple[str, ast.expr]]:
