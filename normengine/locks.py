@@ -13,11 +13,12 @@ from __future__ import annotations
 
 import _thread
 import gc
+import logging  # noqa: F401
 import os
 from collections import deque
 from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager
-from functools import cache, partial
+from functools import partial
 from importlib import import_module
 from operator import methodcaller
 from threading import Lock, RLock
@@ -55,7 +56,6 @@ def undisturbed(work: Callable[[], T]) -> T:
     """
     if is_held(WHOLE):
         return work()
-    _have_forks_wait()
     outcome: list[tuple[bool, Any]] = []
     ended = Lock()
     ended.acquire()
@@ -115,19 +115,6 @@ def at_once(calls: Iterable[Callable[[], Any]]) -> Callable[[], Any]:
     return partial(deque, map(methodcaller("__call__"), tuple(calls)), 0)
 
 
-@cache
-def _have_forks_wait() -> None:
-    """Register what :data:`WHOLE` promises.
-
-    What is registered last comes first before a fork. ``logging``, which Numba imports, takes a lock of its own there;
-    were it imported later, a fork would hold that lock, and wait for work that waits for it.
-    """
-    import logging  # noqa: F401
-
-    if hasattr(os, "register_at_fork"):
-        os.register_at_fork(before=_hold, after_in_parent=_let_go, after_in_child=_let_go)
-
-
 def _hold() -> None:
     """Take :data:`WHOLE`. The interpreter forks whatever happens here, so a signal handler that raises is not heard."""
     while True:
@@ -154,5 +141,8 @@ def _renew_all() -> None:
             ended.release()
 
 
+# What is registered last comes first before a fork. `logging`, which Numba imports, takes a lock of its own there; were it
+# imported after this module, a fork would hold that lock, and wait for work that waits for it.
 if hasattr(os, "register_at_fork"):
+    os.register_at_fork(before=_hold, after_in_parent=_let_go, after_in_child=_let_go)
     os.register_at_fork(after_in_child=_renew_all)

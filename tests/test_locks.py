@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Iterator
 from functools import partial
 from operator import setitem
+from pathlib import Path
 
 import pytest
 
@@ -235,10 +236,14 @@ first.join()
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="the system has no fork")
-@pytest.mark.parametrize("moment", [0.01, 0.04])
-def test_a_fork_while_another_thread_uses_a_name_for_the_first_time(moment: float) -> None:
+@pytest.mark.parametrize(("moment", "compiled"), [(0.01, True), (0.04, True), (0.001, False), (0.01, False)])
+def test_a_fork_while_another_thread_uses_a_name_for_the_first_time(
+    moment: float, compiled: bool, tmp_path: Path
+) -> None:
+    """Without the modules' bytecode every import takes long, and the fork falls into an early one."""
     command = [sys.executable, "-W", "ignore", "-c", FIRST_USE, "TrainStep", str(moment)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    environment = {**os.environ} if compiled else {**os.environ, "PYTHONPYCACHEPREFIX": str(tmp_path)}
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False, env=environment)
     assert done.returncode == 0, done.stderr
 
 
