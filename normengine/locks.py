@@ -141,8 +141,8 @@ def _renew_all() -> None:
             ended.release()
 
 
-# What is registered last comes first before a fork. `logging`, which Numba imports, takes a lock of its own there; were it
-# imported after this module, a fork would hold that lock, and wait for work that waits for it.
+# What is registered last comes first before a fork. `logging`, which Numba imports, takes a lock of its own there; were
+# it imported after this module, a fork would hold that lock, and wait for work that waits for it.
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(before=_hold, after_in_parent=_let_go, after_in_child=_let_go)
     os.register_at_fork(after_in_child=_renew_all)
