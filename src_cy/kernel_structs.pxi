@@ -26,6 +26,10 @@ cdef struct Channels:
     int64_t n, c, s
 
 
+cdef struct Groups:
+    int64_t parts, images, groups, channels
+
+
 cdef struct Normalization:
     double eps
 
@@ -121,6 +125,10 @@ cdef struct Chunks:
 
 cdef struct ChannelSums:
     int64_t chunks
+    Channels channels
+
+
+cdef struct ImageSums:
     Channels channels
 
 
@@ -299,6 +307,31 @@ cdef struct MatmulDotsF32:
     Dots extra
 
 
+cdef struct MomentsF32:
+    float* x
+    float* mean
+    float* var
+    SharedMemory memory
+    Channels channels
+
+
+cdef struct NormalizeGradSumsF32:
+    float* dy
+    float* x
+    float* mean
+    float* weighted
+    float* plain
+    SharedMemory memory
+    Channels channels
+
+
+cdef struct GroupMeanF32:
+    float* x
+    float* y
+    SharedMemory memory
+    Groups groups
+
+
 cdef struct BatchStatsChunksF32:
     float* x
     float* mean
@@ -363,6 +396,14 @@ cdef struct ReduceSumChannelSumsF32:
     SharedMemory memory
     Reduction reduction
     ChannelSums extra
+
+
+cdef struct ReduceSumImageSumsF32:
+    float* x
+    float* y
+    SharedMemory memory
+    Reduction reduction
+    ImageSums extra
 
 
 cdef struct ToBlockedF32:
@@ -438,6 +479,7 @@ STRUCTS = {
     "MatrixProduct": sizeof(MatrixProduct),
     "Transposed": sizeof(Transposed),
     "Channels": sizeof(Channels),
+    "Groups": sizeof(Groups),
     "Normalization": sizeof(Normalization),
     "Reduction": sizeof(Reduction),
     "Repeat": sizeof(Repeat),
@@ -460,6 +502,7 @@ STRUCTS = {
     "Rows": sizeof(Rows),
     "Chunks": sizeof(Chunks),
     "ChannelSums": sizeof(ChannelSums),
+    "ImageSums": sizeof(ImageSums),
     "PrefetchedArray": sizeof(PrefetchedArray),
     "Prefetch": sizeof(Prefetch),
     "FmaPeak": sizeof(FmaPeak),
@@ -479,6 +522,9 @@ STRUCTS = {
     "MatmulRowsF32": sizeof(MatmulRowsF32),
     "MatmulPanelsF32": sizeof(MatmulPanelsF32),
     "MatmulDotsF32": sizeof(MatmulDotsF32),
+    "MomentsF32": sizeof(MomentsF32),
+    "NormalizeGradSumsF32": sizeof(NormalizeGradSumsF32),
+    "GroupMeanF32": sizeof(GroupMeanF32),
     "BatchStatsChunksF32": sizeof(BatchStatsChunksF32),
     "BatchNormGradSumsChunksF32": sizeof(BatchNormGradSumsChunksF32),
     "BatchStatsF32": sizeof(BatchStatsF32),
@@ -486,6 +532,7 @@ STRUCTS = {
     "ReduceSumF32": sizeof(ReduceSumF32),
     "BatchStatsPartialChunksF32": sizeof(BatchStatsPartialChunksF32),
     "ReduceSumChannelSumsF32": sizeof(ReduceSumChannelSumsF32),
+    "ReduceSumImageSumsF32": sizeof(ReduceSumImageSumsF32),
     "ToBlockedF32": sizeof(ToBlockedF32),
     "FromBlockedF32": sizeof(FromBlockedF32),
     "RepeatChannelsF32": sizeof(RepeatChannelsF32),

@@ -86,6 +86,57 @@ cdef void batch_stats_merge(const int64_t* args, int64_t begin, int64_t end, int
         a.var[channel] = <float> (m.m2 / m.count)
 
 
+cdef void moments(const int64_t* args, int64_t begin, int64_t end, int64_t thread) noexcept nogil:
+    # A task is one channel of one image.
+    cdef const MomentsF32* a = <const MomentsF32*> args
+    cdef int64_t pixels = a.channels.s, task, at
+    cdef Moments m
+    for task in range(begin, end):
+        m.count = m.mean = m.m2 = 0
+        at = 0
+        while at < pixels:
+            moments_add(&m, a.x + task * pixels + at, least(BLOCK, pixels - at))
+            at += BLOCK
+        a.mean[task] = <float> m.mean
+        a.var[task] = <float> (m.m2 / m.count)
+
+
+cdef void normalize_grad_sums(const int64_t* args, int64_t begin, int64_t end, int64_t thread) noexcept nogil:
+    # As moments: sums of dy (x - mean) and of dy.
+    cdef const NormalizeGradSumsF32* a = <const NormalizeGradSumsF32*> args
+    cdef int64_t pixels = a.channels.s, task, at
+    cdef double sums[2]
+    for task in range(begin, end):
+        sums[0] = sums[1] = 0
+        at = 0
+        while at < pixels:
+            row_products(a.dy + task * pixels + at, a.x + task * pixels + at, least(BLOCK, pixels - at), a.mean[task],
+                         sums)
+            at += BLOCK
+        a.weighted[task] = <float> sums[0]
+        a.plain[task] = <float> sums[1]
+
+
+cdef void group_mean(const int64_t* args, int64_t begin, int64_t end, int64_t thread) noexcept nogil:
+    # A task is one part of the batch.
+    cdef const GroupMeanF32* a = <const GroupMeanF32*> args
+    cdef const Groups* p = &a.groups
+    cdef int64_t channels = p.groups * p.channels, task, group, first, image, c
+    cdef double total
+    cdef float mean
+    for task in range(begin, end):
+        for group in range(p.groups):
+            first = task * p.images * channels + group * p.channels
+            total = 0
+            for image in range(p.images):
+                for c in range(p.channels):
+                    total += a.x[first + image * channels + c]
+            mean = <float> (total / (p.images * p.channels))
+            for image in range(p.images):
+                for c in range(p.channels):
+                    a.y[first + image * channels + c] = mean
+
+
 cdef void batch_norm_grad_sums_chunk(const int64_t* args, int64_t begin, int64_t end, int64_t thread) noexcept nogil:
     # A task is one channel of one chunk of the batch: sums of dy (x - mean) and of dy.
     cdef const BatchNormGradSumsChunksF32* a = <const BatchNormGradSumsChunksF32*> args

@@ -100,3 +100,39 @@ cdef void channel_sums_blocked_merge(const int64_t* args, int64_t begin, int64_t
             for chunk in range(chunks):
                 total += parts[chunk].sums[0][l]
             a.y[block * SIMD_WIDTH + l] = <float> total
+
+
+cdef void moments_blocked(const int64_t* args, int64_t begin, int64_t end, int64_t thread) noexcept nogil:
+    # A task is one block of channels of one image.
+    cdef const MomentsF32* a = <const MomentsF32*> args
+    cdef int64_t plane = a.channels.s * SIMD_WIDTH, task, l
+    cdef lane_moments m
+    for task in range(begin, end):
+        lane_statistics(&m, a.x + task * plane, a.channels.s, plane, 0, 1, 0)
+        for l in range(SIMD_WIDTH):
+            a.mean[task * SIMD_WIDTH + l] = <float> m.mean[l]
+            a.var[task * SIMD_WIDTH + l] = <float> (m.m2[l] / m.count)
+
+
+cdef void normalize_grad_sums_blocked(const int64_t* args, int64_t begin, int64_t end, int64_t thread) noexcept nogil:
+    # As moments_blocked: sums of dy (x - mean) and of dy.
+    cdef const NormalizeGradSumsF32* a = <const NormalizeGradSumsF32*> args
+    cdef int64_t plane = a.channels.s * SIMD_WIDTH, task, l
+    cdef lane_totals t
+    for task in range(begin, end):
+        lane_sums(&t, a.x + task * plane, a.dy + task * plane, a.mean + task * SIMD_WIDTH, SIMD_WIDTH, a.channels.s,
+                  plane, 0, 1)
+        for l in range(SIMD_WIDTH):
+            a.weighted[task * SIMD_WIDTH + l] = <float> t.sums[0][l]
+            a.plain[task * SIMD_WIDTH + l] = <float> t.sums[1][l]
+
+
+cdef void image_sums_blocked(const int64_t* args, int64_t begin, int64_t end, int64_t thread) noexcept nogil:
+    # reduce_sum over the pixels of each image.
+    cdef const ReduceSumImageSumsF32* a = <const ReduceSumImageSumsF32*> args
+    cdef int64_t pixels = a.extra.channels.s, plane = pixels * SIMD_WIDTH, task, l
+    cdef lane_totals t
+    for task in range(begin, end):
+        lane_sums(&t, a.x + task * plane, NULL, NULL, 0, pixels, plane, 0, 1)
+        for l in range(SIMD_WIDTH):
+            a.y[task * SIMD_WIDTH + l] = <float> t.sums[0][l]

@@ -182,6 +182,7 @@ def statistics(rng: Rng) -> Iterator[Trial]:
     x = normal(rng, *shape)
     dy, mean, var = normal(rng, *shape), normal(rng, channels), np.abs(normal(rng, channels)) + np.float32(0.1)
     yield Trial("batch_stats", [x], {})
+    yield Trial("moments", [x], {})
     yield Trial("batch_norm_grad_sums", [dy, x, mean, var], {"eps": 1e-5})
 
 

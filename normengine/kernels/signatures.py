@@ -124,6 +124,15 @@ class Normalization:
     eps: float
 
 
+class Groups(NamedTuple):
+    """Parts of a batch of so many images each, and groups of so many channels each."""
+
+    parts: int
+    images: int
+    groups: int
+    channels: int
+
+
 class Reduction:
     """See :func:`reduction_view`."""
 
@@ -231,6 +240,12 @@ def _channels_eps(problem: Problem) -> Parameters:
     return (*_channels(problem), float(problem.attrs["eps"]))
 
 
+def _group_mean(problem: Problem) -> Parameters:
+    n, c, *_ = _shape(problem, 0)
+    images, groups = problem.attrs["images"], problem.attrs["groups"]
+    return n // images, images, groups, c // groups
+
+
 def _window(x: Shape, y: Shape, problem: Problem) -> Parameters:
     return (*x, *y[2:], *problem.attrs["kernel_size"], *problem.attrs["stride"])
 
@@ -308,6 +323,9 @@ for _signature in (
         (Channels, Normalization),
         _channels_eps,
     ),
+    Signature("moments", ("x",), ("mean", "var"), (Channels,), _channels),
+    Signature("normalize_grad_sums", ("dy", "x", "mean"), ("weighted", "plain"), (Channels,), _channels),
+    Signature("group_mean", ("x",), ("y",), (Groups,), _group_mean),
     Signature("max_pool2d", ("x",), ("y",), (MaxPool,), _max_pool2d),
     Signature("max_pool2d_grad", ("dy", "x"), ("dx",), (MaxPool,), _max_pool2d_grad),
     Signature("avg_pool2d", ("x",), ("y",), (AvgPool,), _avg_pool2d),

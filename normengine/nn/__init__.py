@@ -14,6 +14,8 @@ from .dropout import *
 from .dropout import __all__ as _dropout
 from .flatten import *
 from .flatten import __all__ as _flatten
+from .group_norm import *
+from .group_norm import __all__ as _group_norm
 from .linear import *
 from .linear import __all__ as _linear
 from .loss import *
@@ -22,6 +24,8 @@ from .module import *
 from .module import __all__ as _module
 from .norm import *
 from .norm import __all__ as _norm
+from .norm_variants import *
+from .norm_variants import __all__ as _norm_variants
 from .parameter import *
 from .parameter import __all__ as _parameter
 from .pooling import *
@@ -33,10 +37,12 @@ __all__ = [
     *_conv,
     *_dropout,
     *_flatten,
+    *_group_norm,
     *_linear,
     *_loss,
     *_module,
     *_norm,
+    *_norm_variants,
     *_parameter,
     *_pooling,
     "functional",

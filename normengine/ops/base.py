@@ -103,6 +103,8 @@ class Op(NamedTuple):
     - ``samples(node)`` gives the positions of the inputs that go with the samples, the others being the same for all:
       a sample of each output depends on the same sample of these alone. None at all where samples are mixed. With
       ``sums_samples``, outputs are sums over the samples instead;
+    - ``together(node)`` is how many neighbouring samples are mixed with each other alone, where not all are: those of
+      the first input;
     - ``at_every_batch(a, b)`` gives the attributes, for any batch size, of a node that differs in ``a``, of a batch of
       2, and ``b``, of a batch of 3; it raises :class:`OperatorError` where there are none.
 
@@ -147,6 +149,7 @@ class Op(NamedTuple):
     operations: Callable[[Shapes, Shapes, Attrs], int] = elements_of_input
     samples: Callable[[Node], tuple[int, ...]] | None = None
     sums_samples: bool = False
+    together: Callable[[Node], int] | None = None
     at_every_batch: Callable[[Node, Node], Attrs] | None = None
     view: Callable[[Node, int, Strides], tuple[int, Strides] | None] | None = None
     taken: Callable[[Node], Part] | None = None

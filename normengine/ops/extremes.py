@@ -2,21 +2,50 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
+from ..graph import Node, Value
 from .base import Case, OnnxMapping, Op, Scalar
-from .rules import elementwise_infer, elementwise_reference
+from .builder import Builder
+from .reduce import sum_to
+from .rules import elementwise_infer, elementwise_reference, only
 from .table import register
 
+Grads = Sequence["Value | None"]
+
 _SHAPES = (((3, 17), (3, 17)), ((2, 3, 4, 5), ()), ((2, 3, 4, 5), (3, 1, 1)), ((4, 1, 6), (5, 1)))
-_CASES = tuple(Case(shapes, differentiable=False) for shapes in _SHAPES)
+_CASES = tuple(map(Case, _SHAPES))
 _infer = elementwise_infer("left operand", "right operand")
+
+
+def _gradient(builder: Builder, node: Node, dz: Value, larger: Value, smaller: Value) -> Grads:
+    """What is chosen, where ``larger > smaller`` the left operand, gets the gradient; of equal ones each gets half, as
+    in PyTorch."""
+    one, half, zero = (builder.constant(v) for v in (1.0, 0.5, 0.0))
+    tied = builder.add("where", builder.add("greater", smaller, larger), zero, half)
+    left = builder.add("mul", dz, builder.add("where", builder.add("greater", larger, smaller), one, tied))
+    both = (left, builder.add("sub", dz, left))
+    return [sum_to(builder, part, v.shape) for part, v in zip(both, node.inputs, strict=True)]
+
+
+def _maximum_gradient(builder: Builder, node: Node, grads: Grads) -> Grads:
+    a, b = node.inputs
+    return _gradient(builder, node, only(grads), a, b)
+
+
+def _minimum_gradient(builder: Builder, node: Node, grads: Grads) -> Grads:
+    a, b = node.inputs
+    return _gradient(builder, node, only(grads), b, a)
+
 
 register(
     Op(
         "maximum",
         _infer,
         elementwise_reference(np.maximum),
+        _maximum_gradient,
         scalar=Scalar("maximum", operations=4),
         onnx=OnnxMapping("Max", inputs=0),
         cases=lambda: _CASES,
@@ -25,6 +54,7 @@ register(
         "minimum",
         _infer,
         elementwise_reference(np.minimum),
+        _minimum_gradient,
         scalar=Scalar("minimum", operations=4),
         onnx=OnnxMapping("Min", inputs=0),
         cases=lambda: _CASES,

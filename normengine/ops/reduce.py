@@ -21,7 +21,7 @@ def sum_to(builder: Builder, grad: Value, shape: tuple[int, ...]) -> Value:
         extra + axis for axis, extent in enumerate(shape) if extent == 1 and grad.shape[extra + axis] != 1
     )
     if stretched:
-        grad = builder.add("reduce_sum", grad, axes=stretched, keepdims=False)
+        grad = builder.add("reduce_sum", grad, axes=stretched, keepdims=not extra)
     return grad if grad.shape == shape else builder.add("reshape", grad, shape=shape)
 
 

@@ -8,6 +8,7 @@ import numpy as np
 
 from ..graph import Value
 from ..ops import OPS, Builder
+from .decompose import write_out
 
 
 def differentiate(builder: Builder, loss: Value, wrt: Sequence[Value]) -> list[Value | None]:
@@ -15,10 +16,13 @@ def differentiate(builder: Builder, loss: Value, wrt: Sequence[Value]) -> list[V
 
     ``loss`` is a float32 scalar, shape ``()``. A gradient is None where ``loss`` does not depend on the value.
     Only what lies between ``wrt`` and ``loss`` is differentiated; the sum over several uses of a value is taken in
-    reverse order of the uses. Raises ValueError for a loss that is no scalar, or an operator without a gradient.
+    reverse order of the uses. Composite operators without a gradient of their own are written out in ``builder``, so
+    that forward and backward share what these are made of. Raises ValueError for a loss that is no scalar, or an
+    operator without a gradient.
     """
     if loss.shape != ():
         raise ValueError(f"the loss must be a scalar, got shape {loss.shape}; reduce it with .mean() or .sum()")
+    write_out(builder, lambda op: op.gradient is None)
     forward = list(builder.nodes)
     live = set(wrt)  # values that depend on wrt
     for node in forward:

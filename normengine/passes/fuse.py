@@ -163,8 +163,10 @@ class _Grouping:
 
     @staticmethod
     def _is_sum(node: Node) -> bool:
-        """Whether the node adds up the values of each channel of images."""
-        return OPS[node.op].sums_axes and len(node.inputs[0].shape) == 4 and node.attrs["axes"] == (0, 2, 3)
+        """Whether the node adds up the values of each channel of images, of all of them or of each by itself."""
+        if not OPS[node.op].sums_axes or len(node.inputs[0].shape) != 4:
+            return False
+        return node.attrs["axes"] == (0, 2, 3) or (node.attrs["axes"] == (2, 3) and node.attrs["keepdims"])
 
     def _sums(self, unit: _Unit, node: Node) -> bool:
         """Whether the unit is a loop that makes what ``node`` sums up."""
@@ -174,6 +176,7 @@ class _Grouping:
             and first not in self.last
             and first.outputs[0].shape == node.inputs[0].shape
             and node.inputs[0].dtype == "float32"
+            and not any(n.inputs == node.inputs and self._is_sum(n) for n in unit.nodes)
             and self._has_room(unit, node)
         )
 

@@ -56,7 +56,7 @@ def image_outputs(node: Node) -> tuple[Value, ...]:
     """The results of ``node`` that are images, not sums over them."""
     if sums_images(node):
         return ()
-    summed = {v for n in node.attrs.get("sums", ()) for v in n.outputs}
+    summed = {v for n in node.attrs.get("sums", ()) if 0 in n.attrs["axes"] for v in n.outputs}
     return tuple(v for v in node.outputs if v not in summed)
 
 
@@ -69,8 +69,17 @@ def _samples(node: Node) -> tuple[int, ...]:
     if node.op not in OPS:
         return _chain_samples(node)
     op = OPS[node.op]
-    free = op.view is not None and op.taken is None
-    return () if free or op.samples is None else op.samples(node)
+    if op.view is not None and op.taken is None:
+        return ()
+    if op.together is not None:
+        return (0,)
+    return () if op.samples is None else op.samples(node)
+
+
+def images_together(node: Node) -> int:
+    """How many neighbouring images a group must have all of, or none."""
+    together = OPS[node.op].together if node.op in OPS else None
+    return 1 if together is None else together(node)
 
 
 def _chain_samples(node: Node) -> tuple[int, ...]:

@@ -10,7 +10,7 @@ from ..kernels import REGISTRY, Problem
 from ..kernels.machine import l2
 from ..ops import OPS
 from .blocked import fits_blocks
-from .depth_first import image_inputs, image_outputs, sums_images
+from .depth_first import image_inputs, image_outputs, images_together, sums_images
 
 FEWEST_GROUPS = 16
 """Groups that a batch is cut into, at least, where it has so many images: work for so many threads."""
@@ -79,7 +79,7 @@ class Joining:
         return self._well[node, size]
 
     def _runs_well(self, node: Node, size: int) -> bool:
-        if _bytes(node, self.batch) > IMAGE_BYTES * self.batch:
+        if size % images_together(node) or _bytes(node, self.batch) > IMAGE_BYTES * self.batch:
             return False
         if node.op == "chain":
             return "sums" not in node.attrs or fits_blocks(node)

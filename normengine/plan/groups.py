@@ -50,7 +50,7 @@ class Group:
         outputs = tuple(self.part.get(v, v) for v in node.outputs)
         if "nodes" not in node.attrs:
             return replace(node, inputs=inputs, outputs=outputs)
-        now = dict(zip(node.inputs, inputs, strict=True))
+        now = dict(zip((*node.inputs, *node.outputs), (*inputs, *outputs), strict=True))
         for inner in node.attrs["nodes"]:
             (made,) = inner.outputs
             now[made] = self.part.get(made) or self.make(made)

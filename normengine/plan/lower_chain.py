@@ -36,7 +36,8 @@ def lower_chain(emitter: Emitter, node: Node, stored: Container[Value]) -> None:
         loop = Loop(shape, placement.width, lane_flags(emitter, shape), group is not None)
         sources = {v: walked_in_blocks(emitter, v, shape, node.layer) for v in node.inputs}
         targets = {v: Access.whole(placement.hold(v)) for v in made}
-        sums = {v: partial_sums(emitter, shape, [*sources.values(), *targets.values()]) for v in summed}
+        walked = [*sources.values(), *targets.values()]
+        sums = {n.inputs[0]: partial_sums(emitter, n, shape, walked) for n in added}
     else:
         loop = Loop(shape, group=group is not None)
         sources = {v: emitter.access(v, node.layer).broadcast(shape) for v in node.inputs}
@@ -117,22 +118,29 @@ def _repeat(emitter: Emitter, value: Value, rows: int, times: int, layer: str) -
     return placement.repeated[key]
 
 
-def partial_sums(emitter: Emitter, shape: tuple[int, ...], walked: Sequence[Access]) -> Access:
-    """Memory for what a loop over an activation of ``shape`` sums up in each of its rows."""
+def partial_sums(emitter: Emitter, reduction: Node, shape: tuple[int, ...], walked: Sequence[Access]) -> Access:
+    """Memory for what a loop over an activation of ``shape`` sums up in each of its rows: that of the result, where it
+    is a sum of each image and the images are not cut into rows."""
     placement, group = emitter.placement, emitter.group
     whole = blocked_shape(shape, placement.width)
     n, blocks, *_, width = whole
     rows = rows_of_images(whole, [a.strides for a in walked])
+    (result,), each_image = reduction.outputs, 0 not in reduction.attrs["axes"]
     value = Value("sums", Spec((n, blocks, rows, width)))
-    if group is not None:
+    if each_image:
+        value = placement.hold(result) if rows == 1 else placement.like(result, value)
+    elif group is not None:
         group.sums[value] = group.whole(value)
         placement.bind(value, placement.home(group.sums[value]))
     return Access(value, whole, 0, (blocks * rows * width, rows * width, width if rows > 1 else 0, 0, 1))
 
 
 def add_up(emitter: Emitter, partial: Access, reduction: Node) -> None:
-    """Sums of rows to the sum of each channel; those of all groups, after a segment."""
+    """Sums of rows to the sum of each channel, or of each image and channel; those of all groups, after a segment."""
     group = emitter.group
+    if 0 not in reduction.attrs["axes"]:
+        _add_up_images(emitter, partial.base, reduction)
+        return
     if group is not None:
         whole = Access.whole(group.sums[partial.base])
         group.after.append(lambda: add_up(emitter.outside, whole, reduction))
@@ -143,3 +151,14 @@ def add_up(emitter: Emitter, partial: Access, reduction: Node) -> None:
     problem = Problem(reduction.op, (partial.base.shape,), (made.shape,), attrs, dtype=made.dtype)
     emitter.kernel(problem, [partial.base], [made], reduction.layer)
     emitter.placement.accesses[result] = Access(made, result.shape, 0, dense_strides(result.shape))
+
+
+def _add_up_images(emitter: Emitter, partial: Value, reduction: Node) -> None:
+    """Sums of the rows of each image to one, where there are several."""
+    (result,) = reduction.outputs
+    if result in emitter.placement.held:
+        return
+    n, blocks, rows, width = partial.shape
+    attrs = {"axes": (0, 2), "keepdims": False}
+    problem = Problem(reduction.op, ((1, n * blocks, rows, width),), ((n * blocks, width),), attrs, dtype=result.dtype)
+    emitter.kernel(problem, [partial], [emitter.placement.hold(result)], reduction.layer)

@@ -17,7 +17,12 @@ REPRS = {
     "conv_same_dilated": "Conv2d(4, 8, kernel_size=(3, 3), stride=(1, 1), padding=same, dilation=(2, 2))",
     "conv_valid_groups": "Conv2d(4, 8, kernel_size=(3, 3), stride=(1, 1), padding=valid, groups=2)",
     "linear": "Linear(in_features=6, out_features=3, bias=True)",
-    "batch_norm_2d": "BatchNorm2d(4, eps=1e-05, momentum=0.1, affine=True, track_running_stats=True)",
+    "batch_norm_2d": "BatchNorm2d(4, eps=1e-05, momentum=0.1, affine=True, bias=True, track_running_stats=True)",
+    "group_norm": "GroupNorm(2, 4, eps=1e-05, affine=True, bias=True)",
+    "layer_norm_of_images": "LayerNorm((4, 6, 5), eps=1e-05, elementwise_affine=True, bias=True)",
+    "instance_norm_2d": (
+        "InstanceNorm2d(4, eps=1e-05, momentum=0.1, affine=False, bias=False, track_running_stats=False)"
+    ),
     "relu": "ReLU()",
     "leaky_relu": "LeakyReLU(negative_slope=0.2)",
     "gelu": "GELU(approximate='none')",

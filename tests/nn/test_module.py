@@ -184,7 +184,7 @@ def test_repr() -> None:
         "Net(\n"
         "  (features): Sequential(\n"
         "    (0): Conv2d(1, 2, kernel_size=(3, 3), stride=(1, 1), bias=False)\n"
-        "    (1): BatchNorm2d(2, eps=1e-05, momentum=0.1, affine=True, track_running_stats=True)\n"
+        "    (1): BatchNorm2d(2, eps=1e-05, momentum=0.1, affine=True, bias=True, track_running_stats=True)\n"
         "  )\n"
         "  (head): Linear(in_features=2, out_features=3, bias=True)\n"
         "  (head_again): Linear(in_features=2, out_features=3, bias=True)\n"

@@ -16,6 +16,7 @@ _NORM = (
     "num_features, eps=1e-05, momentum=0.1, affine=True, track_running_stats=True, "
     "device=None, dtype=None, *, bias=True"
 )
+_INSTANCE = _NORM.replace("affine=True, track_running_stats=True", "affine=False, track_running_stats=False")
 _OLD = "size_average=None, reduce=None"
 _CLASSES = "weight=None, size_average=None, ignore_index=-100, reduce=None, reduction='mean'"
 _ADAM = "params, lr=0.001, betas=(0.9, 0.999), eps=1e-08"
@@ -34,6 +35,10 @@ LAYERS = {
     "Dropout2d": "p=0.5, inplace=False",
     "Flatten": "start_dim=1, end_dim=-1",
     "GELU": "approximate='none'",
+    "GroupNorm": "num_groups, num_channels, eps=1e-05, affine=True, device=None, dtype=None, *, bias=True",
+    "InstanceNorm1d": _INSTANCE,
+    "InstanceNorm2d": _INSTANCE,
+    "LayerNorm": "normalized_shape, eps=1e-05, elementwise_affine=True, bias=True, device=None, dtype=None",
     "Hardsigmoid": "inplace=False",
     "Hardswish": "inplace=False",
     "LeakyReLU": "negative_slope=0.01, inplace=False",

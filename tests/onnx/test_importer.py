@@ -113,6 +113,39 @@ NORM = {
     "batch norm 1d": one(
         "BatchNormalization", {"x": (3, 4)}, {"s": draw(4), "b": draw(4), "m": draw(4), "v": abs(draw(4))}, epsilon=0.1
     ),
+    "instance norm": one("InstanceNormalization", weights={"s": draw(4), "b": draw(4)}),
+    "instance norm 1d": one("InstanceNormalization", {"x": (3, 4, 5)}, {"s": draw(4), "b": draw(4)}, epsilon=0.1),
+    "group norm by instance norm": (
+        [
+            node("Reshape", ["x", "rows"], ["r"]),
+            node("InstanceNormalization", ["r", "s", "b"], ["n"]),
+            node("Reshape", ["n", "whole"], ["z"]),
+            node("Mul", ["z", "c"], ["y"]),
+        ],
+        X,
+        {"rows": ints(0, 2, -1), "s": draw(2), "b": draw(2), "whole": ints(2, 4, 7, 6), "c": draw(4, 1, 1)},
+        17,
+    ),
+    "group norm by instance norm of what is computed": (
+        [
+            node("Reshape", ["x", "rows"], ["r"]),
+            node("Abs", ["v"], ["s"]),
+            node("InstanceNormalization", ["r", "s", "b"], ["n"]),
+            node("Relu", ["n"], ["y"]),
+        ],
+        {**X, "v": (2,)},
+        {"rows": ints(0, 2, -1), "b": draw(2)},
+        17,
+    ),
+    "group norm 18": one("GroupNormalization", weights={"s": draw(2), "b": draw(2)}, opset=18, num_groups=2),
+    "group norm 21": one("GroupNormalization", weights={"s": draw(4), "b": draw(4)}, opset=21, num_groups=2),
+    "group norm 1d": one(
+        "GroupNormalization", {"x": (3, 6, 5)}, {"s": draw(6), "b": draw(6)}, opset=21, num_groups=3, epsilon=0.1
+    ),
+    "layer norm": one("LayerNormalization", weights={"s": draw(6), "b": draw(6)}),
+    "layer norm of images": one("LayerNormalization", weights={"s": draw(4, 7, 6), "b": draw(4, 7, 6)}, axis=1),
+    "layer norm without bias": one("LayerNormalization", weights={"s": draw(7, 6)}, axis=-2, epsilon=0.1),
+    "layer norm that broadcasts": one("LayerNormalization", weights={"s": draw(7, 1), "b": draw(1, 6)}, axis=2),
     "dropout": one("Dropout"),
     "dropout with a mask": (
         [node("Dropout", ["x"], ["d", "m"]), node("Where", ["m", "d", "zero"], ["y"])],

@@ -29,6 +29,30 @@ def reduce_sum(problem: Problem, sizes: Sizes) -> Launch:
     return Launch(tasks=(k0 * ceil_div(k1, sizes["sum_columns"]),))
 
 
+def each_image(problem: Problem, sizes: Sizes) -> Launch:
+    """A task is one channel of one image."""
+    n, c = (int(v) for v in numbers_of(problem)[:2])
+    return Launch(tasks=(n * c,))
+
+
+def each_image_blocked(problem: Problem, sizes: Sizes) -> Launch:
+    """A task is one block of channels of one image."""
+    n, c, *_ = problem.inputs[0] or ()
+    return Launch(tasks=(n * ceil_div(c, sizes["width"]),))
+
+
+def image_parts(problem: Problem, sizes: Sizes) -> Launch:
+    """A task is one part of the batch."""
+    return Launch(tasks=(int(numbers_of(problem)[0]),))
+
+
+def in_blocks(problem: Problem, sizes: Sizes) -> float:
+    """As :func:`half`, of channels that fill their blocks; others cost what those of the block would."""
+    _, c, *_ = problem.inputs[0] or ()
+    width = sizes["width"]
+    return half(problem, sizes) * ceil_div(c, width) * width / c
+
+
 def matrix(problem: Problem) -> bool:
     """One value a channel and image."""
     return numbers_of(problem)[2] == 1
@@ -43,6 +67,11 @@ def images(problem: Problem) -> bool:
 def whole_channels(problem: Problem) -> bool:
     """Whether a sum is over everything but the channels of images."""
     return images(problem) and tuple(problem.attrs["axes"]) == (0, 2, 3)
+
+
+def each_image_sum(problem: Problem) -> bool:
+    """Whether a sum is over the pixels of images."""
+    return images(problem) and tuple(problem.attrs["axes"]) == (2, 3) and bool(problem.attrs["keepdims"])
 
 
 def _split(problem: Problem, sizes: Sizes) -> tuple[int, int]:
@@ -80,7 +109,31 @@ def channel_sums_blocked(problem: Problem, sizes: Sizes) -> Launch:
     return batch_norm_grad_sums_blocked(problem, sizes)._replace(extra=extra)
 
 
+class ImageSums(NamedTuple):
+    """The record of ``reduce_sum`` over the pixels of images."""
+
+    channels: Channels
+
+
+def image_sums_blocked(problem: Problem, sizes: Sizes) -> Launch:
+    """As :func:`each_image_blocked`, of ``reduce_sum``."""
+    n, c, *space = problem.inputs[0] or ()
+    return each_image_blocked(problem, sizes)._replace(extra=ImageSums(Channels(n, c, math.prod(space))))
+
+
 ROWS = (
+    Row("moments", "", ("moments",), each_image),
+    Row("moments", "blocked", ("moments_blocked",), each_image_blocked, cost=in_blocks, blocked=("x", "mean", "var")),
+    Row("normalize_grad_sums", "", ("normalize_grad_sums",), each_image),
+    Row(
+        "normalize_grad_sums",
+        "blocked",
+        ("normalize_grad_sums_blocked",),
+        each_image_blocked,
+        cost=in_blocks,
+        blocked=("dy", "x", "mean", "weighted", "plain"),
+    ),
+    Row("group_mean", "", ("group_mean",), image_parts),
     Row("batch_stats", "", ("batch_stats_chunk", "batch_stats_merge"), channel_sums, Chunks),
     Row(
         "batch_norm_grad_sums",
@@ -129,5 +182,15 @@ ROWS = (
         whole_channels,
         cost=half,
         blocked=("x",),
+    ),
+    Row(
+        "reduce_sum",
+        "images",
+        ("image_sums_blocked",),
+        image_sums_blocked,
+        ImageSums,
+        each_image_sum,
+        cost=half,
+        blocked=("x", "y"),
     ),
 )

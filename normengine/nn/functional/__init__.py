@@ -9,6 +9,8 @@ from .conv import *
 from .conv import __all__ as _conv
 from .dropout import *
 from .dropout import __all__ as _dropout
+from .group_norm import *
+from .group_norm import __all__ as _group_norm
 from .loss import *
 from .loss import __all__ as _loss
 from .norm import *
@@ -20,6 +22,7 @@ __all__ = [
     *_activation,
     *_conv,
     *_dropout,
+    *_group_norm,
     *_loss,
     *_norm,
     *_pooling,

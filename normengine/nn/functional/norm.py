@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
@@ -37,18 +38,45 @@ def batch_norm(
 
     Raises: OperatorError, a ValueError, for one value per channel in training, or shapes that do not fit.
     """
-    if current() is not None:
-        return _batch_norm(input, running_mean, running_var, weight, bias, training, momentum, eps)
 
     def body(x: ArrayLike, w: ArrayLike | None, b: ArrayLike | None) -> Tensor:
+        return _batch_norm(x, running_mean, running_var, w, b, training, momentum, eps)
+
+    return with_running(body, (input, weight, bias), running_mean, running_var, "batch_norm")
+
+
+def with_running(
+    body: Callable[..., Tensor],
+    args: Sequence[ArrayLike | None],
+    running_mean: ArrayLike | None,
+    running_var: ArrayLike | None,
+    what: str,
+) -> Tensor:
+    """``body(*args)``, which reads running statistics and updates them in place where they are arrays."""
+    if current() is not None:
+        return body(*args)
+
+    def call(*given: ArrayLike | None) -> Tensor:
         tracer = current()
         assert tracer is not None
         for name, array in (("running_mean", running_mean), ("running_var", running_var)):
             if isinstance(array, np.ndarray):
                 tracer.bind(name, array)
-        return _batch_norm(x, running_mean, running_var, w, b, training, momentum, eps)
+        return body(*given)
 
-    return eager.run(body, (input, weight, bias), {}, (), "batch_norm")
+    result: Tensor = eager.run(call, tuple(args), {}, (), what)
+    return result
+
+
+def update_running(
+    running_mean: ArrayLike, running_var: ArrayLike, mean: Tensor, unbiased: Tensor, momentum: float | Tensor
+) -> None:
+    """``running = (1 - momentum) * running + momentum * batch`` for both."""
+    tracer = mean._tracer
+    share = as_traced(momentum)
+    kept = as_traced(1.0 - momentum) if isinstance(momentum, float) else tracer.constant(1.0) - share
+    for running, batch in ((as_traced(running_mean), mean), (as_traced(running_var), unbiased)):
+        tracer.update(running, running * kept + batch * share)
 
 
 def _batch_norm(
@@ -77,9 +105,6 @@ def _batch_norm(
     y, mean, var = tracer.add_multi("batch_norm_train", x, gamma, beta, eps=eps)
     if running_mean is not None and running_var is not None:
         count = math.prod(x.shape) // channels
-        share = as_traced(momentum)
-        kept = as_traced(1.0 - momentum) if isinstance(momentum, float) else tracer.constant(1.0) - share
         unbiased = var * tracer.constant(count / (count - 1))
-        for running, batch in ((as_traced(running_mean), mean), (as_traced(running_var), unbiased)):
-            tracer.update(running, running * kept + batch * share)
+        update_running(running_mean, running_var, mean, unbiased, momentum)
     return y

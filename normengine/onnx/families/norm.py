@@ -44,13 +44,21 @@ def write_batch_norm(writing: ExportContext, node: Node) -> None:
 def write_batch_stats(writing: ExportContext, node: Node) -> None:
     """Mean and biased variance over all axes but the channels, the variance from centered values."""
     (x,) = node.inputs
-    mean, var = node.outputs
-    axes = tuple(axis for axis in range(x.spec.rank) if axis != 1)
-    center = write_reduction(writing, node, "ReduceMean", x, axes, keepdims=True)
-    centered = writing.step(node, "Sub", x, center)
+    write_moments(writing, node, tuple(axis for axis in range(x.spec.rank) if axis != 1), keepdims=False)
+
+
+def write_moments(writing: ExportContext, node: Node, axes: tuple[int, ...], keepdims: bool) -> None:
+    """Mean and biased variance over ``axes``, the variance from centered values."""
+    (x,), (mean, var) = node.inputs, node.outputs
+    centered = write_centered(writing, node, x, axes)
     square = writing.step(node, "Mul", centered, centered)
-    write_reduction(writing, node, "ReduceMean", x, axes, keepdims=False, result=mean)
-    write_reduction(writing, node, "ReduceMean", square, axes, keepdims=False, result=var)
+    write_reduction(writing, node, "ReduceMean", x, axes, keepdims, result=mean)
+    write_reduction(writing, node, "ReduceMean", square, axes, keepdims, result=var)
+
+
+def write_centered(writing: ExportContext, node: Node, x: Value, axes: tuple[int, ...]) -> str:
+    """``x`` less its mean over ``axes``."""
+    return writing.step(node, "Sub", x, write_reduction(writing, node, "ReduceMean", x, axes, keepdims=True))
 
 
 @reads("Dropout")

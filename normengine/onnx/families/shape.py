@@ -39,7 +39,10 @@ def read_reshape(call: ImportedNode) -> Value:
     target = call.integers(1, "the shape") if call.given(1) else call.node.integers("shape")
     if call.node.integer("allowzero", 0) and 0 in target:
         raise OnnxError(f"reshaping to {target} with extents of zero is not supported")
-    return call.add("reshape", call.value(0), shape=target)
+    x = call.value(0)
+    y, before = call.add("reshape", x, shape=target), call.producer(x)
+    back = before is not None and before.op == "reshape" and before.inputs[0].shape == y.shape
+    return before.inputs[0] if before is not None and back else y
 
 
 @reads("Flatten")

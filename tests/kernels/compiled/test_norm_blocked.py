@@ -20,6 +20,9 @@ SHAPES = (
     (5, 33, 7, 7), (2, 8, 33, 31), (1, 3, 70, 75), (19, 16, 5, 5),
 )  # fmt: skip
 SUM = {"axes": (0, 2, 3), "keepdims": False}
+IMAGE_SUM = {"axes": (2, 3), "keepdims": True}
+SUMS = {"blocked": SUM, "images": IMAGE_SUM}
+"""The sums that each algorithm of ``reduce_sum`` takes."""
 
 
 def rows(op: str) -> list[Kernel]:
@@ -82,9 +85,30 @@ def test_sums_of_gradients(kernel: Kernel, shape: tuple[int, ...]) -> None:
 @of("reduce_sum")
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
 def test_sums(kernel: Kernel, shape: tuple[int, ...]) -> None:
-    x = normal(shape) + 1
-    (got,) = run_kernel(kernel, [x], SUM, scattered)
-    assert close(got, x.astype(np.float64).sum((0, 2, 3)), 1e-6)
+    x, attrs = normal(shape) + 1, SUMS[kernel.algorithm]
+    (got,) = run_kernel(kernel, [x], attrs, scattered)
+    (want,) = OPS["reduce_sum"].reference([x], attrs)
+    assert got.shape == want.shape
+    assert close(got, want, 1e-6)
+
+
+@of("moments")
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+@pytest.mark.parametrize("center", [0.0, 1e4])
+def test_moments_of_far_values(kernel: Kernel, shape: tuple[int, ...], center: float) -> None:
+    x = (normal(shape) + np.float32(center)).astype(np.float32)
+    mean, var = run_kernel(kernel, [x], {}, scattered)
+    for got, want, bound in zip((mean, var), OPS["moments"].reference([x], {}), (1e-6 * center, 0), strict=True):
+        assert (np.abs(got - want) <= np.maximum(bound, 1e-4 * np.abs(want)) + 1e-6).all()
+
+
+@of("normalize_grad_sums")
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+def test_sums_of_gradients_of_each_image(kernel: Kernel, shape: tuple[int, ...]) -> None:
+    arrays = [normal(shape, 1), normal(shape, 2) + 100, normal((*shape[:2], 1, 1), 3) + 100]
+    got = run_kernel(kernel, arrays, {}, scattered)
+    for one, want in zip(got, OPS["normalize_grad_sums"].reference(arrays, {}), strict=True):
+        assert close(one, want, 2e-6)
 
 
 @pytest.mark.skipif(os.name != "posix", reason="pages are protected by POSIX calls")
@@ -100,9 +124,13 @@ def test_nothing_beyond_the_arrays_is_read(shape: tuple[int, ...]) -> None:
             dweight, dbias = run_kernel(kernel, [normal(shape), normal(shape), *vectors], {"eps": 1.0}, memory=Fenced)
             assert np.isfinite(dweight).all() and np.isfinite(dbias).all()
         for kernel in rows("reduce_sum"):
-            run_kernel(kernel, [normal(shape)], SUM, memory=Fenced)
+            run_kernel(kernel, [normal(shape)], SUMS[kernel.algorithm], memory=Fenced)
+        for kernel in rows("moments"):
+            run_kernel(kernel, [normal(shape)], {}, memory=Fenced)
+        for kernel in rows("normalize_grad_sums"):
+            run_kernel(kernel, [normal(shape), normal(shape), normal((*shape[:2], 1, 1))], {}, memory=Fenced)
 
 
 def test_every_instruction_set_has_them() -> None:
-    for op in ("batch_stats", "batch_norm_grad_sums", "reduce_sum"):
+    for op in ("batch_stats", "batch_norm_grad_sums", "reduce_sum", "moments", "normalize_grad_sums"):
         assert {k.isa for k in rows(op)} == set(BUILT)
