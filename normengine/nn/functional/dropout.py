@@ -174,12 +174,13 @@ def drop_block2d(
 
 
 def _block_mask(x: Tensor, p: float, size: int) -> Tensor:
-    """0 where a square of ``size`` lies, else 1."""
+    """0 where a square of ``size`` lies, else 1. A maximum over squares is one over columns, then over rows."""
     *batch, height, width = x.shape
     rows, columns = height - size + 1, width - size + 1
     gamma = p * height * width / (size**2 * rows * columns)
     seeds = _ones(x, gamma, (*batch, rows, columns))
-    return 1.0 - max_pool2d(pad(seeds, [size - 1] * 4), size, stride=1)
+    streaks = max_pool2d(pad(seeds, [size - 1] * 4), (size, 1), stride=1)
+    return 1.0 - max_pool2d(streaks, (1, size), stride=1)
 
 
 @function
