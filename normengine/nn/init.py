@@ -222,11 +222,11 @@ def _patch_shape(shape: tuple[int, ...], images: np.ndarray) -> tuple[int, int, 
 
 def _patches(images: np.ndarray, kernel: tuple[int, int]) -> Iterator[np.ndarray]:
     """All windows of the images as rows, so many at a time that they need little memory."""
-    windows = np.lib.stride_tricks.sliding_window_view(images, kernel, (2, 3)).transpose(0, 2, 3, 1, 4, 5)
-    count, height, width, *patch = windows.shape
+    windows = np.lib.stride_tricks.sliding_window_view(images, kernel, (2, 3)).transpose(1, 4, 5, 0, 2, 3)
+    *patch, count, height, width = windows.shape
     size = math.prod(patch)
     rows = min(height, max(1, BLOCK // (width * size)))
     many = max(1, BLOCK // (rows * width * size))
     for image in range(0, count, many):
         for row in range(0, height, rows):
-            yield windows[image : image + many, row : row + rows].reshape(-1, size)
+            yield windows[:, :, :, image : image + many, row : row + rows].reshape(size, -1).T

@@ -109,6 +109,24 @@ def test_backward_has_the_mask_of_forward(name: str, backend: str) -> None:
         assert np.allclose(gradient, want, atol=1e-5)
 
 
+@pytest.mark.parametrize(
+    ("layer", "attribute", "spread"),
+    [
+        (nn.GaussianNoise(0.0), "std", lambda std: std),
+        (nn.StochasticDepth(0.0, "row"), "p", lambda p: math.sqrt(p / (1 - p))),
+        (nn.DropBlock2d(0.0, 1), "p", lambda p: math.sqrt(p / (1 - p))),
+    ],
+)
+def test_rates_may_change_between_steps(layer: nn.Module, attribute: str, spread: Callable[[float], float]) -> None:
+    model = Weight(layer, np.ones((2000, 1, 2, 1), np.float32)).train()
+    step = ne.TrainStep(model, lambda y, _: y.sum(), optim.SGD(model.parameters(), lr=0.0), seed=4)
+    for rate in (0.1, 0.5, 0.3, 0.7):
+        setattr(layer, attribute, rate)
+        step(model.weight.numpy(), np.zeros(2000, np.float32))
+        assert np.isclose(model.y.std(), spread(rate), rtol=0.15)
+    assert len(step.programs) == 1
+
+
 @pytest.mark.parametrize("name", [name for name in MAKE if name not in ("dropout1d", "dropout3d")])
 def test_programs_draw_what_the_references_draw(name: str, request: pytest.FixtureRequest) -> None:
     make, shape = MAKE[name]
