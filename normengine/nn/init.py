@@ -6,10 +6,13 @@ Every function takes a :class:`~normengine.nn.Parameter` or a float NumPy array,
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from typing import TypeVar
 
 import numpy as np
 
+from ..conversion import one_array
+from ..principal import BLOCK, principal
 from ..settings import finite
 from . import random
 from .parameter import Parameter
@@ -159,3 +162,71 @@ def orthogonal_(tensor: T, gain: float = 1, generator: np.random.Generator | Non
     q, r = np.linalg.qr(flat)
     q *= np.sign(np.diag(r))
     return _fill(tensor, gain * (q if rows >= columns else q.T).reshape(tensor.shape))
+
+
+def whitening_(tensor: T, images: object, eps: float = 1e-2) -> T:
+    """The weight (O, I, kh, kw) of a first convolution whose outputs have variance 1 and no correlation.
+
+    With the eigenvectors ``u_k``, in the order of falling eigenvalues ``v_k``, of the covariance of all patches (I, kh,
+    kw) that lie inside the images, the K = I * kh * kw filters are ``f_k = u_k / sqrt(v_k + eps)``, each with the sign
+    that makes its largest entry positive. The weight holds
+
+    - for O <= K the O filters of the largest eigenvalues,
+    - for K < O <= 2 K all filters, and behind them the negatives of the first O - K; so for O = 2 K those of all, which
+      a rectifier after the convolution needs to let everything through.
+
+    The convolution then gives, for patches of the images, outputs of covariance ``v_k / (v_k + eps)`` on the diagonal
+    and 0 beside it; without a bias their mean is that of the filtered patches. (Coates and Ng, "Learning feature
+    representations with k-means", 2012; K. Jordan, "94% on CIFAR-10 in 3.29 seconds on a single GPU", arXiv
+    2404.00498.) Leave ``requires_grad`` of the weight False to keep it so.
+
+    Args:
+        tensor: (O, I, kh, kw).
+        images: (N, I, H, W) numbers, scaled as those that the network will see; some thousand are enough.
+        eps: what is added to the eigenvalues, in the squared units of the images, 0 or more; above 0 it keeps filters
+            of little variance, which see noise, small.
+
+    Raises:
+        ValueError: the shapes do not fit, O is more than 2 K, the images have numbers that are not finite or fewer than
+            two patches, or ``eps`` is 0 and an eigenvalue that is needed is too. The weight is as it was then.
+    """
+    eps = finite(eps, "whitening_: eps", low=0)
+    pictures = one_array(images, "whitening_: images")
+    kernel = _patch_shape(tensor.shape, pictures)
+    size, many = math.prod(kernel), tensor.shape[0]
+    found = principal(_patches(pictures, kernel[1:]), "whitening_: images")
+    scales = found.scales(eps, min(many, size), "whitening_: patches of the images")
+    filters = found.axes[: len(scales)] * scales[:, None]
+    return _fill(tensor, np.concatenate([filters, -filters[: many - len(filters)]]).reshape(tensor.shape))
+
+
+def _patch_shape(shape: tuple[int, ...], images: np.ndarray) -> tuple[int, int, int]:
+    """(I, kh, kw) of the weight, which the images must fit."""
+    if len(shape) != 4:
+        raise ValueError(f"whitening_ takes a weight (O, I, kh, kw), got shape {shape}")
+    most = 2 * math.prod(shape[1:])
+    if shape[0] > most:
+        raise ValueError(
+            f"whitening_: a weight of shape {shape} has more than the {most} filters that there are, one and its "
+            f"negative for each number of a patch; make it at most {most} channels wide"
+        )
+    given, channels, kernel = images.shape, shape[1], shape[2:]
+    fits = all(k <= extent for k, extent in zip(kernel, given[2:]))
+    if images.dtype.kind not in "fiub" or images.ndim != 4 or given[1] != channels or not fits:
+        raise ValueError(
+            f"whitening_: images must be numbers (N, {channels}, H, W) with H and W of {kernel} or more, "
+            f"got {images.dtype} of shape {given}"
+        )
+    return channels, kernel[0], kernel[1]
+
+
+def _patches(images: np.ndarray, kernel: tuple[int, int]) -> Iterator[np.ndarray]:
+    """All windows of the images as rows, so many at a time that they need little memory."""
+    windows = np.lib.stride_tricks.sliding_window_view(images, kernel, (2, 3)).transpose(1, 4, 5, 0, 2, 3)
+    *patch, count, height, width = windows.shape
+    size = math.prod(patch)
+    rows = min(height, max(1, BLOCK // (width * size)))
+    many = max(1, BLOCK // (rows * width * size))
+    for image in range(0, count, many):
+        for row in range(0, height, rows):
+            yield windows[:, :, :, image : image + many, row : row + rows].reshape(size, -1).T

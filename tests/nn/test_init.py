@@ -83,6 +83,56 @@ def test_special_matrices() -> None:
     assert np.array_equal(layer(x), x)
 
 
+def _pictures(count: int = 60) -> np.ndarray:
+    """Smooth images, whose neighbouring pixels and channels are correlated."""
+    rng = np.random.default_rng(2)
+    noise = rng.standard_normal((count, 2, 13, 12)) + 0.5 * rng.standard_normal((count, 1, 13, 12)) + 4
+    return (noise[:, :, 1:, 1:] + noise[:, :, :-1, 1:] + noise[:, :, 1:, :-1]).astype(np.float32)
+
+
+def _whitened(many: int, eps: float, images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The convolution's outputs, (O, outputs), and the eigenvalues of the covariance of patches."""
+    layer = nn.Conv2d(2, many, (3, 2), bias=False)
+    assert init.whitening_(layer.weight, images, eps) is layer.weight
+    patches = np.lib.stride_tricks.sliding_window_view(np.float64(images), (3, 2), (2, 3))
+    patches = patches.transpose(1, 4, 5, 0, 2, 3).reshape(12, -1)
+    return np.float64(layer(images)).transpose(1, 0, 2, 3).reshape(many, -1), np.linalg.eigvalsh(np.cov(patches))[::-1]
+
+
+@pytest.mark.parametrize("many", [12, 5])
+def test_whitening_makes_outputs_of_unit_covariance(many: int) -> None:
+    outputs, _ = _whitened(many, 0, _pictures())
+    np.testing.assert_allclose(np.cov(outputs), np.eye(many), atol=1e-4)
+
+
+def test_whitening_adds_eps_to_the_eigenvalues() -> None:
+    outputs, values = _whitened(12, 0.3, _pictures())
+    np.testing.assert_allclose(np.cov(outputs), np.diag(values / (values + 0.3)), atol=1e-4)
+
+
+@pytest.mark.parametrize("many", [13, 20, 24])
+def test_whitening_has_negatives_behind_all_filters(many: int) -> None:
+    images = _pictures()
+    weight = init.whitening_(np.empty((many, 2, 3, 2), np.float32), images)
+    assert np.array_equal(weight[:12], init.whitening_(np.empty((12, 2, 3, 2), np.float32), images))
+    assert np.array_equal(weight[12:], -weight[: many - 12])
+
+
+def test_whitening_takes_patches_in_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+    images, weight = _pictures(), np.empty((12, 2, 3, 2))
+    whole = init.whitening_(weight, images).copy()
+    for most in (1, 300, 3000):
+        monkeypatch.setattr(init, "BLOCK", most)
+        assert max(len(rows) for rows in init._patches(images, (3, 2))) * 12 <= max(most, 11 * 12)
+        np.testing.assert_allclose(init.whitening_(weight, images), whole, rtol=1e-8, atol=1e-12)
+
+
+def test_whitening_of_integers_and_of_one_image() -> None:
+    weight = np.empty((4, 1, 2, 2), np.float32)
+    image = np.arange(25, dtype=np.uint8).reshape(1, 1, 5, 5) ** 2
+    assert np.isfinite(init.whitening_(weight, image)).all()
+
+
 @pytest.mark.parametrize(
     ("name", "param", "gain"),
     [("relu", None, 2**0.5), ("tanh", None, 5 / 3), ("linear", None, 1), ("leaky_relu", 1, 1), ("selu", None, 0.75)],
@@ -110,8 +160,27 @@ def test_a_seed_repeats_what_follows() -> None:
         (lambda: init.dirac_(np.empty((3, 3, 3)), groups=2), r"a multiple of 2, got shape \(3, 3, 3\)"),
         (lambda: init.orthogonal_(np.empty(3)), r"at least 2 dimensions, got shape \(3,\)"),
         (lambda: init.trunc_normal_(np.empty(3), a=100, b=101), "hardly meets"),
+        (lambda: init.whitening_(np.empty((3, 2)), _pictures()), r"a weight \(O, I, kh, kw\), got shape \(3, 2\)"),
+        (lambda: init.whitening_(np.empty((17, 2, 2, 2)), _pictures()), "more than the 16 filters that there are"),
+        (
+            lambda: init.whitening_(np.empty((4, 3, 2, 2)), _pictures()),
+            r"numbers \(N, 3, H, W\) with H and W of \(2, 2",
+        ),
+        (lambda: init.whitening_(np.empty((4, 2, 2, 12)), _pictures()), r"H and W of \(2, 12\) or more, got float32"),
+        (lambda: init.whitening_(np.empty((4, 2, 2, 2)), _pictures()[0]), r"got float32 of shape \(2, 12, 11\)"),
+        (lambda: init.whitening_(np.empty((4, 2, 2, 2)), _pictures() * np.nan), "images: numbers must be finite"),
+        (lambda: init.whitening_(np.empty((4, 2, 2, 2)), _pictures(0)), "two samples or more, got 0"),
+        (lambda: init.whitening_(np.empty((4, 2, 2, 2)), _pictures(), -1), "whitening_: eps must be a finite number"),
+        (lambda: init.whitening_(np.empty((4, 1, 2, 2)), np.ones((5, 1, 4, 4)), 0), "give an eps above 0"),
     ],
 )
 def test_errors(call, message: str) -> None:  # type: ignore[no-untyped-def]
     with pytest.raises(ValueError, match=message):
         call()
+
+
+def test_an_error_leaves_the_weight() -> None:
+    weight = np.full((4, 1, 2, 2), 7.0)
+    with pytest.raises(ValueError, match="eps above 0"):
+        init.whitening_(weight, np.ones((5, 1, 4, 4)), 0)
+    assert (weight == 7).all()

@@ -24,6 +24,7 @@ _KAIMING = "tensor, a=0, mode='fan_in', nonlinearity='leaky_relu', generator=Non
 
 LAYERS = {
     "AdaptiveAvgPool2d": "output_size",
+    "AlphaDropout": "p=0.5, inplace=False",
     "AvgPool2d": f"{_POOL}, ceil_mode=False, count_include_pad=True, divisor_override=None",
     "BCEWithLogitsLoss": f"weight=None, {_OLD}, reduction='mean', pos_weight=None",
     "BatchNorm1d": _NORM,
@@ -31,8 +32,12 @@ LAYERS = {
     "Conv2d": "in_channels, out_channels, kernel_size, stride=1, padding=0, dilation=1, groups=1, bias=True, "
     "padding_mode='zeros', device=None, dtype=None",
     "CrossEntropyLoss": f"{_CLASSES}, label_smoothing=0.0",
+    "DropBlock2d": "p, block_size, inplace=False, eps=1e-06",  # torchvision's, as StochasticDepth
     "Dropout": "p=0.5, inplace=False",
+    "Dropout1d": "p=0.5, inplace=False",
     "Dropout2d": "p=0.5, inplace=False",
+    "Dropout3d": "p=0.5, inplace=False",
+    "FeatureAlphaDropout": "p=0.5, inplace=False",
     "Flatten": "start_dim=1, end_dim=-1",
     "GELU": "approximate='none'",
     "GroupNorm": "num_groups, num_channels, eps=1e-05, affine=True, device=None, dtype=None, *, bias=True",
@@ -53,6 +58,7 @@ LAYERS = {
     "ReLU6": "inplace=False",
     "SiLU": "inplace=False",
     "Softmax": "dim=None",
+    "StochasticDepth": "p, mode",
     "Unflatten": "dim, unflattened_size",
     "ZeroPad2d": "padding",
 }
@@ -66,13 +72,18 @@ OPTIMIZERS = {
 }
 FUNCTIONS = {
     "adaptive_avg_pool2d": "input, output_size",
+    "alpha_dropout": "input, p=0.5, training=False, inplace=False",
     "avg_pool2d": f"input, {_POOL}, ceil_mode=False, count_include_pad=True, divisor_override=None",
     "batch_norm": "input, running_mean, running_var, weight=None, bias=None, training=False, momentum=0.1, eps=1e-05",
     "binary_cross_entropy_with_logits": f"input, target, weight=None, {_OLD}, reduction='mean', pos_weight=None",
     "conv2d": "input, weight, bias=None, stride=1, padding=0, dilation=1, groups=1",
     "cross_entropy": f"input, target, {_CLASSES}, label_smoothing=0.0",
+    "drop_block2d": "input, p, block_size, inplace=False, eps=1e-06, training=True",
     "dropout": "input, p=0.5, training=True, inplace=False",
+    "dropout1d": "input, p=0.5, training=True, inplace=False",
     "dropout2d": "input, p=0.5, training=True, inplace=False",
+    "dropout3d": "input, p=0.5, training=True, inplace=False",
+    "feature_alpha_dropout": "input, p=0.5, training=False, inplace=False",
     "gelu": "input, approximate='none'",
     "hardsigmoid": "input, inplace=False",
     "hardswish": "input, inplace=False",
@@ -87,6 +98,7 @@ FUNCTIONS = {
     "relu6": "input, inplace=False",
     "sigmoid": "input",
     "silu": "input, inplace=False",
+    "stochastic_depth": "input, p, mode, training=True",
     "tanh": "input",
 }
 INITIALIZERS = {
