@@ -182,8 +182,13 @@ def statistics(rng: Rng) -> Iterator[Trial]:
     x = normal(rng, *shape)
     dy, mean, var = normal(rng, *shape), normal(rng, channels), np.abs(normal(rng, channels)) + np.float32(0.1)
     yield Trial("batch_stats", [x], {})
-    yield Trial("moments", [x], {})
     yield Trial("batch_norm_grad_sums", [dy, x, mean, var], {"eps": 1e-5})
+    if len(shape) == 4:
+        yield Trial("moments", [x], {})
+        yield Trial("normalize_grad_sums", [dy, x, normal(rng, images, channels, 1, 1)], {})
+    together, size = extent(rng, 6), extent(rng, 9)
+    table = normal(rng, together * extent(rng, 5), size * extent(rng, 5), 1, 1)
+    yield Trial("group_mean", [table], {"groups": table.shape[1] // size, "images": together})
 
 
 def reduction(rng: Rng) -> Iterator[Trial]:

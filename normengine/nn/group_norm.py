@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 
 from ..settings import finite, whole
 from ..typing import Device, DType
 from . import functional as F
-from .context import current
+from .functional.activation import as_traced
 from .functional.group_norm import extents
 from .module import Module, check_placement
 from .norm import BatchNorm
@@ -65,7 +64,7 @@ class GroupNorm(_Affine):
 
     def forward(self, x: Tensor) -> Tensor:
         """:func:`~normengine.nn.functional.group_norm` with the layer's settings."""
-        _require_channels(x, self.num_channels, "num_channels")
+        require_channels(x, self.num_channels, "num_channels")
         return F.group_norm(x, self.num_groups, self.weight, self.bias, self.eps)
 
     def extra_repr(self) -> str:
@@ -74,13 +73,13 @@ class GroupNorm(_Affine):
         return f"{self.num_groups}, {self.num_channels}, eps={self.eps}, affine={self.affine}, bias={bias}"
 
 
-def _require_channels(x: Tensor, channels: int, what: str) -> None:
-    tracer = current()
-    assert tracer is not None
-    shape = tracer.tensor(x).shape
+def require_channels(x: Tensor, channels: int, what: str) -> None:
+    """Raise OperatorError for an input of other channels than the layer's setting ``what`` says."""
+    tensor = as_traced(x)
+    shape = tensor.shape
     if len(shape) < 2 or shape[1] != channels:
         given = f"{shape[1]} channels" if len(shape) > 1 else "no channels"
-        raise tracer.error(f"input has {given} (shape {shape}), {what} is {channels}")
+        raise tensor._tracer.error(f"input has {given} (shape {shape}), {what} is {channels}")
 
 
 class LayerNorm(_Affine):
@@ -138,14 +137,12 @@ class InstanceNorm(BatchNorm):
 
     def forward(self, x: Tensor) -> Tensor:
         """:func:`~normengine.nn.functional.instance_norm` with the layer's settings."""
-        tracer = current()
-        assert tracer is not None
-        given: Any = tracer.tensor(x)
+        given = as_traced(x)
         (rank,) = self.ranks
         if given.ndim not in (rank - 1, rank):
-            raise tracer.error(f"input must be {self.layout}, got shape {given.shape}")
+            raise given._tracer.error(f"input must be {self.layout}, got shape {given.shape}")
         images = given if given.ndim == rank else given.unsqueeze(0)
-        _require_channels(images, self.num_features, "num_features")
+        require_channels(images, self.num_features, "num_features")
         y: Tensor = F.instance_norm(
             images,
             self.running_mean,

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 
 from ..settings import finite, whole
+from ..typing import Device, DType
 from . import functional as F
-from .context import current
+from .arithmetic import ArrayLike
+from .functional.activation import as_traced
+from .functional.group_norm import affine_of
 from .functional.norm import update_running
+from .group_norm import require_channels
 from .module import Module
 from .norm import BatchNorm2d
 from .parameter import Parameter
@@ -20,13 +22,10 @@ __all__ = ["BatchRenorm2d", "EvoNorm2dS0", "FilterResponseNorm2d", "GhostBatchNo
 
 def _images(x: Tensor, channels: int) -> Tensor:
     """``x`` as a tensor (N, C, H, W) of so many channels."""
-    tracer = current()
-    assert tracer is not None
-    images: Tensor = tracer.tensor(x)
+    images = as_traced(x)
     if images.ndim != 4:
-        raise tracer.error(f"input must be (N, C, H, W), got shape {images.shape}")
-    if images.shape[1] != channels:
-        raise tracer.error(f"input has {images.shape[1]} channels (shape {images.shape}), num_features is {channels}")
+        raise images._tracer.error(f"input must be (N, C, H, W), got shape {images.shape}")
+    require_channels(images, channels, "num_features")
     return images
 
 
@@ -42,11 +41,9 @@ def _merged(mean: Tensor, var: Tensor, groups: int, images: int = 1) -> tuple[Te
     return mean, var
 
 
-def _column(vector: Any) -> Any:
+def _column(vector: ArrayLike) -> Tensor:
     """``(C,)`` as ``(C, 1, 1)``."""
-    tracer = current()
-    assert tracer is not None
-    return tracer.tensor(vector).reshape(-1, 1, 1)
+    return as_traced(vector).reshape(-1, 1, 1)
 
 
 class GhostBatchNorm2d(BatchNorm2d):
@@ -59,8 +56,20 @@ class GhostBatchNorm2d(BatchNorm2d):
     normalization, and folds as it does.
     """
 
-    def __init__(self, num_features: int, ghost_size: int = 32, *args: Any, **kwargs: Any) -> None:
-        super().__init__(num_features, *args, **kwargs)
+    def __init__(
+        self,
+        num_features: int,
+        ghost_size: int = 32,
+        eps: float = 1e-5,
+        momentum: float | None = 0.1,
+        affine: bool = True,
+        track_running_stats: bool = True,
+        device: Device = None,
+        dtype: DType = None,
+        *,
+        bias: bool = True,
+    ) -> None:
+        super().__init__(num_features, eps, momentum, affine, track_running_stats, device, dtype, bias=bias)
         self.ghost_size = whole(ghost_size, f"{type(self).__name__}: ghost_size", low=1)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -86,13 +95,7 @@ class GhostBatchNorm2d(BatchNorm2d):
         mean, var = _merged(*_moments(x), channels, size)
         if self.track_running_stats:
             self._track(mean[::size], var[::size] * tracer.constant(count / (count - 1)))
-        affine = [] if self.weight is None else [tracer.tensor(self.weight), self._shift(tracer)]
-        return x._apply("normalize", mean, var, *affine, eps=self.eps)
-
-    def _shift(self, tracer: Any) -> Tensor:
-        zeros = np.zeros(self.num_features, np.float32)
-        shift: Tensor = tracer.array(zeros) if self.bias is None else tracer.tensor(self.bias)
-        return shift
+        return x._apply("normalize", mean, var, *affine_of(x, self.weight, self.bias, (channels,)), eps=self.eps)
 
     def _track(self, means: Tensor, unbiased: Tensor) -> None:
         """Means and variances (k, C, 1, 1) of k parts go into the running ones."""
@@ -126,8 +129,21 @@ class BatchRenorm2d(BatchNorm2d):
     and folds as it does.
     """
 
-    def __init__(self, num_features: int, *args: Any, rmax: float = 3.0, dmax: float = 5.0, **kwargs: Any) -> None:
-        super().__init__(num_features, *args, **kwargs)
+    def __init__(
+        self,
+        num_features: int,
+        eps: float = 1e-5,
+        momentum: float | None = 0.1,
+        affine: bool = True,
+        track_running_stats: bool = True,
+        device: Device = None,
+        dtype: DType = None,
+        *,
+        bias: bool = True,
+        rmax: float = 3.0,
+        dmax: float = 5.0,
+    ) -> None:
+        super().__init__(num_features, eps, momentum, affine, track_running_stats, device, dtype, bias=bias)
         self.rmax = finite(rmax, f"{type(self).__name__}: rmax", low=1)
         self.dmax = finite(dmax, f"{type(self).__name__}: dmax", low=0)
         if not self.track_running_stats:
@@ -170,8 +186,8 @@ def _bounded(x: Tensor, low: float, high: float) -> Tensor:
     return x._apply("maximum", tracer.tensor(low))._apply("minimum", tracer.tensor(high))
 
 
-def _with_affine(y: Tensor, weight: Any, bias: Any) -> Tensor:
-    scaled: Tensor = y * _column(weight)
+def _with_affine(y: Tensor, weight: Parameter, bias: Parameter | None) -> Tensor:
+    scaled = y * _column(weight)
     return scaled if bias is None else scaled + _column(bias)
 
 
@@ -187,7 +203,7 @@ class FilterResponseNorm2d(Module):
     def __init__(self, num_features: int, eps: float = 1e-6, tlu: bool = True, learn_eps: bool = False) -> None:
         super().__init__()
         self.num_features = whole(num_features, "FilterResponseNorm2d: num_features", low=1)
-        self.eps: Any = finite(eps, "FilterResponseNorm2d: eps", low=0)
+        self.eps: float | Parameter = finite(eps, "FilterResponseNorm2d: eps", low=0)
         self.tlu = tlu
         self.learn_eps = learn_eps
         self.weight = Parameter(np.ones(num_features, np.float32))
@@ -202,7 +218,7 @@ class FilterResponseNorm2d(Module):
         """(N, C, H, W) normalized."""
         x = _images(x, self.num_features)
         mean, var = _moments(x)
-        eps = x._tracer.tensor(self.eps).abs() if self.learn_eps else x._tracer.constant(self.eps)
+        eps = as_traced(self.eps).abs() if isinstance(self.eps, Parameter) else x._tracer.constant(self.eps)
         scale = (var + mean.square() + eps).rsqrt() * _column(self.weight)
         y = x * scale + _column(self.bias)
         return y if self.tau is None else y._apply("maximum", _column(self.tau))
@@ -221,8 +237,20 @@ class SwitchNorm2d(BatchNorm2d):
     ``using_bn`` of (instance, layer). In ``eval`` mode the running statistics stand in for the batch's.
     """
 
-    def __init__(self, num_features: int, *args: Any, using_bn: bool = True, **kwargs: Any) -> None:
-        super().__init__(num_features, *args, **kwargs)
+    def __init__(
+        self,
+        num_features: int,
+        eps: float = 1e-5,
+        momentum: float | None = 0.1,
+        affine: bool = True,
+        track_running_stats: bool = True,
+        device: Device = None,
+        dtype: DType = None,
+        *,
+        bias: bool = True,
+        using_bn: bool = True,
+    ) -> None:
+        super().__init__(num_features, eps, momentum, affine, track_running_stats, device, dtype, bias=bias)
         self.using_bn = using_bn
         kinds = 3 if using_bn else 2
         self.mean_weight = Parameter(np.ones(kinds, np.float32))
@@ -259,12 +287,10 @@ class SwitchNorm2d(BatchNorm2d):
 
 
 def _weighted(tables: tuple[Tensor, ...], weights: Tensor) -> Tensor:
-    total: Any = 0.0
-    for i, table in enumerate(tables):
-        part = table * weights[i]
-        total = part if i == 0 else total + part
-    found: Tensor = total
-    return found
+    total = tables[0] * weights[0]
+    for i, table in enumerate(tables[1:], 1):
+        total = total + table * weights[i]
+    return total
 
 
 class EvoNorm2dS0(Module):

@@ -42,10 +42,10 @@ def group_norm(
         raise x._tracer.error(
             f"expected more than 1 value in each of the {groups} groups, got input shape {x.shape}; use fewer groups"
         )
-    return x._apply("group_norm", *_affine(x, weight, bias, x.shape[1:2]), groups=groups, eps=eps)
+    return x._apply("group_norm", *affine_of(x, weight, bias, x.shape[1:2]), groups=groups, eps=eps)
 
 
-def _affine(x: Tensor, weight: ArrayLike | None, bias: ArrayLike | None, shape: tuple[int, ...]) -> list[Tensor]:
+def affine_of(x: Tensor, weight: ArrayLike | None, bias: ArrayLike | None, shape: tuple[int, ...]) -> list[Tensor]:
     """Both, where one is given."""
     if weight is None and bias is None:
         return []
@@ -77,7 +77,7 @@ def layer_norm(
     eps = finite(eps, "layer_norm: eps", low=0)
     if x.shape[-len(shape) :] != shape:
         raise x._tracer.error(f"normalized_shape is {shape}, but the input's shape {x.shape} does not end with it")
-    return x._apply("layer_norm", *_affine(x, weight, bias, shape), axis=x.ndim - len(shape), eps=eps)
+    return x._apply("layer_norm", *affine_of(x, weight, bias, shape), axis=x.ndim - len(shape), eps=eps)
 
 
 def extents(shape: int | Sequence[int], what: str) -> tuple[int, ...]:
@@ -138,7 +138,7 @@ def _instance_norm(
     count = math.prod(space)
     if count == 1:
         raise x._tracer.error(f"expected more than 1 value in each channel of an image, got input shape {x.shape}")
-    affine = _affine(x, weight, bias, (channels,))
+    affine = affine_of(x, weight, bias, (channels,))
     if running_mean is None or running_var is None:
         return x._apply("group_norm", *affine, groups=channels, eps=eps)
     images = x if x.ndim == 4 else x.reshape(n, channels, 1, count)
