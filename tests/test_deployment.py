@@ -18,7 +18,8 @@ Y = RNG.integers(0, 3, 50)
 def network():
     ne.manual_seed(0)
     return nn.Sequential(
-        nn.Conv2d(1, 4, 3, bias=False), nn.BatchNorm2d(4), nn.ReLU(), nn.Dropout(0.5), nn.Flatten(), nn.Linear(64, 3))  # fmt: skip
+        nn.Conv2d(1, 4, 3, bias=False), nn.BatchNorm2d(4), nn.ReLU(), nn.Dropout(0.5), nn.Flatten(),
+        nn.Linear(64, 3))  # fmt: skip
 
 
 def state_of(model):
@@ -54,7 +55,7 @@ def test_the_printed_report_and_its_plain_values(tmp_path):
     report = ne.deploy(network(), (X, Y), tmp_path / "m.onnx")
     text = str(report)
     assert str(report.recalibration) in text and str(report.export) in text
-    table = text.splitlines()[-6:]
+    table = text.splitlines()[-7:]
     assert table[0].split("  ")[0] == "stage"
     assert table[2].split() == ["model", f"{report.stages[0].accuracy:.2%}"]
     assert table[4].split() == ["file", f"{report.stages[2].accuracy:.2%}", "0", f"{report.difference:.1e}"]
@@ -135,8 +136,10 @@ def test_whatever_fails_nothing_is_half_done(tmp_path, monkeypatch):
     refused(tmp_path, "deploy: .* by nan on the data", network(), X, validation=spoilt)
     refused(tmp_path, "deploy, batch 1: Conv2d '0': input has 2 channels", network(), np.ones((4, 2, 6, 6)))
     refused(tmp_path, r"deploy, batch 2: .*; nothing was written", network(), [X, X[:, :, :5]])
+    refused(tmp_path, r"deploy: data, batch 2: expected x or \(x, y\), got 3 parts", network(), [X, (X, Y, Y)])
+    refused(tmp_path, "deploy: data, batch 2: x has 50 samples, y has 3", network(), [X, (X, Y[:3])])
     refused(tmp_path, "deploy: data: the data gave no batches", network(), [])
-    refused(tmp_path, "deploy: validation: a tuple must be the arrays", network(), validation=(X,))
+    refused(tmp_path, "deploy: validation: a tuple must be \\(x, y\\)", network(), validation=(X,))
     refused(tmp_path, "deploy: tolerance must be a finite number of 0 or more, got -1", network(), tolerance=-1)
     refused(tmp_path, "deploy: batch_size must be a positive integer", network(), batch_size=0)
     refused(tmp_path, "opset must be an integer from 11 to", network(), opset=3)

@@ -36,28 +36,35 @@ def given_batches(data: object, batch_size: int, where: str) -> Iterator[tuple[n
     """
     if isinstance(data, tuple):
         if len(data) != 2:
-            raise ValueError(
-                f"{where}: a tuple must be the arrays (x, y), got {len(data)} parts; give batches in a list"
-            )
+            raise ValueError(f"{where}: a tuple must be (x, y), got {len(data)} parts; give batches in a list")
         yield from _sliced(*_checked(data[0], data[1], where), batch_size)
     elif isinstance(data, np.ndarray):
         yield from _sliced(as_input(data, f"{where}: x"), None, batch_size)
-    elif isinstance(data, Iterable) and not isinstance(data, (str, bytes, Mapping)):
-        yield from _loaded(data, where)
     else:
-        given = type(data).__name__
+        for place, batch in _loaded(data, where):
+            parts = batch if isinstance(batch, (tuple, list)) else (batch,)
+            if not 1 <= len(parts) <= 2:
+                raise ValueError(f"{place}: expected x or (x, y), got {len(parts)} parts; let the loader give two")
+            yield _checked(parts[0], parts[1], place) if len(parts) == 2 else (as_input(parts[0], f"{place}: x"), None)
+
+
+def given_inputs(data: object, batch_size: int, where: str) -> Iterator[np.ndarray]:
+    """The ``x`` of :func:`given_batches`, whatever comes behind it."""
+    if isinstance(data, (tuple, np.ndarray)):
+        yield from (x for x, _ in given_batches(data, batch_size, where))
+    else:
+        for place, batch in _loaded(data, where):
+            yield as_input(batch[0] if isinstance(batch, (tuple, list)) and batch else batch, f"{place}: x")
+
+
+def _loaded(loader: object, where: str) -> Iterator[tuple[str, Any]]:
+    """What a loader gives, at least once, and the words for where it is."""
+    if not isinstance(loader, Iterable) or isinstance(loader, (str, bytes, Mapping)):
+        given = type(loader).__name__
         raise ValueError(f"{where}: data must be an array, arrays (x, y) or a loader of batches, got a {given}")
-
-
-def _loaded(loader: Iterable[Any], where: str) -> Iterator[tuple[np.ndarray, np.ndarray | None]]:
     i = -1
     for i, batch in enumerate(loader):
-        place, parts = f"{where}, batch {i + 1}", batch if isinstance(batch, (tuple, list)) else (batch,)
-        if not 1 <= len(parts) <= 2:
-            raise ValueError(
-                f"{place}: expected x or (x, y), got {len(parts)} parts; let the loader give tuples of two"
-            )
-        yield _checked(*parts, place) if len(parts) == 2 else (as_input(parts[0], f"{place}: x"), None)
+        yield f"{where}, batch {i + 1}", batch
     if i < 0:
         raise ValueError(f"{where}: the data gave no batches")
 

@@ -21,7 +21,7 @@ from ..nn.norm import BatchNorm
 from ..nn.trace import Trace, trace
 from ..settings import whole
 from ..table import table
-from .batches import given_batches
+from .batches import given_inputs
 from .watch import Watch
 
 _NOISE: tuple[type[Module], ...] = tuple(getattr(noise, name) for name in noise.__all__)
@@ -63,21 +63,17 @@ class Recalibration:
 
     def __str__(self) -> str:
         done = [layer for layer in self.layers if not layer.reason]
-        rows = [
-            (
-                x.layer,
-                f"{x.batches}",
-                f"{x.values}",
-                f"{x.mean_shift:.3g}",
-                f"{x.least_ratio:.3g} to {x.largest_ratio:.3g}",
-            )
-            for x in done
-        ]
+        rows = [_row(layer) for layer in done]
         head = ("batch norm", "batches", "values", "mean moved (std)", "variance, new / old")
         lines = [table(head, rows), ""]
-        lines.append(f"{len(done)} of {len(self.layers)} batch norms, {self.samples} samples in {self.batches} batches")
+        lines.append(f"{len(done)} of {len(self.layers)} batch norms, samples: {self.samples}, batches: {self.batches}")
         lines += [f"'{layer.layer}' stayed as it was: {layer.reason}" for layer in self.layers if layer.reason]
         return "\n".join(lines)
+
+
+def _row(x: Recalibrated) -> tuple[str, ...]:
+    ratio = f"{x.least_ratio:.3g} to {x.largest_ratio:.3g}"
+    return x.layer, f"{x.batches}", f"{x.values}", f"{x.mean_shift:.3g}", ratio
 
 
 def recalibrate(
@@ -103,8 +99,8 @@ def recalibrate(
 
     Args:
         model: any module whose ``forward`` takes one array.
-        data: ``(N, ...)`` float32, a tuple ``(x, y)`` of arrays, or a loader, whose batches are ``x`` or ``(x, y)``;
-            targets are not used. The larger the batches the better: those of training, or more.
+        data: ``(N, ...)`` float32, a tuple ``(x, y)`` of arrays, or a loader, whose batches are ``x`` or
+            begin with it; the rest is not looked at. The larger the batches the better: those of training, or more.
         dropout: have the noise layers (``nn.Dropout`` and its kin) in training mode too.
         batch_size: samples a batch, of arrays. The last batch may be smaller; a single sample that is left over joins
             the batch before it.
@@ -124,7 +120,7 @@ def recalibrate(
     noisy = [m for m in model.modules() if dropout and isinstance(m, _NOISE)]
     batches = samples = 0
     with kept_mode(model, training=False), in_training([*norms.values(), *noisy]), _bar(data, progress) as advance:
-        for x, _ in given_batches(data, batch_size, "recalibrate"):
+        for x in given_inputs(data, batch_size, "recalibrate"):
             batches, samples = batches + 1, samples + len(x)
             for name, count, mean, var in _checked(measure, x, batches):
                 sums[name].add(count, mean, var)

@@ -15,9 +15,10 @@ RNG = np.random.default_rng(2)
 
 def network():
     ne.manual_seed(0)
+    norms = nn.BatchNorm2d(4), nn.BatchNorm2d(6, track_running_stats=False), nn.BatchNorm2d(4), nn.BatchNorm1d(5)
     return nn.Sequential(
-        nn.Conv2d(1, 4, 3), nn.BatchNorm2d(4), nn.ReLU(), nn.Conv2d(4, 6, 3), nn.BatchNorm2d(6, track_running_stats=False),
-        nn.Conv2d(6, 4, 1), nn.BatchNorm2d(4), nn.Flatten(), nn.Linear(64, 5), nn.BatchNorm1d(5))  # fmt: skip
+        nn.Conv2d(1, 4, 3), norms[0], nn.ReLU(), nn.Conv2d(4, 6, 3), norms[1],
+        nn.Conv2d(6, 4, 1), norms[2], nn.Flatten(), nn.Linear(64, 5), norms[3])  # fmt: skip
 
 
 def images(*shape):

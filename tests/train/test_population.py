@@ -113,7 +113,7 @@ def test_the_report():
     assert np.isclose([first.least_ratio, first.largest_ratio], [ratios.min(), ratios.max()]).all()
     lines = str(report).splitlines()
     assert lines[0].split("  ")[0] == "batch norm" and len(lines) == 6
-    assert lines[-1] == "2 of 2 batch norms, 10 samples in 1 batches"
+    assert lines[-1] == "2 of 2 batch norms, samples: 10, batches: 1"
     assert json.loads(json.dumps(report.as_dict())) == dataclasses.asdict(report) | {
         "layers": [dataclasses.asdict(layer) for layer in report.layers]
     }
@@ -126,7 +126,7 @@ def loaders(x, y):
     yield ne.data.DataLoader((x, y), 8)
     yield ne.data.DataLoader(x, 8)
     yield [x[:8], x[8:16], x[16:]]
-    yield [(x[:8],), [x[8:16], y[8:16]], x[16:].astype(np.float64)]
+    yield [(x[:8],), [x[8:16], {}, 3], x[16:].astype(np.float64)]
     yield (x[i : i + 8] for i in (0, 8, 16))
 
 
@@ -342,8 +342,8 @@ def test_an_error_in_the_third_batch_changes_nothing():
         model, [x, x, x[:, :2]], "recalibrate, batch 3: BatchNorm2d '0': input has 2 channels .*nothing was changed"
     )
     refused(model, [x, x, x.astype(np.int64)], "recalibrate, batch 3: x must be floating point")
-    refused(model, [x, x, (x, x, x)], r"recalibrate, batch 3: expected x or \(x, y\), got 3 parts")
-    refused(model, [x, x, (x, np.zeros(3))], "recalibrate, batch 3: x has 8 samples, y has 3")
+    refused(model, [x, x, ()], "recalibrate, batch 3: x ")
+    refused(model, [x, x, {"x": x}], "recalibrate, batch 3: x must be float32, got a dict")
     refused(model, [x, x, x[:0]], "recalibrate, batch 3: x is an empty batch")
     refused(model, [x, x, x[:1, :, :1, :1]], "recalibrate, batch 3: .* expected more than 1 value per channel")
     refused(model, [x, x, spoilt], "recalibrate, batch 3: the statistics of '0' are not finite", FloatingPointError)
@@ -371,7 +371,7 @@ def test_what_cannot_be_recalibrated():
     refused(model, [], "recalibrate: the data gave no batches")
     refused(model, x[:0], "recalibrate: x is an empty batch")
     refused(model, x[:1], "expected more than 1 value per channel")
-    refused(model, (x, x, x), r"recalibrate: a tuple must be the arrays \(x, y\), got 3 parts")
+    refused(model, (x, x, x), r"recalibrate: a tuple must be \(x, y\), got 3 parts")
     refused(model, {"x": x}, "recalibrate: data must be an array, arrays .* got a dict")
     refused(model, x, "recalibrate: batch_size must be a positive integer, got 0", batch_size=0)
     model[0].running_var.flags.writeable = False
