@@ -180,7 +180,8 @@ def deploy(
 @contextmanager
 def _statistics_back(model: Module) -> Iterator[None]:
     """If anything is raised inside, the buffers of the model hold what they hold now."""
-    restore = at_once([partial(setitem, buffer, ..., buffer.copy()) for _, buffer in model.named_buffers()])
+    buffers = [buffer for _, buffer in model.named_buffers() if buffer.flags.writeable]
+    restore = at_once([partial(setitem, buffer, ..., buffer.copy()) for buffer in buffers])
     try:
         yield
     except BaseException:

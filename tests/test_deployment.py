@@ -86,6 +86,16 @@ def test_loaders_and_held_out_samples(tmp_path):
     assert report.stages[1].accuracy == np.mean(other.eval()(held_out[0]).argmax(1) == held_out[1])
 
 
+def test_layers_that_mix_statistics_are_recalibrated_and_stay(tmp_path):
+    model, other = network(), network()
+    ne.mix_statistics(model, 0.2)
+    ne.recalibrate(other, X)
+    report = ne.deploy(model, X, tmp_path / "m.onnx")
+    assert same(model, state_of(other))
+    assert report.export.batch_norms[0].reason.endswith("alpha 0.2")
+    assert np.allclose(ne.InferenceSession(tmp_path / "m.onnx")(X), model.eval()(X), atol=1e-5)
+
+
 def test_outputs_that_are_no_scores(tmp_path):
     class Heads(nn.Module):
         def __init__(self):

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sized
+from collections.abc import Callable, Iterator, Mapping, Sized
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from operator import setitem
-from typing import Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from ..graph import Graph, Node, Spec
+from ..graph import Node, Spec
 from ..locks import at_once, load_module
 from ..nn import dropout as noise
 from ..nn import eager, random
@@ -23,6 +23,9 @@ from ..settings import whole
 from ..table import table
 from .batches import given_inputs
 from .watch import Watch
+
+if TYPE_CHECKING:
+    from ..runtime import Program
 
 _NOISE: tuple[type[Module], ...] = tuple(getattr(noise, name) for name in noise.__all__)
 _Statistics = list[tuple[str, int, np.ndarray, np.ndarray]]
@@ -94,8 +97,8 @@ def recalibrate(
     buffers stay as they are.
 
     Layers that stay as they are, which the report names: those without running statistics, those that ``forward`` does
-    not use, and in a model in training mode those that are in eval mode, which is how layers are frozen (they normalize
-    with what they have). In a model in eval mode none counts as frozen.
+    not normalize with, and in a model in training mode those that are in eval mode, which is how layers are frozen
+    (they normalize with what they have). In a model in eval mode none counts as frozen.
 
     Args:
         model: any module whose ``forward`` takes one array.
@@ -125,11 +128,9 @@ def recalibrate(
             for name, count, mean, var in _checked(measure, x, batches):
                 sums[name].add(count, mean, var)
             advance()
-    idle = {name: "forward does not use it" for name, norm_sums in sums.items() if not norm_sums.batches}
+    idle = {name: "forward does not normalize with it" for name, norm_sums in sums.items() if not norm_sums.batches}
     if len(idle) == len(norms):
-        raise ValueError(
-            "recalibrate: forward uses none of the batch norms with running statistics; nothing was changed"
-        )
+        raise ValueError("recalibrate: forward normalizes with none of the batch norms; nothing was changed")
     changes: list[Callable[[], Any]] = []
     records = {name: Recalibrated(_shown(name, model), reason=reason) for name, reason in (stayed | idle).items()}
     for name, norm in norms.items():
@@ -238,40 +239,57 @@ def _change(shown: str, norm: BatchNorm, sums: _Sums) -> tuple[Recalibrated, lis
     return record, [partial(setitem, array, ..., new[key]) for key, array in arrays.items() if array is not None]
 
 
+class _Traced(NamedTuple):
+    """What batches of one shape run: the program gives mean and variance of each of ``layers``, which have so many
+    values a channel. ``state`` are the names of the arrays that it reads."""
+
+    trace: Trace
+    program: Program
+    state: tuple[str, ...]
+    layers: tuple[tuple[str, int], ...]
+
+
 class _Measure:
     """The statistics that batch norms see in a batch, without what comes behind the last of them.
 
-    ``forward`` is traced once for each shape of a batch, and at every batch where its Python may do something else.
+    ``forward`` is traced once for each shape of a batch, and anew where its Python may do something else.
     """
 
-    def __init__(self, model: Module, norms: Iterable[str]) -> None:
+    def __init__(self, model: Module, norms: Mapping[str, BatchNorm]) -> None:
         self.model = model
-        self._norms = frozenset(norms)
+        self._channels = {name: (norm.num_features,) for name, norm in norms.items()}
         self._watch: Watch | None = None
-        self._traced: dict[tuple[int, ...], tuple[Trace, Graph, list[Node]]] = {}
+        self._traced: dict[tuple[int, ...], _Traced] = {}
 
     def run(self, x: np.ndarray) -> _Statistics:
         """The batch norms in the order in which they normalize ``x``; one that is used twice is there twice."""
+        if self._watch is not None and self._watch.renew():
+            self._traced.clear()
         known = self._traced.get(x.shape)
-        trace, graph, nodes = known or self._trace(x)
-        feeds = {"x": x, **{v.name: _live(trace, v.name) for v in graph.state}}
+        trace, program, state, layers = known or self._trace(x)
+        feeds = {"x": x, **{name: _live(trace, name) for name in state}}
         if trace.counter is not None:
             feeds["rng_seed"], feeds["rng_step"] = random.next_call() if known else trace.counter()
-        results = eager.program_of(graph).run(feeds)
-        counts = [node.inputs[0].spec.size // node.inputs[0].shape[1] for node in nodes]
-        return list(zip((node.layer for node in nodes), counts, results[::2], results[1::2], strict=True))
+        results = program.run(feeds)
+        return [(*layer, *pair) for layer, pair in zip(layers, zip(results[::2], results[1::2]), strict=True)]
 
-    def _trace(self, x: np.ndarray) -> tuple[Trace, Graph, list[Node]]:
+    def _trace(self, x: np.ndarray) -> _Traced:
         watch = self._watch = self._watch or Watch([self.model])
         with watch.looking("forward") as looked:
             traced = trace(self.model, [("x", Spec.of(x))], [("", self.model)])
         builder = traced.builder
-        nodes = [n for n in builder.nodes if n.op == "batch_norm_train" and n.layer in self._norms]
+        nodes = [n for n in builder.nodes if n.op == "batch_norm_train" and self._takes(n)]
         outputs = [value for node in nodes for value in node.outputs[1:]]
-        found = traced, replace(builder.graph(outputs), updates=()).pruned(), nodes
+        graph = replace(builder.graph(outputs), updates=()).pruned()
+        layers = tuple((node.layer, node.inputs[0].spec.size // node.inputs[0].shape[1]) for node in nodes)
+        found = _Traced(traced, eager.program_of(graph), tuple(v.name for v in graph.state), layers)
         if not (looked.again or traced.looked):
             self._traced[x.shape] = found
         return found
+
+    def _takes(self, node: Node) -> bool:
+        """Whether the node's statistics are those of one of the layers."""
+        return self._channels.get(node.layer) == node.outputs[1].shape
 
 
 def _live(trace: Trace, name: str) -> np.ndarray:

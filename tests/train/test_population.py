@@ -244,7 +244,7 @@ def test_layers_that_stay_as_they_are():
         "plain": "",
         "frozen": "it is frozen, in eval mode in a model in training mode",
         "untracked": "it keeps no running statistics",
-        "idle": "forward does not use it",
+        "idle": "forward does not normalize with it",
         "last": "",
     }
     assert {name.split(".")[0] for name in changed(model, before)} == {"plain", "last"}
@@ -316,6 +316,25 @@ def test_what_forward_draws_itself_is_drawn_for_each_batch():
     assert close(model.norm.running_mean, mean) and close(model.norm.running_var, var)
 
 
+def test_what_changes_between_batches_counts():
+    class Scaled(nn.Sequential):
+        factor = 1.0
+
+        def forward(self, x):
+            return super().forward(x * self.factor)
+
+    x, model = images(24, 2), Scaled(nn.BatchNorm1d(2))
+
+    def loader():
+        for i in range(3):
+            model.factor = 2.0**i
+            yield x[8 * i : 8 * i + 8]
+
+    ne.recalibrate(model, loader())
+    mean, var = population([x[8 * i : 8 * i + 8] * np.float32(2**i) for i in range(3)])
+    assert close(model[0].running_mean, mean) and close(model[0].running_var, var)
+
+
 def test_statistics_of_training_and_inference_agree_afterwards():
     """Of one batch, inference then gives what training does, but for m / (m - 1)."""
     model, x = two_norms(), images(32, 3, 6, 6)
@@ -366,7 +385,7 @@ def test_what_cannot_be_recalibrated():
     refused(frozen, x, rf"{none} \('0': it is frozen")
     unused = Several()
     unused.forward = lambda x: x
-    refused(unused, x, "forward uses none of the batch norms")
+    refused(unused, x, "forward normalizes with none of the batch norms")
     model = nn.Sequential(nn.BatchNorm1d(2))
     refused(model, [], "recalibrate: the data gave no batches")
     refused(model, x[:0], "recalibrate: x is an empty batch")
