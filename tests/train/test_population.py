@@ -236,8 +236,7 @@ def test_layers_that_stay_as_they_are():
     model.frozen.running_mean[:], model.frozen.running_var[:] = 0.5, 4
     before = state_of(model)
     report = ne.recalibrate(model, x)
-    reasons = {layer.layer: layer.reason for layer in report.layers}
-    assert reasons == {
+    assert {layer.layer: layer.reason for layer in report.layers} == {
         "plain": "",
         "frozen": "it is frozen, in eval mode in a model in training mode",
         "untracked": "it keeps no running statistics",
