@@ -28,6 +28,7 @@ if TYPE_CHECKING:  # for type checkers and editors; the table below serves progr
     from .compat.creation import randn as randn
     from .compat.creation import randn_like as randn_like
     from .compat.functions import cat as cat
+    from .deployment import deploy as deploy
     from .nn.random import manual_seed as manual_seed
     from .nn.tensor import Tensor as Tensor
     from .nn.trace import no_grad as no_grad
@@ -49,11 +50,15 @@ if TYPE_CHECKING:  # for type checkers and editors; the table below serves progr
     from .train import TrainStep as TrainStep
     from .train.checkpoint import load as load
     from .train.checkpoint import save as save
+    from .train.mixing import fit_mixing as fit_mixing
+    from .train.mixing import mix_statistics as mix_statistics
+    from .train.population import recalibrate as recalibrate
     from .train.trainer import Trainer as Trainer
 
 _HOMES = {
     "normengine.compat.creation": ("bernoulli", "rand", "rand_like", "randn", "randn_like"),
     "normengine.compat.functions": ("cat",),
+    "normengine.deployment": ("deploy",),
     "normengine.nn.random": ("manual_seed",),
     "normengine.nn.trace": ("no_grad",),
     "normengine.runtime.threads": ("get_num_threads", "set_num_threads"),
@@ -67,6 +72,8 @@ _HOMES = {
     "normengine.nn.tensor": ("Tensor",),
     "normengine.train": ("TrainStep",),
     "normengine.train.checkpoint": ("load", "save"),
+    "normengine.train.mixing": ("fit_mixing", "mix_statistics"),
+    "normengine.train.population": ("recalibrate",),
     "normengine.train.trainer": ("Trainer",),
 }  # fmt: skip
 """Where the public names are defined; nothing of it is imported before it is used."""

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -23,10 +23,11 @@ from .graph import Graph, Spec
 from .locks import at_once, load_module
 from .nn import Module
 from .nn.mode import kept_mode
+from .nn.norm import BatchNorm
 from .nn.trace import trace
 from .onnx.node import OnnxError
 from .onnx.reference import can_evaluate_quickly, evaluate_file
-from .ops import merge_batches
+from .ops import OPS, merge_batches
 from .passes.bind_state import bind_state
 from .passes.fold_batchnorm import Folding, unfolded
 from .passes.fold_batchnorm import fold_batchnorm as fold
@@ -95,6 +96,21 @@ def export(
         ValueError: the model does what ONNX or this opset cannot express, or the file computes something else.
         OSError: the file cannot be written. In every case what was at ``path`` is still there.
     """
+    draft = drafted(model, input_shape, opset=opset, fold_batchnorm=fold_batchnorm, tolerance=tolerance)
+    write_atomically(path, draft.content)
+    return Report(Path(path), opset, draft.batch_norms, draft.difference)
+
+
+class Draft(NamedTuple):
+    """The content of a file that was not written yet, and what its report says."""
+
+    content: bytes
+    batch_norms: tuple[Folding, ...]
+    difference: float
+
+
+def drafted(model: Module, input_shape: Sequence[int], *, opset: int, fold_batchnorm: bool, tolerance: float) -> Draft:
+    """What :func:`export` writes, checked as there. Raises what it raises, but for OSError."""
     load_module("normengine.onnx.serialize")
     from .onnx.serialize import check_opset, model_bytes
 
@@ -104,9 +120,9 @@ def export(
         raise ValueError(f"tolerance must be a positive number, got {tolerance!r}")
     check_opset(opset)
     shape = _input_shape(input_shape)
-    with kept_mode(model, training=False), _kept_buffers(model):
+    with kept_mode(model, training=False), kept_buffers(model):
         at2, at3 = (_traced(model, (batch, *shape)) for batch in (2, 3))
-        graph = merge_batches(at2, at3)
+        whole = graph = merge_batches(at2, at3)
         foldings = unfolded(graph, "fold_batchnorm is False")
         if fold_batchnorm:
             graph, foldings = fold(graph)
@@ -119,12 +135,28 @@ def export(
             version=__version__,
         )
         difference = _tried(model, content, shape, tolerance, can_evaluate_quickly(graph, opset))
-    write_atomically(path, content)
-    return Report(Path(path), opset, foldings, difference)
+    return Draft(content, _with_mixed(foldings, whole, model), difference)
+
+
+def _with_mixed(foldings: Sequence[Folding], graph: Graph, model: Module) -> tuple[Folding, ...]:
+    """``foldings``, which are those of the ``graph`` in its order, and in their places those of batch norms that mix
+    statistics, which are written out in arithmetic."""
+    norms = {name: module for name, module in model.named_modules() if isinstance(module, BatchNorm)}
+    normalized = {node.layer for node in graph.nodes if OPS[node.op].normalizes}
+    mixing = {name: norm.alpha for name, norm in norms.items() if norm.alpha and name not in normalized}
+    others, rows = iter(foldings), []
+    for node in graph.nodes:
+        if OPS[node.op].normalizes:
+            rows.append(next(others))
+        elif node.layer in mixing:
+            alpha = mixing.pop(node.layer)
+            reason = f"it mixes the image's own statistics with the running ones, alpha {alpha:g}"
+            rows.append(Folding(node.layer or type(model).__name__, reason=reason))
+    return tuple(rows)
 
 
 @contextmanager
-def _kept_buffers(model: Module) -> Iterator[None]:
+def kept_buffers(model: Module) -> Iterator[None]:
     """Afterwards all buffers hold what they hold now, even those that ``forward`` updates in eval mode."""
     restore = at_once([partial(operator.setitem, buffer, ..., buffer.copy()) for _, buffer in model.named_buffers()])
     try:
@@ -183,7 +215,7 @@ def _tried(model: Module, content: bytes, shape: tuple[int, ...], tolerance: flo
     largest = 0.0
     for batch in _TRIED_BATCHES:
         x = rng.standard_normal((batch, *shape), dtype=np.float32)
-        wanted = list(_arrays(model(x)))
+        wanted = list(arrays_in(model(x)))
         runs = {"InferenceSession": session.run(None, {INPUT: x})}
         if twice and batch == 1:
             runs["ONNX's reference evaluator"] = evaluate_file(content, {INPUT: x})
@@ -211,13 +243,13 @@ def _compared(name: str, runner: str, wanted: np.ndarray, found: np.ndarray, tol
     return difference
 
 
-def _arrays(result: object) -> Iterator[np.ndarray]:
+def arrays_in(result: object) -> Iterator[np.ndarray]:
     """The arrays in what a model returned, in order."""
     if isinstance(result, np.ndarray):
         yield result
     elif isinstance(result, Mapping):
         for part in result.values():
-            yield from _arrays(part)
+            yield from arrays_in(part)
     elif isinstance(result, (tuple, list)):
         for part in result:
-            yield from _arrays(part)
+            yield from arrays_in(part)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, ParamSpec
 import numpy as np
 
 from ..conversion import converted
-from ..graph import Spec
+from ..graph import Graph, Spec
 from ..locks import load_module, new_lock
 from ..nested import flattened
 from ..ops import label_rules
@@ -21,6 +21,7 @@ from .state_dict import StateOwner
 from .trace import Trace, trace
 
 if TYPE_CHECKING:
+    from ..runtime import Program
     from ..runtime.cache import ProgramCache
 
 P = ParamSpec("P")
@@ -39,6 +40,11 @@ def _programs() -> ProgramCache:
         if _cache is None:
             _cache = ProgramCache(size=16)
         return _cache
+
+
+def program_of(graph: Graph) -> Program:
+    """The program of ``graph``: that of another call which had the same graph lately, or one compiled now."""
+    return _programs().get(graph, compile_options())
 
 
 def function(body: Callable[P, Any]) -> Callable[P, Any]:
@@ -101,6 +107,5 @@ def _results(traced: Trace, feeds: dict[str, np.ndarray], what: str) -> list[np.
         rule.check(feeds, what)
     if wanted or graph.updates:
         copies = {v: known[v].copy() for v in traced.outputs if v in known}
-        program = _programs().get(graph, compile_options())
-        known = known | copies | dict(zip(wanted, program.run(feeds), strict=True))
+        known = known | copies | dict(zip(wanted, program_of(graph).run(feeds), strict=True))
     return [(known[v] if v in wanted else np.array(known[v])).view(Array) for v in traced.outputs]

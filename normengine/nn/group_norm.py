@@ -12,7 +12,7 @@ from . import functional as F
 from .functional.activation import as_traced
 from .functional.group_norm import extents
 from .module import Module, check_placement
-from .norm import BatchNorm
+from .norm import RunningNorm
 from .parameter import Parameter
 from .tensor import Tensor
 
@@ -113,7 +113,7 @@ class LayerNorm(_Affine):
         return f"{self.normalized_shape}, eps={self.eps}, elementwise_affine={affine}, bias={bias}"
 
 
-class InstanceNorm(BatchNorm):
+class InstanceNorm(RunningNorm):
     """``(x - mean) / sqrt(var + eps) * weight + bias`` with mean and biased variance of each channel of each sample
     (Ulyanov, Vedaldi and Lempitsky, arXiv 1607.08022).
 

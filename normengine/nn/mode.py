@@ -28,6 +28,18 @@ def kept_mode(model: Module, training: bool | None = None) -> Iterator[None]:
         restore()
 
 
+@contextmanager
+def in_training(modules: Iterable[Module]) -> Iterator[None]:
+    """Each of these modules, but not those below it, in training mode; afterwards each is in the mode it had."""
+    before = [(module, module.training) for module in modules]
+    restore = _set(before)
+    try:
+        _set((module, True) for module, _ in before)()
+        yield
+    finally:
+        restore()
+
+
 def _set(modes: Iterable[tuple[Module, bool]]) -> Callable[[], object]:
     """A function that puts modules into these modes at once."""
     return at_once([partial(setitem, vars(module), "training", mode) for module, mode in modes])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,7 @@ from ..settings import finite
 from ..typing import Device, DType
 from . import functional as F
 from .context import current
+from .functional.activation import as_traced
 from .module import Module, check_placement
 from .parameter import Parameter
 from .tensor import Tensor
@@ -17,12 +19,11 @@ from .tensor import Tensor
 __all__ = ["BatchNorm1d", "BatchNorm2d"]
 
 
-class BatchNorm(Module):
-    """``(x - mean) / sqrt(var + eps) * weight + bias`` for each channel (Ioffe and Szegedy, 2015).
+class RunningNorm(Module):
+    """Layers with running statistics of channels: what normalizes with those of a batch while it trains.
 
-    In training mode, or without running statistics, mean and biased variance are those of the batch, and the running
-    ones become ``(1 - momentum) * running + momentum * batch``, with the unbiased variance; ``momentum=None`` makes
-    them cumulative averages. In ``eval`` mode the running statistics are used.
+    ``track_running_stats`` keeps ``running_mean``, ``running_var`` and how many batches they have seen; ``affine``
+    gives a ``weight`` of ones and, with ``bias``, a ``bias`` of zeros, (C,) float32 all of them.
     """
 
     ranks: tuple[int, ...] = ()
@@ -79,6 +80,34 @@ class BatchNorm(Module):
         if self.bias is not None:
             self.bias._data.zero_()
 
+    def has_statistics(self) -> bool:
+        """Whether there are running statistics."""
+        return self._buffers["running_mean"] is not None and self._buffers["running_var"] is not None
+
+    def extra_repr(self) -> str:
+        """The settings that ``repr`` shows."""
+        return (
+            f"{self.num_features}, eps={self.eps}, momentum={self.momentum}, affine={self.affine}, "
+            f"bias={self.bias is not None}, track_running_stats={self.track_running_stats}"
+        )
+
+
+class BatchNorm(RunningNorm):
+    """``(x - mean) / sqrt(var + eps) * weight + bias`` for each channel (Ioffe and Szegedy, 2015).
+
+    In training mode, or without running statistics, mean and biased variance are those of the batch, and the running
+    ones become ``(1 - momentum) * running + momentum * batch``, with the unbiased variance; ``momentum=None`` makes
+    them cumulative averages. In ``eval`` mode the running statistics are used.
+
+    With ``alpha`` above 0, statistics in ``eval`` mode are ``alpha`` times those of the image itself and ``1 - alpha``
+    times the running ones, mean and mean of squares alike (Summers and Dinneen, "Four Things Everyone Should Know to
+    Improve Batch Normalization", ICLR 2020, section 3.1). An image with a single value a channel has no statistics of
+    its own: there the running ones are used alone.
+    """
+
+    alpha: float = 0.0
+    """The share of the image's own statistics in ``eval`` mode, see :func:`normengine.mix_statistics`."""
+
     def forward(self, x: Tensor) -> Tensor:
         """:func:`~normengine.nn.functional.batch_norm` with the layer's settings."""
         tracer = current()
@@ -88,6 +117,8 @@ class BatchNorm(Module):
             raise tracer.error(f"input must be {self.layout}, got shape {shape}")
         if shape[1] != self.num_features:
             raise tracer.error(f"input has {shape[1]} channels (shape {shape}), num_features is {self.num_features}")
+        if self.alpha and not self.training and self.has_statistics() and math.prod(shape[2:]) > 1:
+            return self._mixed(tracer.tensor(x))
         momentum: float | Tensor = 0.0 if self.momentum is None else self.momentum
         if self.training and self.track_running_stats and self.num_batches_tracked is not None:
             count = self.num_batches_tracked
@@ -106,12 +137,24 @@ class BatchNorm(Module):
             self.eps,
         )
 
+    def _mixed(self, x: Tensor) -> Tensor:
+        """``x`` normalized with mixed statistics, by the variance of a mixture: no square of a mean is subtracted."""
+        alpha = finite(self.alpha, f"{type(self).__name__}: alpha", 0, 1)
+        axes, column = tuple(range(2, x.ndim)), (1, self.num_features, *[1] * (x.ndim - 2))
+        running_mean, running_var = (as_traced(v).reshape(column) for v in (self.running_mean, self.running_var))
+        own_mean = x.mean(axes, keepdim=True)
+        own_var = (x - own_mean).square().mean(axes, keepdim=True)
+        apart = own_mean - running_mean
+        var = own_var * alpha + running_var * (1 - alpha) + apart.square() * (alpha * (1 - alpha))
+        scale = (var + self.eps).rsqrt()
+        if self.weight is not None:
+            scale = scale * as_traced(self.weight).reshape(column)
+        y = (x - (running_mean + apart * alpha)) * scale
+        return y if self.bias is None else y + as_traced(self.bias).reshape(column)
+
     def extra_repr(self) -> str:
         """The settings that ``repr`` shows."""
-        return (
-            f"{self.num_features}, eps={self.eps}, momentum={self.momentum}, affine={self.affine}, "
-            f"bias={self.bias is not None}, track_running_stats={self.track_running_stats}"
-        )
+        return super().extra_repr() + (f", alpha={self.alpha:g}" if self.alpha else "")
 
 
 class BatchNorm1d(BatchNorm):

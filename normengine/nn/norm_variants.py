@@ -13,7 +13,7 @@ from .functional.group_norm import affine_of
 from .functional.norm import update_running
 from .group_norm import require_channels
 from .module import Module
-from .norm import BatchNorm2d
+from .norm import BatchNorm2d, RunningNorm
 from .parameter import Parameter
 from .tensor import Tensor
 
@@ -229,7 +229,7 @@ class FilterResponseNorm2d(Module):
         return f"{self.num_features}, eps={eps}, tlu={self.tlu}"
 
 
-class SwitchNorm2d(BatchNorm2d):
+class SwitchNorm2d(RunningNorm):
     """``(x - mean) / sqrt(var + eps) * weight + bias`` whose mean and variance are weighted means of those of instance,
     layer and batch normalization (Luo, Ren, Peng, Zhang and Li, arXiv 1806.10779). (N, C, H, W) float32.
 

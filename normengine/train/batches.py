@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -24,6 +25,63 @@ def pairs(loader: Iterable[Any], where: str) -> Iterator[tuple[Any, Any]]:
         yield batch[0], batch[1]
     if i < 0:
         raise ValueError(f"{where}: the loader gave no batches")
+
+
+def given_batches(data: object, batch_size: int, where: str) -> Iterator[tuple[np.ndarray, np.ndarray | None]]:
+    """The batches ``(x, y)`` of arrays or of a loader, at least one; ``y`` is None where there are no targets.
+
+    ``data`` is an array of samples, a tuple ``(x, y)`` of arrays, cut into batches of ``batch_size`` (a single sample
+    that is left over joins the batch before it), or anything that gives batches, ``x`` or ``(x, y)``. Raises
+    ValueError, which ``where`` begins, for anything else.
+    """
+    if isinstance(data, tuple):
+        if len(data) != 2:
+            raise ValueError(f"{where}: a tuple must be (x, y), got {len(data)} parts; give batches in a list")
+        yield from _sliced(*_checked(data[0], data[1], where), batch_size)
+    elif isinstance(data, np.ndarray):
+        yield from _sliced(as_input(data, f"{where}: x"), None, batch_size)
+    else:
+        for place, batch in _loaded(data, where):
+            parts = batch if isinstance(batch, (tuple, list)) else (batch,)
+            if not 1 <= len(parts) <= 2:
+                raise ValueError(f"{place}: expected x or (x, y), got {len(parts)} parts; let the loader give two")
+            yield _checked(parts[0], parts[1], place) if len(parts) == 2 else (as_input(parts[0], f"{place}: x"), None)
+
+
+def given_inputs(data: object, batch_size: int, where: str) -> Iterator[np.ndarray]:
+    """The ``x`` of :func:`given_batches`, whatever comes behind it."""
+    if isinstance(data, (tuple, np.ndarray)):
+        yield from (x for x, _ in given_batches(data, batch_size, where))
+    else:
+        for place, batch in _loaded(data, where):
+            yield as_input(batch[0] if isinstance(batch, (tuple, list)) and batch else batch, f"{place}: x")
+
+
+def _loaded(loader: object, where: str) -> Iterator[tuple[str, Any]]:
+    """What a loader gives, at least once, and the words for where it is."""
+    if not isinstance(loader, Iterable) or isinstance(loader, (str, bytes, Mapping)):
+        given = type(loader).__name__
+        raise ValueError(f"{where}: data must be an array, arrays (x, y) or a loader of batches, got a {given}")
+    i = -1
+    for i, batch in enumerate(loader):
+        yield f"{where}, batch {i + 1}", batch
+    if i < 0:
+        raise ValueError(f"{where}: the data gave no batches")
+
+
+def _checked(x: object, y: object, where: str) -> Pair:
+    x, y = as_input(x, f"{where}: x"), as_target(y, f"{where}: y")
+    if len(x) != len(y):
+        raise ValueError(f"{where}: x has {len(x)} samples, y has {len(y)}; give one target for each")
+    return x, y
+
+
+def _sliced(x: np.ndarray, y: np.ndarray | None, size: int) -> Iterator[tuple[np.ndarray, np.ndarray | None]]:
+    bounds = [*range(0, len(x), size), len(x)]
+    if bounds[-1] - bounds[-2] == 1 < size and len(bounds) > 2:
+        del bounds[-2]
+    for begin, end in pairwise(bounds):
+        yield x[begin:end], None if y is None else y[begin:end]
 
 
 def check_passes(loader: Iterable[Any], passes: int, what: str) -> None:

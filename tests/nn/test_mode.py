@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from normengine import nn
-from normengine.nn.mode import kept_mode
+from normengine.nn.mode import in_training, kept_mode
 
 
 def network():
@@ -59,3 +59,14 @@ def test_what_a_train_of_its_own_does_is_put_back():
     with kept_mode(model, True):
         assert not model[1].training
     assert modes(model) == before
+
+
+def test_some_modules_alone_are_in_training_mode():
+    model = network().eval()
+    model[0].train()
+    inside = []
+    with pytest.raises(KeyboardInterrupt), in_training([model[1], model[0]]):  # noqa: PT012
+        inside += modes(model)
+        raise KeyboardInterrupt
+    assert inside == [False, True, True, False]
+    assert modes(model) == [False, True, False, False]
