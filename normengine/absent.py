@@ -11,6 +11,7 @@ _STEP = (
 _SCHEDULE = "give Trainer.fit a schedule such as ne.train.cosine(), or set optimizer.param_groups[0]['lr'] yourself"
 _ALONE = "one process trains on all cores of one machine; leave it out"
 _LAYER = "there is no such layer"
+_GRADIENTS = "gradients live inside a step only"
 _NOTHING_RECURRENT = "the networks here are convolutional; there are no recurrent layers and no attention"
 
 ABSENT: dict[str, dict[str, str]] = {
@@ -54,6 +55,13 @@ ABSENT: dict[str, dict[str, str]] = {
         "TransformerEncoder": _NOTHING_RECURRENT,
         "TransformerEncoderLayer": _NOTHING_RECURRENT,
         "parallel": _ALONE,
+    },
+    "nn.utils": {
+        "clip_grad_norm_": _GRADIENTS,
+        "clip_grad_value_": _GRADIENTS,
+        "prune": "multiply the weight by a mask in a parametrization (nn.utils.parametrize)",
+        "rnn": _NOTHING_RECURRENT,
+        "spectral_norm": "write it as a parametrization (nn.utils.parametrize)",
     },
     "optim": {
         "Adadelta": "optim.SGD, optim.Adam and optim.AdamW are here",

@@ -83,8 +83,9 @@ def export(
 
     The input is named ``x`` and has the shape ``(N, *input_shape)`` float32 with a dynamic batch axis ``N``, the
     output is named ``y`` (``y_0``, ``y_1``, ... where ``forward`` returns several). Weights are initializers under the
-    keys of ``state_dict``. With ``fold_batchnorm`` every batch normalization beside a convolution or linear layer goes
-    into that layer's weight and bias, computed in float64, wherever that is exact.
+    keys of ``state_dict``; one that is parametrized is computed once and is the layer's plain weight. With
+    ``fold_batchnorm`` every batch normalization beside a convolution or linear layer goes into that layer's weight and
+    bias, computed in float64, wherever that is exact.
 
     Before the file takes the place of an older one, ``onnx.checker`` has checked it, and its outputs for random
     batches in :class:`~normengine.InferenceSession` (and, unless that would take long, ONNX's reference evaluator)
@@ -184,7 +185,7 @@ def _traced(model: Module, shape: tuple[int, ...]) -> Graph:
         raise OnnxError(
             "the model draws random numbers in eval mode, which a file cannot; call dropout with training=self.training"
         )
-    return bind_state(found.builder.graph(found.outputs), found.state())
+    return bind_state(found.builder.graph(found.outputs), found.state(), found.derived)
 
 
 def _momenta(model: Module) -> Mapping[str, Any]:

@@ -9,10 +9,14 @@ import pytest
 
 import normengine as ne
 from normengine import compat, data, nn, onnx, optim, session, train
-from normengine.nn import functional, init
+from normengine.nn import functional, init, utils
+from normengine.nn.utils import parametrizations, parametrize
 from normengine.utils import data as utils_data
 
-MODULES = (ne, nn, functional, init, optim, train, data, onnx, session, compat, utils_data)
+MODULES = (
+    *(ne, nn, functional, init, utils, parametrize, parametrizations, optim, train, data, onnx, session, compat),
+    utils_data,
+)
 
 
 def public_names(module: ModuleType) -> list[str]:

@@ -3,7 +3,7 @@
 from typing import Any
 
 from ..absent import missing
-from . import functional, init
+from . import functional, init, utils
 from .activation import *
 from .activation import __all__ as _activation
 from .containers import *
@@ -18,6 +18,8 @@ from .group_norm import *
 from .group_norm import __all__ as _group_norm
 from .linear import *
 from .linear import __all__ as _linear
+from .local_response_norm import *
+from .local_response_norm import __all__ as _local_response_norm
 from .loss import *
 from .loss import __all__ as _loss
 from .module import *
@@ -30,6 +32,8 @@ from .parameter import *
 from .parameter import __all__ as _parameter
 from .pooling import *
 from .pooling import __all__ as _pooling
+from .rms_norm import *
+from .rms_norm import __all__ as _rms_norm
 
 __all__ = [
     *_activation,
@@ -39,14 +43,17 @@ __all__ = [
     *_flatten,
     *_group_norm,
     *_linear,
+    *_local_response_norm,
     *_loss,
     *_module,
     *_norm,
     *_norm_variants,
     *_parameter,
     *_pooling,
+    *_rms_norm,
     "functional",
     "init",
+    "utils",
 ]
 
 

@@ -43,6 +43,11 @@ def fans(shape: tuple[int, ...]) -> tuple[int, int]:
 
 def _fill(tensor: T, values: object) -> T:
     array = tensor._data if isinstance(tensor, Parameter) else tensor
+    if not array.flags.writeable:
+        raise ValueError(
+            "nn.init: the array is read-only, as a weight is that is computed of others; initialize the layer before "
+            "its weight is parametrized"
+        )
     array[...] = values
     return tensor
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from operator import setitem
+from types import MappingProxyType
 from typing import Any, TypeVar
 
 import numpy as np
@@ -16,6 +17,7 @@ from . import eager
 from .arithmetic import ArrayLike
 from .array import Array
 from .context import current
+from .derived import Derived, read, write
 from .parameter import Parameter
 from .state_dict import IncompatibleKeys, entries, load
 from .tensor import Tensor
@@ -40,6 +42,7 @@ class Module:
     _buffers: dict[str, np.ndarray | None]
     _modules: dict[str, Module | None]
     _non_persistent: set[str]
+    _derived: Mapping[str, Derived] = MappingProxyType({})
 
     def __init__(self) -> None:
         values = {"training": True, "_parameters": {}, "_buffers": {}, "_modules": {}, "_non_persistent": set()}
@@ -68,7 +71,9 @@ class Module:
 
     def __setattr__(self, name: str, value: object) -> None:
         tables = self.__dict__
-        if isinstance(value, (Parameter, Module)):
+        if name in self._derived:
+            write(self, name, self._derived[name], value)
+        elif isinstance(value, (Parameter, Module)):
             if "_modules" not in tables:
                 raise AttributeError(_BEFORE_INIT.format(f"'{name}'", type(self).__name__))
             table: dict[str, Any] = self._parameters if isinstance(value, Parameter) else self._modules
@@ -97,6 +102,8 @@ class Module:
             return self._here(name)
         if name in tables.get("_modules", ()):
             return self._modules[name]
+        if name in self._derived:
+            return read(self, name, self._derived[name])
         raise AttributeError(f"'{type(self).__name__}' object has no attribute '{name}'")
 
     def _here(self, name: str) -> Any:
@@ -109,7 +116,7 @@ class Module:
             object.__delattr__(self, name)
 
     def __dir__(self) -> list[str]:
-        return sorted({*super().__dir__(), *self._parameters, *self._buffers, *self._modules})
+        return sorted({*super().__dir__(), *self._parameters, *self._buffers, *self._modules, *self._derived})
 
     def _forget(self, name: str, keep: dict[str, Any] | None = None) -> bool:
         """Remove the attribute from every table but ``keep``, where its place is; whether there was one."""

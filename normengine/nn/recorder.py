@@ -69,6 +69,9 @@ class Recorder(Protocol[T]):
     def buffer(self, module: BufferOwner, key: str) -> T | None:
         """The newest value of a module's buffer, None where the module has None."""
 
+    def derive(self, module: BufferOwner, key: str, tensor: T) -> T:
+        """``tensor``, noted as what a module's attribute is computed to be."""
+
     def bind(self, name: str, array: np.ndarray) -> None:
         """Make ``array`` state, so that updates change it in place."""
 

@@ -26,7 +26,7 @@ class Trace:
     under its name in ``state_dict``; ``parameters`` are those with ``requires_grad``, ``buffers`` gets the array of
     every other one. ``counter`` gives the uint32 inputs ``rng_seed`` and ``rng_step`` of a graph that has them.
     ``numbers`` are the scalars that are inputs beside these, by name. ``looked`` says that the function's Python read
-    values that steps change.
+    values that steps change. ``derived`` are the values of attributes that are computed of parameters.
     """
 
     builder: Builder
@@ -37,6 +37,7 @@ class Trace:
     counter: Counter | None
     numbers: dict[str, float]
     looked: bool
+    derived: dict[Value, str]
 
     def state(self) -> dict[str, np.ndarray]:
         """The live arrays of all state values, by name."""

@@ -57,6 +57,7 @@ class Tracer:
         """The dtypes that integers had before they became int64, for messages."""
         self.parameters: dict[str, Parameter] = {}
         self.buffers: dict[str, Callable[[], np.ndarray]] = {}
+        self.derived: dict[Value, str] = {}
         self.recording = True
         self.gradients = True
         self.grad_enabled = True
@@ -87,7 +88,15 @@ class Tracer:
         """What was traced, with its results."""
         counter = None if self._random is None else self.counter
         return Trace(
-            self.builder, tuple(outputs), structure, self.parameters, self.buffers, counter, self.numbers, self.looked
+            self.builder,
+            tuple(outputs),
+            structure,
+            self.parameters,
+            self.buffers,
+            counter,
+            self.numbers,
+            self.looked,
+            self.derived,
         )
 
     # nodes
@@ -199,6 +208,11 @@ class Tracer:
         if id(array) not in self._names.buffers:
             self._names.add_buffer(array, self._free_name(module, key), getter(module, key))
         return self._buffer(*self._names.buffers[id(array)])
+
+    def derive(self, module: BufferOwner, key: str, tensor: Tensor) -> Tensor:
+        """``tensor``, noted as what a module's attribute is computed to be."""
+        self.derived.setdefault(self._value_of(tensor), self._names.own(module, key))
+        return tensor
 
     def _free_name(self, module: BufferOwner, key: str) -> str:
         """The name that the place of a buffer has, unless another array has been there in this trace."""

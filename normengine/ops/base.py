@@ -132,7 +132,7 @@ class Op(NamedTuple):
 
     ``integers`` says which inputs may be other than float32 in a network that is traced: "any", or "all" together.
     ``evaluator_is_exact`` is False where ONNX's reference evaluator may give a number that is not finite for one that
-    is.
+    is, or computes something else than ONNX says.
     """
 
     name: str

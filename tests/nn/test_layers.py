@@ -23,6 +23,9 @@ REPRS = {
     "instance_norm_2d": (
         "InstanceNorm2d(4, eps=1e-05, momentum=0.1, affine=False, bias=False, track_running_stats=False)"
     ),
+    "rms_norm_of_images": "RMSNorm((4, 6, 5), eps=0.1, elementwise_affine=True)",
+    "local_response_norm": "LocalResponseNorm(3, alpha=0.0001, beta=0.75, k=1.0)",
+    "weight_norm_older": "Linear(in_features=5, out_features=3, bias=False)",
     "relu": "ReLU()",
     "leaky_relu": "LeakyReLU(negative_slope=0.2)",
     "gelu": "GELU(approximate='none')",

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from normengine import nn, optim
-from normengine.nn import functional, init
+from normengine.nn import functional, init, utils
 
 _POOL = "kernel_size, stride=None, padding=0"
 _NORM = (
@@ -48,12 +48,14 @@ LAYERS = {
     "Hardswish": "inplace=False",
     "LeakyReLU": "negative_slope=0.01, inplace=False",
     "Linear": "in_features, out_features, bias=True, device=None, dtype=None",
+    "LocalResponseNorm": "size, alpha=0.0001, beta=0.75, k=1.0",
     "LogSoftmax": "dim=None",
     "MSELoss": f"{_OLD}, reduction='mean'",
     "MaxPool2d": f"{_POOL}, dilation=1, return_indices=False, ceil_mode=False",
     "ModuleDict": "modules=None",
     "ModuleList": "modules=None",
     "NLLLoss": _CLASSES,
+    "RMSNorm": "normalized_shape, eps=None, elementwise_affine=True, device=None, dtype=None",
     "ReLU": "inplace=False",
     "ReLU6": "inplace=False",
     "SiLU": "inplace=False",
@@ -89,6 +91,7 @@ FUNCTIONS = {
     "hardswish": "input, inplace=False",
     "leaky_relu": "input, negative_slope=0.01, inplace=False",
     "linear": "input, weight, bias=None",
+    "local_response_norm": "input, size, alpha=0.0001, beta=0.75, k=1.0",
     "max_pool2d": f"input, {_POOL}, dilation=1, ceil_mode=False, return_indices=False",
     "mish": "input, inplace=False",
     "mse_loss": f"input, target, {_OLD}, reduction='mean', weight=None",
@@ -96,6 +99,7 @@ FUNCTIONS = {
     "pad": "input, pad, mode='constant', value=None",
     "relu": "input, inplace=False",
     "relu6": "input, inplace=False",
+    "rms_norm": "input, normalized_shape, weight=None, eps=None",
     "sigmoid": "input",
     "silu": "input, inplace=False",
     "stochastic_depth": "input, p, mode, training=True",
@@ -118,6 +122,15 @@ INITIALIZERS = {
     "zeros_": "tensor",
 }
 
+UTILITIES = {"weight_norm": "module, name='weight', dim=0", "remove_weight_norm": "module, name='weight'"}
+PARAMETRIZE = {
+    "is_parametrized": "module, tensor_name=None",
+    "register_parametrization": "module, tensor_name, parametrization, *, unsafe=False",
+    "remove_parametrizations": "module, tensor_name, leave_parametrized=True",
+    "ParametrizationList": "modules, original, unsafe=False",
+}
+PARAMETRIZATIONS = {"weight_norm": "module, name='weight', dim=0"}
+
 
 def _signature(function: Callable[..., Any]) -> str:
     parts: list[str] = []
@@ -134,7 +147,15 @@ def _signature(function: Callable[..., Any]) -> str:
     ("home", "name", "expected"),
     [
         pytest.param(home, name, text, id=name)
-        for home, table in ((nn, LAYERS), (optim, OPTIMIZERS), (functional, FUNCTIONS), (init, INITIALIZERS))
+        for home, table in (
+            (nn, LAYERS),
+            (optim, OPTIMIZERS),
+            (functional, FUNCTIONS),
+            (init, INITIALIZERS),
+            (utils, UTILITIES),
+            (utils.parametrize, PARAMETRIZE),
+            (utils.parametrizations, PARAMETRIZATIONS),
+        )
         for name, text in table.items()
     ],
 )

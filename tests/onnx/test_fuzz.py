@@ -33,7 +33,7 @@ def test_the_same_seed_gives_the_same_models():
 
 def test_every_operator_is_drawn():
     operators = set()
-    for number in range(400):
+    for number in range(600):
         content = onnx_models.valid(onnx_models.np.random.default_rng((0, number))).SerializeToString()
         operators |= {node.op_type for node in onnx.load_model_from_string(content).graph.node}
     assert operators == set(onnx_models.OPERATORS)

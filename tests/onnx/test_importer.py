@@ -146,6 +146,10 @@ NORM = {
     "layer norm of images": one("LayerNormalization", weights={"s": draw(4, 7, 6), "b": draw(4, 7, 6)}, axis=1),
     "layer norm without bias": one("LayerNormalization", weights={"s": draw(7, 6)}, axis=-2, epsilon=0.1),
     "layer norm that broadcasts": one("LayerNormalization", weights={"s": draw(7, 1), "b": draw(1, 6)}, axis=2),
+    # As many images as channels, since ONNX's evaluator takes the one number for the other.
+    "response norm": one("LRN", {"x": (7, 7, 3, 2)}, size=3, alpha=0.5, beta=0.6, bias=2.0),
+    "response norm of an even window": one("LRN", {"x": (7, 7, 3, 2)}, size=4, alpha=2.0),
+    "response norm default": one("LRN", {"x": (4, 4, 6, 5)}, size=20),
     "dropout": one("Dropout"),
     "dropout with a mask": (
         [node("Dropout", ["x"], ["d", "m"]), node("Where", ["m", "d", "zero"], ["y"])],

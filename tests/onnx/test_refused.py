@@ -106,6 +106,8 @@ BAD = [
     rejected([node("Reshape", ["x", "x"], ["y"], "r")], "the shape must be known before the network runs, but 'x' is"),
     rejected([node("Reshape", ["x", "s"], ["y"], "r")], r"Reshape 'r': cannot reshape \(2, 4, 7, 6\) to \(5, -1\)",
              weights={"s": ints(5, -1)}),
+    rejected([node("LRN", ["x"], ["y"], "r", size=0)], "LRN 'r': attribute 'size' must be a positive integer, got 0"),
+    rejected([node("LRN", ["x"], ["y"], "r", size=3)], r"LRN 'r': input must be \(N, C\)", {"x": (4,)}),
     rejected([node("MaxPool", ["x"], ["y", "i"], "m", kernel_shape=[2, 2])],
              "MaxPool 'm': its output 1, 'i', is not supported", outputs=("y", "i")),
     rejected([node("Dropout", ["x"], ["y", "i"], "d")], "Dropout 'd': its output 1, 'i', is not supported",

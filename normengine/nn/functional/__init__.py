@@ -11,19 +11,25 @@ from .dropout import *
 from .dropout import __all__ as _dropout
 from .group_norm import *
 from .group_norm import __all__ as _group_norm
+from .local_response_norm import *
+from .local_response_norm import __all__ as _local_response_norm
 from .loss import *
 from .loss import __all__ as _loss
 from .norm import *
 from .norm import __all__ as _norm
 from .pooling import *
 from .pooling import __all__ as _pooling
+from .rms_norm import *
+from .rms_norm import __all__ as _rms_norm
 
 __all__ = [
     *_activation,
     *_conv,
     *_dropout,
     *_group_norm,
+    *_local_response_norm,
     *_loss,
     *_norm,
     *_pooling,
+    *_rms_norm,
 ]

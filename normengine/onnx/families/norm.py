@@ -1,8 +1,9 @@
-"""Batch normalization. In a network that is run, the stored statistics are used as they are, in ONNX as in PyTorch.
+"""Batch normalization, local response normalization and dropout.
 
-What differs concerns training alone: ONNX weighs the *old* statistic with ``momentum``, PyTorch the new one, so the
-one is one minus the other; and ONNX remembers the population variance where PyTorch remembers the unbiased one, which
-is the same number ``running_var`` at inference and must not be converted for it.
+In a network that is run, batch normalization uses the stored statistics as they are, in ONNX as in PyTorch. What
+differs concerns training alone: ONNX weighs the *old* statistic with ``momentum``, PyTorch the new one, so the one is
+one minus the other; and ONNX remembers the population variance where PyTorch remembers the unbiased one, which is the
+same number ``running_var`` at inference and must not be converted for it.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from ...graph import Node, Value
+from ...ops.local_response_norm import neighbours
 from ..export_context import ExportContext
 from ..import_context import ImportedNode
 from ..node import OnnxError
@@ -59,6 +61,45 @@ def write_moments(writing: ExportContext, node: Node, axes: tuple[int, ...], kee
 def write_centered(writing: ExportContext, node: Node, x: Value, axes: tuple[int, ...]) -> str:
     """``x`` less its mean over ``axes``."""
     return writing.step(node, "Sub", x, write_reduction(writing, node, "ReduceMean", x, axes, keepdims=True))
+
+
+@reads("LRN")
+def read_local_response_norm(call: ImportedNode) -> Value:
+    size = call.node.integer("size")
+    if size < 1:
+        raise OnnxError(f"attribute 'size' must be a positive integer, got {size}")
+    return call.add(
+        "local_response_norm",
+        call.value(0),
+        size=size,
+        before=(size - 1) // 2,
+        alpha=call.node.number("alpha", 1e-4),
+        beta=call.node.number("beta", 0.75),
+        k=call.node.number("bias", 1.0),
+    )
+
+
+@writes("local_response_norm")
+def write_local_response_norm(writing: ExportContext, node: Node) -> None:
+    """ONNX's window, or another one as a mean over channels that lie where an image has its height."""
+    (x,), attrs = node.inputs, node.attrs
+    alpha, beta, k = (float(attrs[name]) for name in ("alpha", "beta", "k"))
+    before, behind = neighbours(x.shape[1], attrs)
+    if attrs["before"] == (attrs["size"] - 1) // 2:
+        writing.make(node, "LRN", x, size=attrs["size"], alpha=alpha, beta=beta, bias=k)
+        return
+    window = before + behind + 1
+    image = writing.integers((0, 1, x.shape[1], -1), "shape")
+    squares = writing.step(node, "Reshape", writing.step(node, "Mul", x, x), image)
+    pads = (before, 0, behind, 0)
+    mean = writing.step(
+        node, "AveragePool", squares, kernel_shape=(window, 1), pads=pads, strides=(1, 1), count_include_pad=1
+    )
+    mean = writing.step(node, "Reshape", mean, writing.integers((0, *x.shape[1:]), "shape"))
+    share = writing.step(node, "Mul", mean, writing.constant(alpha * window / attrs["size"], "alpha"))
+    divisor = writing.step(node, "Add", share, writing.constant(k, "k"))
+    power = writing.step(node, "Mul", writing.step(node, "Log", divisor), writing.constant(-beta, "beta"))
+    writing.make(node, "Mul", x, writing.step(node, "Exp", power))
 
 
 @reads("Dropout")
