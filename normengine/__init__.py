@@ -14,6 +14,7 @@ from .locks import load_module
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:  # for type checkers and editors; the table below serves programs
+    from . import analysis as analysis
     from . import cli as cli
     from . import data as data
     from . import nn as nn
@@ -78,7 +79,7 @@ _HOMES = {
 }  # fmt: skip
 """Where the public names are defined; nothing of it is imported before it is used."""
 
-_MODULES = ("cli", "data", "nn", "onnx", "optim", "train")
+_MODULES = ("analysis", "cli", "data", "nn", "onnx", "optim", "train")
 _PORTED_MODULES = ("cuda", "utils")
 _PORTED = frozenset((
     "Variable", "abs", "add", "arange", "argmax", "argmin", "autograd", "backends", "bool", "chunk", "clamp", "concat",

@@ -32,6 +32,7 @@ from .passes.bind_state import bind_state
 from .passes.fold_batchnorm import Folding, unfolded
 from .passes.fold_batchnorm import fold_batchnorm as fold
 from .session import InferenceSession
+from .shapes import sample_shape
 from .table import table
 
 INPUT, OUTPUT, BATCH = "x", "y", "N"
@@ -120,7 +121,7 @@ def drafted(model: Module, input_shape: Sequence[int], *, opset: int, fold_batch
     if not tolerance > 0:
         raise ValueError(f"tolerance must be a positive number, got {tolerance!r}")
     check_opset(opset)
-    shape = _input_shape(input_shape)
+    shape = sample_shape(input_shape)
     with kept_mode(model, training=False), kept_buffers(model):
         at2, at3 = (_traced(model, (batch, *shape)) for batch in (2, 3))
         whole = graph = merge_batches(at2, at3)
@@ -164,16 +165,6 @@ def kept_buffers(model: Module) -> Iterator[None]:
         yield
     finally:
         restore()
-
-
-def _input_shape(given: Sequence[int]) -> tuple[int, ...]:
-    try:
-        shape = tuple(operator.index(n) for n in given)
-    except TypeError:
-        shape = ()
-    if not shape or min(shape) < 1:
-        raise ValueError(f"input_shape must be the positive extents of one sample, such as (3, 32, 32), got {given!r}")
-    return shape
 
 
 def _traced(model: Module, shape: tuple[int, ...]) -> Graph:

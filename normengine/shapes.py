@@ -47,6 +47,17 @@ def pair(value: object, name: str) -> tuple[int, int]:
     return height, width
 
 
+def sample_shape(given: Sequence[int]) -> Shape:
+    """The extents of one sample, all positive, as ints; raises ValueError for anything else."""
+    try:
+        shape = tuple(operator.index(n) for n in given)
+    except TypeError:
+        shape = ()
+    if not shape or min(shape) < 1:
+        raise ValueError(f"input_shape must be the positive extents of one sample, such as (3, 32, 32), got {given!r}")
+    return shape
+
+
 def resolve(shape: Shape, target: Shape) -> Shape:
     """``target`` of a view of ``shape`` with its one -1 replaced."""
     size = math.prod(shape)

@@ -8,14 +8,14 @@ from types import ModuleType
 import pytest
 
 import normengine as ne
-from normengine import compat, data, nn, onnx, optim, session, train
+from normengine import analysis, compat, data, nn, onnx, optim, session, train
 from normengine.nn import functional, init, utils
 from normengine.nn.utils import parametrizations, parametrize
 from normengine.utils import data as utils_data
 
 MODULES = (
     *(ne, nn, functional, init, utils, parametrize, parametrizations, optim, train, data, onnx, session, compat),
-    utils_data,
+    *(analysis, utils_data),
 )
 
 

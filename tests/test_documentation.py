@@ -41,7 +41,7 @@ def test_first_pages_example_runs():
     assert names["Block"](3)(x).shape == x.shape
 
 
-PAGES_WITH_CODE = ("getting-started", "training", "onnx", "batchnorm-and-dropout")
+PAGES_WITH_CODE = ("getting-started", "training", "onnx", "batchnorm-and-dropout", "analysis")
 RUN_EACH = """
 import json, sys
 for block in json.load(sys.stdin):
@@ -59,6 +59,7 @@ for block in json.load(sys.stdin):
         ),
         ("docs/onnx.md", ["model.onnx"]),
         ("docs/batchnorm-and-dropout.md", ["model.onnx"]),
+        ("docs/analysis.md", ["distributions.png", "shift.png", "statistics.png"]),
     ],
 )
 def test_each_block_of_a_page_runs_as_it_stands(page, files, tmp_path):

@@ -12,7 +12,7 @@ from normengine import compat, nn, optim
 from normengine.absent import ABSENT
 from normengine.utils.data import DataLoader, Dataset, Subset, TensorDataset, random_split
 
-PLACES = {"": torch, "nn": nn, "optim": optim, "cuda": torch.cuda}
+PLACES = {"": torch, "nn": nn, "nn.utils": nn.utils, "optim": optim, "cuda": torch.cuda}
 
 
 @pytest.mark.parametrize(("place", "name"), [(place, name) for place in ABSENT for name in ABSENT[place]])
