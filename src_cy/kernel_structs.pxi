@@ -406,6 +406,21 @@ cdef struct ReduceSumImageSumsF32:
     ImageSums extra
 
 
+cdef struct SumImagesF32:
+    float* x
+    float* y
+    SharedMemory memory
+    Channels channels
+
+
+cdef struct SumImagesPartialChunksF32:
+    float* x
+    float* y
+    SharedMemory memory
+    Channels channels
+    PartialChunks extra
+
+
 cdef struct ToBlockedF32:
     float* x
     float* y
@@ -533,6 +548,8 @@ STRUCTS = {
     "BatchStatsPartialChunksF32": sizeof(BatchStatsPartialChunksF32),
     "ReduceSumChannelSumsF32": sizeof(ReduceSumChannelSumsF32),
     "ReduceSumImageSumsF32": sizeof(ReduceSumImageSumsF32),
+    "SumImagesF32": sizeof(SumImagesF32),
+    "SumImagesPartialChunksF32": sizeof(SumImagesPartialChunksF32),
     "ToBlockedF32": sizeof(ToBlockedF32),
     "FromBlockedF32": sizeof(FromBlockedF32),
     "RepeatChannelsF32": sizeof(RepeatChannelsF32),

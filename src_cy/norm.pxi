@@ -260,3 +260,22 @@ cdef void reduce_sum(const int64_t* args, int64_t begin, int64_t end, int64_t th
                 x += p.k1
         for c in range(count):
             a.y[row * p.k1 + first + c] = <float> total[c]
+
+
+cdef void sum_images(const int64_t* args, int64_t begin, int64_t end, int64_t thread) noexcept nogil:
+    # A task makes COLUMNS neighbouring elements.
+    cdef const SumImagesF32* a = <const SumImagesF32*> args
+    cdef int64_t size = a.channels.c * a.channels.s, task, first, count, image, i
+    cdef double total[COLUMNS]
+    cdef const float* x
+    for task in range(begin, end):
+        first = task * COLUMNS
+        count = least(COLUMNS, size - first)
+        for i in range(count):
+            total[i] = 0
+        for image in range(a.channels.n):
+            x = a.x + image * size + first
+            for i in range(count):
+                total[i] += x[i]
+        for i in range(count):
+            a.y[first + i] = <float> total[i]

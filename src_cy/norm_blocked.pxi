@@ -136,3 +136,47 @@ cdef void image_sums_blocked(const int64_t* args, int64_t begin, int64_t end, in
         lane_sums(&t, a.x + task * plane, NULL, NULL, 0, pixels, plane, 0, 1)
         for l in range(SIMD_WIDTH):
             a.y[task * SIMD_WIDTH + l] = <float> t.sums[0][l]
+
+
+cdef inline float* chunk_images(const SumImagesPartialChunksF32* a, int64_t chunk) noexcept nogil:
+    # The sum of a chunk of images.
+    cdef int64_t size = ceil_div(a.channels.c, SIMD_WIDTH) * a.channels.s * SIMD_WIDTH * <int64_t> sizeof(float)
+    return <float*> (<char*> a.memory.scratch + chunk * whole_lines(size))
+
+
+cdef void sum_images_blocked(const int64_t* args, int64_t begin, int64_t end, int64_t thread) noexcept nogil:
+    # A task is a chunk of the batch.
+    cdef const SumImagesPartialChunksF32* a = <const SumImagesPartialChunksF32*> args
+    cdef int64_t chunks = a.extra.chunks, size = ceil_div(a.channels.c, SIMD_WIDTH) * a.channels.s * SIMD_WIDTH
+    cdef int64_t task, image, first, i
+    cdef float* total
+    cdef const float* x
+    for task in range(begin, end):
+        total = chunk_images(a, task)
+        first = share(a.channels.n, chunks, task)
+        if not a.extra.accumulate:
+            memcpy(total, a.x + first * size, size * sizeof(float))
+            first += 1
+        for image in range(first, share(a.channels.n, chunks, task + 1)):
+            x = a.x + image * size
+            for i in range(size):
+                total[i] += x[i]
+
+
+cdef void sum_images_blocked_merge(const int64_t* args, int64_t begin, int64_t end, int64_t thread) noexcept nogil:
+    # A task is a block of channels.
+    cdef const SumImagesPartialChunksF32* a = <const SumImagesPartialChunksF32*> args
+    cdef int64_t chunks = a.extra.chunks, pixels = a.channels.s, block, pixel, at, chunk, l
+    cdef double total[SIMD_WIDTH]
+    cdef const float* x
+    for block in range(begin, end):
+        for pixel in range(pixels):
+            at = (block * pixels + pixel) * SIMD_WIDTH
+            for l in range(SIMD_WIDTH):
+                total[l] = 0
+            for chunk in range(chunks):
+                x = chunk_images(a, chunk) + at
+                for l in range(SIMD_WIDTH):
+                    total[l] += x[l]
+            for l in range(least(SIMD_WIDTH, a.channels.c - block * SIMD_WIDTH)):
+                a.y[(block * SIMD_WIDTH + l) * pixels + pixel] = <float> total[l]

@@ -333,6 +333,7 @@ for _signature in (
     Signature("adaptive_avg_pool2d", ("x",), ("y",), (AdaptivePool,), _adaptive_pool2d),
     Signature("adaptive_avg_pool2d_grad", ("dy",), ("dx",), (AdaptivePool,), _adaptive_pool2d_grad),
     Signature("reduce_sum", ("x",), ("y",), (Reduction,), _reduce_sum),
+    Signature("sum_images", ("x",), ("y",), (Channels,), _channels),
     Signature("to_blocked", ("x",), ("y",), (Channels,), _channels),
     Signature("from_blocked", ("x",), ("y",), (Channels,), _channels),
     Signature("repeat_channels", ("x",), ("y",), (Repeat,), _repeat_channels),

@@ -1,4 +1,7 @@
-"""Sums, means and maxima over axes, and the reduction that undoes broadcasting in gradients."""
+"""Sums, means and maxima over axes, and the reduction that undoes broadcasting in gradients.
+
+``sum_images`` is the sum over axis 0 of images, which is taken while they are at hand.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +13,7 @@ import numpy as np
 from ..graph import Node, Spec, Value
 from .base import Arrays, Attrs, Case, Op, OperatorError
 from .builder import Builder
-from .rules import only, real, require_axis, require_float32
+from .rules import first_input, only, real, require_axis, require_float32, require_layout
 from .table import register
 
 
@@ -20,7 +23,9 @@ def sum_to(builder: Builder, grad: Value, shape: tuple[int, ...]) -> Value:
     stretched = tuple(range(extra)) + tuple(
         extra + axis for axis, extent in enumerate(shape) if extent == 1 and grad.shape[extra + axis] != 1
     )
-    if stretched:
+    if stretched == (0,) and len(grad.shape) == 4:
+        grad = builder.add("sum_images", grad)
+    elif stretched:
         grad = builder.add("reduce_sum", grad, axes=stretched, keepdims=not extra)
     return grad if grad.shape == shape else builder.add("reshape", grad, shape=shape)
 
@@ -119,6 +124,20 @@ def _mean_decompose(builder: Builder, node: Node) -> Sequence[Value]:
     return [builder.add("mul", total, builder.constant(1.0 / _count(node.inputs[0], node.attrs["axes"])))]
 
 
+def _images_infer(specs: Sequence[Spec], attrs: Attrs) -> tuple[Spec, ...]:
+    (x,) = specs
+    require_layout("input", x, "(N, C, H, W)")
+    return (Spec(x.shape[1:]),)
+
+
+def _images_reference(arrays: Arrays, attrs: Attrs) -> tuple[np.ndarray, ...]:
+    return (real(arrays[0]).sum(axis=0),)
+
+
+def _images_gradient(builder: Builder, node: Node, grads: Sequence[Value | None]) -> Sequence[Value | None]:
+    return [builder.add("expand", only(grads), shape=node.inputs[0].shape)]
+
+
 def _samples(node: Node) -> tuple[int, ...]:
     return () if 0 in node.attrs["axes"] else (0,)
 
@@ -158,6 +177,16 @@ register(
         kind="statistics",
         samples=_samples,
         sums_axes=True,
+    ),
+    Op(
+        "sum_images",
+        _images_infer,
+        _images_reference,
+        _images_gradient,
+        cases=lambda: tuple(Case((s,)) for s in ((2, 3, 4, 5), (1, 17, 3, 3), (33, 1, 1, 7), (40, 20, 5, 6))),
+        kind="statistics",
+        samples=first_input,
+        sums_samples=True,
     ),
     Op(
         "reduce_mean",

@@ -35,7 +35,7 @@ def wrong_signs(got, *right):
 def of_floats(op: Op) -> bool:
     """Whether it is elementwise, of float32 and bool, and makes float32."""
     specs = [Spec.of(a) for a in op.cases()[0].arrays(np.random.default_rng(0))]
-    if op.scalar is None or op.scalar.index or not {s.dtype for s in specs} <= {"float32", "bool"}:
+    if op.scalar is None or op.scalar.indexed or not {s.dtype for s in specs} <= {"float32", "bool"}:
         return False
     return op.infer(specs, op.cases()[0].attrs)[0].dtype == "float32"
 

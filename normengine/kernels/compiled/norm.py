@@ -94,6 +94,20 @@ def batch_norm_grad_sums_blocked(problem: Problem, sizes: Sizes) -> Launch:
     return Launch((blocks * chunks, blocks), scratch=blocks * chunks * sizes["lane_totals"], extra=Chunks(chunks))
 
 
+def sum_images(problem: Problem, sizes: Sizes) -> Launch:
+    """A task makes some neighbouring elements."""
+    _, c, s = (int(v) for v in numbers_of(problem))
+    return Launch(tasks=(ceil_div(c * s, sizes["sum_columns"]),))
+
+
+def sum_images_blocked(problem: Problem, sizes: Sizes) -> Launch:
+    """Stages: the sum of each chunk of the batch, then of the chunks for each block of channels."""
+    n, c, s = (int(v) for v in numbers_of(problem))
+    blocks, chunks = ceil_div(c, sizes["width"]), min(n, tasks_wanted(problem))
+    scratch = chunks * whole_lines(blocks * s * sizes["width"] * problem.item_bytes)
+    return Launch(tasks=(chunks, blocks), scratch=scratch, extra=PartialChunks(chunks))
+
+
 class ChannelSums(NamedTuple):
     """The record of ``reduce_sum`` over all but the channels of images."""
 
@@ -192,5 +206,16 @@ ROWS = (
         each_image_sum,
         cost=half,
         blocked=("x", "y"),
+    ),
+    Row("sum_images", "", ("sum_images",), sum_images),
+    Row(
+        "sum_images",
+        "blocked",
+        ("sum_images_blocked", "sum_images_blocked_merge"),
+        sum_images_blocked,
+        PartialChunks,
+        cost=in_blocks,
+        blocked=("x",),
+        partial_sums=True,
     ),
 )

@@ -94,8 +94,22 @@ def group_mean(
                     y[first + image * row + c] = mean
 
 
+def sum_images(x: Array, y: Array, N: int, C: int, S: int, begin: int, end: int) -> None:
+    """The sum of all images; a task is one channel."""
+    for c in range(begin, end):
+        for i in range(c * S, c * S + S):
+            total = 0.0
+            for n in range(N):
+                total += np.float64(x[n * C * S + i])
+            y[i] = total
+
+
 def _channels(problem: Problem) -> Launch:
     return Launch((math.prod(problem.outputs[0]),))
+
+
+def _channels_of_images(problem: Problem) -> Launch:
+    return Launch((problem.outputs[0][0],))
 
 
 def _each_image(problem: Problem) -> Launch:
@@ -110,6 +124,7 @@ def _parts(problem: Problem) -> Launch:
 
 portable("batch_stats", _channels, batch_stats)
 portable("batch_norm_grad_sums", _channels, batch_norm_grad_sums)
+portable("sum_images", _channels_of_images, sum_images)
 portable("moments", _each_image, moments)
 portable("normalize_grad_sums", _each_image, normalize_grad_sums)
 portable("group_mean", _parts, group_mean)

@@ -46,6 +46,11 @@ def write_reduce(writing: ExportContext, node: Node) -> None:
     write_reduction(writing, node, op_type, x, node.attrs["axes"], node.attrs["keepdims"], node.outputs[0])
 
 
+@writes("sum_images")
+def write_sum_images(writing: ExportContext, node: Node) -> None:
+    write_reduction(writing, node, "ReduceSum", node.inputs[0], (0,), keepdims=False, result=node.outputs[0])
+
+
 def write_reduction(
     writing: ExportContext,
     node: Node,
