@@ -16,8 +16,9 @@ from ..graph import Value
 from ..nn.module import Module
 from ..nn.trace import Trace
 from ..settings import whole
+from ..train.batches import given_inputs
 from .moments import Moments
-from .probe import Probe, batch_norms, batches, norms_in_training, sites_of
+from .probe import Probe, batch_norms, norms_in_training, sites_of
 from .report import INFERENCE, REMEMBERED, TRAINING, Report, log_axis, name_axis, new_figure, number, ruled, saved
 
 if TYPE_CHECKING:
@@ -124,7 +125,7 @@ def bn_statistics(
     training mode too. The statistics are those of Algorithm 2 of Ioffe and Szegedy ("Batch Normalization", ICML 2015,
     arXiv 1502.03167), in float64: the mean of the batches' means, and the mean of their biased variances times
     ``m / (m - 1)``, where m = N·H·W is the number of values of a channel in a batch; batches of other sizes count by
-    their values. Nothing in the model changes.
+    their values. To ghost batch norm each of its parts is a batch. Nothing in the model changes.
 
     Warnings are given for batches of fewer than ``few_values`` values a channel; for batches whose means drift, as
     those of unshuffled data do (one-way analysis of variance of the images' means, the mean over the channels of F,
@@ -157,10 +158,12 @@ def bn_statistics(
 
     probe = Probe(model, inputs, partial(norms_in_training, model, bool(dropout)), _WHAT, seed=seed)
     seen: dict[str, list[_Batch]] = {}
-    for i, x in enumerate(batches(data, batch_size, _WHAT)):
-        for name, array in probe.run(x, i).items():
-            seen.setdefault(name, []).append(_batch_of(array))
     norms = batch_norms(model)
+    for i, x in enumerate(given_inputs(data, batch_size, _WHAT)):
+        for name, array in probe.run(x, i).items():
+            together = getattr(norms.get(layers[name]), "ghost_size", len(array))
+            parts = (array[first : first + together] for first in range(0, len(array), together))
+            seen.setdefault(name, []).extend(map(_batch_of, parts))
     return BatchNormStatistics(
         tuple(_statistics_of(name, norms.get(layers[name]), found, few_values) for name, found in seen.items())
     )
@@ -202,10 +205,10 @@ def _statistics_of(name: str, norm: Module | None, seen: Sequence[_Batch], few_v
 
 
 def population(seen: Sequence[Moments]) -> tuple[np.ndarray, np.ndarray]:
-    """Mean and variance of the population from the moments of batches, those of m values with the weight m."""
+    """Mean and variance of the population from the moments of batches, as ``recalibrate`` has them."""
     total = sum(batch.count for batch in seen)
     mean = sum(batch.count / total * batch.mean for batch in seen)
-    variance = sum(batch.count / total * batch.m2 / (batch.count - 1) for batch in seen)
+    variance = sum(batch.m2 for batch in seen) / (total - len(seen))
     return np.asarray(mean), np.asarray(variance)
 
 

@@ -8,15 +8,14 @@ statistics and the generator of random numbers stay as they are.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
 
 from ..graph import Graph, Node, Spec, Value
-from ..nn.group_norm import InstanceNorm
-from ..nn.mode import kept_mode
+from ..nn.mode import in_training, kept_mode
 from ..nn.module import Module
 from ..nn.norm import BatchNorm
 from ..nn.trace import Trace, trace
@@ -24,7 +23,6 @@ from ..ops import OPS
 from ..runtime import Program
 from ..runtime.cache import ProgramCache
 from ..settings import compile_options, whole
-from ..train.inputs import as_input
 
 INPUT = "x"
 Choose = Callable[[Trace], Mapping[str, Value]]
@@ -124,10 +122,7 @@ def _word(number: int) -> np.ndarray:
 @contextmanager
 def norms_in_training(model: Module, dropout: bool) -> Iterator[None]:
     """Batch norms in training mode, all else in it with ``dropout`` and in eval mode without; then as before."""
-    with ExitStack() as stack:
-        stack.enter_context(kept_mode(model, training=dropout))
-        for norm in batch_norms(model).values():
-            stack.enter_context(kept_mode(norm, training=True))
+    with kept_mode(model, training=dropout), in_training(batch_norms(model).values()):
         yield
 
 
@@ -140,8 +135,7 @@ def batch_norms(model: Module) -> dict[str, Module]:
 
 
 def _is_batch_norm(module: Module) -> bool:
-    by_batches = isinstance(module, BatchNorm) and not isinstance(module, InstanceNorm)
-    return by_batches or module._buffers.get("running_var") is not None
+    return isinstance(module, BatchNorm) or module._buffers.get("running_var") is not None
 
 
 def norm_sites(model: Module, nodes: Iterable[Node], inputs: Iterable[Value]) -> list[Site]:
@@ -201,40 +195,3 @@ def node_name(node: Node, modules: Mapping[str, Module]) -> str:
     if node.layer and module is not None and next(module.children(), None) is None:
         return node.layer
     return f"{node.layer}.{node.op}".lstrip(".")
-
-
-# data
-
-
-def batches(data: object, batch_size: int, what: str) -> Iterator[np.ndarray]:
-    """The inputs of each batch of ``data``, float32: an array ``(N, ...)`` or a tuple ``(x, y)`` of arrays is cut into
-    batches (a sample that is left over joins the one before it); of other iterables each entry is a batch, ``x`` or
-    ``(x, y)``. ``what`` begins messages.
-
-    Raises:
-        TypeError: it is nothing of these.
-        ValueError: it gives nothing, or a batch that is no array of floating point.
-    """
-    batch_size = whole(batch_size, f"{what}: batch_size", low=1)
-    if isinstance(data, tuple) and data:
-        data = data[0]
-    if isinstance(data, np.ndarray):
-        data = _cut(as_input(data, f"{what}: data"), batch_size)
-    if isinstance(data, (str, bytes, Mapping)) or not isinstance(data, Iterable):
-        raise TypeError(
-            f"{what}: data must be an array (N, ...), a tuple (x, y) of arrays, or batches such as those of a "
-            f"DataLoader, got {type(data).__name__}"
-        )
-    i = 0
-    for i, batch in enumerate(data, 1):
-        x: object = batch[0] if isinstance(batch, (tuple, list)) and len(batch) else batch
-        yield as_input(x, f"{what}: batch {i}")
-    if not i:
-        raise ValueError(f"{what}: data gave no batches; give one batch at least, and no generator that is used up")
-
-
-def _cut(x: np.ndarray, batch_size: int) -> list[np.ndarray]:
-    bounds = list(range(0, len(x), batch_size))
-    if len(bounds) > 1 and len(x) - bounds[-1] == 1 < batch_size:
-        del bounds[-1]
-    return [x[begin:end] for begin, end in zip(bounds, [*bounds[1:], len(x)], strict=True)]

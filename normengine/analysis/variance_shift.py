@@ -18,9 +18,10 @@ from ..graph import Value
 from ..nn.mode import kept_mode
 from ..nn.module import Module
 from ..nn.trace import Trace
+from ..train.batches import given_inputs
 from .moments import Moments
 from .noise import NoiseWalk
-from .probe import Probe, batch_norms, batches, node_name, sites_of
+from .probe import Probe, batch_norms, node_name, sites_of
 from .report import INFERENCE, REMEMBERED, TRAINING, Report, log_axis, name_axis, new_figure, number, ruled, saved
 
 if TYPE_CHECKING:
@@ -171,7 +172,7 @@ def variance_shift(model: Module, data: object, *, batch_size: int = 128, seed: 
     training = Probe(model, in_training, lambda: kept_mode(model, training=True), _WHAT, seed=seed)
     inference = Probe(model, in_inference, lambda: kept_mode(model, training=False), _WHAT)
     tallies: dict[str, _Tally] = {}
-    for i, x in enumerate(batches(data, batch_size, _WHAT)):
+    for i, x in enumerate(given_inputs(data, batch_size, _WHAT)):
         seen, bare = training.run(x, i), inference.run(x, i)
         for name in found:
             if name in bare:

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from ..conversion import one_array
+from ..settings import whole
 from .inputs import as_input, as_target, one_target
 
 _SPLIT = 2**32 - 1  # the stream of random numbers that draws the validation samples, beside those of the epochs
@@ -50,6 +51,7 @@ def given_batches(data: object, batch_size: int, where: str) -> Iterator[tuple[n
 
 def given_inputs(data: object, batch_size: int, where: str) -> Iterator[np.ndarray]:
     """The ``x`` of :func:`given_batches`, whatever comes behind it."""
+    batch_size = whole(batch_size, f"{where}: batch_size", low=1)
     if isinstance(data, (tuple, np.ndarray)):
         yield from (x for x, _ in given_batches(data, batch_size, where))
     else:
@@ -66,7 +68,7 @@ def _loaded(loader: object, where: str) -> Iterator[tuple[str, Any]]:
     for i, batch in enumerate(loader):
         yield f"{where}, batch {i + 1}", batch
     if i < 0:
-        raise ValueError(f"{where}: the data gave no batches")
+        raise ValueError(f"{where}: the data gave no batches; give one at least, and no generator that is used up")
 
 
 def _checked(x: object, y: object, where: str) -> Pair:

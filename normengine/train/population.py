@@ -20,7 +20,6 @@ from ..nn.module import Module
 from ..nn.norm import BatchNorm, RunningNorm
 from ..nn.norm_variants import SwitchNorm2d
 from ..nn.trace import Trace, trace
-from ..settings import whole
 from ..table import table
 from .batches import given_inputs
 from .watch import Watch
@@ -118,7 +117,6 @@ def recalibrate(
             the new ones at once, when the last batch is done.
     """
     norms, stayed = tracked(model, "recalibrate")
-    batch_size = whole(batch_size, "recalibrate: batch_size", low=1)
     sums = {name: _Sums(norm.num_features) for name, norm in norms.items()}
     measure = _Measure(model, norms)
     noisy = [m for m in model.modules() if dropout and isinstance(m, _NOISE)]

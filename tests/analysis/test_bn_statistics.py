@@ -38,7 +38,7 @@ def algorithm_2(model, batches):
     for layer in zip(*found):
         m = np.array([[m] for m, _, _ in layer], np.float64)
         means, variances = (np.array([row[i] for row in layer]) for i in (1, 2))
-        yield (m * means).sum(0) / m.sum(), (m * variances * m / (m - 1)).sum(0) / m.sum()
+        yield (m * means).sum(0) / m.sum(), (m * variances).sum(0) / (m - 1).sum()
 
 
 def test_the_population_is_that_of_algorithm_2():
@@ -162,9 +162,19 @@ def test_table_and_picture(tmp_path):
 def test_what_cannot_be_compared():
     with pytest.raises(ValueError, match="bn_statistics: the model has no batch norm at work"):
         analysis.bn_statistics(nn.Linear(3, 3), normal(4, 3))
-    with pytest.raises(ValueError, match="bn_statistics: data gave no batches"):
+    with pytest.raises(ValueError, match="bn_statistics: the data gave no batches"):
         analysis.bn_statistics(nn.BatchNorm1d(3), iter(()))
     with pytest.raises(ValueError, match="expected more than 1 value per channel"):
         analysis.bn_statistics(nn.BatchNorm1d(3).eval(), [normal(4, 3), normal(1, 3)])
     with pytest.raises(ValueError, match="few_values must be an integer of 0 or more, got -1"):
         analysis.bn_statistics(nn.BatchNorm1d(3), normal(4, 3), few_values=-1)
+
+
+def test_parts_of_ghost_batch_norm_are_batches():
+    model = nn.Sequential(nn.GhostBatchNorm2d(3, 4))
+    x = np.random.default_rng(3).standard_normal((10, 3, 5, 5)).astype(np.float32)
+    (found,) = ne.analysis.bn_statistics(model, x, batch_size=10)
+    ne.recalibrate(model, x, batch_size=10)
+    assert found.values == 4 * 25
+    assert np.allclose(found.variance, model[0].running_var, rtol=1e-6)
+    assert np.allclose(found.mean, model[0].running_mean, atol=1e-7)

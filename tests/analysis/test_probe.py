@@ -1,4 +1,4 @@
-"""The probe finds layers' inputs, runs one program for all batches of a shape, and cuts data into batches."""
+"""The probe finds layers' inputs and runs one program for all batches of a shape."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from normengine import nn
-from normengine.analysis.probe import Probe, batches, norm_sites, sites_of, traced_with
+from normengine.analysis.probe import Probe, norm_sites, sites_of, traced_with
 from normengine.graph import Spec
 from normengine.nn.mode import kept_mode
 
@@ -82,15 +82,3 @@ def test_which_normalizations_are_batch_norms(norm, is_batch_norm, training):
     found = norm_sites(model, traced.builder.nodes, traced.builder.inputs)
     assert [site.name for site in found] == ["1"] * is_batch_norm
     assert all(site.input in traced.builder.nodes[0].outputs for site in found)
-
-
-@pytest.mark.parametrize(
-    ("samples", "size", "expected"),
-    [(6, 3, [3, 3]), (7, 3, [3, 4]), (8, 3, [3, 3, 2]), (2, 3, [2]), (1, 3, [1]), (3, 1, [1, 1, 1])],
-)
-def test_arrays_are_cut_into_batches(samples, size, expected):
-    x = np.arange(2.0 * samples).reshape(samples, 2)
-    for data in (x, (x, np.zeros(samples))):
-        found = list(batches(data, size, "a test"))
-        assert [len(batch) for batch in found] == expected
-        assert np.array_equal(np.concatenate(found), x) and found[0].dtype == np.float32

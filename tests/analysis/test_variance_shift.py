@@ -274,10 +274,10 @@ def test_a_model_whose_python_looks_at_its_weights():
     ("model", "data", "message"),
     [
         (nn.Sequential(nn.Linear(3, 3)), normal(4, 3), "variance_shift: the model has no batch norm at work"),
-        (nn.BatchNorm1d(3), [], "variance_shift: data gave no batches; give one batch at least"),
-        (nn.BatchNorm1d(3), np.zeros((0, 3)), "variance_shift: data is an empty batch"),
+        (nn.BatchNorm1d(3), [], "variance_shift: the data gave no batches; give one at least"),
+        (nn.BatchNorm1d(3), np.zeros((0, 3)), "variance_shift: x is an empty batch"),
         (nn.BatchNorm1d(3), np.zeros((4, 3), np.int64), "must be floating point, got int64"),
-        (nn.BatchNorm1d(3), [normal(4, 3), "text"], "variance_shift: batch 2 must be float32"),
+        (nn.BatchNorm1d(3), [normal(4, 3), "text"], "variance_shift, batch 2: x must be float32"),
         (nn.BatchNorm1d(3), normal(4, 5), "BatchNorm1d: input has 5 channels"),
         (nn.BatchNorm1d(3), normal(1, 3), "expected more than 1 value per channel"),
     ],
@@ -291,7 +291,7 @@ def test_what_is_no_model_or_no_data():
     with pytest.raises(TypeError, match="variance_shift: model must be an nn.Module, got the class BatchNorm1d"):
         analysis.variance_shift(nn.BatchNorm1d, normal(4, 3))
     for data in (3, "text", {"x": normal(4, 3)}):
-        with pytest.raises(TypeError, match="data must be an array"):
+        with pytest.raises(ValueError, match="data must be an array"):
             analysis.variance_shift(nn.BatchNorm1d(3), data)
     with pytest.raises(ValueError, match="variance_shift: batch_size must be a positive integer, got 0"):
         analysis.variance_shift(nn.BatchNorm1d(3), normal(4, 3), batch_size=0)

@@ -84,3 +84,35 @@ def test_what_is_kept_for_other_shapes_has_an_end():
         for size in range(2, 80):
             step(np.eye(3)[np.arange(size) % 3], np.arange(size) % 3)
     assert len(step.programs) == 64
+
+
+def operators(step):
+    """Those of all calls of the program."""
+    return {call.op for part in step.program.programs for group in part.plan.calls for call in group.each()}
+
+
+def test_frozen_weights_have_no_gradients():
+    """Where nothing but batch norm's scale and shift is trained, no gradient of a weight is computed."""
+    model = nn.Sequential(
+        nn.Conv2d(1, 8, 3), nn.BatchNorm2d(8), nn.ReLU(), nn.Conv2d(8, 8, 3), nn.BatchNorm2d(8), nn.ReLU(),
+        nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, 3),
+    )  # fmt: skip
+    x, y = np.random.default_rng(0).standard_normal((6, 1, 9, 9)).astype(np.float32), np.arange(6) % 3
+    step = ne.TrainStep(model, nn.CrossEntropyLoss(), optim.SGD(model.parameters(), lr=0.1))
+    step(x, y)
+    assert "conv2d_weight_grad" in operators(step)
+    for module in model:
+        if not isinstance(module, nn.BatchNorm2d):
+            module.requires_grad_(False)
+    trained = [p for p in model.parameters() if p.requires_grad]
+    before = {name: array.copy() for name, array in model.state_dict().items()}
+    step = ne.TrainStep(model, nn.CrossEntropyLoss(), optim.SGD(trained, lr=0.1))
+    losses = [step(x, y) for _ in range(5)]
+    assert losses[0] > losses[-1]
+    found = operators(step)
+    assert "conv2d_input_grad" in found, "the gradient goes through the second convolution"
+    assert not any(op.endswith("weight_grad") for op in found)
+    changed = {name for name, array in model.state_dict().items() if not np.array_equal(array, before[name])}
+    assert {name for name in changed if name.endswith(("weight", "bias"))} == {
+        "1.weight", "1.bias", "4.weight", "4.bias"
+    }  # fmt: skip
