@@ -11,7 +11,7 @@ from __future__ import annotations
 import argparse
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import numpy as np
 from norm_networks import MODELS
@@ -33,7 +33,7 @@ def timed(work: Callable[[], object]) -> float:
     return (time.perf_counter() - begin) / count
 
 
-def in_turns(works: dict[str, Callable[[], object]], turns: int) -> dict[str, list[float]]:
+def in_turns(works: Mapping[str, Callable[[], object]], turns: int) -> dict[str, list[float]]:
     for work in works.values():
         work()
     found: dict[str, list[float]] = {name: [] for name in works}

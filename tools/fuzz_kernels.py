@@ -185,6 +185,7 @@ def statistics(rng: Rng) -> Iterator[Trial]:
     yield Trial("batch_norm_grad_sums", [dy, x, mean, var], {"eps": 1e-5})
     if len(shape) == 4:
         yield Trial("moments", [x], {})
+        yield Trial("sum_images", [x], {})
         yield Trial("normalize_grad_sums", [dy, x, normal(rng, images, channels, 1, 1)], {})
     together, size = extent(rng, 6), extent(rng, 9)
     table = normal(rng, together * extent(rng, 5), size * extent(rng, 5), 1, 1)

@@ -33,7 +33,7 @@ def resnet20(norm: Norm, nn: Any) -> Any:
         conv = nn.Conv2d(inputs, outputs, kernel, stride=stride, padding=kernel // 2, bias=False)
         return nn.Sequential(conv, norm(nn, outputs, size), *([nn.ReLU()] if relu else []))
 
-    class Block(nn.Module):  # type: ignore[misc]
+    class Block(nn.Module):
         def __init__(self, inputs: int, outputs: int, stride: int, size: int) -> None:
             super().__init__()
             self.conv1 = layers(inputs, outputs, 3, stride, size)

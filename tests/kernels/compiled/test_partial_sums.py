@@ -22,6 +22,7 @@ WINDOW = {"stride": (1, 1), "padding": (1, 1, 1, 1), "dilation": (1, 1), "groups
 NAMES = {
     "conv2d_weight_grad": ("direct", "first", "taps", "packed", "winograd4", "winograd2_5x5", "depthwise"),
     "batch_stats": ("blocked",),
+    "sum_images": ("blocked",),
 }
 Trial = fuzz_kernels.Trial
 
@@ -60,16 +61,17 @@ def random_trials(kernel: Kernel, count: int) -> Iterator[Trial]:
     rng = np.random.default_rng(0)
     while count:
         try:
-            trial = random_statistics(rng) if kernel.op == "batch_stats" else random_weight_grad(kernel.algorithm, rng)
+            of_images = kernel.op != "conv2d_weight_grad"
+            trial = random_sums(kernel.op, rng) if of_images else random_weight_grad(kernel.algorithm, rng)
         except OperatorError:
             continue  # an image smaller than its window
         yield trial
         count -= 1
 
 
-def random_statistics(rng: np.random.Generator) -> Trial:
+def random_sums(op: str, rng: np.random.Generator) -> Trial:
     images, channels = (int(v) for v in rng.integers(1, 40, 2))
-    return Trial("batch_stats", [fuzz_kernels.normal(rng, images, channels, *fuzz_kernels.pair(rng, 30))], {})
+    return Trial(op, [fuzz_kernels.normal(rng, images, channels, *fuzz_kernels.pair(rng, 30))], {})
 
 
 def random_weight_grad(algorithm: str, rng: np.random.Generator) -> Trial:
@@ -125,7 +127,7 @@ def test_every_sum_over_images_can_be_partial() -> None:
     assert all(not rows(op) for op in REGISTRY.kernels if op not in NAMES)
 
 
-@every_row("conv2d_weight_grad", "batch_stats")
+@every_row(*NAMES)
 def test_random_problems(kernel: Kernel) -> None:
     for trial in random_trials(kernel, ROUNDS):
         for groups, chunks in splits(len(trial.arrays[0])):
@@ -140,7 +142,7 @@ def test_weight_gradients(kernel: Kernel) -> None:
                 check(kernel, trial, groups, chunks)
 
 
-@every_row("conv2d_weight_grad", "batch_stats")
+@every_row(*NAMES)
 def test_launches(kernel: Kernel) -> None:
     """Chunks are whole lines of the cache, the sums of a group are not cut into more chunks, and how they are merged
     does not depend on the images of a group."""
@@ -202,7 +204,7 @@ def test_channels_of_one_value_have_no_variance(kernel: Kernel) -> None:
 
 
 @pytest.mark.skipif(os.name != "posix", reason="pages are protected by POSIX calls")
-@every_row("conv2d_weight_grad", "batch_stats")
+@every_row(*NAMES)
 def test_nothing_beyond_the_arrays_is_read(kernel: Kernel) -> None:
     for trial in random_trials(kernel, 10):
         for behind in (False, True):
