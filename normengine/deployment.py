@@ -13,7 +13,8 @@ from typing import Any
 
 import numpy as np
 
-from .export import INPUT, Report, arrays_in, drafted, kept_buffers
+from .export import Report, arrays_in, drafted, kept_buffers
+from .export_inputs import INPUT, input_ports
 from .files.atomic import check_replaceable, write_atomically
 from .locks import at_once
 from .nn.mode import kept_mode
@@ -162,8 +163,8 @@ def deploy(
             recalibration = population.recalibrate(model, [x for x, _ in batches], dropout=dropout)
             with kept_mode(model, training=False), kept_buffers(model):
                 stages.append(comparison.stage("recalibrated", run))
-        shape = batches[0][0].shape[1:]
-        draft = drafted(model, shape, opset=opset, fold_batchnorm=fold_batchnorm, tolerance=tolerance)
+        inputs = input_ports(batches[0][0].shape[1:])
+        draft = drafted(model, inputs, opset=opset, fold_batchnorm=fold_batchnorm, tolerance=tolerance)
         session = InferenceSession(draft.content)
         limit = tolerance * max(1.0, comparison.largest)
         stages.append(comparison.stage("file", lambda x: session.run(None, {INPUT: x})))

@@ -18,8 +18,9 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from . import __version__
+from .export_inputs import BATCH, Given, InputPort, input_ports, require_names
 from .files.atomic import write_atomically
-from .graph import Graph, Spec
+from .graph import Graph
 from .locks import at_once, load_module
 from .nn import Module
 from .nn.mode import kept_mode
@@ -27,15 +28,14 @@ from .nn.norm import BatchNorm
 from .nn.trace import trace
 from .onnx.node import OnnxError
 from .onnx.reference import can_evaluate_quickly, evaluate_file
-from .ops import OPS, merge_batches
+from .ops import OPS, OperatorError, merge_batches
 from .passes.bind_state import bind_state
 from .passes.fold_batchnorm import Folding, unfolded
 from .passes.fold_batchnorm import fold_batchnorm as fold
 from .session import InferenceSession
-from .shapes import sample_shape
 from .table import table
 
-INPUT, OUTPUT, BATCH = "x", "y", "N"
+OUTPUT = "y"
 _TRIED_BATCHES = (1, 3)
 
 
@@ -74,19 +74,33 @@ def _fates(norms: Sequence[Folding]) -> str:
 def export(
     model: Module,
     path: str | os.PathLike[str],
-    input_shape: Sequence[int] = (1, 28, 28),
+    input_shape: Given = (1, 28, 28),
     *,
     opset: int = 17,
     fold_batchnorm: bool = True,
     tolerance: float = 1e-3,
+    input_names: Sequence[str] | None = None,
+    output_names: Sequence[str] | None = None,
+    dynamic_size: bool = False,
 ) -> Report:
     """Write ``model`` as it is in eval mode to ``path`` in ONNX.
 
-    The input is named ``x`` and has the shape ``(N, *input_shape)`` float32 with a dynamic batch axis ``N``, the
-    output is named ``y`` (``y_0``, ``y_1``, ... where ``forward`` returns several). Weights are initializers under the
-    keys of ``state_dict``; one that is parametrized is computed once and is the layer's plain weight. With
-    ``fold_batchnorm`` every batch normalization beside a convolution or linear layer goes into that layer's weight and
-    bias, computed in float64, wherever that is exact.
+    Weights are initializers under the keys of ``state_dict``; one that is parametrized is computed once and is the
+    layer's plain weight. With ``fold_batchnorm`` every batch normalization beside a convolution or linear layer goes
+    into that layer's weight and bias, computed in float64, wherever that is exact.
+
+    Args:
+        model: any module.
+        path: the file.
+        input_shape: the extents of one sample, such as ``(3, 32, 32)``; or an example, an array ``(N, ...)`` of float32
+            or int64. Of several inputs a tuple of these, in the order in which ``forward`` takes them, or a dict by
+            name. The batch axis ``N`` is dynamic.
+        opset: the version of ONNX's operators.
+        fold_batchnorm: see above.
+        tolerance: how far the file's outputs may be from the model's.
+        input_names: by default the dict's, or ``x``; of several ``x_0``, ``x_1``, ...
+        output_names: by default ``y``; where ``forward`` returns several ``y_0``, ``y_1``, ...
+        dynamic_size: height and width of images may be others in each run, where the model can take them.
 
     Before the file takes the place of an older one, ``onnx.checker`` has checked it, and its outputs for random
     batches in :class:`~normengine.InferenceSession` (and, unless that would take long, ONNX's reference evaluator)
@@ -98,7 +112,8 @@ def export(
         ValueError: the model does what ONNX or this opset cannot express, or the file computes something else.
         OSError: the file cannot be written. In every case what was at ``path`` is still there.
     """
-    draft = drafted(model, input_shape, opset=opset, fold_batchnorm=fold_batchnorm, tolerance=tolerance)
+    inputs = input_ports(input_shape, input_names, dynamic_size)
+    draft = drafted(model, inputs, output_names, opset=opset, fold_batchnorm=fold_batchnorm, tolerance=tolerance)
     write_atomically(path, draft.content)
     return Report(Path(path), opset, draft.batch_norms, draft.difference)
 
@@ -111,7 +126,15 @@ class Draft(NamedTuple):
     difference: float
 
 
-def drafted(model: Module, input_shape: Sequence[int], *, opset: int, fold_batchnorm: bool, tolerance: float) -> Draft:
+def drafted(
+    model: Module,
+    inputs: Sequence[InputPort],
+    output_names: Sequence[str] | None = None,
+    *,
+    opset: int,
+    fold_batchnorm: bool,
+    tolerance: float,
+) -> Draft:
     """What :func:`export` writes, checked as there. Raises what it raises, but for OSError."""
     load_module("normengine.onnx.serialize")
     from .onnx.serialize import check_opset, model_bytes
@@ -121,22 +144,22 @@ def drafted(model: Module, input_shape: Sequence[int], *, opset: int, fold_batch
     if not tolerance > 0:
         raise ValueError(f"tolerance must be a positive number, got {tolerance!r}")
     check_opset(opset)
-    shape = sample_shape(input_shape)
     with kept_mode(model, training=False), kept_buffers(model):
-        at2, at3 = (_traced(model, (batch, *shape)) for batch in (2, 3))
+        at2, at3 = _traced(model, inputs, 2), _traced(model, inputs, 3, larger=True)
+        outputs = _output_shapes(at2, at3, output_names, [port.name for port in inputs])
         whole = graph = merge_batches(at2, at3)
         foldings = unfolded(graph, "fold_batchnorm is False")
         if fold_batchnorm:
             graph, foldings = fold(graph)
         content = model_bytes(
             graph,
-            [(BATCH, *shape)],
-            _output_shapes(at2, at3),
+            [port.declared() for port in inputs],
+            outputs,
             opset,
             settings=_momenta(model),
             version=__version__,
         )
-        difference = _tried(model, content, shape, tolerance, can_evaluate_quickly(graph, opset))
+        difference = _tried(model, content, inputs, tolerance, can_evaluate_quickly(graph, opset))
     return Draft(content, _with_mixed(foldings, whole, model), difference)
 
 
@@ -167,9 +190,17 @@ def kept_buffers(model: Module) -> Iterator[None]:
         restore()
 
 
-def _traced(model: Module, shape: tuple[int, ...]) -> Graph:
-    """The model on an input of ``shape``, its weights constants."""
-    found = trace(model, [(INPUT, Spec(shape))], [("", model)])
+def _traced(model: Module, inputs: Sequence[InputPort], batch: int, larger: bool = False) -> Graph:
+    """The model on inputs of a batch, of ``larger`` images where their size is open; its weights are constants."""
+    try:
+        found = trace(model, [(port.name, port.spec(batch, larger)) for port in inputs], [("", model)])
+    except OperatorError as error:
+        if not any(larger and port.open_size for port in inputs):
+            raise
+        sizes = ", ".join(str(port.sample(larger)) for port in inputs)
+        raise OnnxError(
+            f"dynamic_size: the model does not take samples of other sizes, such as {sizes}: {error}"
+        ) from None
     if not found.outputs:
         raise OnnxError("the model's forward returned no tensor, so there is nothing to write")
     if found.counter is not None:
@@ -184,12 +215,19 @@ def _momenta(model: Module) -> Mapping[str, Any]:
     return {name: module.momentum for name, module in model.named_modules() if hasattr(module, "momentum")}
 
 
-def _output_shapes(at2: Graph, at3: Graph) -> dict[str, tuple[int | str, ...]]:
-    """Names and declared extents of the outputs: what changes with the batch size is dynamic."""
-    many = len(at2.outputs) > 1
+def _output_shapes(
+    at2: Graph, at3: Graph, given: Sequence[str] | None, taken: Sequence[str]
+) -> dict[str, tuple[int | str, ...]]:
+    """Names and declared extents of the outputs: what changes with the inputs' is dynamic."""
+    count = len(at2.outputs)
+    names = [f"{OUTPUT}_{index}" for index in range(count)] if count > 1 else [OUTPUT]
+    if given is not None:
+        names = [given] if isinstance(given, str) else list(given)
+        if len(names) != count:
+            raise OnnxError(f"output_names must be {count} names, one for each output, got {names}")
+    require_names([*names, *taken], "names of inputs and outputs")
     shapes: dict[str, tuple[int | str, ...]] = {}
-    for index, (a, b) in enumerate(zip(at2.outputs, at3.outputs, strict=True)):
-        name = f"{OUTPUT}_{index}" if many else OUTPUT
+    for name, a, b in zip(names, at2.outputs, at3.outputs, strict=True):
         shapes[name] = tuple(
             m if m == n else BATCH if (m, n) == (2, 3) else f"{name}_extent_{axis}"
             for axis, (m, n) in enumerate(zip(a.shape, b.shape, strict=True))
@@ -197,7 +235,7 @@ def _output_shapes(at2: Graph, at3: Graph) -> dict[str, tuple[int | str, ...]]:
     return shapes
 
 
-def _tried(model: Module, content: bytes, shape: tuple[int, ...], tolerance: float, twice: bool) -> float:
+def _tried(model: Module, content: bytes, inputs: Sequence[InputPort], tolerance: float, twice: bool) -> float:
     """The largest difference between the model's outputs and the file's; ValueError where it is too large.
 
     ``twice`` asks ONNX's reference evaluator as well.
@@ -206,11 +244,11 @@ def _tried(model: Module, content: bytes, shape: tuple[int, ...], tolerance: flo
     rng = np.random.default_rng(0)
     largest = 0.0
     for batch in _TRIED_BATCHES:
-        x = rng.standard_normal((batch, *shape), dtype=np.float32)
-        wanted = list(arrays_in(model(x)))
-        runs = {"InferenceSession": session.run(None, {INPUT: x})}
+        feeds = {port.name: port.draw(rng, batch, larger=batch > 1) for port in inputs}
+        wanted = list(arrays_in(model(*feeds.values())))
+        runs = {"InferenceSession": session.run(None, feeds)}
         if twice and batch == 1:
-            runs["ONNX's reference evaluator"] = evaluate_file(content, {INPUT: x})
+            runs["ONNX's reference evaluator"] = evaluate_file(content, feeds)
         for runner, found in runs.items():
             for name, y, z in zip(session.get_outputs(), wanted, found, strict=True):
                 largest = max(largest, _compared(name.name, runner, y, z, tolerance))

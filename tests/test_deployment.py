@@ -152,7 +152,7 @@ def test_whatever_fails_nothing_is_half_done(tmp_path, monkeypatch):
     refused(tmp_path, "deploy: validation: a tuple must be \\(x, y\\)", network(), validation=(X,))
     refused(tmp_path, "deploy: tolerance must be a finite number of 0 or more, got -1", network(), tolerance=-1)
     refused(tmp_path, "deploy: batch_size must be a positive integer", network(), batch_size=0)
-    refused(tmp_path, "opset must be an integer from 11 to", network(), opset=3)
+    refused(tmp_path, "opset must be an integer from 9 to", network(), opset=3)
 
     def interrupt(path, content):
         raise KeyboardInterrupt

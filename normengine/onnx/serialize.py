@@ -17,7 +17,7 @@ from .export_context import ExportContext
 from .node import OnnxError
 from .table import WRITERS
 
-OPSETS = range(11, 24)
+OPSETS = range(9, 29)
 """The opsets that can be written."""
 
 Shape = Sequence[int | str]

@@ -88,7 +88,10 @@ def _bound(call: ImportedNode, index: int, attribute: str) -> float | None:
 
 @writes("relu6")
 def write_relu6(writing: ExportContext, node: Node) -> None:
-    writing.make(node, "Clip", *node.inputs, writing.constant(0.0, "zero"), writing.constant(6.0, "six"))
+    if writing.opset < 11:
+        writing.make(node, "Clip", *node.inputs, min=0.0, max=6.0)
+    else:
+        writing.make(node, "Clip", *node.inputs, writing.constant(0.0, "zero"), writing.constant(6.0, "six"))
 
 
 @writes("silu")

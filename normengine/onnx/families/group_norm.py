@@ -87,7 +87,7 @@ def write_group_norm(writing: ExportContext, node: Node) -> None:
         return
     rows = writing.step(node, "Reshape", x, writing.integers((0, groups, -1), "groups"))
     normalized = writing.step(node, "InstanceNormalization", rows, *_identity(writing, groups), epsilon=eps)
-    target = writing.integers((-1, *x.shape[1:]), "shape")
+    target = writing.step(node, "Shape", x)
     if not affine:
         writing.make(node, "Reshape", normalized, target)
         return

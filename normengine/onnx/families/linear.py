@@ -99,10 +99,16 @@ def with_bias(call: ImportedNode) -> Value | None:
 
 @writes("linear")
 def write_linear(writing: ExportContext, node: Node) -> None:
-    writing.make(node, "Gemm", *node.inputs, transB=1)
+    _write_gemm(writing, node, {"transB": 1})
 
 
 @writes("matmul")
 def write_matmul(writing: ExportContext, node: Node) -> None:
     turned: dict[str, Any] = {"transA": int(node.attrs["transpose_a"]), "transB": int(node.attrs["transpose_b"])}
-    writing.make(node, "Gemm", *node.inputs, **{k: v for k, v in turned.items() if v})
+    _write_gemm(writing, node, {k: v for k, v in turned.items() if v})
+
+
+def _write_gemm(writing: ExportContext, node: Node, attributes: dict[str, Any]) -> None:
+    """Before opset 11 the bias has to be there."""
+    zero = [writing.constant(np.zeros(1, np.float32), "zero")] if writing.opset < 11 and len(node.inputs) == 2 else []
+    writing.make(node, "Gemm", *node.inputs, *zero, **attributes)

@@ -11,6 +11,7 @@ from ..import_context import ImportedNode
 from ..node import OnnxError
 from ..table import reads, writes
 from .conv import Padding4, Window, image, pair, unpadded, window_padding
+from .shape import write_pad
 
 
 @reads("MaxPool")
@@ -105,6 +106,9 @@ def _covering(node: Node) -> Padding4:
 @writes("max_pool2d")
 def write_max_pool(writing: ExportContext, node: Node) -> None:
     attrs = node.attrs
+    holes = {"dilations": attrs["dilation"]} if writing.opset >= 10 else {}
+    if not holes and any(step > 1 for step in attrs["dilation"]):
+        raise OnnxError(f"'{writing.label(node)}' has windows with holes, which ONNX has since opset 10")
     writing.make(
         node,
         "MaxPool",
@@ -112,7 +116,7 @@ def write_max_pool(writing: ExportContext, node: Node) -> None:
         kernel_shape=attrs["kernel_size"],
         strides=attrs["stride"],
         pads=_covering(node),
-        dilations=attrs["dilation"],
+        **holes,
     )
 
 
@@ -125,8 +129,7 @@ def write_average_pool(writing: ExportContext, node: Node) -> None:
     whole = _covering(node)
     counted = attrs["count_include_pad"] and any(padding)
     if counted and whole != padding:
-        pads = writing.integers((0, 0, *padding[:2], 0, 0, *padding[2:]), "pads")
-        x = writing.step(node, "Pad", x, pads)
+        x = write_pad(writing, node, x, (0, 0, *padding[:2], 0, 0, *padding[2:]))
         whole, counted = (0, 0, whole[2] - padding[2], whole[3] - padding[3]), False
     writing.make(
         node,

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -254,6 +255,11 @@ def write_slice(writing: ExportContext, node: Node) -> None:
         writing.make(node, "Identity", x)
         return
     axes, _, starts, stops, steps = zip(*rows, strict=True)
+    if writing.opset < 10:
+        if any(step != 1 for step in steps):
+            raise OnnxError(f"'{writing.label(node)}' takes every other element, which ONNX has since opset 10")
+        writing.make(node, "Slice", x, axes=axes, starts=starts, ends=stops)
+        return
     limits = [writing.integers(numbers, "limits") for numbers in (starts, stops, axes, steps)]
     writing.make(node, "Slice", x, *limits)
 
@@ -266,4 +272,16 @@ def write_unslice(writing: ExportContext, node: Node) -> None:
         raise OnnxError(f"'{writing.label(node)}': spreading elements apart has no form in ONNX")
     (y,) = node.outputs
     after = [total - start - n for total, start, n in zip(y.shape, attrs["starts"], x.shape, strict=True)]
-    writing.make(node, "Pad", x, writing.integers((*attrs["starts"], *after), "pads"))
+    write_pad(writing, node, x, (*attrs["starts"], *after), y)
+
+
+def write_pad(
+    writing: ExportContext, node: Node, x: Value | str, pads: Sequence[int], result: Value | None = None
+) -> str:
+    """Zeros around ``x``; makes ``result``, or a step whose name is returned."""
+    given = [writing.integers(pads, "pads")] if writing.opset >= 11 else []
+    attributes = {} if given else {"pads": tuple(pads)}
+    if result is None:
+        return writing.step(node, "Pad", x, *given, **attributes)
+    writing.make(node, "Pad", x, *given, result=result, **attributes)
+    return writing.name(result)
