@@ -11,6 +11,7 @@ from normengine.graph import Graph, Node, Spec, Value
 from normengine.ops import Builder
 from normengine.passes import decompose, differentiate, expand_norm_grad_sums, fuse, rematerialize
 from normengine.plan.depth_first import Segment, image_outputs, in_segments, sums_images
+from normengine.plan.group_size import Joining, group_size
 
 BATCH = 4
 WINDOW = {"stride": (1, 1), "padding": (1, 1, 1, 1), "dilation": (1, 1), "groups": 1}
@@ -116,3 +117,36 @@ def test_statistics_end_a_run_for_those_who_read_them() -> None:
         sums = {v for n in segment.nodes if sums_images(n) for v in n.outputs}
         assert segment.images or not sums or len(segment.nodes) == 1
         assert not any(v in sums for n in segment.nodes for v in n.inputs)
+
+
+def normalizing(groups: int, images: int, batch: int = BATCH) -> Graph:
+    """A step of two convolutions, each with a normalization by the moments of groups of channels and images."""
+    b = Builder()
+    y = b.input("x", Spec((batch, 3, 6, 6)))
+    for _ in range(2):
+        y = b.add("conv2d", y, b.input("weight", Spec((4, y.shape[1], 3, 3))), **WINDOW)
+        mean, var = b.add_multi("merge_moments", *b.add_multi("moments", y), groups=groups, images=images)
+        y = b.add("relu", b.add("normalize", y, mean, var, eps=1e-5))
+    loss = b.add("reduce_sum", b.add("mul", y, y), axes=(0, 1, 2, 3), keepdims=False)
+    gradients = differentiate(b, loss, [v for v in b.inputs if v.name == "weight"])
+    return prepared(b, loss, *(g for g in gradients if g is not None))
+
+
+@pytest.mark.parametrize("groups", [1, 2, 4])
+def test_what_normalizes_each_image_alone_goes_in_one_run(groups: int) -> None:
+    graph = normalizing(groups, 1)
+    segments = in_segments(graph, BATCH, always)
+    assert_in_order(graph, segments)
+    (run,) = image_segments(segments)
+    assert run.count("moments") == 2 and run.count("conv2d_weight_grad") == 2
+
+
+def test_images_that_are_normalized_together_are_in_one_group() -> None:
+    batch, choice = 64, (["numba"], {})
+    for images, together in ((1, True), (2, True), (4, True), (8, False), (64, False)):
+        graph = normalizing(4, images, batch)
+        joins = Joining(batch, *choice)
+        means = [n for n in graph.nodes if n.op == "group_mean"]
+        assert [joins((), n) for n in means] == [together] * len(means), images
+    node = Node("group_mean", means[0].inputs, means[0].outputs, {"groups": 4, "images": 2}, "")
+    assert group_size([node], batch) == 4, "a group may have several parts"
