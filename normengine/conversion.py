@@ -3,7 +3,7 @@ rounding, or an error says why not."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -67,6 +67,42 @@ def _lost(array: np.ndarray, made: np.ndarray) -> np.ndarray:
     return (made != array) | ((made < 0) != (array < 0))
 
 
+def all_fed(ports: Sequence[Port], given: object) -> dict[str, np.ndarray]:
+    """``given`` as the contiguous arrays that a network with the inputs ``ports`` reads, in their order.
+
+    Raises:
+        ValueError: it is no dict, has other names than the inputs, or an array that an input cannot take.
+    """
+    if not isinstance(given, Mapping):
+        raise ValueError(f"feeds must be a dict from input names to arrays, got {type(given).__name__}")
+    extents: dict[str, tuple[int, str]] = {}
+    feeds = {port.name: fed(port, given[port.name], extents) for port in ports if port.name in given}
+    if not len(feeds) == len(given) == len(ports):
+        names = [port.name for port in ports]
+        found = {
+            "missing": [name for name in names if name not in given],
+            "unexpected": [name for name in given if name not in names],
+        }
+        parts = [f"{what} {listed(which)}" for what, which in found.items() if which]
+        raise ValueError(f"feeds: {' and '.join(parts)}; the inputs are {listed(names)}")
+    return feeds
+
+
+def listed(names: Iterable[str]) -> str:
+    """Names as errors have them."""
+    return ", ".join(f"'{name}'" for name in names) or "none"
+
+
+def returned(array: np.ndarray, dtype: str) -> np.ndarray:
+    """A result in the element type that the file declares."""
+    if dtype == "bfloat16":
+        import ml_dtypes  # which gives NumPy the type; ONNX brings it along
+
+        return array.astype(ml_dtypes.bfloat16)
+    with np.errstate(over="ignore"):
+        return array.astype(dtype)
+
+
 def fed(port: Port, given: object, extents: dict[str, tuple[int, str]]) -> np.ndarray:
     """``given`` as the contiguous array that ``port`` declares; ``extents`` holds what named extents are so far."""
     array = _array(port, given)
@@ -76,7 +112,7 @@ def fed(port: Port, given: object, extents: dict[str, tuple[int, str]]) -> np.nd
     for axis, (extent, found) in enumerate(zip(declared, shape, strict=True)):
         if isinstance(extent, int) and extent != found:
             raise ValueError(f"input '{port.name}' must be {_layout(declared)}, got shape {shape}")
-        if found == 0:
+        if found == 0 and not (len(shape) == 1 and (extent == 0 or port.held == "int64")):
             what = "the batch is empty" if axis == 0 else f"axis {axis} is empty"
             raise ValueError(f"input '{port.name}': {what}, got shape {shape}")
         if isinstance(extent, str) and extent.lower() not in _NAMELESS:
@@ -89,21 +125,25 @@ def fed(port: Port, given: object, extents: dict[str, tuple[int, str]]) -> np.nd
 
 
 def _array(port: Port, given: object) -> np.ndarray:
-    """``given`` as an array of the type that the program reads: 32-bit integers are held in 64 bits."""
+    """``given`` as an array of the type that the program reads: some types are held in others, with the same numbers
+    or, of 64-bit floats, as near as float32 has them."""
     if given is None:
         raise ValueError(f"input '{port.name}' is None; give an array for each input")
     try:
         array = np.asarray(given)
     except ValueError as error:
         raise ValueError(f"input '{port.name}' must be an array: {error}") from None
-    if array.dtype != port.dtype:
-        array = _as_declared(port, array)
-    return array.astype(np.int64) if port.dtype == "int32" else array
+    if array.dtype.name == "bfloat16":
+        array = array.astype(np.float32)
+    wanted = np.dtype(port.held if port.held.startswith("float") else port.dtype)
+    if array.dtype != wanted:
+        array = _as_declared(port, array, wanted)
+    return array if wanted == port.held else converted(array, port.held, f"input '{port.name}'")
 
 
-def _as_declared(port: Port, array: np.ndarray) -> np.ndarray:
+def _as_declared(port: Port, array: np.ndarray, wanted: np.dtype[Any]) -> np.ndarray:
     """``array`` in the declared type, where that says the same: other floats, or integers that fit."""
-    kind, wanted = array.dtype.kind, np.dtype(port.dtype)
+    kind = array.dtype.kind
     if wanted.kind == kind == "f" or (wanted.kind in "iu" and kind in "iu"):
         return converted(array, wanted, f"input '{port.name}'")
     if wanted.kind == "f" and kind in "iub":

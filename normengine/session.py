@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from copy import deepcopy
-from dataclasses import replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from .conversion import fed
+from .conversion import all_fed, listed, returned
 from .graph import Graph
 from .locks import load_module, new_lock
 from .ops import LabelRule, label_rules
@@ -20,6 +19,7 @@ from .passes import decompose, fold_constants
 from .passes.fold_batchnorm import Folding, fold_batchnorm
 from .recent import Recent
 from .settings import compile_options, whole
+from .sharing import with_shared_constants
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -33,16 +33,8 @@ if TYPE_CHECKING:
     from .runtime.program import Program
 
 Shapes = tuple[tuple[int, ...], ...]
-
-_TYPES = {
-    "float32": "tensor(float)",
-    "float64": "tensor(double)",
-    "int64": "tensor(int64)",
-    "int32": "tensor(int32)",
-    "uint32": "tensor(uint32)",
-    "uint8": "tensor(uint8)",
-    "bool": "tensor(bool)",
-}
+Known = Mapping[str, np.ndarray]
+_NONE: Known = {}
 
 _OF_THE_PROCESS = ("_lock", "_programs", "_last", "_outputs")
 """What a session makes anew where it arrives: attributes that are not pickled."""
@@ -74,7 +66,9 @@ class InferenceSession:
     ``path_or_bytes`` is an ONNX file or its content. Batch normalization is folded into the layers beside it where
     that is exact; ``foldings`` says of each where it went or why it stayed. A program is made for each combination of
     input extents when it first comes, and the last ``programs`` of them are kept; all of them share the weights. A
-    large batch of a network that treats its samples one by one runs in parts that stay in the cache. Sessions may be
+    large batch of a network that treats its samples one by one runs in parts that stay in the cache. Where the network
+    itself depends on the values of small inputs, as on a shape to reshape to, there is a program for each of them too.
+    ``notes`` are sentences on what runs otherwise than the file says, as floats of 16 bits in 32. Sessions may be
     used from several threads. ``limits`` is what reading the file may cost (``normengine.onnx.FileLimits``).
 
     ``without_passes`` names passes over the graph to leave out. ``kernels`` are algorithms by operator to use wherever
@@ -122,9 +116,10 @@ class InferenceSession:
         self._limit = programs
         self._begin()
         self._places = {port.name: i for i, port in enumerate(self._model.outputs)}
-        self._narrow = [i for i, port in enumerate(self._model.outputs) if port.dtype == "int32"]
-        self._widened = any(port.dtype == "int32" for port in self._model.inputs)
+        self._declared = [(i, port.dtype) for i, port in enumerate(self._model.outputs) if port.dtype != port.held]
+        self._converts = any(port.dtype != port.held for port in self._model.inputs)
         self.foldings: tuple[Folding, ...] = ()
+        self._deciding: frozenset[str] = frozenset()
         for port in self._model.inputs:
             if port.shape is None:
                 raise ValueError(f"{self._model.source}: input '{port.name}' has no declared shape; export it with one")
@@ -143,6 +138,11 @@ class InferenceSession:
         load_module("normengine.onnx.importer")
         self.__dict__.update(state)
         self._begin()
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What runs otherwise than the file says, such as 16-bit floats in 32 bits: a sentence for each."""
+        return self._model.notes
 
     @property
     def programs(self) -> dict[Shapes, Program | MicrobatchedProgram]:
@@ -251,8 +251,8 @@ class InferenceSession:
         if results is None:
             program, feeds = self._ready(input_feed)
             results = program.run(feeds)
-        for i in self._narrow:
-            results[i] = results[i].astype(np.int32)
+        for i, dtype in self._declared:
+            results[i] = returned(results[i], dtype)
         return [results[i] for i in places] or results
 
     def __call__(self, x: npt.ArrayLike) -> np.ndarray:
@@ -261,7 +261,7 @@ class InferenceSession:
         if len(inputs) != 1 or len(outputs) != 1:
             raise ValueError(
                 f"session(x) needs one input and one output, this network has the inputs "
-                f"{_listed(p.name for p in inputs)} and the outputs {_listed(p.name for p in outputs)}; use run()"
+                f"{listed(p.name for p in inputs)} and the outputs {listed(p.name for p in outputs)}; use run()"
             )
         return self.run(None, {inputs[0].name: x})[0]
 
@@ -278,49 +278,47 @@ class InferenceSession:
     def _place(self, name: str) -> int:
         """Which output has that name."""
         if name not in self._places:
-            raise ValueError(f"output '{name}' does not exist; the outputs are {_listed(self._places)}")
+            raise ValueError(f"output '{name}' does not exist; the outputs are {listed(self._places)}")
         return self._places[name]
-
-    def _feeds(self, given: Mapping[str, Any]) -> dict[str, np.ndarray]:
-        if not isinstance(given, Mapping):
-            raise ValueError(f"feeds must be a dict from input names to arrays, got {type(given).__name__}")
-        extents: dict[str, tuple[int, str]] = {}
-        feeds = {p.name: fed(p, given[p.name], extents) for p in self._model.inputs if p.name in given}
-        if not len(feeds) == len(given) == len(self._model.inputs):
-            names = [port.name for port in self._model.inputs]
-            found = {
-                "missing": [name for name in names if name not in given],
-                "unexpected": [name for name in given if name not in names],
-            }
-            parts = [f"{what} {_listed(which)}" for what, which in found.items() if which]
-            raise ValueError(f"feeds: {' and '.join(parts)}; the inputs are {_listed(names)}")
-        return feeds
 
     def _ready(self, input_feed: Mapping[str, Any]) -> tuple[Program | MicrobatchedProgram, dict[str, np.ndarray]]:
         """The program for these inputs, and the arrays to run it on, which were checked."""
-        feeds = self._feeds(input_feed)
-        made = self._made(tuple(array.shape for array in feeds.values()))
+        from .onnx.node import UnknownInputError
+
+        feeds = all_fed(self._model.inputs, input_feed)
+        shapes = tuple(array.shape for array in feeds.values())
+        while True:
+            known = {name: array for name, array in feeds.items() if name in self._deciding}
+            try:
+                made = self._made(shapes, known)
+                break
+            except UnknownInputError as error:
+                if error.names <= known.keys():
+                    raise
+                self._deciding |= error.names
         for rule in made.labels:
             (labels,) = rule.source.outputs
             rule.check(feeds, f"input '{labels.name}'" if labels.name in feeds else self._model.source)
         return made.program, feeds
 
-    def _made(self, shapes: Shapes) -> _ForShapes:
+    def _made(self, shapes: Shapes, known: Known) -> _ForShapes:
+        """What there is for inputs of those shapes, some of which have ``known`` values."""
+        key = (*shapes, *(tuple(array.tobytes()) for array in known.values()))
         with self._lock:
-            made = self._programs.use(shapes) or self._make(shapes)
-            self._last = None if self._widened or made.labels else made.program
+            made = self._programs.use(key) or self._make(key, shapes, known)
+            self._last = None if known or self._converts or made.labels else made.program
             return made
 
-    def _make(self, shapes: Shapes) -> _ForShapes:
+    def _make(self, key: Shapes, shapes: Shapes, known: Known) -> _ForShapes:
         load_module("normengine.runtime.microbatches")
         from .runtime.microbatches import MicrobatchedProgram, microbatches
 
-        graph = self._graph(shapes)
-        is_open = all(port.shape and not isinstance(port.shape[0], int) for port in self._model.inputs)
+        graph = self._graph(shapes, known)
+        is_open = not known and all(port.shape and not isinstance(port.shape[0], int) for port in self._model.inputs)
         part_of = lambda size: self._graph(_with_batch(shapes, size))
         sizes, parts = microbatches(graph, part_of) if is_open else ([], {})
         if not parts:
-            return self._keep(shapes, graph, self._compile(graph))
+            return self._keep(key, graph, self._compile(graph))
 
         def compiled(size: int) -> Program:
             """The program of a part, which may have come as a batch of its own."""
@@ -354,30 +352,23 @@ class InferenceSession:
         except (ValueError, MemoryError) as error:
             raise OnnxError(f"{self._model.source}: {error}") from None
 
-    def _graph(self, shapes: Shapes) -> Graph:
+    def _graph(self, shapes: Shapes, known: Known = _NONE) -> Graph:
         """The folded graph for inputs of these shapes, its weights those that other shapes already use."""
         from .onnx.importer import import_graph
 
         names = [port.name for port in self._model.inputs]
         with self._named():
-            graph, self.foldings = fold_batchnorm(import_graph(self._model, dict(zip(names, shapes, strict=True))))
+            graph, self.foldings = fold_batchnorm(
+                import_graph(self._model, dict(zip(names, shapes, strict=True)), known)
+            )
             if not all(rule.is_exact for rule in label_rules(graph)):
                 raise ValueError("the labels of a loss are computed from numbers that are rounded; make them an input")
             return self._sharing(fold_constants(decompose(graph), _FOLDED, 2 * _FOLDED))
 
     def _sharing(self, graph: Graph) -> Graph:
         """``graph`` with the arrays that a kept program holds already in place of its own of the same content."""
-        held: dict[tuple[Any, ...], list[np.ndarray]] = {}
-        for made in self._programs.values():
-            for program in made.program.programs:
-                for value, array in program.plan.graph.constants.items():
-                    held.setdefault((value.name, array.shape, array.dtype), []).append(array)
-
-        def shared(name: str, own: np.ndarray) -> np.ndarray:
-            others = held.get((name, own.shape, own.dtype), ())
-            return next((a for a in others if a is own or np.array_equal(a, own)), own)
-
-        return replace(graph, constants={v: shared(v.name, a) for v, a in graph.constants.items()})
+        programs = (program for made in self._programs.values() for program in made.program.programs)
+        return with_shared_constants(graph, (program.plan.graph for program in programs))
 
     def _try(self) -> None:
         """Build the graph once where only the batch axis is open, so that what is wrong comes out now."""
@@ -387,16 +378,19 @@ class InferenceSession:
             shape = tuple(1 if axis == 0 and not isinstance(n, int) else n for axis, n in enumerate(port.shape))
             shapes.append(shape)
         if all(isinstance(n, int) for shape in shapes for n in shape):
-            self._graph(tuple(shapes))  # type: ignore[arg-type]
+            from .onnx.node import UnknownInputError
+
+            try:
+                self._graph(tuple(shapes))  # type: ignore[arg-type]
+            except UnknownInputError as error:
+                if not error.names:
+                    raise
+                self._deciding = error.names
 
 
 def _with_batch(shapes: Shapes, size: int) -> Shapes:
     return tuple((size, *shape[1:]) for shape in shapes)
 
 
-def _listed(names: Iterable[str]) -> str:
-    return ", ".join(f"'{name}'" for name in names) or "none"
-
-
 def _argument(port: Port) -> NodeArg:
-    return NodeArg(port.name, None if port.shape is None else list(port.shape), _TYPES[port.dtype])
+    return NodeArg(port.name, None if port.shape is None else list(port.shape), port.type)

@@ -13,3 +13,18 @@ def draw(*shape):
 
 def ints(*numbers):
     return np.array(numbers, np.int64)
+
+
+def typed_model(nodes, inputs, outputs, weights=None, opset=19) -> bytes:
+    """Inputs are (dtype, shape) by name, outputs dtypes by name."""
+
+    def port(name, dtype, shape):
+        return helper.make_tensor_value_info(name, helper.np_dtype_to_tensor_dtype(np.dtype(dtype)), shape)
+
+    stored = [
+        helper.make_tensor(name, helper.np_dtype_to_tensor_dtype(a.dtype), a.shape, a.tobytes(), raw=True)
+        for name, a in (weights or {}).items()
+    ]
+    ports = [port(name, *given) for name, given in inputs.items()]
+    graph = helper.make_graph(nodes, "test", ports, [port(n, d, None) for n, d in outputs.items()], stored)
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)], ir_version=9).SerializeToString()

@@ -325,12 +325,18 @@ def test_32_bit_integers_come_out_as_declared():
     assert y.tolist() == [[1, -2, 7]]
 
 
-def test_double_precision_is_refused_in_words():
+def test_double_precision_is_computed_in_single():
     content = model([node("Neg", ["double_x"], ["double_y"], "n")], {"double_x": ("N", 3)}, {"double_y": ("N", 3)})
-    with pytest.raises(OnnxError, match="Neg 'n': computes in DOUBLE, which is not supported; export the network in"):
-        ne.InferenceSession(content)
-    content = model([node("Cast", ["double_x"], ["y"], to=1)], {"double_x": ("N", 3)}, {"y": ("N", 3)})
-    assert ne.InferenceSession(content)(np.full((1, 3), 0.5)).dtype == np.float32
+    session = ne.InferenceSession(content)
+    x = np.array([[1 / 3, -2.5, 7]])
+    assert session.run(None, {"double_x": x})[0].dtype == np.float64
+    assert np.array_equal(session(x), -x.astype(np.float32))
+    assert [port.type for port in (*session.get_inputs(), *session.get_outputs())] == ["tensor(double)"] * 2
+    assert session.notes == (
+        "float64 is computed in float32: weights and inputs are converted, outputs come back as float64",
+    )
+    with pytest.raises(ValueError, match="input 'double_x' must hold numbers that float32 has, got 1e\\+99"):
+        session(np.full((1, 3), 1e99))
 
 
 def test_batch_norms_are_folded_at_load():

@@ -49,7 +49,9 @@ def test_the_graph_of_a_part_is_imported_once(monkeypatch):
     monkeypatch.setattr(microbatches, "PART_BYTES", 200)
     imported = []
     graph_for = importer.import_graph
-    monkeypatch.setattr(importer, "import_graph", lambda model, at: imported.append(at["x"]) or graph_for(model, at))
+    monkeypatch.setattr(
+        importer, "import_graph", lambda model, at, known: imported.append(at["x"]) or graph_for(model, at, known)
+    )
     session = ne.InferenceSession(model([node("Relu", ["x"], ["y"])], ("N", 3, 2, 2)))
     imported.clear()
     session.run(None, {"x": draw(6, 3, 2, 2)})

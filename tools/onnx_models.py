@@ -83,6 +83,8 @@ class Drawing:
 
     def array(self, kind: str, shape: tuple[int, ...]) -> np.ndarray:
         numbers = self.rng.standard_normal(shape) * 2
+        if kind == "uint8":
+            numbers = np.abs(numbers)
         return numbers.astype("float32" if kind == "float" else kind)
 
     def normal(self, *shape: int) -> np.ndarray:
@@ -105,6 +107,8 @@ class Drawing:
         for key, value in attributes.items():
             if key in schema.attributes:
                 kind = int(schema.attributes[key].type)  # type: ignore[call-overload]
+                if key == "to" and kind == KINDS.Value("STRING"):
+                    value = TensorProto.DataType.Name(value)
                 self.nodes[-1].attribute.append(helper.make_attribute(key, value, attr_type=kind))
         found = self._inferred(made[0])
         if found is None:
@@ -127,7 +131,7 @@ class Drawing:
             if info.name == name and tensor.HasField("shape"):
                 start = [self.rng.integers(1, 4)]
                 shape = tuple(int(d.dim_value) if d.HasField("dim_value") else int(start[0]) for d in tensor.shape.dim)
-                return name, shape, tensor.elem_type
+                return None if any(n < 0 for n in shape) else (name, shape, tensor.elem_type)
         return None
 
     def model(self, declared: bool = True) -> ModelProto:
@@ -164,13 +168,13 @@ def by_schema(drawing: Drawing, schema: onnx.defs.OpSchema) -> tuple[list[str], 
     """The last output, then arrays of its type that broadcast with it, or what else the schema's types want; attributes
     often left out."""
     rng, (name, shape, kind) = drawing.rng, drawing.last
-    count = int(rng.integers(schema.min_input, min(schema.max_input, 3) + 1))
+    count = int(rng.integers(schema.min_input, max(schema.min_input, min(schema.max_input, 3)) + 1))
     names: list[str] = []
     for i in range(count):
         types = schema.inputs[min(i, len(schema.inputs) - 1)].types
         small = tuple(1 if rng.random() < 0.3 else n for n in shape[int(rng.integers(0, len(shape) + 1)) :])
         if f"tensor({TYPES.get(kind, 'float')})" not in types:
-            wanted = next((t for t in ("float", "int64", "bool") if f"tensor({t})" in types), "float")
+            wanted = next((t for t in ("float", "int64", "bool", "uint8") if f"tensor({t})" in types), "float")
             names.append(drawing.weight(drawing.array(wanted, small)))
         elif i == 0:
             names.append(name)
@@ -290,6 +294,27 @@ def scalars(drawing: Drawing, schema: onnx.defs.OpSchema) -> tuple[list[str], di
     return [drawing.last[0], low, high][: schema.max_input], {"min": -0.5, "max": 6.0}
 
 
+def quantized(drawing: Drawing, schema: onnx.defs.OpSchema) -> tuple[list[str], dict[str, Any]]:
+    """A scale and a zero point, of all or of each place along an axis."""
+    (name, shape, _), rng = drawing.last, drawing.rng
+    if schema.name == "DequantizeLinear":
+        name = drawing.weight(drawing.array("uint8", shape))
+    rows = shape[1:2] if rng.random() < 0.3 else ()
+    scale = drawing.weight(abs(drawing.normal(*rows)) + np.float32(0.01))
+    return [name, scale, drawing.weight(drawing.array("uint8", rows))], {"axis": 1}
+
+
+def branches(drawing: Drawing, schema: onnx.defs.OpSchema) -> tuple[list[str], dict[str, Any]]:
+    """A known condition, and branches that read the last output around them."""
+    name, _, kind = drawing.last
+    info = helper.make_tensor_value_info("made", kind or TensorProto.FLOAT, None)
+    graphs = {
+        key: helper.make_graph([helper.make_node(op_type, [name], ["made"])], key, [], [info])
+        for key, op_type in (("then_branch", "Relu"), ("else_branch", "Identity"))
+    }
+    return [drawing.weight(np.array(drawing.rng.random() < 0.5))], graphs
+
+
 def constants(drawing: Drawing, schema: onnx.defs.OpSchema) -> tuple[list[str], dict[str, Any]]:
     shape = drawing.last[1]
     if schema.name == "ConstantOfShape":
@@ -316,5 +341,7 @@ RULES: dict[str, Rule] = {
     **dict.fromkeys(("Concat", "Split", "Transpose", "Flatten", "Softmax", "LogSoftmax", "Cast"), moved),
     **dict.fromkeys(("Clip", "Pow"), scalars),
     **dict.fromkeys(("Constant", "ConstantOfShape", "Range"), constants),
+    **dict.fromkeys(("QuantizeLinear", "DequantizeLinear"), quantized),
+    "If": branches,
     "SoftmaxCrossEntropyLoss": loss,
 }

@@ -22,6 +22,8 @@ _HOMES = {
 
 
 def __getattr__(name: str) -> Any:
+    if name == "backend":
+        return load_module("normengine.onnx.backend")
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     found = globals()[name] = getattr(load_module(_HOMES[name]), name)

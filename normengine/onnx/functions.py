@@ -4,7 +4,7 @@ that makes."""
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -13,6 +13,7 @@ import onnx
 from ..locks import load_module
 from .limits import FileLimits
 from .node import OnnxError
+from .order import nested_nodes
 
 Key = tuple[str, str, str]
 
@@ -73,7 +74,7 @@ def _name(key: Key) -> str:
 
 def _body(nodes: Sequence[onnx.NodeProto], functions: dict[Key, onnx.FunctionProto]) -> Body:
     found = Body(Counter())
-    for node in _nested(nodes):
+    for node in nested_nodes(nodes):
         key = _key(node.domain, node.op_type, node.overload)
         called = key if key in functions else None
         found.calls[called] += 1
@@ -83,22 +84,6 @@ def _body(nodes: Sequence[onnx.NodeProto], functions: dict[Key, onnx.FunctionPro
             elif called is not None:
                 found.largest = max(found.largest, attribute.ByteSize())
     return found
-
-
-def _nested(nodes: Sequence[onnx.NodeProto]) -> Iterator[onnx.NodeProto]:
-    """The nodes, and those of the graphs in their attributes."""
-    left = [iter(nodes)]
-    while left:
-        node = next(left[-1], None)
-        if node is None:
-            left.pop()
-            continue
-        yield node
-        for attribute in node.attribute:
-            if attribute.type == onnx.AttributeProto.GRAPH:
-                left.append(iter(attribute.g.node))
-            elif attribute.type == onnx.AttributeProto.GRAPHS:
-                left += [iter(graph.node) for graph in attribute.graphs]
 
 
 def _cost(body: Body, costs: dict[Key, Cost], own: int) -> Cost:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -14,9 +15,34 @@ class OnnxError(ValueError):
     """A file cannot be read or a network cannot be written; the message names the file, the node and the reason."""
 
 
+class UnknownInputError(OnnxError):
+    """What the network is depends on the values of its inputs ``names``, which are not known."""
+
+    def __init__(self, message: str, names: Iterable[str]) -> None:
+        super().__init__(message)
+        self.names = frozenset(names)
+
+
+class Body(NamedTuple):
+    """A graph that takes the place of a node: a branch, or what an operator is made of.
+
+    ``inputs`` are its own names of the node's inputs in their order (of a branch: of what it reads from around it),
+    ``opset`` is the version of the operators in it, None for that of the file.
+    """
+
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+    nodes: tuple[OnnxNode, ...]
+    weights: Mapping[str, np.ndarray]
+    opset: int | None = None
+
+
 @dataclass(frozen=True, eq=False)
 class OnnxNode:
-    """``label`` is the node's name, or its first output's where it has none; absent inputs are empty strings."""
+    """``label`` is the node's name, or its first output's where it has none; absent inputs are empty strings.
+
+    The last ``captured`` of the inputs are what graphs in its attributes read from around them.
+    """
 
     op_type: str
     label: str
@@ -24,6 +50,12 @@ class OnnxNode:
     inputs: tuple[str, ...]
     outputs: tuple[str, ...]
     attributes: dict[str, Any]
+    captured: int = 0
+
+    @property
+    def own_inputs(self) -> tuple[str, ...]:
+        """The inputs that the operator has by itself."""
+        return self.inputs[: len(self.inputs) - self.captured]
 
     def __str__(self) -> str:
         return f"{self.op_type} '{self.label}'"
@@ -52,6 +84,11 @@ class OnnxNode:
     def tensor(self, name: str) -> np.ndarray:
         """The attribute, an array."""
         found: np.ndarray = self._get(name, np.ndarray, "a tensor", None)
+        return found
+
+    def body(self, name: str) -> Body:
+        """The attribute, a graph."""
+        found: Body = self._get(name, Body, "a graph", None)
         return found
 
     def _get(self, name: str, kind: type, words: str, default: object) -> Any:

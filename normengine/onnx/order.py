@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+
+import onnx
 
 from .node import OnnxError, OnnxNode
+from .tensors import text
 
 
 def in_order(nodes: Sequence[OnnxNode], given: Iterable[str]) -> Sequence[OnnxNode]:
@@ -62,3 +65,34 @@ def needed(nodes: Sequence[OnnxNode], outputs: Iterable[str]) -> list[OnnxNode]:
             wanted.update(filter(None, node.inputs))
             kept.append(node)
     return kept[::-1]
+
+
+def nested_nodes(nodes: Sequence[onnx.NodeProto]) -> Iterator[onnx.NodeProto]:
+    """The nodes, and those of the graphs in their attributes."""
+    left = [iter(nodes)]
+    while left:
+        node = next(left[-1], None)
+        if node is None:
+            left.pop()
+            continue
+        yield node
+        for attribute in node.attribute:
+            if attribute.type == onnx.AttributeProto.GRAPH:
+                left.append(iter(attribute.g.node))
+            elif attribute.type == onnx.AttributeProto.GRAPHS:
+                left += [iter(graph.node) for graph in attribute.graphs]
+
+
+def free_names(graph: onnx.GraphProto) -> list[str]:
+    """The names that a graph in an attribute reads from around it, those that graphs within it do among them."""
+    made = {"", *(text(t.name) for t in graph.initializer), *(text(t.values.name) for t in graph.sparse_initializer)}
+    made.update(text(info.name) for info in graph.input)
+    made.update(text(name) for node in graph.node for name in node.output)
+    read: dict[str, None] = {}
+    for node in graph.node:
+        read.update(dict.fromkeys(map(text, node.input)))
+        for attribute in node.attribute:
+            if attribute.type == onnx.AttributeProto.GRAPH:
+                read.update(dict.fromkeys(free_names(attribute.g)))
+    read.update((text(info.name), None) for info in graph.output)
+    return [name for name in read if name not in made]

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import chain
 from typing import Any, NamedTuple
 
@@ -19,13 +19,17 @@ from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 from ..locks import load_module
 from .files import open_part, printable
 from .limits import MAX_MODEL_BYTES, FileLimits
-from .node import OnnxError, OnnxNode
-from .order import in_order, needed
+from .node import Body, OnnxError, OnnxNode
+from .notes import notes
+from .order import free_names, in_order, needed, nested_nodes
 from .schema import check_node
-from .tensors import DTYPES, Tensors, text, type_name
+from .tensors import DTYPES, Tensors, held, text, type_name
 
-OLDEST_OPSET = 7
-"""Broadcasting is NumPy's since then."""
+OLDEST_OPSET = 1
+"""Forms before opset 7 are read as those that came after them (see :mod:`.old_forms`)."""
+
+NAMED_OPSETS = 3
+"""The version of the format since which files name their opset; those before it have the first one."""
 
 STANDARD = ("", "ai.onnx")
 """The names of the standard operators' domain."""
@@ -41,11 +45,21 @@ class Port(NamedTuple):
     shape: tuple[int | str | None, ...] | None
     dtype: str
 
+    @property
+    def held(self) -> str:
+        """The element type in which the network has it."""
+        return held(self.dtype)
+
+    @property
+    def type(self) -> str:
+        """ONNX's name of its type, ``tensor(float)``."""
+        return f"tensor({ {'float32': 'float', 'float64': 'double'}.get(self.dtype, self.dtype) })"
+
 
 @dataclass(frozen=True)
 class OnnxModel:
     """What a file holds, but for nodes and weights that no output needs. ``opset`` is the version of the standard
-    operators, ``described`` what the file says of itself."""
+    operators, ``described`` what the file says of itself, ``notes`` what runs otherwise than it says."""
 
     source: str
     opset: int
@@ -55,9 +69,10 @@ class OnnxModel:
     weights: Mapping[str, np.ndarray]
     described: Mapping[str, Any] = field(default_factory=dict)
     limits: FileLimits = field(default_factory=FileLimits)
+    notes: tuple[str, ...] = ()
 
 
-Accept = Callable[[str, Sequence[OnnxNode]], None]
+Accept = Callable[[str, Sequence[OnnxNode], int], None]
 
 
 def read_model(
@@ -65,8 +80,8 @@ def read_model(
 ) -> OnnxModel:
     """Read a model from a path or from the bytes of a file, if it stays within the ``limits``.
 
-    ``accept`` is given the file's name and the nodes that its outputs need, without their attributes, before anything
-    is said of the types of weights, inputs and outputs; it may raise :class:`OnnxError`.
+    ``accept`` is given the file's name, the nodes that its outputs need, without their attributes, and the opset,
+    before anything is said of the types of weights, inputs and outputs; it may raise :class:`OnnxError`.
 
     Raises :class:`OnnxError` (a ValueError) for what is no ONNX model, is damaged, breaks ONNX's rules, goes beyond
     the limits, or needs data that is missing; OSError where the file itself cannot be read.
@@ -110,25 +125,31 @@ def _parse(data: bytes, name: str, tensors: Tensors, accept: Accept | None) -> O
         from .functions import functions_in_place
 
         model = functions_in_place(model, name, tensors.limits)
-    tensors.limits.check("nodes", len(model.graph.node), f"{name} has {len(model.graph.node)} nodes")
+    count = sum(1 for _ in nested_nodes(model.graph.node))
+    tensors.limits.check("nodes", count, f"{name} has {count} nodes")
     opset = _opset(model, name)
     graph = model.graph
     stored, wanted = _stored(graph, name), [text(info.name) for info in graph.output]
     nodes = _needed(graph, opset, [*stored, *(text(info.name) for info in graph.input)], wanted, name)
     if accept is not None:
-        accept(name, list(nodes))
-    _read_attributes(nodes, tensors, name)
+        accept(name, list(nodes), opset)
+    _read_attributes(nodes, opset, tensors, name)
     read = {*wanted, *(given for node in nodes for given in node.inputs)}
     weights = _weights({key: tensor for key, tensor in stored.items() if key in read}, name, tensors)
+    inputs = _inputs(graph, stored, weights, f"{name}: input", tensors.limits)
+    outputs = tuple(_port(info, f"{name}: output", tensors.limits) for info in graph.output)
+    arrays = {array.dtype.name for array in weights.values()}
+    types = {*(port.dtype for port in inputs + outputs), *arrays, *(tensors.types - {"float64"})}
     return OnnxModel(
         source=name,
         opset=opset,
-        inputs=_inputs(graph, stored, weights, f"{name}: input", tensors.limits),
-        outputs=tuple(_port(info, f"{name}: output", tensors.limits) for info in graph.output),
+        inputs=inputs,
+        outputs=outputs,
         nodes=tuple(nodes),
         weights=weights,
         described=_described(model),
         limits=tensors.limits,
+        notes=notes(types, {node.op_type for node in nodes}),
     )
 
 
@@ -169,7 +190,7 @@ def _weights(stored: Stored, name: str, tensors: Tensors) -> dict[str, np.ndarra
 
 
 def _needed(
-    graph: onnx.GraphProto, opset: int, given: list[str], wanted: list[str], source: str
+    graph: onnx.GraphProto | onnx.FunctionProto, opset: int, given: list[str], wanted: list[str], source: str
 ) -> dict[OnnxNode, onnx.NodeProto]:
     """The nodes that the ``wanted`` names need, in an order in which they can run. The form of all is checked."""
     nodes: dict[OnnxNode, onnx.NodeProto] = {}
@@ -177,23 +198,53 @@ def _needed(
     try:
         for proto in graph.node:
             node = _node(proto)
-            nodes[node] = proto
             if not node.domain:
                 check_node(node, proto.attribute, opset)
+            nodes[_with_captured(node, proto)] = proto
         node = None
         return {kept: nodes[kept] for kept in needed(in_order(list(nodes), given), wanted)}
     except OnnxError as error:
         raise OnnxError(f"{source}: {node}: {error}" if node else f"{source}: {error}") from None
 
 
-def _read_attributes(nodes: Mapping[OnnxNode, onnx.NodeProto], tensors: Tensors, source: str) -> None:
+def _read_attributes(nodes: Mapping[OnnxNode, onnx.NodeProto], opset: int, tensors: Tensors, source: str) -> None:
     for node, proto in nodes.items():
+        captured = node.inputs[len(node.own_inputs) :]
         for attribute in proto.attribute:
             name = text(attribute.name)
             try:
-                node.attributes[name] = _attribute(attribute, f"attribute '{name}'", tensors)
+                if attribute.type == onnx.AttributeProto.GRAPH:
+                    node.attributes[name] = _body(attribute.g, captured, opset, tensors, f"attribute '{name}'")
+                else:
+                    node.attributes[name] = _attribute(attribute, f"attribute '{name}'", tensors)
             except OnnxError as error:
                 raise OnnxError(f"{source}: {node}: {error}") from None
+
+
+def _with_captured(node: OnnxNode, proto: onnx.NodeProto) -> OnnxNode:
+    """The node with what its graphs read from around them among its inputs."""
+    free: dict[str, None] = {}
+    for attribute in proto.attribute:
+        if attribute.type == onnx.AttributeProto.GRAPH:
+            free.update(dict.fromkeys(free_names(attribute.g)))
+    return replace(node, inputs=(*node.inputs, *free), captured=len(free)) if free else node
+
+
+def _body(graph: onnx.GraphProto, captured: tuple[str, ...], opset: int, tensors: Tensors, place: str) -> Body:
+    """A graph in an attribute, which may read what is ``captured`` around it."""
+    stored, wanted = _stored(graph, place), [text(info.name) for info in graph.output]
+    inputs = [text(info.name) for info in graph.input if text(info.name) not in stored]
+    nodes = _needed(graph, opset, [*stored, *inputs, *captured], wanted, place)
+    _read_attributes(nodes, opset, tensors, place)
+    return Body(captured, tuple(wanted), tuple(nodes), _weights(stored, place, tensors))
+
+
+def body_of(function: onnx.FunctionProto, opset: int, tensors: Tensors, place: str) -> Body:
+    """A function as the graph that takes a call's place; its operators are those of ``opset``."""
+    wanted = list(map(text, function.output))
+    nodes = _needed(function, opset, list(map(text, function.input)), wanted, place)
+    _read_attributes(nodes, opset, tensors, place)
+    return Body(tuple(map(text, function.input)), tuple(wanted), tuple(nodes), {}, opset)
 
 
 def _check_node_names(graph: onnx.GraphProto, name: str) -> None:
@@ -209,6 +260,8 @@ def _opset(model: onnx.ModelProto, name: str) -> int:
     """The version of the standard operators: the newest one where the file has none of them."""
     versions = [o.version for o in model.opset_import if o.domain in STANDARD]
     newest = int(onnx.defs.onnx_opset_version())
+    if not versions and model.ir_version < NAMED_OPSETS:
+        return OLDEST_OPSET
     if not versions:
         if model.opset_import and all(node.domain not in STANDARD for node in model.graph.node):
             return newest
@@ -247,7 +300,7 @@ def _inputs(
 
 
 def _declares(port: Port, weight: np.ndarray) -> bool:
-    if port.dtype != weight.dtype:
+    if weight.dtype not in (port.dtype, "float32" if port.dtype in ("float16", "bfloat16") else port.dtype):
         return False
     if port.shape is None:
         return True
@@ -302,7 +355,7 @@ def _attribute(attribute: onnx.AttributeProto, place: str, tensors: Tensors) -> 
     if kind == kinds.TENSOR:
         return tensors.array(attribute.t, place)
     if kind not in (kinds.FLOATS, kinds.INTS, kinds.STRINGS):
-        return None  # graphs, types and sparse tensors: no supported operator has them
+        return None  # lists of graphs, types and sparse tensors: no supported operator has them
     given = attribute.floats if kind == kinds.FLOATS else attribute.ints if kind == kinds.INTS else attribute.strings
     tensors.limits.check("list_length", len(given), f"{place} is a list of {len(given)}")
     return tuple(map(text, given)) if kind == kinds.STRINGS else tuple(given)

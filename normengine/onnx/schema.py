@@ -30,7 +30,8 @@ _KINDS: dict[int, str] = {
 }
 
 _DTYPES = {f"tensor({name})": dtype for name, dtype in {"float": "float32", "double": "float64"}.items()} | {
-    f"tensor({name})": name for name in ("int64", "int32", "uint8", "uint32", "bool")
+    f"tensor({name})": name
+    for name in ("int64", "int32", "int16", "int8", "uint64", "uint32", "uint16", "uint8", "bool")
 }
 
 

@@ -21,40 +21,68 @@ DTYPES: dict[int, str] = {
     onnx.TensorProto.UINT8: "uint8",
     onnx.TensorProto.UINT32: "uint32",
     onnx.TensorProto.BOOL: "bool",
+    onnx.TensorProto.FLOAT16: "float16",
+    onnx.TensorProto.BFLOAT16: "bfloat16",
+    onnx.TensorProto.INT8: "int8",
+    onnx.TensorProto.INT16: "int16",
+    onnx.TensorProto.UINT16: "uint16",
+    onnx.TensorProto.UINT64: "uint64",
 }
+"""The element types that a file may have."""
+
+TYPE_NAMES: dict[str, int] = dict(onnx.TensorProto.DataType.items())
+"""ONNX's numbers of element types by their names, ``FLOAT`` and the like."""
+
+_HELD = dict.fromkeys(("float16", "bfloat16", "float64"), "float32") | dict.fromkeys(
+    ("int8", "int16", "int32", "uint16", "uint64"), "int64"
+)
 
 _FIELDS = {
     "float32": ("float_data", "float32"),
     "float64": ("double_data", "float64"),
     "int64": ("int64_data", "int64"),
     "int32": ("int32_data", "int32"),
-    "uint8": ("int32_data", "int32"),
     "uint32": ("uint64_data", "uint64"),
-    "bool": ("int32_data", "int32"),
-}
+    "uint64": ("uint64_data", "uint64"),
+} | dict.fromkeys(("uint8", "bool", "int8", "int16", "uint16"), ("int32_data", "int32"))
 """Where ONNX stores the numbers of each element type one by one, and as what."""
+
+_BITS = {"float16": "uint16", "bfloat16": "uint16"}
+"""What is read for a type that is held in another one: the bits of its numbers."""
+
+
+def held(dtype: str) -> str:
+    """The element type in which a network computes with numbers that the file has as ``dtype``."""
+    return _HELD.get(dtype, dtype)
 
 
 class Tensors:
     """Reads the tensors of the file at ``path`` (None: only its bytes are known).
 
-    ``external`` counts the bytes that were read from files beside it.
+    ``external`` counts the bytes that were read from files beside it; ``types`` has the element types of all tensors
+    that were read.
     """
 
     def __init__(self, path: str | None, limits: FileLimits) -> None:
         self.path = path
         self.limits = limits
         self.external = 0
+        self.types: set[str] = set()
 
     def array(self, tensor: onnx.TensorProto, place: str) -> np.ndarray:
-        """The values of ``tensor``, read-only where they are the file's own bytes.
+        """The values of ``tensor``, read-only where they are the file's own bytes; 16-bit floats as float32.
 
         Raises :class:`OnnxError`, beginning with ``place``, for a type that is not supported, extents that are
         negative or do not fit the stored bytes, and external data that is missing or too short.
         """
         if tensor.data_type not in DTYPES:
             raise OnnxError(f"{place} is {type_name(tensor.data_type)}, which is not supported; store it as FLOAT")
-        dtype = np.dtype(DTYPES[tensor.data_type])
+        declared = DTYPES[tensor.data_type]
+        self.types.add(declared)
+        array = self._stored(tensor, np.dtype(_BITS.get(declared, declared)), place)
+        return _floats(array, declared) if declared in _BITS else array
+
+    def _stored(self, tensor: onnx.TensorProto, dtype: np.dtype, place: str) -> np.ndarray:
         self.limits.check("rank", len(tensor.dims), f"{place} has {len(tensor.dims)} axes")
         shape = tuple(map(int, tensor.dims))
         if any(n < 0 for n in shape):
@@ -118,6 +146,13 @@ class Tensors:
         assert self.path is not None
         folders = (os.path.realpath(os.path.dirname(self.path)), os.path.dirname(os.path.realpath(self.path)))
         return any(Path(real).is_relative_to(folder) for folder in folders)
+
+
+def _floats(bits: np.ndarray, dtype: str) -> np.ndarray:
+    """The numbers of ``dtype`` that have those bits, as float32, which has them all."""
+    if dtype == "float16":
+        return bits.view(np.float16).astype(np.float32)
+    return (bits.astype(np.uint32) << 16).view(np.float32)
 
 
 def possible(shape: tuple[int, ...], itemsize: int) -> bool:

@@ -37,23 +37,17 @@ def test_unsupported_operators_are_listed_together(model):
     )
 
 
-def test_quantized_files_and_trees_are_refused_for_their_operators(model):
+def test_trees_are_refused_for_their_operators(model):
     """Not for the types that come with them."""
-    quantized = model(
-        [node("DequantizeLinear", ["w", "s", "z"], ["f"], "weights"), node("MatMul", ["x", "f"], ["y"])],
-        {"x": (2, 3)}, ["y"], {"w": np.ones((3, 4), np.int8), "s": np.float32(1), "z": np.int8(0)})  # fmt: skip
     trees = onnx.load_model_from_string(
         model([node("TreeEnsembleClassifier", ["x"], ["y", "p"], "trees", domain="ai.onnx.ml")], {"x": (2, 3)}, ["y"])
     )
     trees.graph.output.append(helper.make_tensor_sequence_value_info("p", TensorProto.FLOAT, None))
     trees.graph.output[0].type.tensor_type.elem_type = TensorProto.STRING
     trees.opset_import[0].domain = "ai.onnx.ml"
-    for content, text in (
-        (quantized, r"DequantizeLinear \('weights'\)"),
-        (trees.SerializeToString(), r"ai.onnx.ml.TreeEnsembleClassifier \('trees'\)"),
-    ):
-        with pytest.raises(OnnxError, match=f"^model bytes uses operators that are not supported: {text}$"):
-            ne.InferenceSession(content)
+    text = r"ai.onnx.ml.TreeEnsembleClassifier \('trees'\)"
+    with pytest.raises(OnnxError, match=f"^model bytes uses operators that are not supported: {text}$"):
+        ne.InferenceSession(trees.SerializeToString())
 
 
 def test_a_list_of_unsupported_operators_has_an_end(model):
@@ -137,7 +131,7 @@ BAD = [
              weights={"a": np.array(0), "b": np.array(2**60), "c": np.array(1)}),
     rejected([node("Div", ["a", "b"], ["z"], "d"), node("Reshape", ["x", "z"], ["y"])], "divides an integer by zero",
              weights={"a": ints(1), "b": ints(0)}),
-    rejected([node("Cast", ["x"], ["y"], "c", to=TensorProto.FLOAT16)], "element type FLOAT16 is not supported"),
+    rejected([node("Cast", ["x"], ["y"], "c", to=TensorProto.FLOAT8E5M2)], "element type FLOAT8E5M2 is not supported"),
     rejected([node("Split", ["x", "s"], ["y", "z"], "s", axis=1)], "cannot split axis 1 of shape",
              weights={"s": ints(1, 2)}),
     rejected([node("ReduceMean", ["w"], ["y"], "m", axes=[0])], r"'m': a mean needs an element, got shape \(0, 3\)",

@@ -1,5 +1,35 @@
 """The operators of ONNX by family: how each is read and written. Importing a family fills the registry."""
 
-from . import activation, arithmetic, conv, group_norm, known, linear, loss, norm, pool, reduce, shape, softmax
+from . import (
+    activation,
+    arithmetic,
+    control,
+    conv,
+    group_norm,
+    known,
+    linear,
+    loss,
+    norm,
+    pool,
+    quantize,
+    reduce,
+    shape,
+    softmax,
+)
 
-FAMILIES = (activation, arithmetic, conv, group_norm, known, linear, loss, norm, pool, reduce, shape, softmax)
+FAMILIES = (
+    activation,
+    arithmetic,
+    control,
+    conv,
+    group_norm,
+    known,
+    linear,
+    loss,
+    norm,
+    pool,
+    quantize,
+    reduce,
+    shape,
+    softmax,
+)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import numpy as np
+
 from ...graph import Node, Value
 from ...ops import OPS, Op, OperatorError
 from ...ops.rules import broadcast
@@ -11,7 +13,7 @@ from ..export_context import ExportContext
 from ..import_context import ImportedNode
 from ..node import OnnxError
 from ..table import READERS, reads, writes
-from ..tensors import type_name
+from ..tensors import DTYPES, held, type_name
 from .linear import with_bias
 
 
@@ -107,8 +109,8 @@ def read_expand(call: ImportedNode) -> Value:
     return x if shape == x.shape else call.add("expand", x, shape=shape)
 
 
-CAST = {1: "float32", 11: "float64", 7: "int64", 6: "int64", 2: "uint8", 12: "uint32", 9: "bool"}
-"""ONNX's numbers of element types; 32-bit integers are held in 64 bits."""
+CAST = {number: held(dtype) for number, dtype in DTYPES.items()}
+"""The types in which networks compute, by ONNX's numbers of those that files name."""
 
 
 @reads("Cast")
@@ -116,13 +118,27 @@ def read_cast(call: ImportedNode) -> Value:
     number = call.node.integer("to")
     if number not in CAST:
         raise OnnxError(f"element type {type_name(number)} is not supported")
-    x = call.value(0)
-    return x if x.dtype == CAST[number] else call.add("cast", x, dtype=CAST[number])
+    return _cast(call, call.value(0), CAST[number])
+
+
+@reads("CastLike")
+def read_cast_like(call: ImportedNode) -> Value | np.ndarray:
+    """Of the other input the type alone counts, so that what is known stays known."""
+    given, other = call.known(0), call.known(1)
+    dtype = call.value(1).dtype if other is None else held(other.dtype.name)
+    if given is None:
+        return _cast(call, call.value(0), dtype)
+    call.room(given.shape, np.dtype(dtype).itemsize)
+    return given.astype(dtype)
+
+
+def _cast(call: ImportedNode, x: Value, dtype: str) -> Value:
+    return x if x.dtype == dtype else call.add("cast", x, dtype=dtype)
 
 
 @writes("cast")
 def write_cast(writing: ExportContext, node: Node) -> None:
-    number = next(k for k, v in CAST.items() if v == node.attrs["dtype"])
+    number = next(k for k, v in DTYPES.items() if v == node.attrs["dtype"])
     writing.make(node, "Cast", *node.inputs, to=number)
 
 

@@ -13,12 +13,13 @@ from ...ops.rules import broadcast
 from ..import_context import ImportedNode
 from ..node import OnnxError
 from ..table import evaluates
-from ..tensors import type_name
+from ..tensors import DTYPES, type_name
 from .shape import paddings, slices, split_ranges, unsqueezed
 
 Arrays = Sequence[np.ndarray]
 
-_NUMPY = {1: "float32", 11: "float64", 7: "int64", 6: "int32", 2: "uint8", 12: "uint32", 9: "bool"}
+_NUMPY = {n: "float32" if dtype in ("float16", "bfloat16") else dtype for n, dtype in DTYPES.items()}
+"""The types of known arrays by ONNX's numbers: each their own, but for 16-bit floats."""
 
 
 @evaluates("Constant")
@@ -61,6 +62,14 @@ def cast(call: ImportedNode) -> Arrays:
     return [x.astype(_NUMPY[number], copy=False)]
 
 
+@evaluates("CastLike")
+def cast_like(call: ImportedNode) -> Arrays:
+    x, dtype = call.array(0, "the input"), call.array(1, "the other input").dtype
+    if x.dtype != dtype:
+        call.room(x.shape, max(x.itemsize, dtype.itemsize))
+    return [x.astype(dtype, copy=False)]
+
+
 @evaluates("Gather")
 def gather(call: ImportedNode) -> Arrays:
     x, indices = call.array(0, "the input"), call.array(1, "the indices")
@@ -82,7 +91,8 @@ def squeeze(call: ImportedNode) -> Arrays:
 
 @evaluates("Reshape")
 def reshape(call: ImportedNode) -> Arrays:
-    x, target = call.array(0, "the input"), call.integers(1, "the shape")
+    x = call.array(0, "the input")
+    target = call.integers(1, "the shape") if call.given(1) else call.node.integers("shape")
     if not call.node.integer("allowzero", 0):
         target = tuple(x.shape[a] if n == 0 else n for a, n in enumerate(target))
     return [_reshaped(call, x, target)]

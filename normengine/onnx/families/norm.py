@@ -28,9 +28,17 @@ def read_batch_norm(call: ImportedNode) -> Value:
         raise OnnxError("is in training mode; export the network in eval mode")
     if statistics:
         raise OnnxError("has statistics among its outputs, which only training mode makes")
-    if not call.node.integer("spatial", 1):
-        raise OnnxError("normalizes every pixel by itself (spatial=0), which is not supported")
+    if not call.node.integer("spatial", 1) and call.shape(1) != call.value(0).shape[1:2]:
+        return _normalized_by_pixel(call)
     return call.add("batch_norm", *(call.value(i) for i in range(5)), eps=call.node.number("epsilon", 1e-5))
+
+
+def _normalized_by_pixel(call: ImportedNode) -> Value:
+    """(x - mean) / sqrt(var + epsilon) * scale + bias, all of them for each place of a sample."""
+    x, scale, bias, mean, var = (call.value(i) for i in range(5))
+    deviation = call.add("sqrt", call.add("add", var, call.constant(call.node.number("epsilon", 1e-5))))
+    factor = call.add("div", scale, deviation)
+    return call.add("add", call.add("mul", call.add("sub", x, mean), factor), bias)
 
 
 @writes("batch_norm")
