@@ -10,7 +10,6 @@ _STEP = (
 )
 _SCHEDULE = "give Trainer.fit a schedule such as ne.train.cosine(), or set optimizer.param_groups[0]['lr'] yourself"
 _ALONE = "one process trains on all cores of one machine; leave it out"
-_LAYER = "there is no such layer"
 _GRADIENTS = "gradients live inside a step only"
 _NOTHING_RECURRENT = "the networks here are convolutional; there are no recurrent layers and no attention"
 
@@ -43,7 +42,6 @@ ABSENT: dict[str, dict[str, str]] = {
         "vmap": "layers take batches (N, ...)",
     },
     "nn": {
-        "ConvTranspose2d": _LAYER,
         "DataParallel": _ALONE,
         "Embedding": _NOTHING_RECURRENT,
         "GRU": _NOTHING_RECURRENT,

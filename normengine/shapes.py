@@ -47,6 +47,21 @@ def pair(value: object, name: str) -> tuple[int, int]:
     return height, width
 
 
+def per_axis(value: object, count: int, name: str) -> Shape:
+    """An int for all of ``count`` axes, or as many ints; two are (height, width)."""
+    if count == 2:
+        return pair(value, name)
+    values = tuple(value) if isinstance(value, (tuple, list)) else (value,)
+    try:
+        found = tuple(operator.index(v) for v in values)
+    except TypeError:
+        found = ()
+    if len(found) not in (1, count):
+        rule = "an int" if count == 1 else f"an int or {count} ints (depth, height, width)"
+        raise ValueError(f"{name} must be {rule}, got {value!r}")
+    return found * count if len(found) == 1 else found
+
+
 def sample_shape(given: Sequence[int]) -> Shape:
     """The extents of one sample, all positive, as ints; raises ValueError for anything else."""
     try:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-IMAGE, ROWS, SIGNAL = (2, 4, 6, 5), (5, 6), (3, 4, 5)
+IMAGE, ROWS, SIGNAL, VOLUME = (2, 4, 6, 5), (5, 6), (3, 4, 5), (2, 4, 5, 4, 6)
 
 CASES: dict[str, tuple[Callable[[Any], Any], tuple[int, ...]]] = {
     "conv": (lambda nn: nn.Conv2d(4, 6, 3), IMAGE),
@@ -69,4 +69,46 @@ CASES: dict[str, tuple[Callable[[Any], Any], tuple[int, ...]]] = {
     "identity": (lambda nn: nn.Identity(54, unused=True), IMAGE),
     "zero_pad": (lambda nn: nn.ZeroPad2d((1, 2, -1, 3)), IMAGE),
     "dropout_of_nothing": (lambda nn: nn.Dropout(0.0), IMAGE),
+    "conv_1d": (lambda nn: nn.Conv1d(4, 6, 3), SIGNAL),
+    "conv_1d_settings": (lambda nn: nn.Conv1d(4, 6, 2, stride=2, padding=1, dilation=2, groups=2, bias=False), SIGNAL),
+    "conv_1d_same": (lambda nn: nn.Conv1d(4, 6, 4, padding="same", dilation=3), SIGNAL),
+    "conv_3d": (lambda nn: nn.Conv3d(4, 6, 3), VOLUME),
+    "conv_3d_settings": (
+        lambda nn: nn.Conv3d(4, 6, (2, 3, 1), stride=(1, 2, 2), padding=(1, 2, 0), dilation=(2, 1, 1), groups=2),
+        VOLUME,
+    ),
+    "conv_3d_same": (lambda nn: nn.Conv3d(4, 8, (2, 4, 3), padding="same", bias=False), VOLUME),
+    "conv_transpose_1d": (lambda nn: nn.ConvTranspose1d(4, 6, 3, 2, 1, 1, groups=2), SIGNAL),
+    "conv_transpose_1d_dilated": (lambda nn: nn.ConvTranspose1d(4, 3, 4, dilation=2, bias=False), SIGNAL),
+    "conv_transpose": (lambda nn: nn.ConvTranspose2d(4, 6, 2, 2), IMAGE),
+    "conv_transpose_settings": (
+        lambda nn: nn.ConvTranspose2d(4, 6, (3, 4), (2, 3), (1, 2), (1, 2), groups=2, bias=False, dilation=(1, 2)),
+        IMAGE,
+    ),
+    "conv_transpose_depthwise": (lambda nn: nn.ConvTranspose2d(4, 4, 3, 1, 1, groups=4), IMAGE),
+    "conv_transpose_output_padding": (lambda nn: nn.ConvTranspose2d(4, 5, 2, 1, output_padding=2, dilation=3), IMAGE),
+    "conv_transpose_3d": (lambda nn: nn.ConvTranspose3d(4, 6, 3, 2, 1, (1, 0, 1), groups=2), VOLUME),
+    "batch_norm_3d": (lambda nn: nn.BatchNorm3d(4), VOLUME),
+    "instance_norm_3d": (lambda nn: nn.InstanceNorm3d(4, affine=True, track_running_stats=True), VOLUME),
+    "max_pool_1d": (lambda nn: nn.MaxPool1d(3, 2, 1, ceil_mode=True), SIGNAL),
+    "max_pool_1d_dilated": (lambda nn: nn.MaxPool1d(2, 1, dilation=3), SIGNAL),
+    "max_pool_3d": (lambda nn: nn.MaxPool3d((2, 3, 2), (2, 1, 3), (1, 1, 0), ceil_mode=True), VOLUME),
+    "max_pool_3d_dilated": (lambda nn: nn.MaxPool3d(2, 1, dilation=(3, 1, 2)), VOLUME),
+    "avg_pool_1d": (lambda nn: nn.AvgPool1d(3, 2, 1), SIGNAL),
+    "avg_pool_3d": (lambda nn: nn.AvgPool3d(2), VOLUME),
+    "avg_pool_3d_ceil": (lambda nn: nn.AvgPool3d(3, 2, 1, ceil_mode=True, count_include_pad=False), VOLUME),
+    "avg_pool_3d_ceil_counted": (lambda nn: nn.AvgPool3d(3, 2, 1, ceil_mode=True), VOLUME),
+    "avg_pool_divisor": (lambda nn: nn.AvgPool2d(3, 2, 1, divisor_override=5), IMAGE),
+    "avg_pool_divisor_ceil": (lambda nn: nn.AvgPool2d(2, 2, 1, True, False, divisor_override=-3), IMAGE),
+    "avg_pool_3d_divisor": (lambda nn: nn.AvgPool3d(2, 3, 1, ceil_mode=True, divisor_override=2), VOLUME),
+    "adaptive_avg_pool_1d": (lambda nn: nn.AdaptiveAvgPool1d(3), SIGNAL),
+    "adaptive_avg_pool_3d": (lambda nn: nn.AdaptiveAvgPool3d((2, None, 4)), VOLUME),
+    "adaptive_max_pool_1d": (lambda nn: nn.AdaptiveMaxPool1d(2), SIGNAL),
+    "adaptive_max_pool": (lambda nn: nn.AdaptiveMaxPool2d((3, 3)), IMAGE),
+    "adaptive_max_pool_whole": (lambda nn: nn.AdaptiveMaxPool2d(1), IMAGE),
+    "adaptive_max_pool_3d": (lambda nn: nn.AdaptiveMaxPool3d((2, 4, 3)), VOLUME),
+    "lp_pool_1d": (lambda nn: nn.LPPool1d(1, 2), SIGNAL),
+    "lp_pool": (lambda nn: nn.LPPool2d(2, 3, 2), IMAGE),
+    "lp_pool_ceil": (lambda nn: nn.LPPool2d(4, (2, 3), ceil_mode=True), IMAGE),
+    "lp_pool_3d": (lambda nn: nn.LPPool3d(2, 2), VOLUME),
 }

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from ..graph import Node, Spec, Value
-from ..nn.conv import Conv2d
+from ..nn.conv import Convolution
 from ..nn.linear import Linear
 from ..nn.mode import kept_mode
 from ..nn.module import Module
@@ -183,8 +183,8 @@ def _traced(model: Module, input_shape: Sequence[int] | None) -> Trace:
 def _guesses(model: Module) -> Iterator[tuple[int, ...]]:
     """Shapes of a sample that the first layer may take."""
     for module in model.modules():
-        if isinstance(module, Conv2d):
-            yield from ((module.in_channels, size, size) for size in _SIZES)
+        if isinstance(module, Convolution):
+            yield from ((module.in_channels, *(size,) * module.rank) for size in _SIZES)
         elif isinstance(module, Linear):
             yield (module.in_features,)
             side = math.isqrt(module.in_features)

@@ -95,6 +95,12 @@ class AdaptivePool:
     ow: int
 
 
+class Order:
+    """How pixels are counted: along columns, or along rows."""
+
+    column_major: int
+
+
 class MatrixProduct:
     """Results ``(m, n)``, sums of ``k`` terms."""
 
@@ -255,6 +261,10 @@ def _max_pool2d(problem: Problem) -> Parameters:
     return (*window, *problem.attrs["padding"][:2], *problem.attrs["dilation"])
 
 
+def _max_pool2d_places(problem: Problem) -> Parameters:
+    return (*_max_pool2d(problem), int(problem.attrs["column_major"]))
+
+
 def _max_pool2d_grad(problem: Problem) -> Parameters:
     window = _window(_shape(problem, 1), _shape(problem, 0), problem)
     return (*window, *problem.attrs["padding"][:2], *problem.attrs["dilation"])
@@ -328,6 +338,9 @@ for _signature in (
     Signature("group_mean", ("x",), ("y",), (Groups,), _group_mean),
     Signature("max_pool2d", ("x",), ("y",), (MaxPool,), _max_pool2d),
     Signature("max_pool2d_grad", ("dy", "x"), ("dx",), (MaxPool,), _max_pool2d_grad),
+    Signature("max_pool2d_places", ("x",), ("y",), (MaxPool, Order), _max_pool2d_places),
+    Signature("max_unpool2d", ("x", "places"), ("y",), (AdaptivePool,), _adaptive_pool2d),
+    Signature("at_places", ("x", "places"), ("y",), (AdaptivePool,), _adaptive_pool2d),
     Signature("avg_pool2d", ("x",), ("y",), (AvgPool,), _avg_pool2d),
     Signature("avg_pool2d_grad", ("dy",), ("dx",), (AvgPool,), _avg_pool2d_grad),
     Signature("adaptive_avg_pool2d", ("x",), ("y",), (AdaptivePool,), _adaptive_pool2d),

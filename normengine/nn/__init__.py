@@ -10,6 +10,8 @@ from .containers import *
 from .containers import __all__ as _containers
 from .conv import *
 from .conv import __all__ as _conv
+from .conv_transpose import *
+from .conv_transpose import __all__ as _conv_transpose
 from .dropout import *
 from .dropout import __all__ as _dropout
 from .flatten import *
@@ -34,11 +36,14 @@ from .pooling import *
 from .pooling import __all__ as _pooling
 from .rms_norm import *
 from .rms_norm import __all__ as _rms_norm
+from .unpooling import *
+from .unpooling import __all__ as _unpooling
 
 __all__ = [
     *_activation,
     *_containers,
     *_conv,
+    *_conv_transpose,
     *_dropout,
     *_flatten,
     *_group_norm,
@@ -51,6 +56,7 @@ __all__ = [
     *_parameter,
     *_pooling,
     *_rms_norm,
+    *_unpooling,
     "functional",
     "init",
     "utils",

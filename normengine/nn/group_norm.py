@@ -16,7 +16,7 @@ from .norm import RunningNorm
 from .parameter import Parameter
 from .tensor import Tensor
 
-__all__ = ["GroupNorm", "InstanceNorm1d", "InstanceNorm2d", "LayerNorm"]
+__all__ = ["GroupNorm", "InstanceNorm1d", "InstanceNorm2d", "InstanceNorm3d", "LayerNorm"]
 
 
 class _Affine(Module):
@@ -168,3 +168,10 @@ class InstanceNorm2d(InstanceNorm):
 
     ranks = (4,)
     layout = "(N, C, H, W) or (C, H, W)"
+
+
+class InstanceNorm3d(InstanceNorm):
+    """Instance normalization of (N, C, D, H, W) or (C, D, H, W) float32; see :class:`InstanceNorm`."""
+
+    ranks = (5,)
+    layout = "(N, C, D, H, W) or (C, D, H, W)"

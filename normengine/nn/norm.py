@@ -16,7 +16,7 @@ from .module import Module, check_placement
 from .parameter import Parameter
 from .tensor import Tensor
 
-__all__ = ["BatchNorm1d", "BatchNorm2d"]
+__all__ = ["BatchNorm1d", "BatchNorm2d", "BatchNorm3d"]
 
 
 class RunningNorm(Module):
@@ -169,3 +169,10 @@ class BatchNorm2d(BatchNorm):
 
     ranks = (4,)
     layout = "(N, C, H, W)"
+
+
+class BatchNorm3d(BatchNorm):
+    """Batch normalization of (N, C, D, H, W) float32; see :class:`BatchNorm`."""
+
+    ranks = (5,)
+    layout = "(N, C, D, H, W)"

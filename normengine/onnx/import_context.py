@@ -301,6 +301,11 @@ class ImportedNode:
             return self.integers(index, attribute, most)
         return self.node.integers(attribute, most=most) if attribute in self.node.attributes else None
 
+    def wanted(self, index: int) -> bool:
+        """Whether some node reads this output, or it is one of the network."""
+        outputs = self.node.outputs
+        return index < len(outputs) and self._reading.reads[outputs[index]] > 0
+
     def alone(self, index: int) -> bool:
         """Whether no other node reads this input and it is no output of the network."""
         return self._reading.reads[self.name(index)] == 1

@@ -5,6 +5,8 @@ from . import (
     arithmetic,
     choice,
     conv,
+    conv_nd,
+    conv_transpose,
     dropout,
     extremes,
     group_norm,
@@ -14,11 +16,13 @@ from . import (
     moments,
     norm,
     pool,
+    pool_nd,
     random,
     reduce,
     shape,
     softmax,
     special,
+    unpool,
 )
 from .base import Attrs, Case, OnnxMapping, Op, OperatorError, Part, Scalar
 from .builder import Builder
@@ -33,6 +37,8 @@ FAMILIES = (
     arithmetic,
     choice,
     conv,
+    conv_nd,
+    conv_transpose,
     dropout,
     extremes,
     group_norm,
@@ -42,11 +48,13 @@ FAMILIES = (
     moments,
     norm,
     pool,
+    pool_nd,
     random,
     reduce,
     shape,
     softmax,
     special,
+    unpool,
 )
 """The modules whose import filled the table."""
 

@@ -120,6 +120,8 @@ class Op(NamedTuple):
     Fusion and folding:
 
     - ``weight`` is the position of the weights among inputs and outputs;
+    - ``weight_outputs`` is the axis of the weights along which the output's channels lie, those of one group after the
+      other where it is not the first: ``(C, O / groups, ...)`` there, ``(O, C / groups, ...)`` else;
     - ``epilogue`` names the attributes by which what follows may become part of it: ``clamp``, ``residual``;
     - ``becomes`` is such an attribute and its value: what the operator is as a part of the one before it;
     - ``expand(builder, node)`` is as ``decompose``, for where an elementwise operator makes the first input, whose loop
@@ -157,6 +159,7 @@ class Op(NamedTuple):
     sums_axes: bool = False
     passes_on: bool = False
     weight: int | None = None
+    weight_outputs: int = 0
     epilogue: tuple[str, ...] = ()
     becomes: tuple[str, object] | None = None
     expand: Callable[[Builder, Node], Sequence[Value]] | None = None

@@ -25,7 +25,8 @@ from .window import check_window, output_size, taps
 WINDOW = ("stride", "padding", "dilation", "groups")
 
 
-def _check_channels(channels: int, w: Spec, groups: int) -> None:
+def check_channels(channels: int, w: Spec, groups: int) -> None:
+    """The weight must be of so many input channels, in groups that divide its output channels."""
     if w.size == 0:
         raise OperatorError(f"weight must have an element, got shape {w.shape}")
     if groups < 1 or w.shape[0] % groups:
@@ -45,7 +46,7 @@ def _infer(specs: Sequence[Spec], attrs: Attrs) -> tuple[Spec, ...]:
     require_layout("weight", w, "(O, C / groups, KH, KW)")
     kernel = w.shape[2], w.shape[3]
     check_window(attrs, kernel)
-    _check_channels(x.shape[1], w, attrs["groups"])
+    check_channels(x.shape[1], w, attrs["groups"])
     y = Spec((x.shape[0], w.shape[0], *output_size((x.shape[2], x.shape[3]), attrs, kernel)))
     if attrs.get("residual"):
         residual = rest.pop()

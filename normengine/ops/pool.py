@@ -13,7 +13,7 @@ from .base import Arrays, Attrs, Case, Op, OperatorError, Shapes
 from .builder import Builder
 from .rules import all_inputs, only, real, require_layout, require_positive, require_shape
 from .table import register
-from .window import Pair, check_pixels, check_window, output_size, taps
+from .window import SIDES, Extents, Pair, check_pixels, check_window, output_size, positions, taps
 
 Grads = Sequence["Value | None"]
 
@@ -22,14 +22,19 @@ def _image_size(spec: Spec | np.ndarray) -> Pair:
     return spec.shape[2], spec.shape[3]
 
 
+def check_padding(padding: Extents, kernel: Extents, dilation: Extents) -> None:
+    """No window may lie in the padding alone."""
+    rank = len(kernel)
+    if any(side > dilation[i % rank] * (kernel[i % rank] - 1) for i, side in enumerate(padding)):
+        raise OperatorError(f"padding {padding} ({SIDES[rank]}) must be smaller than the kernel {kernel}")
+
+
 def _infer(specs: Sequence[Spec], attrs: Attrs) -> tuple[Spec, ...]:
     (x,) = specs
     require_layout("input", x, "(N, C, H, W)")
     kernel, padding = attrs["kernel_size"], attrs["padding"]
     check_window(attrs, kernel)
-    dilation = attrs.get("dilation", (1, 1))
-    if any(side > dilation[i % 2] * (kernel[i % 2] - 1) for i, side in enumerate(padding)):
-        raise OperatorError(f"padding {padding} (top, left, bottom, right) must be smaller than the kernel {kernel}")
+    check_padding(padding, kernel, attrs.get("dilation", (1, 1)))
     return (Spec((*x.shape[:2], *output_size(_image_size(x), attrs, kernel))),)
 
 
@@ -71,18 +76,19 @@ def _max_grad_reference(arrays: Arrays, attrs: Attrs) -> tuple[np.ndarray, ...]:
     return (dx,)
 
 
-def _divisors(size: Pair, attrs: Attrs) -> np.ndarray:
+def divisors(size: Extents, attrs: Attrs) -> np.ndarray:
     """Values that each average divides by: those of the window inside the image, or inside image and padding."""
-    kernel = attrs["kernel_size"]
-    counts = []
-    for axis, positions in enumerate(output_size(size, attrs, kernel)):
-        before, after = attrs["padding"][axis], attrs["padding"][axis + 2]
-        start = np.arange(positions) * attrs["stride"][axis] - before
+    kernel, rank = attrs["kernel_size"], len(size)
+    counts: np.ndarray = np.ones((), np.int64)
+    for axis, count in enumerate(positions(size, attrs, kernel)):
+        before, after = attrs["padding"][axis], attrs["padding"][axis + rank]
+        start = np.arange(count) * attrs["stride"][axis] - before
         if attrs["count_include_pad"]:
-            counts.append(np.minimum(start + kernel[axis], size[axis] + after) - start)
+            own = np.minimum(start + kernel[axis], size[axis] + after) - start
         else:
-            counts.append(np.minimum(start + kernel[axis], size[axis]) - np.maximum(start, 0))
-    return np.outer(*counts)
+            own = np.minimum(start + kernel[axis], size[axis]) - np.maximum(start, 0)
+        counts = np.multiply.outer(counts, own)
+    return counts
 
 
 def _avg_reference(arrays: Arrays, attrs: Attrs) -> tuple[np.ndarray, ...]:
@@ -91,7 +97,7 @@ def _avg_reference(arrays: Arrays, attrs: Attrs) -> tuple[np.ndarray, ...]:
     total = np.zeros((*x.shape[:2], *size))
     for _, _, made, read in taps(attrs, kernel, _image_size(x), size):
         total[made] += x[read]
-    return (total / _divisors(_image_size(x), attrs),)
+    return (total / divisors(_image_size(x), attrs),)
 
 
 def _avg_gradient(builder: Builder, node: Node, grads: Grads) -> Grads:
@@ -111,7 +117,7 @@ def _avg_grad_infer(specs: Sequence[Spec], attrs: Attrs) -> tuple[Spec, ...]:
 def _avg_grad_reference(arrays: Arrays, attrs: Attrs) -> tuple[np.ndarray, ...]:
     dy, size = real(arrays[0]), attrs["input_size"]
     dx = np.zeros((*dy.shape[:2], *size))
-    share = dy / _divisors(size, attrs)
+    share = dy / divisors(size, attrs)
     for _, _, made, read in taps(attrs, attrs["kernel_size"], size, _image_size(dy)):
         dx[read] += share[made]
     return (dx,)

@@ -15,6 +15,7 @@ from .fold_constants import fold_constants
 from .fuse import fuse, separate
 from .fuse_epilogue import fuse_epilogue
 from .fuse_loss_grad import fuse_loss_grad
+from .lift_reshapes import lift_reshapes
 from .limit_code import limit_code
 from .rematerialize import rematerialize
 
@@ -24,6 +25,7 @@ def _nothing(graph: Graph) -> Graph:
 
 
 PASSES: Mapping[str, tuple[Callable[[Graph], Graph], Callable[[Graph], Graph]]] = {
+    "lift_reshapes": (lift_reshapes, _nothing),
     "fuse_epilogue": (fuse_epilogue, _nothing),
     "fuse_loss_grad": (fuse_loss_grad, _nothing),
     "expand_norm_grad_sums": (expand_norm_grad_sums, _nothing),

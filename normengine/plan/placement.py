@@ -91,7 +91,10 @@ class Placement:
         self.bound[value] = (memory, start, value.spec.nbytes)
 
     def is_constant(self, value: Value) -> bool:
-        return value in self.memory and self.memory[value].kind == "constant"
+        """Whether the elements are those of a constant, in their order."""
+        access = self.accesses.get(value)
+        base = access.base if access is not None and access.dense else value
+        return base in self.memory and self.memory[base].kind == "constant"
 
 
 def is_view(node: Node) -> bool:

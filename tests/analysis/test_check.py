@@ -177,3 +177,9 @@ def test_what_cannot_be_checked():
         analysis.check(nn.Sequential(nn.Conv2d(3, 3, 1), nn.Flatten(), nn.Linear(17, 2)))
     with pytest.raises(TypeError, match="check: model must be an nn.Module, got int"):
         analysis.check(3)
+
+
+def test_signals_and_volumes_are_tried_too():
+    for conv, norm in ((nn.Conv1d, nn.BatchNorm1d), (nn.Conv3d, nn.BatchNorm3d), (nn.ConvTranspose2d, nn.BatchNorm2d)):
+        model = nn.Sequential(conv(3, 4, 3), nn.Dropout(0.5), norm(4))
+        assert [(f.noise, f.batch_norm) for f in analysis.check(model)] == [("1", "2")]

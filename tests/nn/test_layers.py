@@ -38,6 +38,16 @@ REPRS = {
     "identity": "Identity()",
     "zero_pad": "ZeroPad2d((1, 2, -1, 3))",
     "dropout_of_nothing": "Dropout(p=0.0, inplace=False)",
+    "conv_1d_settings": (
+        "Conv1d(4, 6, kernel_size=(2,), stride=(2,), padding=(1,), dilation=(2,), groups=2, bias=False)"
+    ),
+    "conv_transpose_settings": (
+        "ConvTranspose2d(4, 6, kernel_size=(3, 4), stride=(2, 3), padding=(1, 2), dilation=(1, 2), "
+        "output_padding=(1, 2), groups=2, bias=False)"
+    ),
+    "avg_pool_1d": "AvgPool1d(kernel_size=(3,), stride=(2,), padding=(1,))",
+    "adaptive_max_pool": "AdaptiveMaxPool2d(output_size=(3, 3))",
+    "lp_pool": "LPPool2d(norm_type=2, kernel_size=3, stride=2, ceil_mode=False)",
 }
 
 
@@ -102,8 +112,15 @@ def test_other_reprs(layer: nn.Module, text: str) -> None:
         (lambda: nn.GaussianDropout(1.0), r"p must be in \[0, 1\), got 1.0"),
         (lambda: nn.UniformDropout(-0.1), "beta must be a finite number of 0 or more, got -0.1"),
         (lambda: nn.GELU("fast"), "approximate must be 'none' or 'tanh', got 'fast'"),
-        (lambda: nn.MaxPool2d(2, return_indices=True), "cannot return indices"),
-        (lambda: nn.AvgPool2d(2, divisor_override=3), "has no divisor_override"),
+        (lambda: nn.MaxPool3d(2, return_indices=True), "cannot return indices"),
+        (lambda: nn.AdaptiveMaxPool2d(2, return_indices=True), "cannot return indices"),
+        (lambda: nn.ConvTranspose2d(4, 6, 3, padding="same"), "padding must be numbers, got 'same'"),
+        (lambda: nn.ConvTranspose1d(4, 6, 3, groups=3), "in_channels 4 and out_channels 6 must be multiples of groups"),
+        (
+            lambda: nn.Conv3d(4, 6, (1, 2)),
+            r"kernel_size must be an int or 3 ints \(depth, height, width\), got \(1, 2\)",
+        ),
+        (lambda: nn.Conv1d(4, 6, (1, 2)), r"kernel_size must be an int, got \(1, 2\)"),
         (lambda: nn.CrossEntropyLoss(reduction="max"), "reduction must be 'mean', 'sum' or 'none', got 'max'"),
         (lambda: nn.MSELoss(size_average=True), "size_average and reduce are gone"),
         (lambda: nn.CrossEntropyLoss(label_smoothing=2), r"label_smoothing must be in \[0, 1\], got 2"),

@@ -17,6 +17,15 @@ _NORM = (
     "device=None, dtype=None, *, bias=True"
 )
 _INSTANCE = _NORM.replace("affine=True, track_running_stats=True", "affine=False, track_running_stats=False")
+_CONV = (
+    "in_channels, out_channels, kernel_size, stride=1, padding=0, dilation=1, groups=1, bias=True, "
+    "padding_mode='zeros', device=None, dtype=None"
+)
+_TRANSPOSE = (
+    "in_channels, out_channels, kernel_size, stride=1, padding=0, output_padding=0, groups=1, bias=True, dilation=1, "
+    "padding_mode='zeros', device=None, dtype=None"
+)
+_TRANSPOSED = "input, weight, bias=None, stride=1, padding=0, output_padding=0, groups=1, dilation=1"
 _OLD = "size_average=None, reduce=None"
 _CLASSES = "weight=None, size_average=None, ignore_index=-100, reduce=None, reduction='mean'"
 _ADAM = "params, lr=0.001, betas=(0.9, 0.999), eps=1e-08"
@@ -24,13 +33,25 @@ _KAIMING = "tensor, a=0, mode='fan_in', nonlinearity='leaky_relu', generator=Non
 
 LAYERS = {
     "AdaptiveAvgPool2d": "output_size",
+    "AdaptiveAvgPool1d": "output_size",
+    "AdaptiveAvgPool3d": "output_size",
+    "AdaptiveMaxPool1d": "output_size, return_indices=False",
+    "AdaptiveMaxPool2d": "output_size, return_indices=False",
+    "AdaptiveMaxPool3d": "output_size, return_indices=False",
     "AlphaDropout": "p=0.5, inplace=False",
+    "AvgPool1d": f"{_POOL}, ceil_mode=False, count_include_pad=True",
+    "AvgPool3d": f"{_POOL}, ceil_mode=False, count_include_pad=True, divisor_override=None",
     "AvgPool2d": f"{_POOL}, ceil_mode=False, count_include_pad=True, divisor_override=None",
     "BCEWithLogitsLoss": f"weight=None, {_OLD}, reduction='mean', pos_weight=None",
     "BatchNorm1d": _NORM,
     "BatchNorm2d": _NORM,
-    "Conv2d": "in_channels, out_channels, kernel_size, stride=1, padding=0, dilation=1, groups=1, bias=True, "
-    "padding_mode='zeros', device=None, dtype=None",
+    "BatchNorm3d": _NORM,
+    "Conv1d": _CONV,
+    "Conv3d": _CONV,
+    "ConvTranspose1d": _TRANSPOSE,
+    "ConvTranspose2d": _TRANSPOSE,
+    "ConvTranspose3d": _TRANSPOSE,
+    "Conv2d": _CONV,
     "CrossEntropyLoss": f"{_CLASSES}, label_smoothing=0.0",
     "DropBlock2d": "p, block_size, inplace=False, eps=1e-06",  # torchvision's, as StochasticDepth
     "Dropout": "p=0.5, inplace=False",
@@ -43,6 +64,10 @@ LAYERS = {
     "GroupNorm": "num_groups, num_channels, eps=1e-05, affine=True, device=None, dtype=None, *, bias=True",
     "InstanceNorm1d": _INSTANCE,
     "InstanceNorm2d": _INSTANCE,
+    "InstanceNorm3d": _INSTANCE,
+    "LPPool1d": "norm_type, kernel_size, stride=None, ceil_mode=False",
+    "LPPool2d": "norm_type, kernel_size, stride=None, ceil_mode=False",
+    "LPPool3d": "norm_type, kernel_size, stride=None, ceil_mode=False",
     "LayerNorm": "normalized_shape, eps=1e-05, elementwise_affine=True, bias=True, device=None, dtype=None",
     "Hardsigmoid": "inplace=False",
     "Hardswish": "inplace=False",
@@ -51,7 +76,11 @@ LAYERS = {
     "LocalResponseNorm": "size, alpha=0.0001, beta=0.75, k=1.0",
     "LogSoftmax": "dim=None",
     "MSELoss": f"{_OLD}, reduction='mean'",
+    "MaxPool1d": f"{_POOL}, dilation=1, return_indices=False, ceil_mode=False",
+    "MaxPool3d": f"{_POOL}, dilation=1, return_indices=False, ceil_mode=False",
     "MaxPool2d": f"{_POOL}, dilation=1, return_indices=False, ceil_mode=False",
+    "MaxUnpool1d": _POOL,
+    "MaxUnpool2d": _POOL,
     "ModuleDict": "modules=None",
     "ModuleList": "modules=None",
     "NLLLoss": _CLASSES,
@@ -73,11 +102,23 @@ OPTIMIZERS = {
     "differentiable=False, fused=None",
 }
 FUNCTIONS = {
+    "adaptive_avg_pool1d": "input, output_size",
     "adaptive_avg_pool2d": "input, output_size",
+    "adaptive_avg_pool3d": "input, output_size",
+    "adaptive_max_pool1d": "input, output_size, return_indices=False",
+    "adaptive_max_pool2d": "input, output_size, return_indices=False",
+    "adaptive_max_pool3d": "input, output_size, return_indices=False",
     "alpha_dropout": "input, p=0.5, training=False, inplace=False",
+    "avg_pool1d": f"input, {_POOL}, ceil_mode=False, count_include_pad=True",
+    "avg_pool3d": f"input, {_POOL}, ceil_mode=False, count_include_pad=True, divisor_override=None",
     "avg_pool2d": f"input, {_POOL}, ceil_mode=False, count_include_pad=True, divisor_override=None",
     "batch_norm": "input, running_mean, running_var, weight=None, bias=None, training=False, momentum=0.1, eps=1e-05",
     "binary_cross_entropy_with_logits": f"input, target, weight=None, {_OLD}, reduction='mean', pos_weight=None",
+    "conv1d": "input, weight, bias=None, stride=1, padding=0, dilation=1, groups=1",
+    "conv3d": "input, weight, bias=None, stride=1, padding=0, dilation=1, groups=1",
+    "conv_transpose1d": _TRANSPOSED,
+    "conv_transpose2d": _TRANSPOSED,
+    "conv_transpose3d": _TRANSPOSED,
     "conv2d": "input, weight, bias=None, stride=1, padding=0, dilation=1, groups=1",
     "cross_entropy": f"input, target, {_CLASSES}, label_smoothing=0.0",
     "drop_block2d": "input, p, block_size, inplace=False, eps=1e-06, training=True",
@@ -92,7 +133,14 @@ FUNCTIONS = {
     "leaky_relu": "input, negative_slope=0.01, inplace=False",
     "linear": "input, weight, bias=None",
     "local_response_norm": "input, size, alpha=0.0001, beta=0.75, k=1.0",
+    "lp_pool1d": "input, norm_type, kernel_size, stride=None, ceil_mode=False",
+    "lp_pool2d": "input, norm_type, kernel_size, stride=None, ceil_mode=False",
+    "lp_pool3d": "input, norm_type, kernel_size, stride=None, ceil_mode=False",
+    "max_pool1d": f"input, {_POOL}, dilation=1, ceil_mode=False, return_indices=False",
+    "max_pool3d": f"input, {_POOL}, dilation=1, ceil_mode=False, return_indices=False",
     "max_pool2d": f"input, {_POOL}, dilation=1, ceil_mode=False, return_indices=False",
+    "max_unpool1d": f"input, indices, {_POOL}, output_size=None",
+    "max_unpool2d": f"input, indices, {_POOL}, output_size=None",
     "mish": "input, inplace=False",
     "mse_loss": f"input, target, {_OLD}, reduction='mean', weight=None",
     "nll_loss": f"input, target, {_CLASSES}",

@@ -19,6 +19,7 @@ from normengine.onnx.parse import read_model
 
 X = {"x": (2, 4, 7, 6)}
 W3 = draw(5, 4, 3, 3)
+W5 = draw(4, 5, 3, 3)
 
 
 def test_unsupported_operators_are_listed_together(model):
@@ -87,8 +88,25 @@ BAD = [
     rejected([node("Conv", ["x", "w"], ["y"], "c", auto_pad="SOME")], "'auto_pad' must be NOTSET, VALID",
              weights={"w": W3}),
     rejected([node("Sub", ["x"], ["y"], "s")], "Sub 's': needs 2 inputs, got 1"),
-    rejected([node("Conv", ["x", "w"], ["y"], "c")], r"its input must be \(N, C, H, W\), got shape \(2, 4, 7\)",
-             {"x": (2, 4, 7)}, {"w": draw(5, 4, 3)}),
+    rejected([node("Conv", ["x", "w"], ["y"], "c")], r"its input must be \(N, C, L\), .* got shape \(2, 4\)",
+             {"x": (2, 4)}, {"w": draw(5, 4, 3)}),
+    rejected([node("Conv", ["x", "w"], ["y"], "c")], r"the weight must be \(O, C/groups, ...\) with 2 extents of",
+             weights={"w": draw(5, 4, 3)}),
+    rejected([node("ConvTranspose", ["x", "w"], ["y"], "t")], "'t': input has 4 channels, weight expects 3",
+             weights={"w": draw(3, 5, 3, 3)}),
+    rejected([node("ConvTranspose", ["x", "w"], ["y"], "t", output_padding=[-1, 0])],
+             "'output_padding' must be 2 integers that are not negative", weights={"w": W5}),
+    rejected([node("ConvTranspose", ["x", "w"], ["y"], "t", output_shape=[3])],
+             r"'output_shape' must be 2 positive integers, got \(3,\)", weights={"w": W5}),
+    rejected([node("ConvTranspose", ["x", "w"], ["y"], "t", output_shape=[2**40, 4])],
+             "'t': output_padding must be 2 numbers", weights={"w": W5}),
+    rejected([node("ConvTranspose", ["x", "w"], ["y"], "t", pads=[9, 0, 9, 0])], "leaves nothing of the result",
+             weights={"w": W5}),
+    rejected([node("LpPool", ["x"], ["y"], "p", kernel_shape=[2, 2], p=65)], "'p' must be an integer from 1 to 64"),
+    rejected([node("LpPool", ["x"], ["y"], "p", kernel_shape=[8, 2], ceil_mode=1)], r"LpPool 'p': kernel \(8, 2\) with",
+             opset=18),
+    rejected([node("GlobalLpPool", ["x"], ["y"], "p", p=0)], "'p' must be an integer from 1 to 64, got 0"),
+    rejected([node("MaxPool", ["x"], ["y"], "m", kernel_shape=[2])], "'kernel_shape' must be two positive integers"),
     rejected([node("Conv", ["x", "w"], ["y"], "c", pads=[2**40, 0, 2**40, 0])], "Conv 'c': kernel, stride, dilation,",
              weights={"w": W3}),
     rejected([node("Relu", ["z"], ["y"], "r")], "Relu 'r' reads 'z', which nothing before it makes"),
@@ -102,8 +120,14 @@ BAD = [
              weights={"s": ints(5, -1)}),
     rejected([node("LRN", ["x"], ["y"], "r", size=0)], "LRN 'r': attribute 'size' must be a positive integer, got 0"),
     rejected([node("LRN", ["x"], ["y"], "r", size=3)], r"LRN 'r': input must be \(N, C\)", {"x": (4,)}),
-    rejected([node("MaxPool", ["x"], ["y", "i"], "m", kernel_shape=[2, 2])],
-             "MaxPool 'm': its output 1, 'i', is not supported", outputs=("y", "i")),
+    rejected([node("MaxPool", ["x"], ["y", "i"], "m", kernel_shape=[2, 2, 2])],
+             "MaxPool 'm': its output 1, 'i', is not supported", {"x": (1, 2, 3, 4, 5)}, outputs=("y", "i")),
+    rejected([node("MaxUnpool", ["x", "i"], ["y"], "u", kernel_shape=[2, 2])], "'u': the indices must have the input's",
+             weights={"i": ints(0, 1)}),
+    rejected([node("MaxPool", ["x"], ["a", "i"], kernel_shape=[2, 2], strides=[2, 2]),
+              node("MaxUnpool", ["a", "i", "s"], ["y"], "u", kernel_shape=[2, 2], strides=[2, 2])],
+             r"'u': output_shape must be \(2, 4\) and extents of \(6, 6\) or more, got \(2, 4, 5, 6\)",
+             weights={"s": ints(2, 4, 5, 6)}),
     rejected([node("Dropout", ["x"], ["y", "i"], "d")], "Dropout 'd': its output 1, 'i', is not supported",
              opset=10, outputs=("y", "i")),
     *(rejected([node("BatchNormalization", ["x", "s", "s", "s", "s"], ["y", "m", "v", "a", "b"], "n")],

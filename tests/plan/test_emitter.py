@@ -11,6 +11,7 @@ from normengine.graph import Spec
 from normengine.kernels import REGISTRY, Kernel, Problem
 from normengine.kernels.compiled import BUILT
 from normengine.ops import Builder
+from normengine.passes import decompose
 from normengine.plan import make_plan
 
 X, WEIGHT = (1, 64, 8, 8), (64, 64, 3, 3)
@@ -40,3 +41,13 @@ def test_packing_that_is_done_once_costs_nothing(monkeypatch: pytest.MonkeyPatch
     often, once = kernels_of_a_plan(constant=False), kernels_of_a_plan(constant=True)
     assert often == [min(kernels, key=lambda k: k.cost(problem)).name]
     assert once == [min(kernels, key=work).name] != often
+
+
+@pytest.mark.skipif(not BUILT, reason="no extension with kernels was built")
+def test_constant_weights_of_another_shape_are_packed_once() -> None:
+    """Signals are images of height 1, to which the weights are fitted by a view."""
+    b = Builder()
+    weight = b.constant(np.zeros((64, 64, 3), np.float32))
+    window = {"stride": (1,), "padding": (1, 1), "dilation": (1,), "groups": 1}
+    plan = make_plan(decompose(b.graph([b.add("conv1d", b.input("x", Spec((1, 64, 16))), weight, **window)])))
+    assert [call.op for call in plan.setup] == ["conv2d"]

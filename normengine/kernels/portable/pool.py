@@ -1,4 +1,4 @@
-"""Pooling over windows. A task is one plane (n, c)."""
+"""Pooling over windows, and values at the places of their maxima. A task is one plane (n, c)."""
 
 from __future__ import annotations
 
@@ -146,6 +146,40 @@ def adaptive_avg_pool2d_grad(dy: Array, dx: Array, H: int, W: int, OH: int, OW: 
                         dx[i] += share
 
 
+def max_pool2d_places(
+    x: Array, y: Array, H: int, W: int, OH: int, OW: int, KH: int, KW: int, stride_h: int, stride_w: int,
+    pad_top: int, pad_left: int, dilation_h: int, dilation_w: int, column_major: int, begin: int, end: int,
+) -> None:  # fmt: skip
+    """The pixel of each window's maximum, counted along rows or columns; -1 for an empty window."""
+    for task in range(begin, end):
+        for oh in range(OH):
+            top = oh * stride_h - pad_top
+            for ow in range(OW):
+                left = ow * stride_w - pad_left
+                place = largest(x, task * H * W, H, W, top, left, KH, KW, dilation_h, dilation_w)
+                if column_major and place >= 0:
+                    place = place % W * H + place // W
+                y[(task * OH + oh) * OW + ow] = np.float32(place)
+
+
+def max_unpool2d(x: Array, places: Array, y: Array, H: int, W: int, OH: int, OW: int, begin: int, end: int) -> None:
+    """Values at their places in planes of zeros; places outside are left out."""
+    for task in range(begin, end):
+        for i in range(task * OH * OW, (task + 1) * OH * OW):
+            y[i] = np.float32(0)
+        for i in range(task * H * W, (task + 1) * H * W):
+            if places[i] >= 0 and places[i] < OH * OW:
+                y[task * OH * OW + int(places[i])] = x[i]
+
+
+def at_places(x: Array, places: Array, y: Array, H: int, W: int, OH: int, OW: int, begin: int, end: int) -> None:
+    """Values of a plane from their places; 0 from places outside."""
+    for task in range(begin, end):
+        for i in range(task * OH * OW, (task + 1) * OH * OW):
+            inside = places[i] >= 0 and places[i] < H * W
+            y[i] = x[task * H * W + int(places[i])] if inside else np.float32(0)
+
+
 def _planes(problem: Problem) -> Launch:
     return Launch((math.prod(problem.outputs[0][:2]),))
 
@@ -156,3 +190,6 @@ portable("avg_pool2d", _planes, avg_pool2d)
 portable("avg_pool2d_grad", _planes, avg_pool2d_grad)
 portable("adaptive_avg_pool2d", _planes, adaptive_avg_pool2d)
 portable("adaptive_avg_pool2d_grad", _planes, adaptive_avg_pool2d_grad)
+portable("max_pool2d_places", _planes, max_pool2d_places)
+portable("max_unpool2d", _planes, max_unpool2d)
+portable("at_places", _planes, at_places)

@@ -7,6 +7,8 @@ from .activation import *
 from .activation import __all__ as _activation
 from .conv import *
 from .conv import __all__ as _conv
+from .conv_transpose import *
+from .conv_transpose import __all__ as _conv_transpose
 from .dropout import *
 from .dropout import __all__ as _dropout
 from .group_norm import *
@@ -21,10 +23,13 @@ from .pooling import *
 from .pooling import __all__ as _pooling
 from .rms_norm import *
 from .rms_norm import __all__ as _rms_norm
+from .unpooling import *
+from .unpooling import __all__ as _unpooling
 
 __all__ = [
     *_activation,
     *_conv,
+    *_conv_transpose,
     *_dropout,
     *_group_norm,
     *_local_response_norm,
@@ -32,4 +37,5 @@ __all__ = [
     *_norm,
     *_pooling,
     *_rms_norm,
+    *_unpooling,
 ]

@@ -15,6 +15,7 @@ from . import (
     reduce,
     shape,
     softmax,
+    unpool,
 )
 
 FAMILIES = (
@@ -32,4 +33,5 @@ FAMILIES = (
     reduce,
     shape,
     softmax,
+    unpool,
 )

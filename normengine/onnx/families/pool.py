@@ -3,30 +3,44 @@ alike."""
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
 from ...graph import Node, Value
+from ...ops import OperatorError
+from ...ops.window import covering
 from ..export_context import ExportContext
 from ..import_context import ImportedNode
 from ..node import OnnxError
 from ..table import reads, writes
-from .conv import Padding4, Window, image, pair, unpadded, window_padding
 from .shape import write_pad
+from .unpool import read_places
+from .windows import Extents, added, image, per_axis, unpadded, window_padding
+
+MAX_NORM = 64
+"""The largest norm whose power is a product."""
 
 
 @reads("MaxPool")
-def read_max_pool(call: ImportedNode) -> Value:
+def read_max_pool(call: ImportedNode) -> list[Value]:
+    """The maxima and, for signals and images, where they lie: places in the whole array."""
     x = image(call)
-    kernel, stride, dilation = pair(call, "kernel_shape", None), pair(call, "strides"), pair(call, "dilations")
-    padding = window_padding(call, (x.shape[2], x.shape[3]), kernel, stride, dilation)
+    size = x.shape[2:]
+    rank = len(size)
+    kernel, stride, dilation = _numbers(call, rank)
+    padding = window_padding(call, size, kernel, stride, dilation)
     source, extra = unpadded(call, float("-inf"))
-    whole = _sum(padding, extra)
+    whole = added(padding, extra)
     ceil_mode = bool(call.node.integer("ceil_mode", 0))
     # Rounded up, the number of windows depends on what behind the image is padding.
-    if _inside(whole, kernel, dilation) and not (ceil_mode and any(extra[2:])):
+    found = []
+    if call.wanted(1) and rank < 3:
+        found.append(read_places(call, x, kernel, stride, dilation, padding, ceil_mode))
+    if _inside(whole, kernel, dilation) and not (ceil_mode and any(extra[rank:])):
         x, padding = source, whole
-    return call.add(
-        "max_pool2d",
+    largest = call.add(
+        f"max_pool{rank}d",
         x,
         kernel_size=kernel,
         stride=stride,
@@ -34,76 +48,143 @@ def read_max_pool(call: ImportedNode) -> Value:
         dilation=dilation,
         ceil_mode=ceil_mode,
     )
+    return [largest, *found]
+
+
+def _numbers(call: ImportedNode, rank: int) -> tuple[Extents, Extents, Extents]:
+    """Kernel, stride and dilation."""
+    return (
+        per_axis(call, "kernel_shape", rank, True),
+        per_axis(call, "strides", rank),
+        per_axis(call, "dilations", rank),
+    )
 
 
 @reads("AveragePool")
 def read_average_pool(call: ImportedNode) -> Value:
     x = image(call)
-    kernel, stride = pair(call, "kernel_shape", None), pair(call, "strides")
-    if pair(call, "dilations") != (1, 1):
-        raise OnnxError("dilated average pooling is not supported")
-    padding = window_padding(call, (x.shape[2], x.shape[3]), kernel, stride, (1, 1))
+    size = x.shape[2:]
+    kernel, stride, dilation = _numbers(call, len(size))
+    padding = window_padding(call, size, kernel, stride, dilation)
     counted = bool(call.node.integer("count_include_pad", 0))
     ceil_mode = bool(call.node.integer("ceil_mode", 0))
     source, extra = unpadded(call, 0.0)
-    whole = _sum(padding, extra)
-    if any(extra) and (counted or not any(padding)) and not ceil_mode and _inside(whole, kernel, (1, 1)):
+    whole = added(padding, extra)
+    if any(extra) and (counted or not any(padding)) and not ceil_mode and _inside(whole, kernel, dilation):
         x, counted, padding = source, True, whole
+    return _average(call, x, kernel, stride, padding, dilation, ceil_mode, counted)
+
+
+def _average(
+    call: ImportedNode,
+    x: Value,
+    kernel: Extents,
+    stride: Extents,
+    padding: Extents,
+    dilation: Extents,
+    ceil_mode: bool,
+    counted: bool,
+) -> Value:
+    holes = {"dilation": dilation} if any(d != 1 for d in dilation) else {}
     return call.add(
-        "avg_pool2d",
+        "dilated_avg_pool" if holes else f"avg_pool{len(kernel)}d",
         x,
         kernel_size=kernel,
         stride=stride,
         padding=padding,
         ceil_mode=ceil_mode,
         count_include_pad=counted,
+        **holes,
     )
 
 
-def _sum(a: Padding4, b: Padding4) -> Padding4:
-    return a[0] + b[0], a[1] + b[1], a[2] + b[2], a[3] + b[3]
-
-
-def _inside(padding: Padding4, kernel: Window, dilation: Window) -> bool:
+def _inside(padding: Extents, kernel: Extents, dilation: Extents) -> bool:
     """Whether no window lies in the padding alone."""
-    return all(side <= dilation[i % 2] * (kernel[i % 2] - 1) for i, side in enumerate(padding))
+    rank = len(kernel)
+    return all(side <= dilation[i % rank] * (kernel[i % rank] - 1) for i, side in enumerate(padding))
+
+
+@reads("LpPool")
+def read_lp_pool(call: ImportedNode) -> Value:
+    """The mean of powers, padding counted as the zeros that it is, times the window's size, and its root."""
+    x = image(call)
+    size = x.shape[2:]
+    kernel, stride, dilation = _numbers(call, len(size))
+    padding = window_padding(call, size, kernel, stride, dilation)
+    attrs = {"stride": stride, "padding": padding, "dilation": dilation}
+    try:
+        padding = covering(size, {**attrs, "ceil_mode": bool(call.node.integer("ceil_mode", 0))}, kernel)
+    except OperatorError as error:
+        raise OnnxError(str(error)) from None
+    norm = _norm(call)
+    mean = _average(call, _power(call, x, norm), kernel, stride, padding, dilation, False, True)
+    return _root(call, call.add("mul", mean, call.constant(float(math.prod(kernel)))), norm)
+
+
+@reads("GlobalLpPool")
+def read_global_lp_pool(call: ImportedNode) -> Value:
+    x, norm = image(call), _norm(call)
+    axes = tuple(range(2, x.spec.rank))
+    return _root(call, call.add("reduce_sum", _power(call, x, norm), axes=axes, keepdims=True), norm)
+
+
+def _norm(call: ImportedNode) -> int:
+    """The attribute ``p``, a number in opset 1."""
+    norm = call.node.number("p", 2.0) if call.opset < 2 else float(call.node.integer("p", 2))
+    if norm != int(norm) or not 1 <= norm <= MAX_NORM:
+        raise OnnxError(f"attribute 'p' must be an integer from 1 to {MAX_NORM}, got {norm:g}")
+    return int(norm)
+
+
+def _power(call: ImportedNode, x: Value, norm: int) -> Value:
+    """``|x| ** norm``."""
+    if norm % 2:
+        x = call.add("abs", x)
+    result: Value | None = None
+    while True:
+        if norm % 2:
+            result = x if result is None else call.add("mul", result, x)
+        norm //= 2
+        if not norm:
+            assert result is not None
+            return result
+        x = call.add("mul", x, x)
+
+
+def _root(call: ImportedNode, x: Value, norm: int) -> Value:
+    """``x ** (1 / norm)``."""
+    if norm <= 2:
+        return x if norm == 1 else call.add("sqrt", x)
+    return call.add("exp", call.add("mul", call.add("log", x), call.constant(1.0 / norm)))
 
 
 @reads("GlobalAveragePool")
 def read_global_average_pool(call: ImportedNode) -> Value:
-    return call.add("adaptive_avg_pool2d", image(call), output_size=(1, 1))
+    x = image(call)
+    rank = x.spec.rank - 2
+    return call.add(f"adaptive_avg_pool{rank}d", x, output_size=(1,) * rank)
 
 
 @reads("GlobalMaxPool")
 def read_global_max_pool(call: ImportedNode) -> Value:
     x = image(call)
+    rank = x.spec.rank - 2
     return call.add(
-        "max_pool2d",
+        f"max_pool{rank}d",
         x,
         kernel_size=x.shape[2:],
-        stride=(1, 1),
-        padding=(0, 0, 0, 0),
-        dilation=(1, 1),
+        stride=(1,) * rank,
+        padding=(0,) * (2 * rank),
+        dilation=(1,) * rank,
         ceil_mode=False,
     )
 
 
-def _covering(node: Node) -> Padding4:
-    """The padding with which windows of an output rounded up end inside: ``ceil_mode`` made explicit."""
-    (x,), (y,), attrs = node.inputs, node.outputs, node.attrs
-    top, left, bottom, right = attrs["padding"]
-    if not attrs["ceil_mode"]:
-        return top, left, bottom, right
-    reach = [
-        (o - 1) * s + (k - 1) * d + 1
-        for o, s, k, d in zip(
-            y.shape[2:], attrs["stride"], attrs["kernel_size"], attrs.get("dilation", (1, 1)), strict=True
-        )
-    ]
-    return top, left, max(bottom, reach[0] - x.shape[2] - top), max(right, reach[1] - x.shape[3] - left)
+def _covering(node: Node) -> Extents:
+    return covering(node.inputs[0].shape[2:], node.attrs, node.attrs["kernel_size"])
 
 
-@writes("max_pool2d")
+@writes("max_pool1d", "max_pool2d", "max_pool3d")
 def write_max_pool(writing: ExportContext, node: Node) -> None:
     attrs = node.attrs
     holes = {"dilations": attrs["dilation"]} if writing.opset >= 10 else {}
@@ -120,17 +201,19 @@ def write_max_pool(writing: ExportContext, node: Node) -> None:
     )
 
 
-@writes("avg_pool2d")
+@writes("avg_pool1d", "avg_pool2d", "avg_pool3d")
 def write_average_pool(writing: ExportContext, node: Node) -> None:
     """Where padding counts and rounding up adds to it, zeros that count are a node of their own."""
     attrs = node.attrs
     x: Value | str = node.inputs[0]
-    padding: Padding4 = attrs["padding"]
+    padding: Extents = attrs["padding"]
+    rank = len(attrs["kernel_size"])
     whole = _covering(node)
     counted = attrs["count_include_pad"] and any(padding)
     if counted and whole != padding:
-        x = write_pad(writing, node, x, (0, 0, *padding[:2], 0, 0, *padding[2:]))
-        whole, counted = (0, 0, whole[2] - padding[2], whole[3] - padding[3]), False
+        x = write_pad(writing, node, x, (0, 0, *padding[:rank], 0, 0, *padding[rank:]))
+        beyond = tuple(a - b for a, b in zip(whole, padding, strict=True))
+        whole, counted = beyond, False
     writing.make(
         node,
         "AveragePool",
@@ -142,21 +225,33 @@ def write_average_pool(writing: ExportContext, node: Node) -> None:
     )
 
 
-@writes("adaptive_avg_pool2d")
+@writes("adaptive_avg_pool1d", "adaptive_avg_pool2d", "adaptive_avg_pool3d")
 def write_adaptive_average_pool(writing: ExportContext, node: Node) -> None:
     """The mean of everything, equal windows, or, where windows differ, a product with the windows' weights."""
     (x,) = node.inputs
-    size: Window = (x.shape[2], x.shape[3])
-    output: Window = node.attrs["output_size"]
-    if output == (1, 1):
+    size, output = x.shape[2:], node.attrs["output_size"]
+    if all(n == 1 for n in output):
         writing.make(node, "GlobalAveragePool", x)
-    elif size[0] % output[0] == 0 and size[1] % output[1] == 0:
-        kernel = (size[0] // output[0], size[1] // output[1])
+    elif all(n % o == 0 for n, o in zip(size, output, strict=True)):
+        kernel = tuple(n // o for n, o in zip(size, output, strict=True))
         writing.make(node, "AveragePool", x, kernel_shape=kernel, strides=kernel)
-    else:
-        columns = writing.constant(_window_means(size[1], output[1]).T.copy(), "adaptive_columns")
+    elif len(size) == 1:
+        writing.make(node, "MatMul", x, _columns(writing, size[0], output[0]))
+    elif len(size) == 2:
         rows = writing.constant(_window_means(size[0], output[0]), "adaptive_rows")
-        writing.make(node, "MatMul", rows, writing.step(node, "MatMul", x, columns))
+        writing.make(node, "MatMul", rows, writing.step(node, "MatMul", x, _columns(writing, size[1], output[1])))
+    else:
+        means = writing.step(node, "MatMul", x, _columns(writing, size[2], output[2]))
+        rows = writing.constant(_window_means(size[1], output[1]), "adaptive_rows")
+        planes = writing.step(node, "MatMul", rows, means)
+        flat = writing.step(node, "Reshape", planes, writing.integers((0, 0, size[0], -1), "shape"))
+        depths = writing.constant(_window_means(size[0], output[0]), "adaptive_depths")
+        made = writing.step(node, "MatMul", depths, flat)
+        writing.make(node, "Reshape", made, writing.integers((0, 0, *output), "shape"))
+
+
+def _columns(writing: ExportContext, size: int, output: int) -> str:
+    return writing.constant(_window_means(size, output).T.copy(), "adaptive_columns")
 
 
 def _window_means(size: int, output: int) -> np.ndarray:
