@@ -61,6 +61,8 @@ ADDRESSES = {
     "avg_pool2d_grad_blocked": address(avg_pool2d_grad_blocked),
     "adaptive_avg_pool2d_blocked": address(adaptive_avg_pool2d_blocked),
     "adaptive_avg_pool2d_grad_blocked": address(adaptive_avg_pool2d_grad_blocked),
+    "resample2d_blocked": address(resample2d_blocked),
+    "resample2d_plain": address(resample2d_plain),
     "prefetch": address(prefetch),
     "fma_peak": address(fma_peak),
     "memory_halve": address(memory_halve),

@@ -54,6 +54,10 @@ cdef struct AdaptivePool:
     int64_t n, c, h, w, oh, ow
 
 
+cdef struct Resample:
+    int64_t n, c, h, w, oh, ow, keeps_columns
+
+
 cdef struct First:
     int64_t bands, panels, sharing, few
     prefetcher* prefetcher
@@ -130,6 +134,10 @@ cdef struct ChannelSums:
 
 cdef struct ImageSums:
     Channels channels
+
+
+cdef struct Held:
+    int64_t parts, held, entries, vectors
 
 
 cdef struct PrefetchedArray:
@@ -487,6 +495,18 @@ cdef struct AdaptiveAvgPool2dGradF32:
     AdaptivePool adaptive_pool
 
 
+cdef struct Resample2dHeldF32:
+    float* x
+    int64_t* row_taps
+    float* row_weights
+    int64_t* column_taps
+    float* column_weights
+    float* y
+    SharedMemory memory
+    Resample resample
+    Held extra
+
+
 STRUCTS = {
     "SharedMemory": sizeof(SharedMemory),
     "Convolution": sizeof(Convolution),
@@ -501,6 +521,7 @@ STRUCTS = {
     "MaxPool": sizeof(MaxPool),
     "AvgPool": sizeof(AvgPool),
     "AdaptivePool": sizeof(AdaptivePool),
+    "Resample": sizeof(Resample),
     "First": sizeof(First),
     "Panel": sizeof(Panel),
     "Taps": sizeof(Taps),
@@ -518,6 +539,7 @@ STRUCTS = {
     "Chunks": sizeof(Chunks),
     "ChannelSums": sizeof(ChannelSums),
     "ImageSums": sizeof(ImageSums),
+    "Held": sizeof(Held),
     "PrefetchedArray": sizeof(PrefetchedArray),
     "Prefetch": sizeof(Prefetch),
     "FmaPeak": sizeof(FmaPeak),
@@ -559,4 +581,5 @@ STRUCTS = {
     "AvgPool2dGradF32": sizeof(AvgPool2dGradF32),
     "AdaptiveAvgPool2dF32": sizeof(AdaptiveAvgPool2dF32),
     "AdaptiveAvgPool2dGradF32": sizeof(AdaptiveAvgPool2dGradF32),
+    "Resample2dHeldF32": sizeof(Resample2dHeldF32),
 }

@@ -17,6 +17,7 @@ include "pool.pxi"
 include "norm_blocked.pxi"
 include "reorder.pxi"
 include "repeat.pxi"
+include "resample.pxi"
 include "winograd.pxi"
 include "winograd_weight.pxi"
 
@@ -97,6 +98,9 @@ SIZES = {
     "lane_moments": sizeof(lane_moments),
     "lane_totals": sizeof(lane_totals),
     "reorder_pixels": REORDER_PIXELS,
+    "resample_held": RESAMPLE_HELD,
+    "resample_entries": RESAMPLE_ENTRIES,
+    "resample_permutes": RESAMPLE_PERMUTES,
     "window_axis": sizeof(window_axis),
     "sum_columns": COLUMNS,
     "channels_together": TOGETHER,

@@ -331,6 +331,37 @@ def loss(drawing: Drawing, schema: onnx.defs.OpSchema) -> tuple[list[str], dict[
     return [name, drawing.weight(target)], {"reduction": str(drawing.rng.choice(["mean", "sum", "none"]))}
 
 
+def resizing(drawing: Drawing, schema: onnx.defs.OpSchema) -> tuple[list[str], dict[str, Any]]:
+    rng, (name, shape, _) = drawing.rng, drawing.last
+    scales = rng.choice([0.4, 0.5, 1.0, 1.0, 1.5, 2.0, 3.0], len(shape)).astype(np.float32)
+    attributes = {"mode": str(rng.choice(["nearest", "linear", "cubic"]))}
+    if schema.max_input == 1:
+        return [name], {**attributes, "scales": scales.tolist(), "height_scale": 2.0, "width_scale": 1.5}
+    if schema.max_input == 2:
+        return [name, drawing.weight(scales)], attributes
+    attributes["coordinate_transformation_mode"] = str(
+        rng.choice(["half_pixel", "align_corners", "asymmetric", "pytorch_half_pixel", "tf_crop_and_resize"])
+    )
+    options = {"antialias": int(rng.integers(2)), "exclude_outside": int(rng.integers(2))}
+    roi = drawing.weight(rng.uniform(-0.2, 1.2, 2 * len(shape)).astype(np.float32))
+    if rng.random() < 0.5:
+        return [name, roi, drawing.weight(scales)], {**attributes, **options}
+    none = drawing.weight(np.zeros(0, np.float32))
+    return [name, roi, none, drawing.weight(np.maximum(scales * shape, 1).astype(np.int64))], {**attributes, **options}
+
+
+def sampling(drawing: Drawing, schema: onnx.defs.OpSchema) -> tuple[list[str], dict[str, Any]]:
+    rng, (name, shape, _) = drawing.rng, drawing.last
+    grid = (shape[0] if shape else 1, *rng.integers(1, 6, max(0, len(shape) - 2)).tolist(), max(1, len(shape) - 2))
+    modes = ["linear", "nearest", "cubic", "bilinear", "bicubic"]
+    attributes = {
+        "mode": str(rng.choice(modes)),
+        "padding_mode": str(rng.choice(["zeros", "border", "reflection"])),
+        "align_corners": int(rng.integers(2)),
+    }
+    return [name, drawing.input(grid)[0]], attributes
+
+
 RULES: dict[str, Rule] = {
     "Conv": convolution,
     **dict.fromkeys(("MaxPool", "AveragePool"), pooling),
@@ -344,4 +375,6 @@ RULES: dict[str, Rule] = {
     **dict.fromkeys(("QuantizeLinear", "DequantizeLinear"), quantized),
     "If": branches,
     "SoftmaxCrossEntropyLoss": loss,
+    **dict.fromkeys(("Resize", "Upsample"), resizing),
+    "GridSample": sampling,
 }

@@ -1,5 +1,6 @@
 """The list of kernels: signatures, the portable rows, and the rows of whatever extension modules were built."""
 
+from . import sampling_signatures  # noqa: F401
 from .base import REGISTRY, Kernel, Launch, Parameters, Prefetching, Problem, Registry, Shape, Signature
 from .signatures import REDUCTIONS, reduction_view
 

@@ -118,7 +118,7 @@ class Signature(NamedTuple):
     """The slots of an operator's kernels, the same for every instruction set.
 
     ``inputs`` and ``outputs`` name the pointer slots, ``records`` are those of the numbers after them, which
-    ``values`` derives from a problem.
+    ``values`` derives from a problem. ``integers`` names the inputs that are int64, whatever the element type.
     """
 
     op: str
@@ -126,6 +126,7 @@ class Signature(NamedTuple):
     outputs: tuple[str, ...]
     records: tuple[type, ...]
     values: Callable[[Problem], Parameters]
+    integers: tuple[str, ...] = ()
 
     @property
     def parameters(self) -> tuple[str, ...]:

@@ -167,3 +167,13 @@ class PoolCosts:
     max_grad_tap = 8.0
     avg_tap = 1.0
     avg_grad_tap = 2.0
+
+
+class ResampleCosts:
+    """Sums of pixels by tables: a vector that comes from or goes to memory, an entry of the columns' table in a row,
+    a vector of such that is permuted, one of the rows' table for a vector of results."""
+
+    moved = 2.0
+    column = 3.0
+    permuted = 6.0
+    row = 1.0

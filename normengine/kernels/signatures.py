@@ -1,4 +1,5 @@
-"""The arguments of every operator that has kernels of its own: names of the slots, and the numbers of a problem.
+"""The arguments of every operator that has kernels of its own: names of the slots, and the numbers of a problem (those
+of operators that sample images are in :mod:`.sampling_signatures`).
 
 Shapes are those of the operators (``ops/``): images ``(N, C, H, W)``, weights ``(OC, C / groups, KH, KW)``, all
 C-contiguous. Importing this module declares the signatures in :data:`REGISTRY`. Their records of numbers, which
@@ -198,7 +199,8 @@ def reduction_view(shape: Shape, axes: Sequence[int]) -> tuple[int, int, int, in
     return view[0], view[1], view[2], view[3]
 
 
-def _shape(problem: Problem, position: int) -> Shape:
+def shape_of(problem: Problem, position: int) -> Shape:
+    """The shape of an input that is not optional."""
     shape = problem.inputs[position]
     assert shape is not None, f"{problem.op}: input {position} is not optional"
     return shape
@@ -212,33 +214,33 @@ def _convolution(x: Shape, weight: Shape, y: Shape, problem: Problem) -> Paramet
 
 def _conv2d(problem: Problem) -> Parameters:
     low, high = problem.attrs.get("clamp", (-math.inf, math.inf))
-    numbers = _convolution(_shape(problem, 0), _shape(problem, 1), problem.outputs[0], problem)
+    numbers = _convolution(shape_of(problem, 0), shape_of(problem, 1), problem.outputs[0], problem)
     return (*numbers, float(low), float(high))
 
 
 def _conv2d_input_grad(problem: Problem) -> Parameters:
-    return _convolution(problem.outputs[0], _shape(problem, 1), _shape(problem, 0), problem)
+    return _convolution(problem.outputs[0], shape_of(problem, 1), shape_of(problem, 0), problem)
 
 
 def _conv2d_weight_grad(problem: Problem) -> Parameters:
-    return _convolution(_shape(problem, 1), problem.outputs[0], _shape(problem, 0), problem)
+    return _convolution(shape_of(problem, 1), problem.outputs[0], shape_of(problem, 0), problem)
 
 
 def _linear(problem: Problem) -> Parameters:
-    m, k = _shape(problem, 0)
+    m, k = shape_of(problem, 0)
     low, high = problem.attrs.get("clamp", (-math.inf, math.inf))
-    return m, _shape(problem, 1)[0], k, float(low), float(high)
+    return m, shape_of(problem, 1)[0], k, float(low), float(high)
 
 
 def _matmul(problem: Problem) -> Parameters:
     transpose_a, transpose_b = bool(problem.attrs["transpose_a"]), bool(problem.attrs["transpose_b"])
-    a = _shape(problem, 0)
+    a = shape_of(problem, 0)
     m, n = problem.outputs[0]
     return m, n, a[0] if transpose_a else a[1], int(transpose_a), int(transpose_b)
 
 
 def _channels(problem: Problem) -> Parameters:
-    n, c, *space = _shape(problem, 0)
+    n, c, *space = shape_of(problem, 0)
     return n, c, math.prod(space)
 
 
@@ -247,7 +249,7 @@ def _channels_eps(problem: Problem) -> Parameters:
 
 
 def _group_mean(problem: Problem) -> Parameters:
-    n, c, *_ = _shape(problem, 0)
+    n, c, *_ = shape_of(problem, 0)
     images, groups = problem.attrs["images"], problem.attrs["groups"]
     return n // images, images, groups, c // groups
 
@@ -257,7 +259,7 @@ def _window(x: Shape, y: Shape, problem: Problem) -> Parameters:
 
 
 def _max_pool2d(problem: Problem) -> Parameters:
-    window = _window(_shape(problem, 0), problem.outputs[0], problem)
+    window = _window(shape_of(problem, 0), problem.outputs[0], problem)
     return (*window, *problem.attrs["padding"][:2], *problem.attrs["dilation"])
 
 
@@ -266,41 +268,41 @@ def _max_pool2d_places(problem: Problem) -> Parameters:
 
 
 def _max_pool2d_grad(problem: Problem) -> Parameters:
-    window = _window(_shape(problem, 1), _shape(problem, 0), problem)
+    window = _window(shape_of(problem, 1), shape_of(problem, 0), problem)
     return (*window, *problem.attrs["padding"][:2], *problem.attrs["dilation"])
 
 
 def _avg_pool2d(problem: Problem) -> Parameters:
-    window = _window(_shape(problem, 0), problem.outputs[0], problem)
+    window = _window(shape_of(problem, 0), problem.outputs[0], problem)
     return (*window, *problem.attrs["padding"], int(problem.attrs["count_include_pad"]))
 
 
 def _avg_pool2d_grad(problem: Problem) -> Parameters:
-    window = _window(problem.outputs[0], _shape(problem, 0), problem)
+    window = _window(problem.outputs[0], shape_of(problem, 0), problem)
     return (*window, *problem.attrs["padding"], int(problem.attrs["count_include_pad"]))
 
 
 def _adaptive_pool2d(problem: Problem) -> Parameters:
-    x, y = _shape(problem, 0), problem.outputs[0]
+    x, y = shape_of(problem, 0), problem.outputs[0]
     return (*x, *y[2:])
 
 
 def _adaptive_pool2d_grad(problem: Problem) -> Parameters:
-    x, y = problem.outputs[0], _shape(problem, 0)
+    x, y = problem.outputs[0], shape_of(problem, 0)
     return (*x, *y[2:])
 
 
 def _reduce_sum(problem: Problem) -> Parameters:
-    return reduction_view(_shape(problem, 0), problem.attrs["axes"])
+    return reduction_view(shape_of(problem, 0), problem.attrs["axes"])
 
 
 def _repeat_channels(problem: Problem) -> Parameters:
-    rows, channels = _shape(problem, 0)
+    rows, channels = shape_of(problem, 0)
     return rows, channels, problem.outputs[0][2]
 
 
 def _around_axis(problem: Problem) -> Parameters:
-    shape = _shape(problem, 0)
+    shape = shape_of(problem, 0)
     axis = problem.attrs["axis"] % len(shape)
     return math.prod(shape[:axis]), shape[axis], math.prod(shape[axis + 1 :])
 
@@ -312,12 +314,15 @@ def _labels(logits: Shape, problem: Problem) -> Parameters:
 
 
 def _cross_entropy(problem: Problem) -> Parameters:
-    return _labels(_shape(problem, 0), problem)
+    return _labels(shape_of(problem, 0), problem)
 
 
 def _cross_entropy_grad(problem: Problem) -> Parameters:
-    return _labels(_shape(problem, 1), problem)
+    return _labels(shape_of(problem, 1), problem)
 
+
+_LABELS = ("target",)
+"""The inputs of losses that are int64."""
 
 for _signature in (
     Signature("conv2d", ("x", "weight", "bias", "residual"), ("y",), (Convolution, Clamp), _conv2d),
@@ -354,12 +359,22 @@ for _signature in (
     Signature("log_softmax", ("x",), ("y",), (Axis,), _around_axis),
     Signature("softmax_grad", ("dy", "y"), ("dx",), (Axis,), _around_axis),
     Signature("log_softmax_grad", ("dy", "y"), ("dx",), (Axis,), _around_axis),
-    Signature("cross_entropy", ("logits", "target", "weight"), ("loss",), (Axis, Labels), _cross_entropy),
+    Signature("cross_entropy", ("logits", "target", "weight"), ("loss",), (Axis, Labels), _cross_entropy, _LABELS),
     Signature(
-        "cross_entropy_grad", ("dloss", "logits", "target", "weight"), ("dlogits",), (Axis, Labels), _cross_entropy_grad
+        "cross_entropy_grad",
+        ("dloss", "logits", "target", "weight"),
+        ("dlogits",),
+        (Axis, Labels),
+        _cross_entropy_grad,
+        _LABELS,
     ),
     Signature(
-        "cross_entropy_with_grad", ("logits", "target", "weight"), ("loss", "dlogits"), (Axis, Labels), _cross_entropy
+        "cross_entropy_with_grad",
+        ("logits", "target", "weight"),
+        ("loss", "dlogits"),
+        (Axis, Labels),
+        _cross_entropy,
+        _LABELS,
     ),
 ):
     REGISTRY.declare(_signature)

@@ -29,7 +29,8 @@ def arguments_name(signature: Signature, extra: type, dtype: str) -> str:
 
 def arguments_fields(signature: Signature, extra: type, dtype: str) -> list[Field]:
     """What it has, as (type, name), for arrays of the dtype."""
-    arrays = [(f"{_ELEMENTS[dtype]}*", name) for name in (*signature.inputs, *signature.outputs)]
+    kinds = dict.fromkeys(signature.integers, "int64_t*")
+    arrays = [(kinds.get(name, f"{_ELEMENTS[dtype]}*"), name) for name in (*signature.inputs, *signature.outputs)]
     records = [(record.__name__, _member(record)) for record in signature.records]
     return [*arrays, ("SharedMemory", "memory"), *records, *([(_added(extra), "extra")] if _added(extra) else [])]
 

@@ -38,6 +38,8 @@ from .rms_norm import *
 from .rms_norm import __all__ as _rms_norm
 from .unpooling import *
 from .unpooling import __all__ as _unpooling
+from .upsampling import *
+from .upsampling import __all__ as _upsampling
 
 __all__ = [
     *_activation,
@@ -57,6 +59,7 @@ __all__ = [
     *_pooling,
     *_rms_norm,
     *_unpooling,
+    *_upsampling,
     "functional",
     "init",
     "utils",

@@ -81,6 +81,13 @@ class OnnxNode:
             raise OnnxError(f"attribute '{name}' must be a list of integers, got {found}")
         return tuple(found)
 
+    def numbers(self, name: str, most: int = 2 * MAX_RANK) -> tuple[float, ...]:
+        """A list of numbers that says something of each axis: at most two for it, if ``most`` is not given."""
+        found = self._get(name, tuple, "a list of numbers", None)
+        if len(found) > most or not all(type(n) in (int, float) for n in found):
+            raise OnnxError(f"attribute '{name}' must be a list of at most {most} numbers, got {str(found)[:80]}")
+        return tuple(map(float, found))
+
     def tensor(self, name: str) -> np.ndarray:
         """The attribute, an array."""
         found: np.ndarray = self._get(name, np.ndarray, "a tensor", None)

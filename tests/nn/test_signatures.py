@@ -91,6 +91,9 @@ LAYERS = {
     "Softmax": "dim=None",
     "StochasticDepth": "p, mode",
     "Unflatten": "dim, unflattened_size",
+    "Upsample": "size=None, scale_factor=None, mode='nearest', align_corners=None, recompute_scale_factor=None",
+    "UpsamplingBilinear2d": "size=None, scale_factor=None",
+    "UpsamplingNearest2d": "size=None, scale_factor=None",
     "ZeroPad2d": "padding",
 }
 OPTIMIZERS = {
@@ -108,6 +111,7 @@ FUNCTIONS = {
     "adaptive_max_pool1d": "input, output_size, return_indices=False",
     "adaptive_max_pool2d": "input, output_size, return_indices=False",
     "adaptive_max_pool3d": "input, output_size, return_indices=False",
+    "affine_grid": "theta, size, align_corners=None",
     "alpha_dropout": "input, p=0.5, training=False, inplace=False",
     "avg_pool1d": f"input, {_POOL}, ceil_mode=False, count_include_pad=True",
     "avg_pool3d": f"input, {_POOL}, ceil_mode=False, count_include_pad=True, divisor_override=None",
@@ -128,8 +132,11 @@ FUNCTIONS = {
     "dropout3d": "input, p=0.5, training=True, inplace=False",
     "feature_alpha_dropout": "input, p=0.5, training=False, inplace=False",
     "gelu": "input, approximate='none'",
+    "grid_sample": "input, grid, mode='bilinear', padding_mode='zeros', align_corners=None",
     "hardsigmoid": "input, inplace=False",
     "hardswish": "input, inplace=False",
+    "interpolate": "input, size=None, scale_factor=None, mode='nearest', align_corners=None, "
+    "recompute_scale_factor=None, antialias=False",
     "leaky_relu": "input, negative_slope=0.01, inplace=False",
     "linear": "input, weight, bias=None",
     "local_response_norm": "input, size, alpha=0.0001, beta=0.75, k=1.0",

@@ -24,16 +24,16 @@ W5 = draw(4, 5, 3, 3)
 
 def test_unsupported_operators_are_listed_together(model):
     nodes = [
-        node("Resize", ["x", "", "s"], ["a"], "up"),
+        node("RoiAlign", ["x", "s", "s"], ["a"], "up"),
         node("Relu", ["a"], ["b"], "fine"),
-        node("Resize", ["b", "", "s"], ["c"], "further up"),
+        node("RoiAlign", ["b", "s", "s"], ["c"], "further up"),
         node("Attention", ["c"], ["y"], "head", domain="com.microsoft"),
     ]
-    content = model(nodes, X, ["y"], {"s": np.ones(4, np.float32)})
+    content = model(nodes, X, ["y"], {"s": np.ones(2, np.int64)})
     with pytest.raises(OnnxError) as error:
         import_graph(read_model(content), X)
     assert str(error.value) == (
-        "model bytes uses operators that are not supported: Resize ('up', 'further up'); "
+        "model bytes uses operators that are not supported: RoiAlign ('up', 'further up'); "
         "com.microsoft.Attention ('head')"
     )
 
@@ -54,8 +54,8 @@ def test_trees_are_refused_for_their_operators(model):
 def test_a_list_of_unsupported_operators_has_an_end(model):
     names = ["x", *(f"a{i}" for i in range(499)), "y"]
     nodes = [node(f"Other{i % 50}", [a], [b]) for i, (a, b) in enumerate(itertools.pairwise(names))]
-    nodes += [node("Resize", ["y", "", "s"], [f"r{i}"]) for i in range(50)]
-    content = model(nodes, X, ["y", *(f"r{i}" for i in range(50))], {"s": np.ones(4, np.float32)})
+    nodes += [node("RoiAlign", ["y", "s", "s"], [f"r{i}"]) for i in range(50)]
+    content = model(nodes, X, ["y", *(f"r{i}" for i in range(50))], {"s": np.ones(2, np.int64)})
     with pytest.raises(OnnxError, match=r"Other0 \('a0', 'a50', .*; and 31 more$") as error:
         import_graph(read_model(content), X)
     assert len(str(error.value)) < 5000

@@ -12,6 +12,7 @@ import pytest
 from normengine.graph import Graph, Spec, Value
 from normengine.kernels.cpu import backend
 from normengine.ops import Builder, evaluate
+from normengine.ops.resize import settings
 from normengine.plan import group_size
 from normengine.runtime import Program, compile_graph, set_num_threads
 
@@ -58,6 +59,14 @@ class Images:
             return self.add("max_pool2d", self.any(), **window(kernel_size=(3, 3), dilation=(1, 1), ceil_mode=False))
         return self.add("avg_pool2d", self.any(), **window(kernel_size=(3, 3), ceil_mode=False, count_include_pad=True))
 
+    def there_and_back(self) -> Value:
+        """Resized to another size, and from that to its own."""
+        x = self.any()
+        for size in ((2 * self.height, self.width + 3), (self.height, self.width)):
+            mode = str(self.rng.choice(["nearest", "linear", "cubic"]))
+            x = self.add("resize", x, **settings(x.shape, (2, 3), size, mode=mode))
+        return x
+
     def elementwise(self) -> Value:
         x = self.any()
         same = [v for v in self.values if v.shape == x.shape]
@@ -102,6 +111,7 @@ class Images:
 
     def graph(self) -> Graph:
         makers = [self.convolution, self.pool, self.elementwise, self.elementwise, self.movement, self.sums]
+        makers.append(self.there_and_back)
         for _ in range(int(self.rng.integers(4, 16))):
             self.values.append(makers[int(self.rng.integers(len(makers)))]())
         outputs = [self.values[-1], self.any(), self.add("reshape", self.any(), shape=(0, -1)), *self.small]

@@ -22,6 +22,7 @@ from . import (
     norm,
     pool,
     reorder,
+    resample,
     winograd,
 )
 from .launches import Sizes
@@ -34,6 +35,7 @@ REMEMBERED = 256
 
 _FILES = (
     first_layer, conv_direct, depthwise, conv_direct_weight, conv_taps_weight, winograd, matmul, norm, reorder, pool,
+    resample,
 )  # fmt: skip
 ROWS: tuple[Row, ...] = tuple(row for file in _FILES for row in file.ROWS)
 

@@ -1,3 +1,3 @@
 """The portable kernels: plain Numba loop nests, the default of every slot. Importing registers their rows."""
 
-from . import conv, linear, loss, norm, pool, reduce, softmax  # noqa: F401
+from . import conv, grid_sample, linear, loss, norm, pool, reduce, resample, softmax  # noqa: F401

@@ -1,10 +1,10 @@
 """Portable kernels are plain functions with the slots they need as parameters; here they become rows and code.
 
 A kernel's parameters are names of its :class:`~normengine.kernels.base.Signature` (extents in capitals) — arrays come
-as pointers to float32 (``target``: int64; ``scratch`` and the thread's own ``workspace``: float64), numbers as int64 or
-float64 — besides ``begin`` and ``end``, the tasks to do, and ``has_<input>``, whether an optional input is there. The
-body is compiled by Numba on first use, with the functions of :mod:`..chains.scalars` and :mod:`.window` that its module
-imports.
+as pointers to float32 (the signature's ``integers``: int64; ``scratch`` and the thread's own ``workspace``: float64),
+numbers as int64 or float64 — besides ``begin`` and ``end``, the tasks to do, and ``has_<input>``, whether an optional
+input is there. The body is compiled by Numba on first use, with the functions of :mod:`..chains.scalars` and
+:mod:`.window` that its module imports.
 """
 
 from __future__ import annotations
@@ -108,7 +108,7 @@ def _read(name: str, signature: Signature) -> str:
     if name == "scratch":
         return f"{name} = float64_at(args[{slot}])"
     if name in signature.inputs + signature.outputs:
-        return f"{name} = {'int64_at' if name == 'target' else 'float32_at'}(args[{slot}])"
+        return f"{name} = {'int64_at' if name in signature.integers else 'float32_at'}(args[{slot}])"
     return f"{name} = double_of(args[{slot}])" if name in _floats(signature) else f"{name} = args[{slot}]"
 
 

@@ -13,6 +13,8 @@ from .dropout import *
 from .dropout import __all__ as _dropout
 from .group_norm import *
 from .group_norm import __all__ as _group_norm
+from .interpolate import *
+from .interpolate import __all__ as _interpolate
 from .local_response_norm import *
 from .local_response_norm import __all__ as _local_response_norm
 from .loss import *
@@ -25,6 +27,8 @@ from .rms_norm import *
 from .rms_norm import __all__ as _rms_norm
 from .unpooling import *
 from .unpooling import __all__ as _unpooling
+from .vision import *
+from .vision import __all__ as _vision
 
 __all__ = [
     *_activation,
@@ -32,10 +36,12 @@ __all__ = [
     *_conv_transpose,
     *_dropout,
     *_group_norm,
+    *_interpolate,
     *_local_response_norm,
     *_loss,
     *_norm,
     *_pooling,
     *_rms_norm,
     *_unpooling,
+    *_vision,
 ]
