@@ -1,4 +1,4 @@
-"""The command line: ``normengine demo`` and ``normengine info``."""
+"""The command line: ``normengine demo``, ``fold``, ``inspect`` and ``info``."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from . import __version__
+from . import __version__, file_commands
 
 _DESCRIPTION = (
     "Trains small convolutional networks on a CPU, folds batch normalization into the convolutions before it, "
@@ -29,6 +29,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             from .demo import run
 
             return run(options.output, epochs=options.epochs, seed=options.seed, threads=options.threads)
+        if options.command in file_commands.NAMES:
+            return file_commands.run(options)
     except KeyboardInterrupt:
         print("\nnormengine: interrupted", file=sys.stderr)
         return 130
@@ -63,6 +65,7 @@ def _parser() -> argparse.ArgumentParser:
         "--threads", type=_whole(1), default=None, metavar="N", help="default: the CPUs that the process may use"
     )
 
+    file_commands.add(commands)
     commands.add_parser(
         "info",
         help="what normengine found on this machine and what it uses",

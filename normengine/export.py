@@ -20,6 +20,7 @@ import numpy as np
 from . import __version__
 from .export_inputs import BATCH, Given, InputPort, input_ports, require_names
 from .files.atomic import write_atomically
+from .folding import fates
 from .graph import Graph
 from .locks import at_once, load_module
 from .nn import Module
@@ -33,7 +34,6 @@ from .passes.bind_state import bind_state
 from .passes.fold_batchnorm import Folding, unfolded
 from .passes.fold_batchnorm import fold_batchnorm as fold
 from .session import InferenceSession
-from .table import table
 
 OUTPUT = "y"
 _TRIED_BATCHES = (1, 3)
@@ -57,18 +57,10 @@ class Report:
     def __str__(self) -> str:
         lines = [f"{self.path} (opset {self.opset})"]
         if self.batch_norms:
-            lines += ["", _fates(self.batch_norms), ""]
+            lines += ["", fates(self.batch_norms), ""]
         lines.append(f"{self.folded} of {len(self.batch_norms)} batch normalizations folded")
         lines.append(f"largest difference between model and file: {self.difference:.1e}")
         return "\n".join(lines)
-
-
-def _fates(norms: Sequence[Folding]) -> str:
-    head = "what became of it"
-    fates = [("folded into " + ", ".join(n.into)) if n.into else f"stayed: {n.reason}" for n in norms]
-    width = max(map(len, [head, *fates]))
-    rows = [(norm.batch_norm, fate.ljust(width)) for norm, fate in zip(norms, fates, strict=True)]
-    return table(("batch normalization", head.ljust(width)), rows)
 
 
 def export(
@@ -87,7 +79,8 @@ def export(
 
     Weights are initializers under the keys of ``state_dict``; one that is parametrized is computed once and is the
     layer's plain weight. With ``fold_batchnorm`` every batch normalization beside a convolution or linear layer goes
-    into that layer's weight and bias, computed in float64, wherever that is exact.
+    into that layer's weight and bias, computed in float64, wherever that is exact; so does a constant of each channel
+    that is added or multiplied there.
 
     Args:
         model: any module.

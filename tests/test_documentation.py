@@ -57,7 +57,7 @@ for block in json.load(sys.stdin):
             "docs/training.md",
             ["curves.png", "model.safetensors", "profile.html", "trace.json", "training.pickle"],
         ),
-        ("docs/onnx.md", ["model.onnx"]),
+        ("docs/onnx.md", ["folded.onnx", "model.onnx"]),
         ("docs/batchnorm-and-dropout.md", ["model.onnx"]),
         ("docs/analysis.md", ["distributions.png", "shift.png", "statistics.png"]),
     ],

@@ -212,6 +212,10 @@ def test_a_forward_in_plain_python(tmp_path):
     path, model = tmp_path / "m.onnx", Plain().eval()
     report = ne.onnx.export(model, path, (3, 7, 7))
     assert report.difference < 1e-5
+    folded = weights(path)
+    assert "scale" not in folded  # a constant of each channel goes into the layer beside it, as a batch norm does
+    assert np.allclose(folded["conv.weight"], model.conv.weight * model.scale.reshape(6, 1, 1, 1), rtol=1e-6)
+    ne.onnx.export(model, path, (3, 7, 7), fold_batchnorm=False)
     assert "scale" in weights(path)
     session = ne.InferenceSession(path)
     for n in (1, 4):

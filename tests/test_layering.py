@@ -28,7 +28,10 @@ MAY_IMPORT = {
 FOUNDATION = {"absent", "compiling", "files", "locks", "recent", "table"}
 """What lies below the layers: all of them may import it, and it imports nothing else of the package."""
 
-DOORS = {Path("onnx/__init__.py"): {"export"}, Path("onnx/backend.py"): {"session"}}
+DOORS = {
+    Path("onnx/__init__.py"): {"export", "folding", "inspection"},
+    Path("onnx/backend.py"): {"session"},
+}
 """Files that give users a name of a higher layer. They import it when a user asks for it, and nothing else does.
 The package's own ``__init__.py`` is another: its names are those of all layers."""
 

@@ -1,8 +1,9 @@
 """The ONNX codec, from the bytes of a file to a graph and from a graph to bytes. The ``onnx`` package is imported when
 one of them is first used.
 
-:func:`export` is the door to it for models, as ``InferenceSession`` is for files. It is defined in
-:mod:`normengine.export`, since it traces a model and runs the file that it wrote; this is the name that users know.
+:func:`export` is the door to it for models, as ``InferenceSession`` is for files, and :func:`fold` goes from file to
+file. They are defined in :mod:`normengine.export` and :mod:`normengine.folding`, since they run what they write; these
+are the names that users know.
 """
 
 from __future__ import annotations
@@ -11,11 +12,14 @@ from typing import Any
 
 from ..locks import load_module
 
-__all__ = ["FileLimits", "OnnxError", "Report", "export"]
+__all__ = ["FileLimits", "FoldReport", "OnnxError", "Report", "export", "fold", "inspect"]
 
 _HOMES = {
     "export": "normengine.export",
     "Report": "normengine.export",
+    "fold": "normengine.folding",
+    "FoldReport": "normengine.folding",
+    "inspect": "normengine.inspection",
     "OnnxError": "normengine.onnx.node",
     "FileLimits": "normengine.onnx.limits",
 }

@@ -10,7 +10,7 @@ import numpy as np
 
 from ..graph import Graph, Node, Value
 from ..ops import OPS
-from ..passes.fold_batchnorm import labels
+from ..passes.labels import labels
 from .node import OnnxError
 
 BATCH = "N"

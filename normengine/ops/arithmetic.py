@@ -9,6 +9,7 @@ import numpy as np
 from ..graph import DTYPES, Node, Spec, Value
 from .base import Arrays, Attrs, Case, OnnxMapping, Op, OperatorError, Scalar
 from .builder import Builder
+from .carries import MULTIPLIED, SUMMED
 from .reduce import sum_to
 from .rules import Reference, broadcast, elementwise_infer, elementwise_reference, extents_depend_on_batch, only, real
 from .table import register
@@ -210,6 +211,23 @@ def _draw_near_integers(rng: np.random.Generator) -> Sequence[np.ndarray]:
     return [np.concatenate([whole, np.nextafter(whole, 0), rng.standard_normal(40).astype(np.float32) * 9])]
 
 
+def _plus(position: int, constant: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    return np.ones_like(constant), constant
+
+
+def _minus(position: int, constant: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    ones = np.ones_like(constant)
+    return (ones, -constant) if position else (-ones, constant)
+
+
+def _times(position: int, constant: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    return constant, np.zeros_like(constant)
+
+
+def _over(position: int, constant: np.ndarray) -> tuple[np.ndarray, np.ndarray] | None:
+    return (1 / constant, np.zeros_like(constant)) if position else None
+
+
 register(
     Op(
         "floor",
@@ -230,6 +248,8 @@ register(
         onnx=OnnxMapping("Add", inputs=0),
         cases=lambda: _EXACT,
         becomes=("residual", True),
+        carries=SUMMED,
+        affine_with=_plus,
     ),
     Op(
         "sub",
@@ -240,6 +260,7 @@ register(
         integers="all",
         onnx=OnnxMapping("Sub", inputs=2),
         cases=lambda: _EXACT,
+        affine_with=_minus,
     ),
     Op(
         "mul",
@@ -250,6 +271,8 @@ register(
         integers="all",
         onnx=OnnxMapping("Mul", inputs=0),
         cases=lambda: _EXACT,
+        carries=MULTIPLIED,
+        affine_with=_times,
     ),
     Op(
         "div",
@@ -259,6 +282,7 @@ register(
         Scalar("div"),
         onnx=OnnxMapping("Div", inputs=2),
         cases=lambda: (Case(draw=_draw_quotient),),
+        affine_with=_over,
     ),
     Op(
         "neg",

@@ -11,6 +11,7 @@ import numpy as np
 
 from ..graph import Node, Value
 from .builder import Builder
+from .carries import Carries
 from .inference import Arrays, Attrs, Infer, OperatorError, Shapes, Strides
 
 __all__ = ["Arrays", "Attrs", "Case", "OnnxMapping", "Op", "OperatorError", "Part", "Scalar", "Shapes", "Strides"]
@@ -129,8 +130,11 @@ class Op(NamedTuple):
     - ``joint`` names the operator of the gradient at which differentiation starts, and the one that is both;
     - ``normalizes`` says that it is a batch normalization; ``affine(arrays, attrs)``, where it is one with known
       statistics, gives scale and shift of each channel in float64 from the arrays behind the first input;
+    - ``affine_with(position, constant)`` gives scale and shift of what an elementwise operator of two inputs makes of
+      the other one, where the input at ``position`` is that constant in float64, or None where it makes something else;
     - ``folds_norms`` says that it is a layer that can take a batch normalization before or after it into ``weight`` and
-      the bias behind it.
+      the bias behind it;
+    - ``carries`` tells how an affine map of each channel goes through it, where it computes none of its own.
 
     ``integers`` says which inputs may be other than float32 in a network that is traced: "any", or "all" together.
     ``evaluator_is_exact`` is False where ONNX's reference evaluator may give a number that is not finite for one that
@@ -166,6 +170,8 @@ class Op(NamedTuple):
     joint: tuple[str, str] | None = None
     normalizes: bool = False
     affine: Callable[[Arrays, Attrs], tuple[np.ndarray, np.ndarray]] | None = None
+    affine_with: Callable[[int, np.ndarray], tuple[np.ndarray, np.ndarray] | None] | None = None
     folds_norms: bool = False
+    carries: Carries | None = None
     integers: str = ""
     evaluator_is_exact: bool = True

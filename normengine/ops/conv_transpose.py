@@ -283,6 +283,7 @@ register(
         samples=first_input,
         weight=1,
         weight_outputs=1,
+        folds_norms=True,
         evaluator_is_exact=False,
     ),
     Op(
@@ -297,6 +298,7 @@ register(
         samples=first_input,
         weight=1,
         weight_outputs=1,
+        folds_norms=True,
         evaluator_is_exact=False,
     ),
     Op(
@@ -310,6 +312,7 @@ register(
         samples=first_input,
         weight=1,
         weight_outputs=1,
+        folds_norms=True,
         evaluator_is_exact=False,
     ),
 )

@@ -85,8 +85,30 @@ def _norm_reference(arrays: Arrays, attrs: Attrs) -> tuple[np.ndarray, ...]:
     return (_apply(affine, mean, var, attrs["eps"]),)
 
 
+_MEANS = 64
+"""Standard deviations that a mean may be away from 0 for ``x * scale + shift``. Further off, the difference of x and
+the mean is exact where that product is not."""
+
+
+@np.errstate(all="ignore")
+def _scale_and_shift(builder: Builder, node: Node) -> tuple[np.ndarray, np.ndarray] | None:
+    """Both of each channel, computed in float64 and rounded once; None where that is not as exact, or nobody knows."""
+    arrays = [builder.constants[v] for v in node.inputs[1:] if v in builder.constants]
+    if len(arrays) < 4:
+        return None
+    scale, shift = _affine(arrays, node.attrs)
+    means = np.abs(real(arrays[2])) / np.sqrt(real(arrays[3]) + float(node.attrs["eps"]))
+    if not (np.all(np.abs([scale, shift]) <= np.finfo(np.float32).max) and np.all(means <= _MEANS)):
+        return None
+    return scale.astype(np.float32), shift.astype(np.float32)
+
+
 def _norm_decompose(builder: Builder, node: Node) -> Sequence[Value]:
     x, weight, bias, mean, var = node.inputs
+    known = _scale_and_shift(builder, node)
+    if known is not None:
+        scale, shift = (_spread(builder, builder.constant(vector), x) for vector in known)
+        return [builder.add("add", builder.add("mul", x, scale), shift)]
     return [_normalize(builder, x, weight, bias, mean, var, node.attrs["eps"])]
 
 

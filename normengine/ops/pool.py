@@ -11,6 +11,7 @@ import numpy as np
 from ..graph import Node, Spec, Value
 from .base import Arrays, Attrs, Case, Op, OperatorError, Shapes
 from .builder import Builder
+from .carries import Carries, along_axes, of_channels, where_padded_with_nothing, where_positive
 from .rules import all_inputs, only, real, require_layout, require_positive, require_shape
 from .table import register
 from .window import SIDES, Extents, Pair, check_pixels, check_window, output_size, positions, taps
@@ -187,6 +188,7 @@ def _pooling(
     gradient: Callable[[Builder, Node, Grads], Grads] | None = None,
     cases: Callable[[], tuple[Case, ...]] = tuple,
     tolerance: float = 1e-5,
+    carries: Carries | None = None,
 ) -> Op:
     return Op(
         name,
@@ -198,6 +200,7 @@ def _pooling(
         kind="pooling",
         operations=_operations,
         samples=all_inputs,
+        carries=carries,
     )
 
 
@@ -264,6 +267,7 @@ register(
         _max_gradient,
         cases=lambda: tuple(Case((shape,), attrs) for shape, attrs in _MAX),
         tolerance=0.0,
+        carries=along_axes(of_channels, where_positive),
     ),
     _pooling(
         "max_pool2d_grad",
@@ -277,6 +281,7 @@ register(
         _avg_reference,
         _avg_gradient,
         cases=lambda: tuple(Case((shape,), attrs) for shape, attrs in _AVG),
+        carries=along_axes(of_channels, where_padded_with_nothing),
     ),
     _pooling(
         "avg_pool2d_grad",
@@ -292,6 +297,7 @@ register(
         _adaptive_reference,
         _adaptive_gradient,
         cases=lambda: tuple(Case((shape,), {"output_size": size}) for shape, size in _ADAPTIVE),
+        carries=along_axes(of_channels),
     ),
     _pooling(
         "adaptive_avg_pool2d_grad",

@@ -13,6 +13,7 @@ import numpy as np
 from ..graph import Node, Spec, Value
 from .base import Arrays, Attrs, Case, Op, OperatorError
 from .builder import Builder
+from .carries import along_axes, of_kept, where_positive
 from .rules import first_input, only, real, require_axis, require_float32, require_layout
 from .table import register
 
@@ -196,6 +197,7 @@ register(
         decompose=_mean_decompose,
         cases=lambda: _CASES,
         samples=_samples,
+        carries=along_axes(of_kept),
     ),
     Op(
         "reduce_max",
@@ -206,5 +208,6 @@ register(
         cases=lambda: (*_CASES, Case(draw=_draw_ties, attrs={"axes": (1,), "keepdims": False}, differentiable=False)),
         samples=_samples,
         tolerance=0.0,
+        carries=along_axes(of_kept, where_positive),
     ),
 )

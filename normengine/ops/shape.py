@@ -11,6 +11,7 @@ import numpy as np
 from ..graph import Node, Spec, Value
 from .base import Arrays, Attrs, Case, OnnxMapping, Op, OperatorError, Part, Strides
 from .builder import Builder
+from .carries import CONCATENATED, RESHAPED, SLICED, along_axes, of_all, of_permuted
 from .rules import (
     all_inputs,
     dense_strides,
@@ -324,6 +325,7 @@ register(
         samples=first_input,
         at_every_batch=_reshape_at_every_batch,
         view=_reshape_view,
+        carries=RESHAPED,
         integers="any",
     ),
     Op(
@@ -342,6 +344,7 @@ register(
         tolerance=0.0,
         samples=_permute_samples,
         view=_permute_view,
+        carries=along_axes(of_permuted),
         integers="any",
     ),
     Op(
@@ -362,6 +365,7 @@ register(
         at_every_batch=_slice_at_every_batch,
         view=_slice_view,
         taken=_slice_taken,
+        carries=SLICED,
         integers="any",
     ),
     Op(
@@ -395,6 +399,7 @@ register(
         tolerance=0.0,
         samples=_concat_samples,
         placed=_concat_placed,
+        carries=CONCATENATED,
         integers="any",
     ),
     Op(
@@ -407,5 +412,6 @@ register(
         tolerance=0.0,
         samples=first_input,
         passes_on=True,
+        carries=along_axes(of_all),
     ),
 )

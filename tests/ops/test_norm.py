@@ -94,3 +94,35 @@ def test_one_value_per_channel_is_refused_in_training_only(shape: tuple[int, ...
 def test_counts_are_integers() -> None:
     assert OPS["count_step"].reference([np.array(2**53)], {})[0] == 2**53 + 1
     assert OPS["count_weight"].reference([np.array(4)], {})[0] == 0.25
+
+
+def written_out(vectors, eps=1e-3):
+    """The operators that a batch norm with constant statistics becomes, and their constants."""
+    builder = Builder()
+    x = builder.input("x", Spec((2, 2, 3, 3)))
+    builder.add("batch_norm", x, *map(builder.constant, vectors), eps=eps)
+    node = builder.nodes.pop()
+    given = set(builder.constants)
+    y = OPS["batch_norm"].decompose(builder, node)
+    graph = builder.graph(y)
+    made = [a for v, a in graph.constants.items() if v not in given]
+    return [n.op for n in graph.nodes if n.op != "reshape"], made, graph
+
+
+def test_constant_statistics_are_one_scale_and_one_shift() -> None:
+    weight, bias, mean, var = (np.array(v, np.float32) for v in ([0.7, -2.0], [0.1, 3.0], [5.0, -0.3], [0.3, 2.0]))
+    operators, made, _ = written_out([weight, bias, mean, var])
+    assert operators == ["mul", "add"]
+    scale = weight.astype(np.float64) / np.sqrt(var.astype(np.float64) + 1e-3)
+    np.testing.assert_array_equal(made[0], scale.astype(np.float32))
+    np.testing.assert_array_equal(made[1], (bias - mean * scale).astype(np.float32))
+
+
+@pytest.mark.parametrize("mean, var", [([1e4, 0.0], [1.0, 1.0]), ([0.0, np.nan], [1.0, 1.0])])
+def test_statistics_far_from_zero_or_not_finite_are_used_as_they_are(mean, var) -> None:
+    vectors = [np.ones(2, np.float32), np.zeros(2, np.float32), np.array(mean, np.float32), np.array(var, np.float32)]
+    operators, _, graph = written_out(vectors, eps=1e-5)
+    assert operators == ["add", "rsqrt", "mul", "sub", "mul", "add"]
+    x = 3.0 + np.random.default_rng(0).standard_normal((2, 2, 3, 3))
+    (wanted,) = OPS["batch_norm"].reference([x, *vectors], EPS)
+    np.testing.assert_allclose(evaluate(graph, {graph.inputs[0]: x})[graph.outputs[0]], wanted, rtol=1e-6)
