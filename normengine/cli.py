@@ -1,4 +1,4 @@
-"""The command line: ``normengine demo``, ``fold``, ``inspect`` and ``info``."""
+"""The command line: ``normengine demo``, ``fold``, ``inspect``, ``predict``, ``bench`` and ``info``."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from . import __version__, file_commands
+from . import __version__, file_commands, run_commands
 
 _DESCRIPTION = (
     "Trains small convolutional networks on a CPU, folds batch normalization into the convolutions before it, "
@@ -31,6 +31,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             return run(options.output, epochs=options.epochs, seed=options.seed, threads=options.threads)
         if options.command in file_commands.NAMES:
             return file_commands.run(options)
+        if options.command in run_commands.NAMES:
+            return run_commands.run(options)
     except KeyboardInterrupt:
         print("\nnormengine: interrupted", file=sys.stderr)
         return 130
@@ -66,6 +68,7 @@ def _parser() -> argparse.ArgumentParser:
     )
 
     file_commands.add(commands)
+    run_commands.add(commands)
     commands.add_parser(
         "info",
         help="what normengine found on this machine and what it uses",

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
+from typing import BinaryIO
 
 from .reading import kind_of
 from .temporary import create, lock, new_name, remove_abandoned
@@ -39,6 +40,19 @@ def write_atomically(path: str | os.PathLike[str], content: bytes) -> None:
         replace_file(target, content, 0o666 if old is None else 0o600, old, durable=True)
 
 
+@contextmanager
+def atomic_stream(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
+    """A stream for content that comes in pieces; when the ``with`` ends, ``path`` is as :func:`write_atomically` leaves
+    it. Where anything is raised inside, nothing was written.
+
+    Raises what :func:`write_atomically` does. OSErrors with a number that come from inside are taken for the stream's.
+    """
+    with _naming(path):
+        target, old = _replaced_by(path)
+        with _replacing(target, 0o666 if old is None else 0o600, old, durable=True) as stream:
+            yield stream
+
+
 def check_replaceable(path: str | os.PathLike[str]) -> None:
     """Raise what :func:`write_atomically` would raise, as far as that can be known before there is content."""
     with _naming(path):
@@ -59,15 +73,23 @@ def replace_file(
     The new file gets owner and mode of ``old``, the file that is there now, if that is given. ``durable`` waits until
     the content is on the disk.
     """
+    with _replacing(target, mode, old, durable=durable) as stream:
+        stream.write(content)
+
+
+@contextmanager
+def _replacing(target: str, mode: int, old: os.stat_result | None, *, durable: bool) -> Iterator[BinaryIO]:
+    """A stream to the new file that takes the place of ``target`` at the end; see :func:`replace_file`."""
     folder = os.path.dirname(target)
     remove_abandoned(folder)
     while True:
-        temporary = new_name(folder)
+        temporary, made = new_name(folder), False
         try:
             with open(temporary, "wb", opener=partial(create, mode=mode)) as stream:
+                made = True
                 if not lock(stream.fileno()):
                     continue
-                stream.write(content)
+                yield stream
                 stream.flush()
                 if durable:
                     os.fsync(stream.fileno())
@@ -77,10 +99,9 @@ def replace_file(
                     stream.close()  # an open file cannot be moved there
                 os.replace(temporary, target)
             break
-        except FileExistsError:
-            raise  # another's file, whatever it is
-        except BaseException:
-            _remove(temporary)
+        except BaseException as error:
+            if made or not isinstance(error, FileExistsError):  # else it is another's file, whatever it is
+                _remove(temporary)
             raise
     if durable and sys.platform != "win32":
         _sync(folder)

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from normengine.files import atomic, temporary
-from normengine.files.atomic import check_replaceable, replace_file, write_atomically
+from normengine.files.atomic import atomic_stream, check_replaceable, replace_file, write_atomically
 
 posix = pytest.mark.skipif(sys.platform == "win32", reason="owners, modes, FIFOs and locks are POSIX's")
 as_root = pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() != 0, reason="only root gives files away")
@@ -111,6 +111,40 @@ def test_an_interruption_leaves_the_old_file(tmp_path, monkeypatch):
         write_atomically(path, b"new")
     assert path.read_bytes() == b"old"
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_content_in_pieces(tmp_path):
+    path = tmp_path / "f"
+    path.write_bytes(b"old")
+    path.chmod(0o640)
+    with atomic_stream(path) as stream:
+        for piece in (b"n", b"", b"ew" * 100_000):
+            stream.write(piece)
+            assert path.read_bytes() == b"old"
+    assert path.read_bytes() == b"n" + b"ew" * 100_000 and mode(path) == 0o640
+    assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt, FileExistsError])
+def test_an_error_among_the_pieces_leaves_the_old_file(tmp_path, error):
+    path = tmp_path / "f"
+    path.write_bytes(b"old")
+
+    def write():
+        with atomic_stream(path) as stream:
+            stream.write(b"new")
+            raise error
+
+    with pytest.raises(error):
+        write()
+    assert path.read_bytes() == b"old" and list(tmp_path.iterdir()) == [path]
+
+
+def test_a_stream_to_where_nothing_can_be_written(tmp_path):
+    with pytest.raises(FileNotFoundError, match="does not exist"):
+        atomic_stream(tmp_path / "no" / "f").__enter__()
+    with pytest.raises(IsADirectoryError, match="is a folder"):
+        atomic_stream(tmp_path).__enter__()
 
 
 def test_threads_that_write_the_same_file(tmp_path):
@@ -318,6 +352,8 @@ def test_a_disk_that_is_full_after_half_of_it(tmp_path):
     try:
         with pytest.raises(OSError, match=r"cannot be written \(File too large\)"):
             write_atomically(path, bytes(100_000))
+        with pytest.raises(OSError, match=r"cannot be written \(File too large\)"), atomic_stream(path) as stream:
+            stream.writelines([bytes(1000)] * 100)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limit)
     assert path.read_bytes() == b"old" and list(tmp_path.iterdir()) == [path]
