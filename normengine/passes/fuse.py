@@ -176,6 +176,7 @@ class _Grouping:
             and first not in self.last
             and first.outputs[0].shape == node.inputs[0].shape
             and node.inputs[0].dtype == "float32"
+            and not self._reads_sums(unit, [node])
             and not any(n.inputs == node.inputs and self._is_sum(n) for n in unit.nodes)
             and self._has_room(unit, node)
         )

@@ -50,6 +50,17 @@ def test_no_cycle_is_made_around_another_operator():
     assert ops(fused) == ["chain", "reduce_sum", "chain"]
 
 
+def test_a_sum_of_sums_stays_apart():
+    """Those of images of one pixel have the shape of what the loop makes."""
+    b = Builder()
+    x = b.input("x", Spec((2, 3, 1, 1)))
+    sums = b.add("reduce_sum", b.add("relu", x), axes=(2, 3), keepdims=True)
+    graph = b.graph([b.add("reduce_sum", sums, axes=(0, 2, 3), keepdims=False)])
+    assert ops(fuse(graph)) == ["chain", "reduce_sum"]
+    (total,) = compile_graph(graph).run({"x": np.arange(-2, 4, dtype=np.float32).reshape(2, 3, 1, 1)})
+    np.testing.assert_array_equal(total, [1, 2, 3])
+
+
 def test_loops_over_one_array_are_one_where_they_wait_for_the_same():
     b = Builder()
     x, y = b.input("x", Spec((2, 3))), b.input("y", Spec((2, 3)))
