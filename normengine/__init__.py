@@ -82,13 +82,14 @@ _HOMES = {
 _MODULES = ("analysis", "cli", "data", "nn", "onnx", "optim", "train")
 _PORTED_MODULES = ("cuda", "utils")
 _PORTED = frozenset((
-    "Variable", "abs", "add", "arange", "argmax", "argmin", "autograd", "backends", "bool", "chunk", "clamp", "concat",
-    "concatenate", "device", "div", "empty", "enable_grad", "eq", "exp", "eye", "flatten", "float", "float32",
-    "from_numpy", "full", "inference_mode", "int64", "is_grad_enabled", "is_tensor", "linspace", "log", "log_softmax",
-    "long", "matmul", "max", "mean", "min", "mm", "mul", "neg", "norm", "numel", "ones", "ones_like", "permute", "pow",
-    "randint", "randperm", "relu", "reshape", "rsqrt", "set_grad_enabled", "sigmoid", "softmax", "split", "sqrt",
-    "square", "squeeze", "stack", "sub", "sum", "tanh", "tensor", "topk", "transpose", "unbind", "unsqueeze", "where",
-    "zeros", "zeros_like",
+    "Variable", "abs", "add", "amax", "amin", "arange", "argmax", "argmin", "autograd", "backends", "bmm", "bool",
+    "chunk", "clamp", "concat", "concatenate", "device", "div", "einsum", "empty", "enable_grad", "eq", "exp", "eye",
+    "flatten", "float", "float32", "from_numpy", "full", "gather", "index_select", "inference_mode", "int64",
+    "is_grad_enabled", "is_tensor", "linspace", "log", "log_softmax", "logsumexp", "long", "matmul", "max", "mean",
+    "min", "mm", "mul", "neg", "norm", "numel", "ones", "ones_like", "permute", "pow", "prod", "randint", "randperm",
+    "relu", "reshape", "rsqrt", "set_grad_enabled", "sigmoid", "softmax", "split", "sqrt", "square", "squeeze", "stack",
+    "std", "sub", "sum", "tanh", "tensor", "topk", "transpose", "unbind", "unsqueeze", "var", "where", "zeros",
+    "zeros_like",
 ))  # fmt: skip
 """Names of :mod:`normengine.compat`, for model files and scripts that were written for PyTorch. A table, since what is
 asked for an unknown name must load nothing: imports ask for one while they hold their locks."""

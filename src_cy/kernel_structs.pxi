@@ -22,6 +22,10 @@ cdef struct Transposed:
     int64_t transpose_a, transpose_b
 
 
+cdef struct Batches:
+    int64_t products, inner, a_outer, a_inner, b_outer, b_inner
+
+
 cdef struct Channels:
     int64_t n, c, s
 
@@ -292,6 +296,7 @@ cdef struct MatmulRowsF32:
     SharedMemory memory
     MatrixProduct matrix_product
     Transposed transposed
+    Batches batches
     Rows extra
 
 
@@ -302,6 +307,7 @@ cdef struct MatmulPanelsF32:
     SharedMemory memory
     MatrixProduct matrix_product
     Transposed transposed
+    Batches batches
     Panels extra
 
 
@@ -312,6 +318,7 @@ cdef struct MatmulDotsF32:
     SharedMemory memory
     MatrixProduct matrix_product
     Transposed transposed
+    Batches batches
     Dots extra
 
 
@@ -513,6 +520,7 @@ STRUCTS = {
     "Clamp": sizeof(Clamp),
     "MatrixProduct": sizeof(MatrixProduct),
     "Transposed": sizeof(Transposed),
+    "Batches": sizeof(Batches),
     "Channels": sizeof(Channels),
     "Groups": sizeof(Groups),
     "Normalization": sizeof(Normalization),

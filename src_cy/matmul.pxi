@@ -1,5 +1,6 @@
 # Matrix products y = a b, in three ways: sums of outer products, for which columns of b are copied into panels (or read
-# in place, where few rows use them); dot products of rows, for which nothing is copied; and rows of few terms.
+# in place, where few rows use them); dot products of rows, for which nothing is copied; and rows of few terms. Tasks are
+# those of the first product, then those of the next.
 
 cdef extern from "matmul.h" nogil:
     const int MATRIX_ROWS
@@ -203,9 +204,13 @@ cdef void linear_finish(Product* p, matrix_finish* finish, const float* bias, co
 
 
 cdef void matmul_product(Product* p, const float* a, const float* b, float* y, const MatrixProduct* sizes,
-                         const Transposed* flips) noexcept nogil:
-    p.a, p.b, p.y = a, b, y
+                         const Transposed* flips, const Batches* batches, int64_t product) noexcept nogil:
+    # One of many, with its own factors and result.
+    cdef int64_t outer = product // batches.inner, inner = product % batches.inner
     p.m, p.n, p.k = sizes.m, sizes.n, sizes.k
+    p.a = a + (outer * batches.a_outer + inner * batches.a_inner) * p.m * p.k
+    p.b = b + (outer * batches.b_outer + inner * batches.b_inner) * p.k * p.n
+    p.y = y + product * p.m * p.n
     p.flip_a, p.flip_b = flips.transpose_a != 0, flips.transpose_b != 0
     p.finish = NULL
 
@@ -237,21 +242,21 @@ cdef void linear_dots(const int64_t* args, int64_t begin, int64_t end, int64_t t
 cdef void matmul_panels(const int64_t* args, int64_t begin, int64_t end, int64_t thread) noexcept nogil:
     cdef const MatmulPanelsF32* a = <const MatmulPanelsF32*> args
     cdef Product p
-    cdef int64_t task
-    matmul_product(&p, a.a, a.b, a.y, &a.matrix_product, &a.transposed)
-    p.rows = tiles_of(p.m, MATRIX_ROWS)
+    cdef int64_t task, tasks = a.extra.row_parts * a.extra.column_parts
+    p.rows = tiles_of(a.matrix_product.m, MATRIX_ROWS)
     for task in range(begin, end):
-        multiply_task(&p, &a.extra, task, workspace_of(&a.memory, thread))
+        matmul_product(&p, a.a, a.b, a.y, &a.matrix_product, &a.transposed, &a.batches, task // tasks)
+        multiply_task(&p, &a.extra, task % tasks, workspace_of(&a.memory, thread))
 
 
 cdef void matmul_dots(const int64_t* args, int64_t begin, int64_t end, int64_t thread) noexcept nogil:
     cdef const MatmulDotsF32* a = <const MatmulDotsF32*> args
     cdef Product p
-    cdef int64_t task
-    matmul_product(&p, a.a, a.b, a.y, &a.matrix_product, &a.transposed)
-    p.rows, p.columns = tiles_of(p.m, DOT_ROWS), tiles_of(p.n, DOT_COLS)
+    cdef int64_t task, tasks = a.extra.row_parts * a.extra.column_parts
+    p.rows, p.columns = tiles_of(a.matrix_product.m, DOT_ROWS), tiles_of(a.matrix_product.n, DOT_COLS)
     for task in range(begin, end):
-        dot_task(&p, &a.extra, task)
+        matmul_product(&p, a.a, a.b, a.y, &a.matrix_product, &a.transposed, &a.batches, task // tasks)
+        dot_task(&p, &a.extra, task % tasks)
 
 
 cdef void matmul_terms(const int64_t* args, int64_t begin, int64_t end, int64_t thread) noexcept nogil:
@@ -259,8 +264,8 @@ cdef void matmul_terms(const int64_t* args, int64_t begin, int64_t end, int64_t 
     cdef const MatmulRowsF32* a = <const MatmulRowsF32*> args
     cdef Product p
     cdef int64_t tasks = a.extra.tasks, task, row
-    matmul_product(&p, a.a, a.b, a.y, &a.matrix_product, &a.transposed)
     for task in range(begin, end):
-        for row in range(share(p.m, tasks, task), share(p.m, tasks, task + 1)):
+        matmul_product(&p, a.a, a.b, a.y, &a.matrix_product, &a.transposed, &a.batches, task // tasks)
+        for row in range(share(p.m, tasks, task % tasks), share(p.m, tasks, task % tasks + 1)):
             matrix_terms(p.k, p.a + (row if p.flip_a else row * p.k), p.m if p.flip_a else 1, p.b, p.n,
                          p.y + row * p.n, p.n)

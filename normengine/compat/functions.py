@@ -11,6 +11,7 @@ from ..nn.arithmetic import ArrayLike
 from ..nn.eager import function
 from ..nn.functional.activation import as_traced
 from ..nn.tensor import Tensor
+from ..ops.einsum import einsum as summed
 from ..typing import Ints, Shaped
 
 
@@ -58,11 +59,31 @@ def div(input: ArrayLike, other: ArrayLike) -> Tensor:
 
 @function
 def matmul(input: ArrayLike, other: ArrayLike) -> Tensor:
-    """(..., I) times (I, O)."""
+    """(..., M, K) times (..., K, N), whose leading axes broadcast; vectors are a row on the left, a column on the
+    right."""
     return as_traced(input) @ as_traced(other)
 
 
 mm = matmul
+
+
+@function
+def bmm(input: ArrayLike, mat2: ArrayLike) -> Tensor:
+    """(B, M, K) times (B, K, N)."""
+    a, b = as_traced(input), as_traced(mat2)
+    if a.ndim != 3 or b.ndim != 3 or a.shape[0] != b.shape[0]:
+        raise ValueError(f"bmm takes (B, M, K) and (B, K, N), got shapes {a.shape} and {b.shape}")
+    return a @ b
+
+
+@function
+def einsum(equation: str, *operands: ArrayLike) -> Tensor:
+    """The sum that an equation such as ``"bij,bjk->bik"`` describes; the operands may be in one list."""
+    given = operands[0] if len(operands) == 1 and isinstance(operands[0], (list, tuple)) else operands
+    tensors = [as_traced(operand) for operand in given]
+    if not tensors:
+        raise ValueError("einsum needs at least one operand")
+    return summed(tensors[0]._tracer.add, equation, tensors)
 
 
 @function
@@ -141,6 +162,69 @@ def mean(input: ArrayLike, dim: Ints | None = None, keepdim: bool = False) -> Te
 def sum(input: ArrayLike, dim: Ints | None = None, keepdim: bool = False) -> Tensor:
     """The sum over ``dim`` (an int or several), or over all axes."""
     return as_traced(input).sum(dim, keepdim)
+
+
+@function
+def prod(input: ArrayLike, dim: Ints | None = None, keepdim: bool = False) -> Tensor:
+    """The product over ``dim`` (an int or several), or over all axes."""
+    return as_traced(input).prod(dim, keepdim)
+
+
+@function
+def amax(input: ArrayLike, dim: Ints = (), keepdim: bool = False) -> Tensor:
+    """The largest element over ``dim`` (an int or several), or over all axes."""
+    return as_traced(input).amax(dim, keepdim)
+
+
+@function
+def amin(input: ArrayLike, dim: Ints = (), keepdim: bool = False) -> Tensor:
+    """The smallest element over ``dim`` (an int or several), or over all axes."""
+    return as_traced(input).amin(dim, keepdim)
+
+
+@function
+def logsumexp(input: ArrayLike, dim: Ints, keepdim: bool = False) -> Tensor:
+    """log(sum(exp(input))) over ``dim`` (an int or several)."""
+    return as_traced(input).logsumexp(dim, keepdim)
+
+
+@function
+def var(
+    input: ArrayLike,
+    dim: Ints | None = None,
+    unbiased: bool = True,
+    keepdim: bool = False,
+    *,
+    correction: int | None = None,
+) -> Tensor:
+    """The variance over ``dim`` (an int or several), or over all axes, divided by n - ``correction``: 1, or 0 where it
+    is not ``unbiased``."""
+    return as_traced(input).var(dim, unbiased, keepdim, correction=correction)
+
+
+@function
+def std(
+    input: ArrayLike,
+    dim: Ints | None = None,
+    unbiased: bool = True,
+    keepdim: bool = False,
+    *,
+    correction: int | None = None,
+) -> Tensor:
+    """The square root of :func:`var`."""
+    return as_traced(input).std(dim, unbiased, keepdim, correction=correction)
+
+
+@function
+def gather(input: ArrayLike, dim: int, index: ArrayLike) -> Tensor:
+    """``input[..., index[..., i], ...]`` along ``dim``; an index beyond the axis means its last element, or first."""
+    return as_traced(input).gather(dim, index)
+
+
+@function
+def index_select(input: ArrayLike, dim: int, index: ArrayLike) -> Tensor:
+    """The slices along ``dim`` that ``index`` names; one beyond the axis means its last slice, or its first."""
+    return as_traced(input).index_select(dim, index)
 
 
 @function

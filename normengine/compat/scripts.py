@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import builtins
 from types import SimpleNamespace
-from typing import Any, TypeVar
+from typing import Any, TypeAlias, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -13,6 +13,8 @@ from ..nn.arithmetic import ArrayLike
 from ..nn.array import Array, Found
 from ..nn.context import current
 from ..nn.module import check_placement
+from ..nn.reductions import Found as FoundInForward
+from ..nn.tensor import Tensor
 from ..nn.trace import enable_grad as enable_grad
 from ..nn.trace import inference_mode as inference_mode
 from ..nn.trace import is_grad_enabled as is_grad_enabled
@@ -20,6 +22,8 @@ from ..nn.trace import set_grad_enabled as set_grad_enabled
 from ..typing import Device, DType, Ints
 
 T = TypeVar("T")
+Extreme: TypeAlias = Array | Tensor | Found | FoundInForward[Tensor]
+"""One element or one of each row, or these and where they are."""
 float, long, bool = np.float32, np.int64, np.bool_
 
 
@@ -49,6 +53,12 @@ backends = SimpleNamespace(cudnn=SimpleNamespace(benchmark=False, deterministic=
 autograd = SimpleNamespace(Variable=Variable)
 
 
+def _either(input: ArrayLike) -> Array | Tensor:
+    """A tensor in ``forward``, an array elsewhere."""
+    tracer = current()
+    return np.asarray(input).view(Array) if tracer is None else tracer.tensor(input)
+
+
 def _array(input: ArrayLike, what: str) -> Array:
     if current() is not None:
         raise TypeError(
@@ -58,31 +68,44 @@ def _array(input: ArrayLike, what: str) -> Array:
     return np.asarray(input).view(Array)
 
 
-def max(input: ArrayLike, dim: Ints | None = None, keepdim: builtins.bool = False) -> Any:
-    """The largest element of an array; with ``dim`` the largest along it and where they are."""
-    array = _array(input, "max")
-    return array.max() if dim is None else array.max(dim=dim, keepdim=keepdim)
+def max(input: ArrayLike, dim: Ints | ArrayLike | None = None, keepdim: builtins.bool = False) -> Extreme:
+    """The largest element; with ``dim`` the largest along it and where they are; with a tensor the larger of two
+    elements."""
+    return _extreme(_either(input), "max", dim, keepdim)
 
 
-def min(input: ArrayLike, dim: Ints | None = None, keepdim: builtins.bool = False) -> Any:
-    """The smallest element of an array; with ``dim`` the smallest along it and where they are."""
-    array = _array(input, "min")
-    return array.min() if dim is None else array.min(dim=dim, keepdim=keepdim)
+def min(input: ArrayLike, dim: Ints | ArrayLike | None = None, keepdim: builtins.bool = False) -> Extreme:
+    """The smallest element; with ``dim`` the smallest along it and where they are; with a tensor the smaller of two
+    elements."""
+    return _extreme(_either(input), "min", dim, keepdim)
 
 
-def argmax(input: ArrayLike, dim: Ints | None = None, keepdim: builtins.bool = False) -> Array:
+def _extreme(x: Array | Tensor, name: str, dim: Ints | ArrayLike | None, keepdim: builtins.bool) -> Extreme:
+    if isinstance(x, Array) and not (dim is None or isinstance(dim, (int, np.integer))):
+        return (np.maximum if name == "max" else np.minimum)(x, np.asarray(dim)).view(Array)
+    of_x = getattr(x, name)
+    found: Extreme = of_x() if dim is None else of_x(dim=dim, keepdim=keepdim)
+    return found
+
+
+def argmax(input: ArrayLike, dim: int | None = None, keepdim: builtins.bool = False) -> Array | Tensor:
     """Where the largest element of an array is, or those along ``dim`` are."""
-    return _array(input, "argmax").argmax(dim=dim, keepdim=keepdim)
+    found: Array | Tensor = _either(input).argmax(dim=dim, keepdim=keepdim)
+    return found
 
 
-def argmin(input: ArrayLike, dim: Ints | None = None, keepdim: builtins.bool = False) -> Array:
+def argmin(input: ArrayLike, dim: int | None = None, keepdim: builtins.bool = False) -> Array | Tensor:
     """Where the smallest element of an array is, or those along ``dim`` are."""
-    return _array(input, "argmin").argmin(dim=dim, keepdim=keepdim)
+    found: Array | Tensor = _either(input).argmin(dim=dim, keepdim=keepdim)
+    return found
 
 
-def topk(input: ArrayLike, k: int, dim: int = -1, largest: builtins.bool = True, sorted: builtins.bool = True) -> Found:
+def topk(
+    input: ArrayLike, k: int, dim: int = -1, largest: builtins.bool = True, sorted: builtins.bool = True
+) -> Found | FoundInForward[Tensor]:
     """The ``k`` largest (or smallest) along ``dim``, in order, and where they are."""
-    return _array(input, "topk").topk(k, dim, largest)
+    found: Found | FoundInForward[Tensor] = _either(input).topk(k, dim, largest)
+    return found
 
 
 def eq(input: ArrayLike, other: ArrayLike) -> Array:
@@ -101,9 +124,12 @@ def clamp(input: ArrayLike, min: npt.ArrayLike | None = None, max: npt.ArrayLike
     return _array(input, "clamp").clamp(min, max)
 
 
-def norm(input: ArrayLike, p: Any = 2, dim: Ints | None = None, keepdim: builtins.bool = False) -> Array:
-    """``sum(|x|^p)^(1/p)`` of an array."""
-    return _array(input, "norm").norm(p, dim, keepdim)
+def norm(
+    input: ArrayLike, p: builtins.float | str = 2, dim: Ints | None = None, keepdim: builtins.bool = False
+) -> Array | Tensor:
+    """``sum(|x|^p)^(1/p)``."""
+    found: Array | Tensor = _either(input).norm(p, dim, keepdim)
+    return found
 
 
 def eye(n: int, m: int | None = None, *, dtype: DType = None, device: Device = None) -> Array:

@@ -117,6 +117,18 @@ class Transposed:
     transpose_b: int
 
 
+class Batches(NamedTuple):
+    """Of so many products of matrices, product ``i * inner + j`` has the left factor ``i * a_outer + j * a_inner`` and
+    likewise the right one."""
+
+    products: int
+    inner: int
+    a_outer: int
+    a_inner: int
+    b_outer: int
+    b_inner: int
+
+
 class Channels(NamedTuple):
     """Images, channels, and pixels of an image."""
 
@@ -165,6 +177,28 @@ class Axis:
     b: int
 
 
+class Indexed:
+    """Extents before an axis, of it and behind it, and how many indices there are along it."""
+
+    a: int
+    c: int
+    b: int
+    count: int
+
+
+class Last:
+    """Whether the last of equal elements is meant."""
+
+    last: int
+
+
+class Largest:
+    """How many elements are chosen along an axis, and whether the largest."""
+
+    count: int
+    largest: int
+
+
 class Labels:
     """How losses of labels weigh them; ``reduction`` is one of :data:`REDUCTIONS`."""
 
@@ -197,6 +231,29 @@ def reduction_view(shape: Shape, axes: Sequence[int]) -> tuple[int, int, int, in
         raise ValueError(f"reduce_sum: axes {tuple(axes)} of {shape} are not (R0, K0, R1, K1); reduce in two steps")
     view = [1] * (4 - len(runs)) + [extent for _, extent in runs]
     return view[0], view[1], view[2], view[3]
+
+
+def batch_view(a: Shape, b: Shape) -> Batches:
+    """How the factors of shapes ``a + (M, K)`` and ``b + (K, N)``, whose leading extents broadcast, go together.
+
+    Raises:
+        ValueError: axes that one factor, the other or both have alternate more often than that; expand one of them.
+    """
+    rank = max(len(a), len(b))
+    runs: list[tuple[tuple[bool, bool], int]] = []
+    for left, right in zip((1,) * (rank - len(a)) + a, (1,) * (rank - len(b)) + b, strict=True):
+        kind, extent = (left != 1, right != 1), max(left, right)
+        if extent == 1:
+            continue
+        if runs and runs[-1][0] == kind:
+            runs[-1] = (kind, runs[-1][1] * extent)
+        else:
+            runs.append((kind, extent))
+    if len(runs) > 2:
+        raise ValueError(f"matmul: leading extents {a} and {b} broadcast in more than two parts; expand one of them")
+    (outer, n), (inner, m) = [((False, False), 1)] * (2 - len(runs)) + runs
+    steps = [(int(far) * (m if near else 1), int(near)) for far, near in zip(outer, inner, strict=True)]
+    return Batches(n * m, m, *steps[0], *steps[1])
 
 
 def shape_of(problem: Problem, position: int) -> Shape:
@@ -234,9 +291,12 @@ def _linear(problem: Problem) -> Parameters:
 
 def _matmul(problem: Problem) -> Parameters:
     transpose_a, transpose_b = bool(problem.attrs["transpose_a"]), bool(problem.attrs["transpose_b"])
-    a = shape_of(problem, 0)
-    m, n = problem.outputs[0]
-    return m, n, a[0] if transpose_a else a[1], int(transpose_a), int(transpose_b)
+    a, b = shape_of(problem, 0), shape_of(problem, 1)
+    *_, m, n = problem.outputs[0]
+    batches = batch_view(a[:-2], b[:-2])
+    if not (transpose_a or batches.b_outer or batches.b_inner):
+        m, batches = m * batches.products, Batches(1, 1, 0, 0, 0, 0)
+    return m, n, a[-2] if transpose_a else a[-1], int(transpose_a), int(transpose_b), *batches
 
 
 def _channels(problem: Problem) -> Parameters:
@@ -307,6 +367,36 @@ def _around_axis(problem: Problem) -> Parameters:
     return math.prod(shape[:axis]), shape[axis], math.prod(shape[axis + 1 :])
 
 
+def _argmax(problem: Problem) -> Parameters:
+    return (*_around_axis(problem), int(problem.attrs["last"]))
+
+
+def _topk(problem: Problem) -> Parameters:
+    return (*_around_axis(problem), int(problem.attrs["k"]), int(problem.attrs["largest"]))
+
+
+def _indexed(shape: Shape, axis: int, count: int) -> Parameters:
+    return math.prod(shape[:axis]), shape[axis], math.prod(shape[axis + 1 :]), count
+
+
+def _gather(problem: Problem) -> Parameters:
+    return _indexed(shape_of(problem, 0), problem.attrs["axis"], math.prod(shape_of(problem, 1)))
+
+
+def _gather_grad(problem: Problem) -> Parameters:
+    return _indexed(problem.outputs[0], problem.attrs["axis"], math.prod(shape_of(problem, 1)))
+
+
+def _gather_elements(problem: Problem) -> Parameters:
+    axis = problem.attrs["axis"]
+    return _indexed(shape_of(problem, 0), axis, shape_of(problem, 1)[axis])
+
+
+def _gather_elements_grad(problem: Problem) -> Parameters:
+    axis = problem.attrs["axis"]
+    return _indexed(problem.outputs[0], axis, shape_of(problem, 1)[axis])
+
+
 def _labels(logits: Shape, problem: Problem) -> Parameters:
     attrs = problem.attrs
     extents = logits[0], logits[1], math.prod(logits[2:])
@@ -321,6 +411,7 @@ def _cross_entropy_grad(problem: Problem) -> Parameters:
     return _labels(shape_of(problem, 1), problem)
 
 
+_INDICES = ("indices",)
 _LABELS = ("target",)
 """The inputs of losses that are int64."""
 
@@ -329,7 +420,7 @@ for _signature in (
     Signature("conv2d_input_grad", ("dy", "weight"), ("dx",), (Convolution,), _conv2d_input_grad),
     Signature("conv2d_weight_grad", ("dy", "x"), ("dw",), (Convolution,), _conv2d_weight_grad),
     Signature("linear", ("x", "weight", "bias"), ("y",), (MatrixProduct, Clamp), _linear),
-    Signature("matmul", ("a", "b"), ("y",), (MatrixProduct, Transposed), _matmul),
+    Signature("matmul", ("a", "b"), ("y",), (MatrixProduct, Transposed, Batches), _matmul),
     Signature("batch_stats", ("x",), ("mean", "var"), (Channels,), _channels),
     Signature(
         "batch_norm_grad_sums",
@@ -359,6 +450,12 @@ for _signature in (
     Signature("log_softmax", ("x",), ("y",), (Axis,), _around_axis),
     Signature("softmax_grad", ("dy", "y"), ("dx",), (Axis,), _around_axis),
     Signature("log_softmax_grad", ("dy", "y"), ("dx",), (Axis,), _around_axis),
+    Signature("argmax", ("x",), ("y",), (Axis, Last), _argmax, ("y",)),
+    Signature("topk", ("x",), ("values", "indices"), (Axis, Largest), _topk, ("indices",)),
+    Signature("gather", ("x", "indices"), ("y",), (Indexed,), _gather, _INDICES),
+    Signature("gather_grad", ("dy", "indices"), ("dx",), (Indexed,), _gather_grad, _INDICES),
+    Signature("gather_elements", ("x", "indices"), ("y",), (Indexed,), _gather_elements, _INDICES),
+    Signature("gather_elements_grad", ("dy", "indices"), ("dx",), (Indexed,), _gather_elements_grad, _INDICES),
     Signature("cross_entropy", ("logits", "target", "weight"), ("loss",), (Axis, Labels), _cross_entropy, _LABELS),
     Signature(
         "cross_entropy_grad",

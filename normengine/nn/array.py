@@ -315,6 +315,13 @@ class Array(np.ndarray):
     cumsum, argmax, argmin = (_reduction(name) for name in ("cumsum", "argmax", "argmin"))
     var, std = _spread("var"), _spread("std")
     max, min = _extreme("max"), _extreme("min")
+    amax, amin = _reduction("max"), _reduction("min")
+
+    def logsumexp(self, dim: Ints, keepdim: bool = False) -> Array:
+        """log(sum(exp(x))) over ``dim``."""
+        axes = shapes.axes_of(dim, self.ndim)
+        kept = np.asarray(np.logaddexp.reduce(np.asarray(self), axis=axes, keepdims=True))
+        return (kept if keepdim else kept.squeeze(axes)).view(Array)
 
     def topk(self, k: int, dim: int = -1, largest: bool = True, sorted: bool = True) -> Found:
         """The ``k`` largest (or smallest) along ``dim``, in order, and where they are."""

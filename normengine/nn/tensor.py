@@ -12,8 +12,9 @@ from .. import shapes
 from ..absent import missing
 from ..graph import Value
 from ..typing import DType, Ints
-from .arithmetic import Arithmetic, ArrayLike
+from .arithmetic import ArrayLike
 from .recorder import Recorder
+from .reductions import Reductions
 
 _NO_VALUES = (
     "a traced tensor that depends on the input has no values: {} cannot work in forward(); decide by shapes and "
@@ -32,7 +33,7 @@ Number = float
 """``float``, which is also the name of a method here."""
 
 
-class Tensor(Arithmetic["Tensor"]):
+class Tensor(Reductions["Tensor"]):
     """One value of the graph being traced, with PyTorch's methods.
 
     Arithmetic takes tensors, parameters, Python numbers and NumPy arrays (which become constants) and broadcasts as
@@ -156,17 +157,8 @@ class Tensor(Arithmetic["Tensor"]):
         operand = operand if this._value.dtype == "int64" else operand.float()
         left, right = (operand, this) if swapped else (this, operand)
         if op == "matmul":
-            return left._matmul(right)
+            return left._product(right)
         return left._apply(op, right)
-
-    def _matmul(self, other: Tensor) -> Tensor:
-        if self.ndim < 2 or other.ndim != 2:
-            raise self._tracer.error(
-                f"matmul takes (..., I) times (I, O), got shapes {self.shape} and {other.shape}; reshape them first"
-            )
-        rows = self.reshape(-1, self.shape[-1])
-        product = rows._apply("matmul", other, transpose_a=False, transpose_b=False)
-        return product.reshape(*self.shape[:-1], other.shape[1])
 
     def _become(self, other: Tensor) -> Tensor:
         if other.shape != self.shape:
@@ -239,10 +231,11 @@ class Tensor(Arithmetic["Tensor"]):
         return self / other
 
     def matmul(self, other: ArrayLike) -> Tensor:
-        """``self @ other``: (..., I) times (I, O)."""
+        """``self @ other``: (..., M, K) times (..., K, N), whose leading axes broadcast; vectors are a row on the left,
+        a column on the right."""
         return self @ other
 
-    mm = matmul
+    mm = bmm = matmul
 
     def __neg__(self) -> Tensor:
         """``-self``."""
@@ -329,16 +322,6 @@ class Tensor(Arithmetic["Tensor"]):
     def log_softmax(self, dim: int) -> Tensor:
         """x - log(sum(exp(x))) along ``dim``."""
         return self._apply("log_softmax", axis=shapes.axis_of(dim, self.ndim))
-
-    # reductions
-
-    def mean(self, dim: Ints | None = None, keepdim: bool = False) -> Tensor:
-        """The mean over ``dim`` (an int or several), or over all axes."""
-        return self._apply("reduce_mean", axes=shapes.axes_of(dim, self.ndim), keepdims=bool(keepdim))
-
-    def sum(self, dim: Ints | None = None, keepdim: bool = False) -> Tensor:
-        """The sum over ``dim`` (an int or several), or over all axes."""
-        return self._apply("reduce_sum", axes=shapes.axes_of(dim, self.ndim), keepdims=bool(keepdim))
 
     # shapes
 

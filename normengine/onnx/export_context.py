@@ -23,7 +23,7 @@ class Emitted(NamedTuple):
     op_type: str
     name: str
     inputs: tuple[str, ...]
-    output: str
+    outputs: tuple[str, ...]
     attributes: Mapping[str, Any]
 
 
@@ -72,7 +72,7 @@ class ExportContext:
             else:
                 raise OnnxError(f"'{self._labels[node]}': {node.op} has no form in ONNX")
         for value, name in self._copies:
-            self._append("Identity", (self.name(value),), name, name, {})
+            self._append("Identity", (self.name(value),), (name,), name, {})
 
     def name(self, value: Value) -> str:
         """The ONNX name of a value; a constant becomes an initializer when it is first asked for."""
@@ -89,17 +89,18 @@ class ExportContext:
     def make(
         self, node: Node, op_type: str, *inputs: str | Value, result: Value | None = None, **attributes: object
     ) -> None:
-        """The ONNX node that makes ``result``, by default the graph node's only output."""
-        if result is None:
-            (result,) = node.outputs
-        if result not in self._names:
-            self._names[result] = self._unique(f"{self._labels[node]}.output")
-        self._append(op_type, self._inputs(inputs), self._names[result], self._labels[node], attributes)
+        """The ONNX node that makes ``result``, by default the graph node's outputs."""
+        results = node.outputs if result is None else (result,)
+        for value in results:
+            if value not in self._names:
+                self._names[value] = self._unique(f"{self._labels[node]}.output")
+        names = tuple(self._names[value] for value in results)
+        self._append(op_type, self._inputs(inputs), names, self._labels[node], attributes)
 
     def step(self, node: Node, op_type: str, *inputs: str | Value, **attributes: object) -> str:
         """An ONNX node on the way to the graph node's outputs; returns its output's name."""
         output = self._unique(f"{self._labels[node]}.{op_type}")
-        self._append(op_type, self._inputs(inputs), output, output, attributes)
+        self._append(op_type, self._inputs(inputs), (output,), output, attributes)
         return output
 
     def constant(self, array: np.ndarray | Sequence[int] | float, stem: str) -> str:
@@ -118,9 +119,9 @@ class ExportContext:
         return tuple(v if isinstance(v, str) else self.name(v) for v in inputs)
 
     def _append(
-        self, op_type: str, inputs: tuple[str, ...], output: str, stem: str, attributes: Mapping[str, Any]
+        self, op_type: str, inputs: tuple[str, ...], outputs: tuple[str, ...], stem: str, attributes: Mapping[str, Any]
     ) -> None:
-        self.nodes.append(Emitted(op_type, _free(stem, self._node_names), inputs, output, attributes))
+        self.nodes.append(Emitted(op_type, _free(stem, self._node_names), inputs, outputs, attributes))
 
     def _write_mapped(self, node: Node) -> None:
         mapping = OPS[node.op].onnx

@@ -53,7 +53,7 @@ def model_bytes(
     writing.write()
     proto = helper.make_model(
         helper.make_graph(
-            [helper.make_node(n.op_type, n.inputs, [n.output], n.name, **n.attributes) for n in writing.nodes],
+            [helper.make_node(n.op_type, n.inputs, n.outputs, n.name, **n.attributes) for n in writing.nodes],
             name,
             [_port(v.name, v.dtype, shape) for v, shape in zip(graph.inputs, inputs, strict=True)],
             [_port(n, v.dtype, outputs[n]) for n, v in zip(outputs, graph.outputs, strict=True)],

@@ -89,5 +89,6 @@ register(
             _choice((2, 3, 4, 5), (3, 1, 1), (2, 1, 4, 5)),
         ),
         tolerance=0.0,
+        integers="any",
     ),
 )

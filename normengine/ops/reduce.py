@@ -1,4 +1,4 @@
-"""Sums, means and maxima over axes, and the reduction that undoes broadcasting in gradients.
+"""Sums, means, products and maxima over axes, and the reduction that undoes broadcasting in gradients.
 
 ``sum_images`` is the sum over axis 0 of images, which is taken while they are at hand.
 """
@@ -125,6 +125,33 @@ def _mean_decompose(builder: Builder, node: Node) -> Sequence[Value]:
     return [builder.add("mul", total, builder.constant(1.0 / _count(node.inputs[0], node.attrs["axes"])))]
 
 
+def _prod_reference(arrays: Arrays, attrs: Attrs) -> tuple[np.ndarray, ...]:
+    return (np.asarray(np.prod(real(arrays[0]), axis=attrs["axes"], keepdims=attrs["keepdims"])),)
+
+
+def _prod_decompose(builder: Builder, node: Node) -> Sequence[Value]:
+    """The first half times the second, until one is left: it has a gradient where factors are 0 too."""
+    (x,), (y,), axes = node.inputs, node.outputs, node.attrs["axes"]
+    kept = tuple(axis for axis in range(len(x.shape)) if axis not in axes)
+    size = _count(x, axes)
+    if size == 0:
+        return [builder.add("expand", builder.constant(1.0), shape=y.shape)]
+    turned = builder.add("permute", x, axes=(*kept, *axes))
+    factors = builder.add("reshape", turned, shape=(y.spec.size, size))
+    while size > 1:
+        half = size // 2
+        parts = [_columns(builder, factors, start, start + half) for start in (0, half)]
+        product = builder.add("mul", *parts)
+        rest = [_columns(builder, factors, size - 1, size)] if size % 2 else []
+        factors = builder.add("concat", product, *rest, axis=1) if rest else product
+        size = half + len(rest)
+    return [builder.add("reshape", factors, shape=y.shape)]
+
+
+def _columns(builder: Builder, x: Value, start: int, stop: int) -> Value:
+    return builder.add("slice", x, starts=(0, start), stops=(x.shape[0], stop), steps=(1, 1))
+
+
 def _images_infer(specs: Sequence[Spec], attrs: Attrs) -> tuple[Spec, ...]:
     (x,) = specs
     require_layout("input", x, "(N, C, H, W)")
@@ -198,6 +225,14 @@ register(
         cases=lambda: _CASES,
         samples=_samples,
         carries=along_axes(of_kept),
+    ),
+    Op(
+        "reduce_prod",
+        _infer,
+        _prod_reference,
+        decompose=_prod_decompose,
+        cases=lambda: _CASES,
+        samples=_samples,
     ),
     Op(
         "reduce_max",

@@ -14,25 +14,29 @@ import pytest
 
 from normengine.graph import Spec
 from normengine.kernels import REGISTRY, Kernel, Problem, reduction_view
+from normengine.kernels.base import ELEMENTS
 from normengine.kernels.portable import conv
 from normengine.kernels.portable.build import entry_source
 from normengine.ops import OPS
 
 ENTRY = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_int64, ctypes.c_int64, ctypes.c_int64)
-ROWS = {op: row for op, rows in REGISTRY.kernels.items() for row in rows if row.isa == "numba"}
+PORTABLE = {(op, row.dtype): row for op, rows in REGISTRY.kernels.items() for row in rows if row.isa == "numba"}
+ROWS = {op: row for (op, _), row in reversed(PORTABLE.items())}
 CASES = [pytest.param(op, i, id=f"{op}-{i}") for op in ROWS for i in range(len(OPS[op].cases()))]
 
 
 def problem_of(op: str, arrays: Sequence[np.ndarray], attrs: Mapping[str, Any]) -> Problem:
     specs = OPS[op].infer([Spec.of(a) for a in arrays], attrs)
     absent = (None,) * (len(REGISTRY.signatures[op].inputs) - len(arrays))
-    return Problem(op, tuple(a.shape for a in arrays) + absent, tuple(s.shape for s in specs), attrs)
+    shapes = tuple(s.shape for s in specs)
+    return Problem(op, tuple(a.shape for a in arrays) + absent, shapes, attrs, dtype=specs[0].dtype)
 
 
 def run(op: str, arrays: Sequence[np.ndarray], attrs: Mapping[str, Any], pieces: int = 1) -> list[np.ndarray]:
     """Run a portable kernel on plain arrays, each stage's tasks in ``pieces`` calls from the last to the first."""
-    row, signature, problem = ROWS[op], REGISTRY.signatures[op], problem_of(op, arrays, attrs)
-    outputs = [np.full(shape, np.nan, np.float32) for shape in problem.outputs]
+    signature, problem = REGISTRY.signatures[op], problem_of(op, arrays, attrs)
+    row, specs = PORTABLE[op, problem.dtype], OPS[op].infer([Spec.of(a) for a in arrays], attrs)
+    outputs = [np.full(s.shape, np.nan if s.dtype == "float32" else -1, s.dtype) for s in specs]
     launch = row.launch(problem)
     scratch, workspace = np.full(launch.scratch, 255, np.uint8), np.full(launch.workspace, 255, np.uint8)
     slots: list[Any] = [a.ctypes.data for a in arrays] + [0] * (len(signature.inputs) - len(arrays))
@@ -214,8 +218,8 @@ def test_listing_kernels_does_not_import_numba() -> None:
 
 
 def test_rows_are_named_by_the_grammar() -> None:
-    for op, row in ROWS.items():
-        assert isinstance(row, Kernel) and row.name == f"{op}_f32_numba"
+    for (op, dtype), row in PORTABLE.items():
+        assert isinstance(row, Kernel) and row.name == f"{op}_{ELEMENTS[dtype].short}_numba"
 
 
 def test_convolution_with_what_follows_it() -> None:
@@ -233,3 +237,30 @@ def test_convolution_with_what_follows_it() -> None:
     ENTRY(row.stages[0]())(args.ctypes.data, 0, row.launch(problem).tasks[0], 0)
     assert_close("conv2d", [y], [x, weight, residual], attrs)
     assert y.min() == -0.5 and y.max() == 1.0
+
+
+@pytest.mark.parametrize("shape, axis", [((3, 200), 1), ((2, 130, 70), 1), ((70, 64), 1), ((2, 63), 1), ((1, 5), 1)])
+def test_places_of_equal_elements_and_of_nan(shape: tuple[int, ...], axis: int) -> None:
+    """In long rows and in many rows together: the first or the last of equals, and NaN before all numbers."""
+    rng = np.random.default_rng(2)
+    x = rng.integers(-3, 2, shape).astype(np.float32)
+    spoiled = x.copy()
+    spoiled[0, -2:] = np.nan
+    for given in (x, -np.inf * np.ones(shape, np.float32), spoiled):
+        for last in (False, True):
+            attrs = {"axis": axis, "keepdims": False, "last": last}
+            (places,) = run("argmax", [given], attrs)
+            assert np.array_equal(places, OPS["argmax"].reference([given], attrs)[0])
+
+
+@pytest.mark.parametrize("op", ["softmax", "log_softmax", "softmax_grad", "log_softmax_grad"])
+@pytest.mark.parametrize("length", [15, 16, 63, 64, 65, 1000])
+def test_softmax_of_long_rows(op: str, length: int) -> None:
+    rng = np.random.default_rng(length)
+    x = (20 * rng.standard_normal((3, length))).astype(np.float32)
+    forward = op.removesuffix("_grad")
+    arrays = [x] if op == forward else [x, run(forward, [x], {"axis": 1})[0]]
+    assert_close(op, run(op, arrays, {"axis": 1}), arrays, {"axis": 1})
+    if op == forward:
+        x[0, -1], x[1, 0], x[2, :] = np.nan, -np.inf, 1e4
+        assert_close(op, run(op, [x], {"axis": 1}), [x], {"axis": 1})

@@ -155,6 +155,8 @@ FUNCTIONS = {
     "relu": "input, inplace=False",
     "relu6": "input, inplace=False",
     "rms_norm": "input, normalized_shape, weight=None, eps=None",
+    "scaled_dot_product_attention": "query, key, value, attn_mask=None, dropout_p=0.0, is_causal=False, scale=None, "
+    "enable_gqa=False",
     "sigmoid": "input",
     "silu": "input, inplace=False",
     "stochastic_depth": "input, p, mode, training=True",

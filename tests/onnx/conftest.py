@@ -15,7 +15,8 @@ from normengine.ops import evaluate
 
 
 def make_model(nodes, inputs, outputs, weights=None, opset=17) -> bytes:
-    """``inputs`` by name are shapes (float32) or (shape, dtype); ``outputs`` are names; ``weights`` arrays by name."""
+    """``inputs`` by name are shapes (float32) or (shape, dtype); ``outputs`` are names, float32, or
+    dtypes by name; ``weights`` arrays by name."""
 
     def port(name, shape, dtype="float32"):
         return helper.make_tensor_value_info(name, helper.np_dtype_to_tensor_dtype(np.dtype(dtype)), shape)
@@ -25,7 +26,7 @@ def make_model(nodes, inputs, outputs, weights=None, opset=17) -> bytes:
         nodes,
         "test",
         ports,
-        [port(name, None) for name in outputs],
+        [port(name, None, outputs[name] if isinstance(outputs, dict) else "float32") for name in outputs],
         [numpy_helper.from_array(np.asarray(a), name) for name, a in (weights or {}).items()],
     )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)])

@@ -149,6 +149,10 @@ NORM = {
     # As many images as channels, since ONNX's evaluator takes the one number for the other.
     "response norm": one("LRN", {"x": (7, 7, 3, 2)}, size=3, alpha=0.5, beta=0.6, bias=2.0),
     "response norm of an even window": one("LRN", {"x": (7, 7, 3, 2)}, size=4, alpha=2.0),
+    "root mean square norm": one("RMSNormalization", weights={"s": draw(7, 6)}, opset=23, axis=-2, epsilon=0.1),
+    "root mean square norm that broadcasts": one("RMSNormalization", weights={"s": draw(6)}, opset=23, axis=1),
+    "mean and variance norm": one("MeanVarianceNormalization", opset=13),
+    "mean and variance norm of rows": one("MeanVarianceNormalization", opset=9, axes=[-1]),
     "response norm default": one("LRN", {"x": (4, 4, 6, 5)}, size=20),
     "dropout": one("Dropout"),
     "dropout with a mask": (
@@ -179,6 +183,17 @@ REDUCE = {
     "max 18": one("ReduceMax", weights={"axes": ints(0, -1)}, opset=18),
     "max noop": one("ReduceMax", opset=18, noop_with_empty_axes=1),
     "sum noop": one("ReduceSum", noop_with_empty_axes=1),
+    "prod": one("ReduceProd", axes=[1, 3]),
+    "prod of all": one("ReduceProd", {"x": (2, 5)}, keepdims=0),
+    "prod 18": one("ReduceProd", weights={"axes": ints(-1)}, opset=18, keepdims=0),
+    "l1": one("ReduceL1", axes=[1], keepdims=0),
+    "l1 noop": one("ReduceL1", opset=18, noop_with_empty_axes=1),
+    "l2": one("ReduceL2", axes=[1], keepdims=1),
+    "l2 18": one("ReduceL2", weights={"axes": ints(1, 2)}, opset=18),
+    "squares": one("ReduceSumSquare", axes=[0, 2], opset=11),
+    "log of a sum": ([node("Exp", ["x"], ["e"]), node("ReduceLogSum", ["e"], ["y"], axes=[2], keepdims=0)], X, {}, 17),
+    "log of a sum of exponentials": one("ReduceLogSumExp", axes=[1, 2], keepdims=0),
+    "log of a sum of exponentials of all": one("ReduceLogSumExp"),
 }
 SHAPE = {
     "reshape": one("Reshape", weights={"s": ints(0, -1)}),

@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 from ..base import REGISTRY, Launch, Problem
 from ..machine import MACHINE, MatrixCosts, l1, l2
+from ..portable.linear import fits_two_parts
 from .launches import WIDEST, Sizes, ceil_div, tasks_wanted
 from .row import Row
 
@@ -32,7 +33,8 @@ MATRIX_TASK_PRODUCTS = 16_000
 
 
 class Product(NamedTuple):
-    """The numbers of a product's signature; the left and the right factor may be stored as their transposes."""
+    """The numbers of a product's signature; the left and the right factor may be stored as their transposes. There are
+    ``products`` of them, each of which is cut into tasks."""
 
     m: int
     n: int
@@ -41,12 +43,16 @@ class Product(NamedTuple):
     flip_b: bool
     most_tasks: int
     item_bytes: int
+    products: int
 
     @classmethod
     def of(cls, problem: Problem) -> Product:
         m, n, k, *rest = REGISTRY.signatures[problem.op].values(problem)
-        flips = (False, True) if problem.op == "linear" else (bool(rest[0]), bool(rest[1]))
-        return cls(int(m), int(n), int(k), *flips, tasks_wanted(problem), problem.item_bytes)
+        flips, products = (False, True), 1
+        if problem.op == "matmul":
+            flips, products = (bool(rest[0]), bool(rest[1])), int(rest[2])
+        most_tasks = ceil_div(tasks_wanted(problem), products)
+        return cls(int(m), int(n), int(k), *flips, most_tasks, problem.item_bytes, products)
 
     @property
     def tasks(self) -> int:
@@ -128,7 +134,7 @@ def panels(problem: Problem, sizes: Sizes) -> Launch:
     g = _panels(p, sizes)
     floats = g.together * g.depth * g.vectors * sizes["width"]
     floats += g.copied_row * g.depth
-    return Launch(tasks=(g.row_parts * g.column_parts,), workspace=floats * problem.item_bytes, extra=g)
+    return Launch(tasks=(p.products * g.row_parts * g.column_parts,), workspace=floats * problem.item_bytes, extra=g)
 
 
 def panels_cost(problem: Problem, sizes: Sizes) -> float:
@@ -142,11 +148,13 @@ def panels_cost(problem: Problem, sizes: Sizes) -> float:
         cost += g.row_parts * count * g.vectors * p.k * (COST.transposed if p.flip_b else COST.copy)
     if g.copied_row:
         cost += g.column_parts * p.k * ceil_div(p.m, sizes["width"]) * COST.copy
-    return cost
+    return p.products * cost
 
 
 def along_depth(problem: Problem) -> bool:
     """Whether both factors are stored so that the terms of a sum lie beside each other, a vector of them at least."""
+    if not fits_two_parts(problem):
+        return False
     p = Product.of(problem)
     return p.flip_b and not p.flip_a and p.k >= WIDEST
 
@@ -171,8 +179,9 @@ def _dots(p: Product, sizes: Sizes) -> Dots:
 
 def dots(problem: Problem, sizes: Sizes) -> Launch:
     """Dot products of rows; a task makes some tiles of rows and of columns."""
-    extra = _dots(Product.of(problem), sizes)
-    return Launch(tasks=(extra.row_parts * extra.column_parts,), extra=extra)
+    p = Product.of(problem)
+    extra = _dots(p, sizes)
+    return Launch(tasks=(p.products * extra.row_parts * extra.column_parts,), extra=extra)
 
 
 def dots_cost(problem: Problem, sizes: Sizes) -> float:
@@ -182,10 +191,12 @@ def dots_cost(problem: Problem, sizes: Sizes) -> float:
     rows, cols = p.m / tiles, p.n / columns
     term = max(rows * cols, rows + cols, MACHINE.latency)
     tile = ceil_div(p.k, sizes["width"]) * term + ceil_div(p.k, depth) * COST.dot_tile
-    return tiles * columns * tile + COST.value * p.n * p.k
+    return p.products * (tiles * columns * tile + COST.value * p.n * p.k)
 
 
 def few_terms(problem: Problem) -> bool:
+    if not fits_two_parts(problem):
+        return False
     p = Product.of(problem)
     return p.k <= FEW_TERMS and not p.flip_b
 
@@ -194,18 +205,18 @@ def terms(problem: Problem, sizes: Sizes) -> Launch:
     """Whole rows of sums of few terms; a task makes some of them."""
     p = Product.of(problem)
     tasks = min(p.m, max(1, min(p.most_tasks, p.m * p.n // MATRIX_TASK_PRODUCTS)))
-    return Launch(tasks=(tasks,), extra=Rows(tasks))
+    return Launch(tasks=(p.products * tasks,), extra=Rows(tasks))
 
 
 def terms_cost(problem: Problem, sizes: Sizes) -> float:
     p = Product.of(problem)
-    return p.m * (COST.row + ceil_div(p.n, sizes["width"]) * (COST.result + COST.term * p.k))
+    return p.products * p.m * (COST.row + ceil_div(p.n, sizes["width"]) * (COST.result + COST.term * p.k))
 
 
 ROWS = (
     Row("linear", "panels", ("linear_panels",), panels, Panels, cost=panels_cost),
     Row("linear", "dots", ("linear_dots",), dots, Dots, along_depth, dots_cost),
     Row("matmul", "terms", ("matmul_terms",), terms, Rows, few_terms, terms_cost),
-    Row("matmul", "panels", ("matmul_panels",), panels, Panels, cost=panels_cost),
+    Row("matmul", "panels", ("matmul_panels",), panels, Panels, fits_two_parts, panels_cost),
     Row("matmul", "dots", ("matmul_dots",), dots, Dots, along_depth, dots_cost),
 )

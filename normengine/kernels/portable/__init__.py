@@ -1,3 +1,15 @@
 """The portable kernels: plain Numba loop nests, the default of every slot. Importing registers their rows."""
 
-from . import conv, grid_sample, linear, loss, norm, pool, reduce, resample, softmax  # noqa: F401
+from . import (  # noqa: F401
+    conv,
+    gather,
+    grid_sample,
+    linear,
+    loss,
+    norm,
+    order,
+    pool,
+    reduce,
+    resample,
+    softmax,
+)

@@ -1,10 +1,10 @@
 """Portable kernels are plain functions with the slots they need as parameters; here they become rows and code.
 
 A kernel's parameters are names of its :class:`~normengine.kernels.base.Signature` (extents in capitals) — arrays come
-as pointers to float32 (the signature's ``integers``: int64; ``scratch`` and the thread's own ``workspace``: float64),
-numbers as int64 or float64 — besides ``begin`` and ``end``, the tasks to do, and ``has_<input>``, whether an optional
-input is there. The body is compiled by Numba on first use, with the functions of :mod:`..chains.scalars` and
-:mod:`.window` that its module imports.
+as pointers to float32 (the signature's ``integers`` to int64, those annotated ``Elements`` to the kernel's dtype;
+``scratch`` and the thread's own ``workspace`` to float64), numbers as int64 or float64 — besides ``begin`` and ``end``,
+the tasks to do, and ``has_<input>``, whether an optional input is there. The body is compiled by Numba on first use,
+with the functions of :mod:`..chains.scalars` and :mod:`.window` that its module imports.
 """
 
 from __future__ import annotations
@@ -25,6 +25,8 @@ from ..code import Code, CodeCache
 from . import window
 
 Array = Any
+Indices = Any
+Elements = Any
 
 
 def portable(
@@ -36,7 +38,7 @@ def portable(
 ) -> None:
     """Register the portable kernel of ``op``; its stages run one after the other."""
     signature = REGISTRY.signatures[op]
-    addresses = tuple(_lazily(stage, signature) for stage in stages)
+    addresses = tuple(_lazily(stage, signature, dtype) for stage in stages)
     name = f"{op}_{ELEMENTS[dtype].short}_numba"
     REGISTRY.register(Kernel(op, name, "numba", addresses, launch, supports, _last, dtype=dtype))
 
@@ -46,15 +48,15 @@ def _last(problem: Problem) -> float:
     return sys.float_info.max
 
 
-def _lazily(stage: Callable[..., None], signature: Signature) -> Callable[[], int]:
-    return lambda: _codes.get((stage, signature.op), lambda: _compile(stage, signature.op))
+def _lazily(stage: Callable[..., None], signature: Signature, dtype: str) -> Callable[[], int]:
+    return lambda: _codes.get((stage, signature.op, dtype), lambda: _compile(stage, signature.op, dtype))
 
 
 _codes = CodeCache()
 
 
-def _compile(stage: Callable[..., None], op: str) -> Code:
-    source = entry_source(stage, REGISTRY.signatures[op])
+def _compile(stage: Callable[..., None], op: str, dtype: str) -> Code:
+    source = entry_source(stage, REGISTRY.signatures[op], dtype)
     files = [Path(str(sys.modules[stage.__module__].__file__)), Path(window.__file__)]
     files += [Path(__file__).parents[1] / name for name in ("abi.py", "chains/inline.py", "chains/scalars.py")]
     name = digest(source, *(file.read_text(encoding="utf-8") for file in files))
@@ -88,18 +90,19 @@ def _namespace(module: str) -> dict[str, Any]:
     return space
 
 
-def entry_source(stage: Callable[..., None], signature: Signature) -> str:
+def entry_source(stage: Callable[..., None], signature: Signature, dtype: str = "float32") -> str:
     """The kernel's source with the C signature: its parameters read from their slots, then its body."""
     tree = ast.parse(textwrap.dedent(inspect.getsource(stage)))
     definition = tree.body[0]
     assert isinstance(definition, ast.FunctionDef)
-    reads = [_read(a.arg, signature) for a in definition.args.args if a.arg not in ("begin", "end")]
+    reads = [_read(a, signature, dtype) for a in definition.args.args if a.arg not in ("begin", "end")]
     body = ast.parse("\n".join(reads)).body + definition.body[1:]
     lines = [ast.unparse(statement) for statement in body]
     return f"def {stage.__name__}(args, begin, end, thread):\n" + textwrap.indent("\n".join(lines), "    ")
 
 
-def _read(name: str, signature: Signature) -> str:
+def _read(parameter: ast.arg, signature: Signature, dtype: str) -> str:
+    name = parameter.arg
     if name.startswith("has_"):
         return f"{name} = args[{signature.slot(name[4:])}] != 0"
     slot = signature.slot(name.lower())
@@ -108,7 +111,9 @@ def _read(name: str, signature: Signature) -> str:
     if name == "scratch":
         return f"{name} = float64_at(args[{slot}])"
     if name in signature.inputs + signature.outputs:
-        return f"{name} = {'int64_at' if name in signature.integers else 'float32_at'}(args[{slot}])"
+        kind = parameter.annotation.id if isinstance(parameter.annotation, ast.Name) else ""
+        element = "int64" if name in signature.integers else dtype if kind == "Elements" else "float32"
+        return f"{name} = {element}_at(args[{slot}])"
     return f"{name} = double_of(args[{slot}])" if name in _floats(signature) else f"{name} = args[{slot}]"
 
 

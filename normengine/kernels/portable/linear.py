@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
-from ..base import Launch, Problem
+from ..base import REGISTRY, Launch, Problem
 from .build import Array, portable
 
 COLUMNS = 32
@@ -40,20 +42,37 @@ def linear(
 
 
 def matmul(
-    a: Array, b: Array, y: Array, M: int, N: int, K: int, transpose_a: int, transpose_b: int, begin: int, end: int
+    a: Array,
+    b: Array,
+    y: Array,
+    M: int,
+    N: int,
+    K: int,
+    transpose_a: int,
+    transpose_b: int,
+    inner: int,
+    a_outer: int,
+    a_inner: int,
+    b_outer: int,
+    b_inner: int,
+    begin: int,
+    end: int,
 ) -> None:
-    """A task is one row."""
+    """A task is one row of one product."""
     row_a = 1 if transpose_a else K
     step_a = M if transpose_a else 1
     row_b = 1 if transpose_b else N
     step_b = K if transpose_b else 1
-    for m in range(begin, end):
+    for task in range(begin, end):
+        product = task // M
+        first_a = (product // inner * a_outer + product % inner * a_inner) * M * K + task % M * row_a
+        first_b = (product // inner * b_outer + product % inner * b_inner) * K * N
         for n in range(N):
-            y[m * N + n] = np.float32(0)
+            y[task * N + n] = np.float32(0)
         for k in range(K):
-            factor = a[m * row_a + k * step_a]
+            factor = a[first_a + k * step_a]
             for n in range(N):
-                y[m * N + n] += factor * b[k * row_b + n * step_b]
+                y[task * N + n] += factor * b[first_b + k * row_b + n * step_b]
 
 
 def _column_blocks(problem: Problem) -> Launch:
@@ -62,8 +81,17 @@ def _column_blocks(problem: Problem) -> Launch:
 
 
 def _rows(problem: Problem) -> Launch:
-    return Launch((problem.outputs[0][0],))
+    return Launch((math.prod(problem.outputs[0][:-1]),))
+
+
+def fits_two_parts(problem: Problem) -> bool:
+    """Whether the leading extents of the factors are those of :class:`~normengine.kernels.signatures.Batches`."""
+    try:
+        REGISTRY.signatures[problem.op].values(problem)
+    except ValueError:
+        return False
+    return True
 
 
 portable("linear", _column_blocks, linear)
-portable("matmul", _rows, matmul)
+portable("matmul", _rows, matmul, supports=fits_two_parts)

@@ -12,7 +12,7 @@ import numpy as np
 
 from ..base import REGISTRY, Launch, Problem
 from ..chains.scalars import exp
-from .build import Array, portable
+from .build import Array, Indices, portable
 
 POSITIONS = 64
 
@@ -91,7 +91,7 @@ def sum_of_classes(weight: Array, has_weight: bool, C: int) -> float:
 
 
 def position_losses(
-    logits: Array, target: Array, weight: Array, has_weight: bool, loss: Array, scratch: Array,
+    logits: Array, target: Indices, weight: Array, has_weight: bool, loss: Array, scratch: Array,
     A: int, C: int, B: int, label_smoothing: float, ignore_index: int, reduction: int, begin: int, end: int,
 ) -> None:  # fmt: skip
     """Each position's loss, to ``loss`` itself or to ``scratch`` with its label's weight behind all of them."""
@@ -125,7 +125,7 @@ def total_loss(loss: Array, scratch: Array, A: int, B: int, reduction: int, begi
 
 
 def sum_of_weights(
-    target: Array, weight: Array, has_weight: bool, scratch: Array,
+    target: Indices, weight: Array, has_weight: bool, scratch: Array,
     A: int, C: int, B: int, ignore_index: int, reduction: int, begin: int, end: int,
 ) -> None:  # fmt: skip
     """What the mean divides by, to ``scratch``; 1 for the other reductions."""
@@ -139,7 +139,7 @@ def sum_of_weights(
 
 
 def cross_entropy_grad(
-    dloss: Array, logits: Array, target: Array, weight: Array, has_weight: bool, dlogits: Array, scratch: Array,
+    dloss: Array, logits: Array, target: Indices, weight: Array, has_weight: bool, dlogits: Array, scratch: Array,
     A: int, C: int, B: int, label_smoothing: float, ignore_index: int, reduction: int, begin: int, end: int,
 ) -> None:  # fmt: skip
     """``dlogits = dloss / divisor * (softmax * sum_c f - f)`` with the factors ``f`` of ``-logp``; 0 where ignored."""
@@ -157,7 +157,7 @@ def cross_entropy_grad(
 
 
 def losses_with_grad(
-    logits: Array, target: Array, weight: Array, has_weight: bool, dlogits: Array, scratch: Array,
+    logits: Array, target: Indices, weight: Array, has_weight: bool, dlogits: Array, scratch: Array,
     A: int, C: int, B: int, label_smoothing: float, ignore_index: int, begin: int, end: int,
 ) -> None:  # fmt: skip
     """Each position's loss, to ``scratch`` behind what the sum of all is divided by, and its gradient."""

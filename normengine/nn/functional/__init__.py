@@ -5,6 +5,8 @@ Inside ``forward`` they take tensors and record nodes; elsewhere they take NumPy
 
 from .activation import *
 from .activation import __all__ as _activation
+from .attention import *
+from .attention import __all__ as _attention
 from .conv import *
 from .conv import __all__ as _conv
 from .conv_transpose import *
@@ -32,6 +34,7 @@ from .vision import __all__ as _vision
 
 __all__ = [
     *_activation,
+    *_attention,
     *_conv,
     *_conv_transpose,
     *_dropout,

@@ -58,10 +58,21 @@ def read_group_norm(call: ImportedNode) -> Value:
 
 
 @reads("LayerNormalization")
-def read_layer_norm(call: ImportedNode) -> Value:
-    """Weight and bias may broadcast; the mean and standard deviation among its outputs are for training."""
+def read_layer_norm(call: ImportedNode) -> list[Value]:
+    """Weight and bias may broadcast; mean and 1 / standard deviation are computed where they are among its outputs."""
     x = call.value(0)
     axis, eps = call.axis(call.node.integer("axis", -1), x.spec.rank), call.node.number("epsilon", 1e-5)
+    y = _layer_norm(call, x, axis, eps)
+    if not any(call.node.outputs[1:]):
+        return [y]
+    axes = tuple(range(axis, x.spec.rank))
+    mean = call.add("reduce_mean", x, axes=axes, keepdims=True)
+    centered = call.add("sub", x, mean)
+    var = call.add("reduce_mean", call.add("mul", centered, centered), axes=axes, keepdims=True)
+    return [y, mean, call.add("rsqrt", call.add("add", var, call.constant(eps)))]
+
+
+def _layer_norm(call: ImportedNode, x: Value, axis: int, eps: float) -> Value:
     affine = [call.value(i) for i in (1, 2) if call.given(i)]
     if len(affine) == 2 and all(v.shape == x.shape[axis:] for v in affine):
         return call.add("layer_norm", x, *affine, axis=axis, eps=eps)

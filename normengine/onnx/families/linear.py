@@ -1,4 +1,5 @@
-"""Matrix products: ``Gemm`` and ``MatMul`` with a known matrix become ``linear``, whose weight is (O, I)."""
+"""Matrix products: ``Gemm`` and ``MatMul`` with a known matrix become ``linear``, whose weight is (O, I); what
+``Einsum`` describes is written out."""
 
 from __future__ import annotations
 
@@ -7,6 +8,8 @@ from typing import Any
 import numpy as np
 
 from ...graph import Node, Value
+from ...ops.einsum import einsum
+from ...ops.matmul import parts_of_batch, product
 from ..export_context import ExportContext
 from ..import_context import ImportedNode
 from ..node import OnnxError
@@ -56,20 +59,32 @@ def is_row(bias: np.ndarray, width: int) -> bool:
 
 @reads("MatMul")
 def read_matmul(call: ImportedNode) -> Value:
-    left, right = call.known(0), call.known(1)
+    """A transposition of the last two axes before it becomes part of it."""
+    right = call.known(1)
     if right is not None and right.ndim == 2:
         return _times_matrix(call, call.value(0), right, call.name(1))
-    if left is not None and left.ndim == 2:
-        b = call.value(1)
-        if b.spec.rank < 2:
-            raise OnnxError(f"the product of a matrix and shape {b.shape} is not supported")
-        swap = (*range(b.spec.rank - 2), b.spec.rank - 1, b.spec.rank - 2)
-        turned = _times_matrix(call, call.add("permute", b, axes=swap), left.T, call.name(0))
-        return call.add("permute", turned, axes=swap)
     a, b = call.value(0), call.value(1)
-    if a.spec.rank != 2 or b.spec.rank != 2:
-        raise OnnxError(f"products of computed arrays must be of two matrices, got shapes {a.shape} and {b.shape}")
-    return call.add("matmul", a, b, transpose_a=False, transpose_b=False)
+    if a.spec.rank < 2 or b.spec.rank < 2 or parts_of_batch(a.shape[:-2], b.shape[:-2]) > 2:
+        return product(call.add, a, b)
+    (a, flip_a), (b, flip_b) = _as_stored(call, a), _as_stored(call, b)
+    return call.add("matmul", a, b, transpose_a=flip_a, transpose_b=flip_b)
+
+
+def _as_stored(call: ImportedNode, x: Value) -> tuple[Value, bool]:
+    """The matrices of ``x`` and whether they are transposed, which they are where that leaves elements beside each
+    other that are stored so."""
+    maker = call.producer(x)
+    if maker is None or maker.op != "permute" or maker.attrs["axes"][-2] != x.spec.rank - 1:
+        return x, False
+    *leading, rows, columns = maker.attrs["axes"]
+    axes, (source,) = (*leading, columns, rows), maker.inputs
+    return source if axes == tuple(range(len(axes))) else call.add("permute", source, axes=axes), True
+
+
+@reads("Einsum")
+def read_einsum(call: ImportedNode) -> Value:
+    values = call.values()
+    return einsum(call.add, call.node.text("equation"), values)
 
 
 def _times_matrix(call: ImportedNode, x: Value, matrix: np.ndarray, name: str) -> Value:
@@ -104,6 +119,10 @@ def write_linear(writing: ExportContext, node: Node) -> None:
 
 @writes("matmul")
 def write_matmul(writing: ExportContext, node: Node) -> None:
+    if len(node.outputs[0].shape) > 2:
+        factors = zip(node.inputs, (node.attrs["transpose_a"], node.attrs["transpose_b"]), strict=True)
+        writing.make(node, "MatMul", *(_turned(writing, node, x) if flip else x for x, flip in factors))
+        return
     turned: dict[str, Any] = {"transA": int(node.attrs["transpose_a"]), "transB": int(node.attrs["transpose_b"])}
     _write_gemm(writing, node, {k: v for k, v in turned.items() if v})
 
@@ -112,3 +131,9 @@ def _write_gemm(writing: ExportContext, node: Node, attributes: dict[str, Any]) 
     """Before opset 11 the bias has to be there."""
     zero = [writing.constant(np.zeros(1, np.float32), "zero")] if writing.opset < 11 and len(node.inputs) == 2 else []
     writing.make(node, "Gemm", *node.inputs, *zero, **attributes)
+
+
+def _turned(writing: ExportContext, node: Node, x: Value) -> str:
+    """The matrices of ``x`` transposed."""
+    rank = x.spec.rank
+    return writing.step(node, "Transpose", x, perm=(*range(rank - 2), rank - 1, rank - 2))

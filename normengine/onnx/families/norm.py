@@ -71,6 +71,29 @@ def write_centered(writing: ExportContext, node: Node, x: Value, axes: tuple[int
     return writing.step(node, "Sub", x, write_reduction(writing, node, "ReduceMean", x, axes, keepdims=True))
 
 
+@reads("RMSNormalization")
+def read_rms_norm(call: ImportedNode) -> Value:
+    """``x / sqrt(mean(x^2) + epsilon) * scale``, the mean over ``axis`` and those behind it."""
+    x, scale = call.value(0), call.value(1)
+    axes = tuple(range(call.axis(call.node.integer("axis", -1), x.spec.rank), x.spec.rank))
+    mean = call.add("reduce_mean", call.add("mul", x, x), axes=axes, keepdims=True)
+    factor = call.add("rsqrt", call.add("add", mean, call.constant(call.node.number("epsilon", 1e-5))))
+    y = call.add("mul", call.add("mul", x, factor), scale)
+    if y.shape != x.shape:
+        raise OnnxError(f"its scale must broadcast to its input's shape {x.shape}, they make {y.shape}")
+    return y
+
+
+@reads("MeanVarianceNormalization")
+def read_mean_variance_norm(call: ImportedNode) -> Value:
+    """``(x - mean) / (standard deviation + 1e-9)`` over ``axes``, as the operator's definition has it."""
+    x = call.value(0)
+    axes = call.axes(call.node.integers("axes", (0, 2, 3)), x.spec.rank)
+    centered = call.add("sub", x, call.add("reduce_mean", x, axes=axes, keepdims=True))
+    variance = call.add("reduce_mean", call.add("mul", centered, centered), axes=axes, keepdims=True)
+    return call.add("div", centered, call.add("add", call.add("sqrt", variance), call.constant(1e-9)))
+
+
 @reads("LRN")
 def read_local_response_norm(call: ImportedNode) -> Value:
     size = call.node.integer("size")

@@ -5,20 +5,27 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+
 from ...graph import Node, Value
 from ..export_context import ExportContext
 from ..import_context import ImportedNode
 from ..table import reads, writes
 
-_OPS = {"ReduceMax": "reduce_max", "ReduceMean": "reduce_mean", "ReduceSum": "reduce_sum"}
+_OPS = {
+    "ReduceMax": "reduce_max",
+    "ReduceMean": "reduce_mean",
+    "ReduceProd": "reduce_prod",
+    "ReduceSum": "reduce_sum",
+}
 _AXES_AS_INPUT = {"ReduceSum": 13}
+LARGEST = float(np.finfo(np.float32).max)
 
 
 @reads(*_OPS)
 def read_reduction(call: ImportedNode) -> Value:
-    x, axes = call.value(0), _axes(call)
-    keepdims = bool(call.node.integer("keepdims", 1))
-    return call.add(_OPS[call.node.op_type], x, axes=axes, keepdims=keepdims) if axes else x
+    x, op = call.value(0), _OPS[call.node.op_type]
+    return _of_truths(call, op, x) if x.dtype == "bool" else _reduced(call, op, x)
 
 
 def _axes(call: ImportedNode) -> tuple[int, ...]:
@@ -29,14 +36,54 @@ def _axes(call: ImportedNode) -> tuple[int, ...]:
     return call.axes(given, rank)
 
 
+def _reduced(call: ImportedNode, op: str, x: Value) -> Value:
+    axes = _axes(call)
+    return call.add(op, x, axes=axes, keepdims=bool(call.node.integer("keepdims", 1))) if axes else x
+
+
 @reads("ReduceMin")
 def read_minimum(call: ImportedNode) -> Value:
     """The maximum of what is negated, negated."""
+    x = call.value(0)
+    if x.dtype == "bool":
+        return _of_truths(call, "reduce_prod", x)
+    return call.add("neg", _reduced(call, "reduce_max", call.add("neg", x)))
+
+
+def _of_truths(call: ImportedNode, op: str, x: Value) -> Value:
+    """Whether one of them, or each of them, is true."""
+    return call.add("greater", _reduced(call, op, call.add("cast", x, dtype="float32")), call.constant(0.0))
+
+
+@reads("ReduceL1")
+def read_l1(call: ImportedNode) -> Value:
+    return _reduced(call, "reduce_sum", call.add("abs", call.value(0)))
+
+
+@reads("ReduceSumSquare", "ReduceL2")
+def read_sum_of_squares(call: ImportedNode) -> Value:
+    x = call.value(0)
+    total = _reduced(call, "reduce_sum", call.add("mul", x, x))
+    return call.add("sqrt", total) if call.node.op_type == "ReduceL2" else total
+
+
+@reads("ReduceLogSum")
+def read_log_of_sum(call: ImportedNode) -> Value:
+    return call.add("log", _reduced(call, "reduce_sum", call.value(0)))
+
+
+@reads("ReduceLogSumExp")
+def read_log_of_sum_of_exponentials(call: ImportedNode) -> Value:
+    """The largest is taken out before, unless it is infinite, so that nothing overflows."""
     x, axes = call.value(0), _axes(call)
-    keepdims = bool(call.node.integer("keepdims", 1))
     if not axes:
         return x
-    return call.add("neg", call.add("reduce_max", call.add("neg", x), axes=axes, keepdims=keepdims))
+    zero = call.constant(0.0)
+    top = call.add("reduce_max", x, axes=axes, keepdims=True)
+    infinite = call.add("greater", call.add("abs", top), call.constant(LARGEST))
+    top = call.add("where", infinite, zero, top)
+    total = call.add("log", _reduced(call, "reduce_sum", call.add("exp", call.add("sub", x, top))))
+    return call.add("add", total, call.add("reshape", top, shape=total.shape))
 
 
 @writes(*_OPS.values())

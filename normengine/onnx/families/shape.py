@@ -160,9 +160,12 @@ def slices(call: ImportedNode, shape: tuple[int, ...]) -> list[tuple[int, slice]
 
 @reads("Gather")
 def read_gather(call: ImportedNode) -> Value:
-    """Known places along one axis, as few slices of equal steps as there are, put together."""
-    x, indices = call.value(0), call.array(1, "the indices")
+    """Known places along one axis, as few slices of equal steps as there are, put together; or those that the network
+    computes."""
+    x, indices = call.value(0), call.known(1)
     axis = call.axis(call.node.integer("axis", 0), x.spec.rank)
+    if indices is None:
+        return call.add("gather", x, call.value(1), axis=axis)
     extent = x.shape[axis]
     call.room(indices.shape)
     if not indices.size or indices.min() < -extent or indices.max() >= extent:

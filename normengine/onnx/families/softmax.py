@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import numpy as np
+
 from ...graph import Node, Value
 from ..export_context import ExportContext
 from ..import_context import ImportedNode
@@ -21,6 +23,23 @@ def read_softmax(call: ImportedNode) -> Value:
         return call.add(op, x, axis=axis)
     rows = call.add("reshape", x, shape=(*x.shape[:axis], -1))
     return call.add("reshape", call.add(op, rows, axis=axis), shape=x.shape)
+
+
+@reads("Hardmax")
+def read_hardmax(call: ImportedNode) -> Value:
+    """1 at the first of the largest elements along the axis, else 0."""
+    x = call.value(0)
+    rank = x.spec.rank
+    axis = call.axis(call.node.integer("axis", -1 if call.opset >= 13 else 1), rank)
+    rows = x if call.opset >= 13 or axis == rank - 1 else call.add("reshape", x, shape=(*x.shape[:axis], -1))
+    extent, behind = rows.shape[axis], (1,) * (rows.spec.rank - axis - 1)
+    place = call.add("argmax", rows, axis=axis, keepdims=True, last=False)
+    call.room((extent,))
+    places = call.constant(np.arange(extent, dtype=np.float32).reshape(extent, *behind))
+    away = call.add("abs", call.add("sub", call.add("cast", place, dtype="float32"), places))
+    zero, one = call.constant(0.0), call.constant(1.0)
+    y = call.add("where", call.add("greater", call.constant(0.5), away), one, zero)
+    return y if y.shape == x.shape else call.add("reshape", y, shape=x.shape)
 
 
 @writes("softmax", "log_softmax")

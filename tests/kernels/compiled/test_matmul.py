@@ -113,6 +113,30 @@ def test_nothing_beyond_the_arrays_is_read(kernel: Kernel) -> None:
     Fenced.behind = True
 
 
+@pytest.mark.skipif(os.name != "posix", reason="pages are protected by POSIX calls")
+@pytest.mark.parametrize("kernel", [k for k in KERNELS if k.op == "matmul"], ids=lambda k: k.name)
+@pytest.mark.parametrize(
+    "a, b", [((5,), (5,)), ((3, 2), (3, 2)), ((3, 1), (2,)), ((4,), ()), ((), (4,)), ((2, 1), (1, 3)), ((1, 3), (2, 3))]
+)
+def test_products_of_arrays_of_matrices(kernel: Kernel, a: tuple[int, ...], b: tuple[int, ...]) -> None:
+    """Each is the product of its own factors, whichever of them it shares with others."""
+    rng = np.random.default_rng(len(a) + 3 * len(b))
+    for m, n, k in ((7, 40, 19), (50, 3, 33), (33, 70, 3), (1, 9, 65)):
+        for flip_a, flip_b in FLIPS:
+            attrs = {"transpose_a": flip_a, "transpose_b": flip_b}
+            factors = [
+                rng.standard_normal((*a, *((k, m) if flip_a else (m, k)))).astype(np.float32),
+                rng.standard_normal((*b, *((n, k) if flip_b else (k, n)))).astype(np.float32),
+            ]
+            if not kernel.supports(problem_of("matmul", factors, attrs)):
+                continue
+            (got,) = run_kernel(kernel, factors, attrs, memory=Fenced)
+            x, y = (f.swapaxes(-1, -2) if flip else f for f, flip in zip(factors, (flip_a, flip_b), strict=True))
+            want = x.astype(np.float64) @ y
+            assert got.shape == want.shape
+            assert np.abs(got - want).max() <= 2e-6 * math.sqrt(k) * np.abs(want).max()
+
+
 @every_kernel
 @pytest.mark.parametrize("spoiled", [math.nan, math.inf])
 def test_a_value_spoils_its_own_sums_alone(kernel: Kernel, spoiled: float) -> None:
