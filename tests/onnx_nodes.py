@@ -1,6 +1,7 @@
 """What hand-made ONNX models in tests are made of."""
 
 import numpy as np
+import onnx
 from onnx import helper
 
 node = helper.make_node
@@ -13,6 +14,14 @@ def draw(*shape):
 
 def ints(*numbers):
     return np.array(numbers, np.int64)
+
+
+def declared(content, dtypes):
+    """The model with outputs of these element types."""
+    made = onnx.load_model_from_string(content)
+    for port, dtype in zip(made.graph.output, dtypes, strict=True):
+        port.type.tensor_type.elem_type = helper.np_dtype_to_tensor_dtype(np.dtype(dtype))
+    return made.SerializeToString()
 
 
 def typed_model(nodes, inputs, outputs, weights=None, opset=19) -> bytes:

@@ -20,6 +20,8 @@ from .group_norm import *
 from .group_norm import __all__ as _group_norm
 from .linear import *
 from .linear import __all__ as _linear
+from .linear_units import *
+from .linear_units import __all__ as _linear_units
 from .local_response_norm import *
 from .local_response_norm import __all__ as _local_response_norm
 from .loss import *
@@ -30,8 +32,12 @@ from .norm import *
 from .norm import __all__ as _norm
 from .norm_variants import *
 from .norm_variants import __all__ as _norm_variants
+from .padding import *
+from .padding import __all__ as _padding
 from .parameter import *
 from .parameter import __all__ as _parameter
+from .pixel_shuffle import *
+from .pixel_shuffle import __all__ as _pixel_shuffle
 from .pooling import *
 from .pooling import __all__ as _pooling
 from .rms_norm import *
@@ -50,12 +56,15 @@ __all__ = [
     *_flatten,
     *_group_norm,
     *_linear,
+    *_linear_units,
     *_local_response_norm,
     *_loss,
     *_module,
     *_norm,
     *_norm_variants,
     *_parameter,
+    *_padding,
+    *_pixel_shuffle,
     *_pooling,
     *_rms_norm,
     *_unpooling,

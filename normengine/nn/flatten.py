@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from ..typing import Ints
-from . import functional as F
 from .functional.activation import as_traced
 from .module import Module
 from .tensor import Tensor
 
-__all__ = ["Flatten", "Unflatten", "ZeroPad2d"]
+__all__ = ["Flatten", "Unflatten"]
 
 
 class Flatten(Module):
@@ -45,19 +43,3 @@ class Unflatten(Module):
     def extra_repr(self) -> str:
         """The settings that ``repr`` shows."""
         return f"dim={self.dim}, unflattened_size={self.unflattened_size}"
-
-
-class ZeroPad2d(Module):
-    """Zeros around an image: ``padding`` is an int or (left, right, top, bottom); negative numbers cut off."""
-
-    def __init__(self, padding: Ints) -> None:
-        super().__init__()
-        self.padding = (padding,) * 4 if isinstance(padding, int) else tuple(padding)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """:func:`~normengine.nn.functional.pad` with the layer's settings."""
-        return F.pad(x, self.padding)
-
-    def extra_repr(self) -> str:
-        """The settings that ``repr`` shows."""
-        return f"{self.padding}"

@@ -253,8 +253,10 @@ class Tensor(Reductions["Tensor"]):
             return self._apply("rsqrt") if exponent == -0.5 else self._tracer.constant(1.0) / self**-exponent
         if exponent == 0.5:
             return self.sqrt()
+        if not math.isfinite(exponent):
+            raise self._tracer.error(f"x ** {exponent}: the exponent must be a finite number")
         if exponent != int(exponent) or exponent > 64:
-            raise self._tracer.error(f"x ** {exponent}: exponents are integers up to 64, 0.5 or -0.5")
+            return self._apply("pow", self._tracer.constant(float(exponent)))
         return self._power(int(exponent))
 
     def _power(self, exponent: int) -> Tensor:
@@ -266,7 +268,7 @@ class Tensor(Reductions["Tensor"]):
         return half * half * self if exponent % 2 else half * half
 
     def pow(self, exponent: ArrayLike) -> Tensor:
-        """``self ** exponent`` for integers up to 64, 0.5 and -0.5."""
+        """``self ** exponent`` for a number; NaN where the base is negative and the exponent no integer."""
         return self**exponent
 
     def floor(self) -> Tensor:

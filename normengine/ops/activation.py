@@ -20,6 +20,11 @@ from .table import register
 
 _TANH_SCALE = math.sqrt(2.0 / math.pi)
 _TANH_CUBIC = 0.044715
+_ALPHA = {"alpha": "alpha"}
+
+SELU_ALPHA = 1.6732632423543772848170429916717
+SELU_GAMMA = 1.0507009873554804934193349852946
+"""What keeps mean 0 and variance 1 from layer to layer (Klambauer et al., 2017)."""
 
 
 def relu(x: np.ndarray) -> np.ndarray:
@@ -112,6 +117,78 @@ def mish_grad(dy: np.ndarray, x: np.ndarray) -> np.ndarray:
     return dy * (t + x * sigmoid(x) * (1.0 - t * t))
 
 
+def elu(x: np.ndarray, alpha: float) -> np.ndarray:
+    """x where x > 0, else alpha * (exp(x) - 1) (Clevert et al., 2016)."""
+    return np.where(x > 0, x, alpha * np.expm1(np.minimum(x, 0.0)))
+
+
+def elu_grad(dy: np.ndarray, x: np.ndarray, alpha: float) -> np.ndarray:
+    return np.where(x > 0, dy, dy * alpha * np.exp(np.minimum(x, 0.0)))
+
+
+def selu(x: np.ndarray, alpha: float, gamma: float) -> np.ndarray:
+    """gamma * elu(x) (Klambauer et al., 2017)."""
+    return gamma * elu(x, alpha)
+
+
+def selu_grad(dy: np.ndarray, x: np.ndarray, alpha: float, gamma: float) -> np.ndarray:
+    return gamma * elu_grad(dy, x, alpha)
+
+
+def celu(x: np.ndarray, alpha: float) -> np.ndarray:
+    """x where x > 0, else alpha * (exp(x / alpha) - 1) (Barron, 2017)."""
+    return np.where(x > 0, x, alpha * np.expm1(np.where(x > 0, 0.0, x / alpha)))
+
+
+def celu_grad(dy: np.ndarray, x: np.ndarray, alpha: float) -> np.ndarray:
+    return np.where(x > 0, dy, dy * np.exp(np.where(x > 0, 0.0, x / alpha)))
+
+
+def softsign(x: np.ndarray) -> np.ndarray:
+    """x / (1 + |x|)."""
+    return x / (1.0 + np.abs(x))
+
+
+def softsign_grad(dy: np.ndarray, x: np.ndarray) -> np.ndarray:
+    return dy / (1.0 + np.abs(x)) ** 2
+
+
+def hard_sigmoid(x: np.ndarray, alpha: float, beta: float) -> np.ndarray:
+    """min(max(alpha * x + beta, 0), 1)."""
+    return np.clip(alpha * x + beta, 0.0, 1.0)
+
+
+def hard_sigmoid_grad(dy: np.ndarray, y: np.ndarray, alpha: float, beta: float) -> np.ndarray:
+    return np.where((y > 0) & (y < 1), alpha * dy, 0.0)
+
+
+def hardtanh(x: np.ndarray, min_val: float, max_val: float) -> np.ndarray:
+    """min(max(x, min_val), max_val)."""
+    return np.clip(x, min_val, max_val)
+
+
+def hardtanh_grad(dy: np.ndarray, y: np.ndarray, min_val: float, max_val: float) -> np.ndarray:
+    return np.where((y > min_val) & (y < max_val), dy, 0.0)
+
+
+def threshold(x: np.ndarray, threshold: float, value: float) -> np.ndarray:
+    """x where x > threshold, else value."""
+    return np.where(x <= threshold, value, x)
+
+
+def threshold_grad(dy: np.ndarray, x: np.ndarray, threshold: float, value: float) -> np.ndarray:
+    return np.where(x <= threshold, 0.0, dy)
+
+
+def shrink(x: np.ndarray, lambd: float, bias: float) -> np.ndarray:
+    """x + bias below -lambd, x - bias above lambd, 0 between."""
+    return np.where(x < -lambd, x + bias, np.where(x <= lambd, 0.0, x - bias))
+
+
+def shrink_grad(dy: np.ndarray, x: np.ndarray, lambd: float, bias: float) -> np.ndarray:
+    return np.where((x < -lambd) | ~(x <= lambd), dy, 0.0)
+
+
 def _draw_wide(rng: np.random.Generator) -> Sequence[np.ndarray]:
     return [(4.0 * rng.standard_normal((3, 67))).astype(np.float32)]
 
@@ -148,6 +225,7 @@ def _activation(
     attrs: dict[str, Any] | None = None,
     cheap: bool = False,
     clamp: tuple[float, float] | None = None,
+    evaluator_is_exact: bool = True,
 ) -> tuple[Op, Op]:
     """The operator ``name`` and its ``<name>_grad``, of so many ``operations`` each; ``clamp`` are the limits that it
     holds values within, where it does nothing else."""
@@ -167,6 +245,7 @@ def _activation(
             onnx=onnx,
             cases=lambda: _cases(attrs),
             becomes=None if clamp is None else ("clamp", clamp),
+            evaluator_is_exact=evaluator_is_exact,
         ),
         Op(
             f"{name}_grad",
@@ -198,4 +277,50 @@ register(
     *_activation("gelu_tanh", gelu_tanh, gelu_tanh_grad, False, (62, 72)),
     *_activation("hardswish", hardswish, hardswish_grad, False, (7, 7)),
     *_activation("mish", mish, mish_grad, False, (39, 79)),
+    *_activation("elu", elu, elu_grad, False, (52, 36), OnnxMapping("Elu", _ALPHA, {"alpha": 1.0}), {"alpha": 0.7}),
+    *_activation(
+        "selu",
+        selu,
+        selu_grad,
+        False,
+        (53, 37),
+        OnnxMapping("Selu", {**_ALPHA, "gamma": "gamma"}, {"alpha": SELU_ALPHA, "gamma": SELU_GAMMA}),
+        {"alpha": SELU_ALPHA, "gamma": SELU_GAMMA},
+    ),
+    *_activation("celu", celu, celu_grad, False, (53, 36), attrs={"alpha": 0.7}),
+    *_activation(
+        "softsign",
+        softsign,
+        softsign_grad,
+        False,
+        (3, 4),
+        OnnxMapping("Softsign"),
+        evaluator_is_exact=False,  # it fails on a single number
+    ),
+    *_activation(
+        "hard_sigmoid",
+        hard_sigmoid,
+        hard_sigmoid_grad,
+        True,
+        (6, 5),
+        OnnxMapping("HardSigmoid", {**_ALPHA, "beta": "beta"}, {"alpha": 0.2, "beta": 0.5}),
+        {"alpha": 0.3, "beta": 0.4},
+        cheap=True,
+    ),
+    *_activation(
+        "hardtanh", hardtanh, hardtanh_grad, True, (4, 4), attrs={"min_val": -0.8, "max_val": 1.5}, cheap=True
+    ),
+    *_activation(
+        "threshold", threshold, threshold_grad, False, (2, 2), attrs={"threshold": 0.3, "value": -0.5}, cheap=True
+    ),
+    *_activation(
+        "shrink",
+        shrink,
+        shrink_grad,
+        False,
+        (7, 5),
+        OnnxMapping("Shrink", {"lambd": "lambd", "bias": "bias"}, {"lambd": 0.5, "bias": 0.0}),
+        {"lambd": 0.6, "bias": 0.2},
+        cheap=True,
+    ),
 )

@@ -11,7 +11,7 @@ from .base import Arrays, Attrs, Case, OnnxMapping, Op, OperatorError, Scalar
 from .builder import Builder
 from .carries import MULTIPLIED, SUMMED
 from .reduce import sum_to
-from .rules import Reference, broadcast, elementwise_infer, elementwise_reference, extents_depend_on_batch, only, real
+from .rules import binary, elementwise_infer, elementwise_reference, exact, extents_depend_on_batch, only, real
 from .table import register
 
 Grads = Sequence["Value | None"]
@@ -175,25 +175,6 @@ def _expand_at_every_batch(a: Node, b: Node) -> Attrs:
 _quotient = elementwise_infer("left operand", "right operand")
 
 
-def _binary(specs: Sequence[Spec], attrs: Attrs) -> tuple[Spec, ...]:
-    """Two float32 operands, or two int64 ones."""
-    if [spec.dtype for spec in specs] == ["int64", "int64"]:
-        return (Spec(broadcast([spec.shape for spec in specs]), "int64"),)
-    return _quotient(specs, attrs)
-
-
-def _exact(function: np.ufunc) -> Reference:
-    """``function`` on integers as such, on others as float64."""
-    real = elementwise_reference(function)
-
-    def reference(arrays: Arrays, attrs: Attrs) -> tuple[np.ndarray, ...]:
-        if all(array.dtype.kind in "iu" for array in arrays):
-            return (np.asarray(function(*arrays)),)
-        return real(arrays, attrs)
-
-    return reference
-
-
 def _draw_integers(rng: np.random.Generator) -> Sequence[np.ndarray]:
     return [rng.integers(-(2**40), 2**40, (3, 1, 5)), rng.integers(-(2**20), 2**20, (4, 1))]
 
@@ -240,8 +221,8 @@ register(
     ),
     Op(
         "add",
-        _binary,
-        _exact(np.add),
+        binary,
+        exact(np.add),
         _add_gradient,
         Scalar("add", cheap=True),
         integers="all",
@@ -253,8 +234,8 @@ register(
     ),
     Op(
         "sub",
-        _binary,
-        _exact(np.subtract),
+        binary,
+        exact(np.subtract),
         _sub_gradient,
         Scalar("sub", cheap=True),
         integers="all",
@@ -264,8 +245,8 @@ register(
     ),
     Op(
         "mul",
-        _binary,
-        _exact(np.multiply),
+        binary,
+        exact(np.multiply),
         _mul_gradient,
         Scalar("mul", cheap=True),
         integers="all",
@@ -280,7 +261,7 @@ register(
         elementwise_reference(np.divide),
         _div_gradient,
         Scalar("div"),
-        onnx=OnnxMapping("Div", inputs=2),
+        onnx=OnnxMapping("Div", inputs=0),
         cases=lambda: (Case(draw=_draw_quotient),),
         affine_with=_over,
     ),

@@ -20,7 +20,7 @@ _NONE: Mapping[str, Any] = MappingProxyType({})
 
 
 class Scalar(NamedTuple):
-    """How an elementwise operator computes one element: a function of ``kernels/chains/scalars.py``.
+    """How an elementwise operator computes one element: a function of ``kernels/chains/scalars.py`` or its neighbours.
 
     It is called with one element of each input, then the named attributes as float32 constants; with ``indexed`` set,
     the element's position (see the operator) as uint32 comes after the inputs. ``operations`` are those of the

@@ -7,17 +7,22 @@ from collections.abc import Sequence
 import numpy as np
 
 from ..graph import Node, Value
-from .base import Case, OnnxMapping, Op, Scalar
+from .base import Case, Op, Scalar
 from .builder import Builder
 from .reduce import sum_to
-from .rules import elementwise_infer, elementwise_reference, only
+from .rules import binary, exact, only
 from .table import register
 
 Grads = Sequence["Value | None"]
 
 _SHAPES = (((3, 17), (3, 17)), ((2, 3, 4, 5), ()), ((2, 3, 4, 5), (3, 1, 1)), ((4, 1, 6), (5, 1)))
-_CASES = tuple(map(Case, _SHAPES))
-_infer = elementwise_infer("left operand", "right operand")
+
+
+def _draw_integers(rng: np.random.Generator) -> Sequence[np.ndarray]:
+    return [2**53 + rng.integers(-2, 3, (3, 1, 17)), 2**53 + rng.integers(-2, 3, (4, 1))]
+
+
+_CASES = (*map(Case, _SHAPES), Case(draw=_draw_integers, differentiable=False))
 
 
 def _gradient(builder: Builder, node: Node, dz: Value, larger: Value, smaller: Value) -> Grads:
@@ -43,20 +48,20 @@ def _minimum_gradient(builder: Builder, node: Node, grads: Grads) -> Grads:
 register(
     Op(
         "maximum",
-        _infer,
-        elementwise_reference(np.maximum),
+        binary,
+        exact(np.maximum),
         _maximum_gradient,
         scalar=Scalar("maximum", operations=4),
-        onnx=OnnxMapping("Max", inputs=0),
         cases=lambda: _CASES,
+        integers="all",
     ),
     Op(
         "minimum",
-        _infer,
-        elementwise_reference(np.minimum),
+        binary,
+        exact(np.minimum),
         _minimum_gradient,
         scalar=Scalar("minimum", operations=4),
-        onnx=OnnxMapping("Min", inputs=0),
         cases=lambda: _CASES,
+        integers="all",
     ),
 )

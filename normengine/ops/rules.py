@@ -85,6 +85,28 @@ def elementwise_reference(function: Callable[..., np.ndarray]) -> Reference:
     return reference
 
 
+_operands = elementwise_infer("left operand", "right operand")
+
+
+def binary(specs: Sequence[Spec], attrs: Attrs) -> tuple[Spec, ...]:
+    """Two float32 operands, or two int64 ones."""
+    if [spec.dtype for spec in specs] == ["int64", "int64"]:
+        return (Spec(broadcast([spec.shape for spec in specs]), "int64"),)
+    return _operands(specs, attrs)
+
+
+def exact(function: np.ufunc) -> Reference:
+    """``function`` on integers as such, on others as float64."""
+    on_numbers = elementwise_reference(function)
+
+    def reference(arrays: Arrays, attrs: Attrs) -> tuple[np.ndarray, ...]:
+        if all(array.dtype.kind in "iu" for array in arrays):
+            return (np.asarray(function(*arrays)),)
+        return on_numbers(arrays, attrs)
+
+    return reference
+
+
 def real(array: np.ndarray) -> np.ndarray:
     """``array`` as float64."""
     return np.asarray(array, dtype=np.float64)

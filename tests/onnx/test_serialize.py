@@ -22,6 +22,8 @@ NOT_BEFORE = {
     "gather_elements": lambda case: 11,
     "resize": lambda case: 11,
 }
+NOT_BEFORE |= {name: lambda case: 11 for name in ("cumsum", "equal", "greater_equal", "round")}
+NOT_BEFORE |= {name: lambda case: 10 for name in ("fmod", "integer_remainder")}
 ROWS = [(name, number) for name in WRITTEN for number in range(len(OPS[name].cases()))]
 
 

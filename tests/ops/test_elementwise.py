@@ -17,6 +17,14 @@ def test_relu_family_at_its_kinks() -> None:
     slope = {"negative_slope": -0.5}
     np.testing.assert_array_equal(OPS["leaky_relu"].reference([x], slope)[0], [1.5, 0, 3, 6])
     np.testing.assert_array_equal(OPS["leaky_relu_grad"].reference([dy, x], slope)[0], [-0.5, -0.5, 1, 1])
+    limits = {"min_val": 0.0, "max_val": 3.0}
+    np.testing.assert_array_equal(OPS["hardtanh_grad"].reference([dy, np.clip(x, 0, 3)], limits)[0], [0, 0, 0, 0])
+    shrunk = {"lambd": 3.0, "bias": 1.0}
+    np.testing.assert_array_equal(OPS["shrink"].reference([x], shrunk)[0], [0, 0, 0, 5])
+    np.testing.assert_array_equal(OPS["shrink_grad"].reference([dy, x], shrunk)[0], [0, 0, 0, 1])
+    limit = {"threshold": 3.0, "value": 9.0}
+    np.testing.assert_array_equal(OPS["threshold"].reference([x], limit)[0], [9, 9, 9, 6])
+    np.testing.assert_array_equal(OPS["threshold_grad"].reference([dy, x], limit)[0], [0, 0, 0, 1])
     np.testing.assert_array_equal(OPS["hardswish"].reference([x], {})[0], [0, 0, 3, 6])
     np.testing.assert_array_equal(OPS["hardswish_grad"].reference([dy, x], {})[0], [0, 0.5, 1, 1])
 
@@ -40,10 +48,27 @@ def test_published_values(name: str, x: float, expected: float) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["relu", "leaky_relu", "relu6", "sigmoid", "tanh", "silu", "gelu", "gelu_tanh", "hardswish", "mish"]
+    "name",
+    [
+        *("relu", "leaky_relu", "relu6", "sigmoid", "tanh", "silu", "gelu", "gelu_tanh", "hardswish", "mish"),
+        *(
+            "elu",
+            "selu",
+            "celu",
+            "softsign",
+            "hard_sigmoid",
+            "hardtanh",
+            "threshold",
+            "shrink",
+            "sign",
+            "ceil",
+            "round",
+        ),
+        *("sin", "cos", "tan", "asin", "acos", "atan", "sinh", "cosh", "asinh", "acosh", "atanh", "round"),
+    ],
 )
 def test_nan_stays_nan(name: str) -> None:
-    attrs = {"negative_slope": 0.1} if name == "leaky_relu" else {}
+    attrs = OPS[name].cases()[0].attrs
     assert np.isnan(OPS[name].reference([np.array(np.nan)], attrs)[0])
 
 

@@ -1,7 +1,8 @@
 """Elementwise chains: a description of one loop over memory, the Python source made of it, and its machine code.
 
-A :class:`Chain` reads some inputs, computes steps (functions of :mod:`.scalars`) and stores some of their results, for
-every position of an iteration space of any rank. The last dimension is the inner loop, the others count rows.
+A :class:`Chain` reads some inputs, computes steps (scalar functions, see :mod:`.scalars`) and stores some of their
+results, for every position of an iteration space of any rank. The last dimension is the inner loop, the others count
+rows.
 The kernel's 8-byte slots are ::
 
     input pointers, output pointers, extents (rank), strides of input 0 (rank), ..., strides of output 0 (rank), ...,
@@ -51,7 +52,7 @@ class Operand(NamedTuple):
 
 
 class Step(NamedTuple):
-    """One result: ``function`` of :mod:`.scalars` on ``arguments``, converted to ``dtype``.
+    """One result: the scalar ``function`` on ``arguments``, converted to ``dtype``.
 
     A Ref is ``("input", k)``, ``("step", k)`` (an earlier one), ``("constant", number)``, a float32, or
     ``("index", k)``: the k-th index operand, its first number ``+ sum(i_d * stride_d)`` as uint32.

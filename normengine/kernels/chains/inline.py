@@ -13,17 +13,19 @@ from typing import Any
 
 import numpy as np
 
-from . import scalars
+from . import activations, circular, integral, scalars
 
+MODULES = (scalars, circular, integral, activations)
+"""Where the scalar functions stand."""
 PRIMITIVES = ("bits_of", "float_of", "select", "sqrt", "fabs")
 TYPES = ("float32", "float64", "int32", "int64", "uint8", "uint32", "uint64")
 
 
 @cache
 def definitions() -> dict[str, ast.FunctionDef]:
-    """The functions of :mod:`.scalars` by name."""
-    tree = ast.parse(inspect.getsource(scalars))
-    return {node.name: node for node in tree.body if isinstance(node, ast.FunctionDef)}
+    """The scalar functions by name."""
+    trees = [ast.parse(inspect.getsource(module)) for module in MODULES]
+    return {node.name: node for tree in trees for node in tree.body if isinstance(node, ast.FunctionDef)}
 
 
 class Inliner:

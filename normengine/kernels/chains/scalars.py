@@ -1,4 +1,5 @@
-"""One element of every elementwise operator, as functions that :mod:`.chain` copies into the loops it generates.
+"""One element of elementwise operators, as functions that :mod:`.chain` copies into the loops it generates; those of
+some families are in :mod:`.circular`, :mod:`.integral` and :mod:`.activations`.
 
 They are named like their operators and take one element of each input, then the element's index if they need it, then
 the attributes. The generator reads these functions as text, so they keep to a small part of Python: assignments to

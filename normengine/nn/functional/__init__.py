@@ -17,12 +17,18 @@ from .group_norm import *
 from .group_norm import __all__ as _group_norm
 from .interpolate import *
 from .interpolate import __all__ as _interpolate
+from .linear_units import *
+from .linear_units import __all__ as _linear_units
 from .local_response_norm import *
 from .local_response_norm import __all__ as _local_response_norm
 from .loss import *
 from .loss import __all__ as _loss
 from .norm import *
 from .norm import __all__ as _norm
+from .padding import *
+from .padding import __all__ as _padding
+from .pixel_shuffle import *
+from .pixel_shuffle import __all__ as _pixel_shuffle
 from .pooling import *
 from .pooling import __all__ as _pooling
 from .rms_norm import *
@@ -40,9 +46,12 @@ __all__ = [
     *_dropout,
     *_group_norm,
     *_interpolate,
+    *_linear_units,
     *_local_response_norm,
     *_loss,
     *_norm,
+    *_padding,
+    *_pixel_shuffle,
     *_pooling,
     *_rms_norm,
     *_unpooling,

@@ -1,8 +1,6 @@
-"""Convolution, linear maps and zero padding."""
+"""Convolution and linear maps."""
 
 from __future__ import annotations
-
-from collections.abc import Sequence
 
 from ... import shapes
 from ...typing import Ints, Padding
@@ -11,7 +9,7 @@ from ..eager import function
 from ..tensor import Tensor
 from .activation import as_traced
 
-__all__ = ["conv1d", "conv2d", "conv3d", "linear", "pad"]
+__all__ = ["conv1d", "conv2d", "conv3d", "linear"]
 
 _KERNELS = {1: "k", 2: "kh, kw", 3: "kd, kh, kw"}
 
@@ -152,23 +150,3 @@ def linear(input: ArrayLike, weight: ArrayLike, bias: ArrayLike | None = None) -
         )
     rows = x if x.ndim == 2 else x.reshape(-1, x.shape[-1])
     return rows._apply("linear", w, *rest).reshape(*x.shape[:-1], w.shape[0])
-
-
-@function
-def pad(input: ArrayLike, pad: Sequence[int], mode: str = "constant", value: float | None = None) -> Tensor:
-    """Zeros around a tensor: ``pad`` is (before, after) of the last axis, then of the one before it, and so on.
-
-    Negative numbers cut off instead.
-    """
-    x: Tensor = as_traced(input)
-    numbers = shapes.numbers((tuple(pad),))
-    if mode != "constant" or value:
-        raise ValueError(f"pad: only zeros are supported, got mode {mode!r}, value {value}")
-    if len(numbers) % 2 or len(numbers) > 2 * x.ndim:
-        raise ValueError(f"pad takes (before, after) for up to {x.ndim} axes of shape {x.shape}, got {numbers}")
-    around = [(0, 0)] * (x.ndim - len(numbers) // 2) + list(zip(numbers[-2::-2], numbers[::-2], strict=True))
-    cut = tuple(slice(max(0, -b), n - max(0, -a)) for (b, a), n in zip(around, x.shape, strict=True))
-    x = x[cut]
-    before = tuple(max(0, b) for b, _ in around)
-    shape = tuple(n + b + max(0, a) for n, b, (_, a) in zip(x.shape, before, around, strict=True))
-    return x if shape == x.shape else x._apply("unslice", starts=before, steps=(1,) * x.ndim, shape=shape)

@@ -13,7 +13,7 @@ from ..arithmetic import ArrayLike
 from ..eager import function
 from ..tensor import Tensor
 from .activation import as_traced, inplace_result
-from .conv import pad
+from .padding import pad
 from .pooling import max_pool2d
 
 __all__ = [

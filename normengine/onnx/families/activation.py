@@ -29,29 +29,17 @@ def read_swish(call: ImportedNode) -> Value:
     return call.add("mul", x, call.add("sigmoid", call.add("mul", x, call.constant(alpha))))
 
 
-@reads("HardSigmoid")
-def read_hard_sigmoid(call: ImportedNode) -> Value:
-    """max(0, min(1, alpha x + beta))."""
-    alpha, beta = call.node.number("alpha", 0.2), call.node.number("beta", 0.5)
-    line = call.add("add", call.add("mul", call.value(0), call.constant(alpha)), call.constant(beta))
-    return call.add("minimum", call.add("maximum", line, call.constant(0.0)), call.constant(1.0))
+@reads("Celu")
+def read_celu(call: ImportedNode) -> Value:
+    alpha = call.node.number("alpha", 1.0)
+    if alpha == 0:
+        raise OnnxError("attribute 'alpha' must not be 0, by which the input is divided")
+    return call.add("celu", call.value(0), alpha=alpha)
 
 
-_SELU_ALPHA, _SELU_GAMMA = 1.67326319217681884765625, 1.05070102214813232421875
-
-
-@reads("Elu", "Celu", "Selu")
-def read_elu(call: ImportedNode) -> Value:
-    """gamma * (max(x, 0) + alpha * (exp(min(x, 0) / scale) - 1)), Celu's scale being alpha and the others' 1."""
-    selu, x = call.node.op_type == "Selu", call.value(0)
-    alpha = call.node.number("alpha", _SELU_ALPHA if selu else 1.0)
-    gamma = call.node.number("gamma", _SELU_GAMMA) if selu else 1.0
-    zero = call.constant(0.0)
-    negative = call.add("minimum", x, zero)
-    if call.node.op_type == "Celu":
-        negative = call.add("div", negative, call.constant(alpha))
-    curve = call.add("mul", call.add("sub", call.add("exp", negative), call.constant(1.0)), call.constant(alpha))
-    return call.add("mul", call.add("add", call.add("maximum", x, zero), curve), call.constant(gamma))
+@reads("ThresholdedRelu")
+def read_thresholded_relu(call: ImportedNode) -> Value:
+    return call.add("threshold", call.value(0), threshold=call.node.number("alpha", 1.0), value=0.0)
 
 
 @reads("Mish")
@@ -59,16 +47,15 @@ def read_mish(call: ImportedNode) -> Value:
     return call.add("mish", call.value(0))
 
 
-@reads("PRelu")
-def read_prelu(call: ImportedNode) -> Value:
-    """x where x > 0, else slope * x."""
-    x, slope = call.value(0), call.value(1)
-    return call.add("where", call.add("greater", x, call.constant(0.0)), x, call.add("mul", x, slope))
-
-
 @reads("Clip")
 def read_clip(call: ImportedNode) -> Value:
+    """Between limits that are known, or computed by the network as well."""
     x = call.value(0)
+    whole, computed = x.dtype != "float32", [i for i in (1, 2) if call.given(i) and call.known(i) is None]
+    if whole or computed:
+        for i, op in ((1, "maximum"), (2, "minimum")):
+            x = call.add(op, x, call.value(i)) if call.given(i) else x
+        return x
     low = _bound(call, 1, "min")
     high = _bound(call, 2, "max")
     if low == 0 and high == 6:
@@ -84,6 +71,36 @@ def _bound(call: ImportedNode, index: int, attribute: str) -> float | None:
     if call.given(index):
         return call.scalar(index, attribute)
     return call.node.number(attribute) if attribute in call.node.attributes else None
+
+
+@writes("celu")
+def write_celu(writing: ExportContext, node: Node) -> None:
+    """alpha * elu(x / alpha) before opset 12."""
+    (x,), alpha = node.inputs, node.attrs["alpha"]
+    if writing.opset >= 12:
+        writing.make(node, "Celu", x, alpha=alpha)
+        return
+    factor = writing.constant(float(alpha), "alpha")
+    writing.make(node, "Mul", writing.step(node, "Elu", writing.step(node, "Div", x, factor)), factor)
+
+
+@writes("threshold")
+def write_threshold(writing: ExportContext, node: Node) -> None:
+    (x,), limit, value = node.inputs, float(node.attrs["threshold"]), float(node.attrs["value"])
+    if value == 0 and writing.opset >= 10:
+        writing.make(node, "ThresholdedRelu", x, alpha=limit)
+        return
+    above = writing.step(node, "Greater", x, writing.constant(limit, "threshold"))
+    writing.make(node, "Where", above, x, writing.constant(value, "value"))
+
+
+@writes("hardtanh")
+def write_hardtanh(writing: ExportContext, node: Node) -> None:
+    (x,), low, high = node.inputs, float(node.attrs["min_val"]), float(node.attrs["max_val"])
+    if writing.opset < 11:
+        writing.make(node, "Clip", x, min=low, max=high)
+    else:
+        writing.make(node, "Clip", x, writing.constant(low, "min_val"), writing.constant(high, "max_val"))
 
 
 @writes("relu6")

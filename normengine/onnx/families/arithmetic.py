@@ -71,12 +71,6 @@ reads("Max")(_folded("maximum"))
 reads("Min")(_folded("minimum"))
 
 
-@reads("Less")
-def read_less(call: ImportedNode) -> Value:
-    a, b = call.values(2)
-    return call.add("greater", b, a)
-
-
 @reads("Reciprocal")
 def read_reciprocal(call: ImportedNode) -> Value:
     return call.add("div", call.constant(1.0), call.value(0))
@@ -84,18 +78,66 @@ def read_reciprocal(call: ImportedNode) -> Value:
 
 @reads("Pow")
 def read_pow(call: ImportedNode) -> Value:
-    """x to a known power that products, roots and quotients can make."""
-    x, power = call.value(0), call.scalar(1, "the exponent")
-    one = call.constant(1.0)
+    """A power: of a known exponent by products, roots and quotients where these can make it."""
+    x, exponent = call.values(2)
+    known = call.known(1)
+    if x.dtype != "float32":
+        made = call.add("pow", _real(call, x), _real(call, exponent))
+        return call.add("cast", made if exponent.dtype == "float32" else call.add("round", made), dtype=x.dtype)
+    power = float(known.reshape(())) if known is not None and known.size == 1 and known.ndim <= x.spec.rank else 0.0
     if power in (0.5, -0.5):
         x = call.add("add", x, call.constant(0.0))  # the powers of -0 are those of 0, its root is -0
         return call.add("sqrt" if power > 0 else "rsqrt", x)
     if power == 0 or not abs(power) <= 8 or not power.is_integer():
-        raise OnnxError(f"the exponent must be 0.5, -0.5 or an integer from -8 to 8 but 0, got {power}")
+        return call.add("pow", x, _real(call, exponent))
     result = x
     for _ in range(int(abs(power)) - 1):
         result = call.add("mul", result, x)
-    return result if power > 0 else call.add("div", one, result)
+    return result if power > 0 else call.add("div", call.constant(1.0), result)
+
+
+def _real(call: ImportedNode, x: Value) -> Value:
+    return x if x.dtype == "float32" else call.add("cast", x, dtype="float32")
+
+
+@reads("Div")
+def read_div(call: ImportedNode) -> Value:
+    """A quotient; that of integers is cut off towards 0."""
+    a, b = call.values(2)
+    if a.dtype == b.dtype in _UNSIGNED:
+        wide = [_cast(call, x, "int64") for x in (a, b)]
+        return _cast(call, call.add("integer_div", *wide), a.dtype)
+    return call.add("integer_div" if a.dtype == b.dtype == "int64" else "div", a, b)
+
+
+_UNSIGNED = ("uint8", "uint32")
+
+
+@reads("Mod")
+def read_mod(call: ImportedNode) -> Value:
+    """What is left of a division, with the sign of the divisor, or of the dividend where ``fmod`` is set."""
+    (a, b), of_dividend = call.values(2), bool(call.node.integer("fmod", 0))
+    if a.dtype == b.dtype in _UNSIGNED:
+        wide = [_cast(call, x, "int64") for x in (a, b)]
+        return _cast(call, call.add("integer_remainder", *wide), a.dtype)
+    if a.dtype == b.dtype == "int64":
+        if not of_dividend:
+            return call.add("integer_remainder", a, b)
+        return call.add("sub", a, call.add("mul", call.add("integer_div", a, b), b))
+    left = call.add("fmod", a, b)
+    if of_dividend:
+        return left
+    zero = call.constant(0.0)
+    below, above = call.add("greater", zero, left), call.add("greater", left, zero)
+    turned = call.add("where", call.add("greater", zero, b), above, below)
+    return call.add("where", turned, call.add("add", left, b), left)
+
+
+@reads("Mean")
+def read_mean(call: ImportedNode) -> Value:
+    count = len(call.node.inputs)
+    total = _folded("add")(call)
+    return total if count == 1 else call.add("div", total, call.constant(float(count)))
 
 
 @reads("Expand")
@@ -140,6 +182,32 @@ def _cast(call: ImportedNode, x: Value, dtype: str) -> Value:
 def write_cast(writing: ExportContext, node: Node) -> None:
     number = next(k for k, v in DTYPES.items() if v == node.attrs["dtype"])
     writing.make(node, "Cast", *node.inputs, to=number)
+
+
+@writes("maximum", "minimum")
+def write_extreme(writing: ExportContext, node: Node) -> None:
+    """Of integers by comparison before opset 12."""
+    a, b = node.inputs
+    largest = node.op == "maximum"
+    if writing.opset >= 12 or a.dtype == "float32":
+        writing.make(node, "Max" if largest else "Min", a, b)
+    else:
+        writing.make(node, "Where", writing.step(node, "Greater" if largest else "Less", a, b), a, b)
+
+
+@writes("integer_div")
+def write_integer_div(writing: ExportContext, node: Node) -> None:
+    writing.make(node, "Div", *node.inputs)
+
+
+@writes("integer_remainder")
+def write_integer_remainder(writing: ExportContext, node: Node) -> None:
+    writing.make(node, "Mod", *node.inputs)
+
+
+@writes("fmod")
+def write_fmod(writing: ExportContext, node: Node) -> None:
+    writing.make(node, "Mod", *node.inputs, fmod=1)
 
 
 @writes("rsqrt")

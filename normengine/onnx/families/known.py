@@ -14,7 +14,8 @@ from ..import_context import ImportedNode
 from ..node import OnnxError
 from ..table import evaluates
 from ..tensors import DTYPES, type_name
-from .shape import paddings, slices, split_ranges, unsqueezed
+from .pad import padding_mode, paddings
+from .shape import slices, split_ranges, unsqueezed
 
 Arrays = Sequence[np.ndarray]
 
@@ -149,6 +150,9 @@ def pad(call: ImportedNode) -> Arrays:
     call.room([n + b + a for n, (b, a) in zip(x.shape, pads, strict=True)], x.itemsize)
     kept = x[tuple(slice(max(0, -b), n + min(0, a)) for n, (b, a) in zip(x.shape, pads, strict=True))]
     around = [(max(0, b), max(0, a)) for b, a in pads]
+    mode = padding_mode(call)
+    if mode != "constant":
+        return [np.pad(kept, around, mode=mode)]  # type: ignore[call-overload]
     return [np.pad(kept, around, constant_values=fill.reshape(()))]
 
 
@@ -266,6 +270,12 @@ _SAME_TYPE: dict[str, Callable[..., np.ndarray]] = {
     "Exp": np.exp,
     "Log": np.log,
     "Reciprocal": np.reciprocal,
+    "Sign": np.sign,
+    "Round": np.round,
+    "Sin": np.sin,
+    "Cos": np.cos,
+    "Tan": np.tan,
+    "Atan": np.arctan,
 }
 _TRUTH: dict[str, Callable[..., np.ndarray]] = {
     "Equal": np.equal,
@@ -275,7 +285,9 @@ _TRUTH: dict[str, Callable[..., np.ndarray]] = {
     "LessOrEqual": np.less_equal,
     "And": np.logical_and,
     "Or": np.logical_or,
+    "Xor": np.logical_xor,
     "Not": np.logical_not,
+    "IsNaN": np.isnan,
 }
 for _name, _function in _SAME_TYPE.items():
     evaluates(_name)(_elementwise(_function))

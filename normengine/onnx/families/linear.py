@@ -63,6 +63,12 @@ def read_matmul(call: ImportedNode) -> Value:
     right = call.known(1)
     if right is not None and right.ndim == 2:
         return _times_matrix(call, call.value(0), right, call.name(1))
+    left = call.known(0)
+    if left is not None and left.ndim == 2 and len(call.shape(1)) > 1:  # a layer too, which takes a batch norm
+        columns = call.value(1)
+        swap = (*range(columns.spec.rank - 2), columns.spec.rank - 1, columns.spec.rank - 2)
+        turned = _times_matrix(call, call.add("permute", columns, axes=swap), left.T, call.name(0))
+        return call.add("permute", turned, axes=swap)
     a, b = call.value(0), call.value(1)
     if a.spec.rank < 2 or b.spec.rank < 2 or parts_of_batch(a.shape[:-2], b.shape[:-2]) > 2:
         return product(call.add, a, b)

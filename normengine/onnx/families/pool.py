@@ -14,7 +14,7 @@ from ..export_context import ExportContext
 from ..import_context import ImportedNode
 from ..node import OnnxError
 from ..table import reads, writes
-from .shape import write_pad
+from .pad import write_pad
 from .unpool import read_places
 from .windows import Extents, added, image, per_axis, unpadded, window_padding
 

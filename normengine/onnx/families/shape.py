@@ -5,17 +5,20 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Sequence
 
 import numpy as np
 
 from ...graph import Node, Value
+from ...ops.runs import Run, runs, take_run, take_runs
 from ..export_context import ExportContext
-from ..import_context import ImportedNode, Padding
+from ..import_context import ImportedNode
 from ..node import OnnxError
 from ..table import reads, writes
 
 TO_END = 2**63 - 1
+
+SLICES = 16
+"""Slices that are put together at most where a kernel could take the elements one by one."""
 
 
 @reads("Identity")
@@ -113,9 +116,15 @@ def split_ranges(call: ImportedNode, shape: tuple[int, ...]) -> tuple[int, list[
 
 
 def cut(call: ImportedNode, x: Value, axis: int, start: int, stop: int, step: int = 1) -> Value:
-    """``x[..., start:stop:step, ...]`` along one axis, where the step of a single element is 1."""
-    if len(range(start, stop, step)) == 1:
+    """``x[..., start:stop:step, ...]`` along one axis, where the step of a single element is 1; ``stop`` may be -1
+    where the step is negative."""
+    places = range(start, stop, step)
+    if not places:
+        raise OnnxError(f"slice {start}:{stop}:{step} of axis {axis} with extent {x.shape[axis]} selects nothing")
+    if len(places) == 1:
         stop, step = start + 1, 1
+    elif step < 0:
+        return take_run(call, x, axis, Run(start, step, len(places)))
     if (start, step) == (0, 1) and stop >= x.shape[axis]:
         return x
     rank = x.spec.rank
@@ -132,10 +141,7 @@ def cut(call: ImportedNode, x: Value, axis: int, start: int, stop: int, step: in
 def read_slice(call: ImportedNode) -> Value:
     x = call.value(0)
     for axis, limits in slices(call, x.shape):
-        start, stop, step = limits.indices(x.shape[axis])
-        if step < 1:
-            raise OnnxError("slicing backwards (negative steps) is not supported")
-        x = cut(call, x, axis, start, stop, step)
+        x = cut(call, x, axis, *limits.indices(x.shape[axis]))
     return x
 
 
@@ -171,77 +177,20 @@ def read_gather(call: ImportedNode) -> Value:
     if not indices.size or indices.min() < -extent or indices.max() >= extent:
         raise OnnxError(f"indices {indices.reshape(-1)[:8].tolist()} are not all inside axis {axis} of shape {x.shape}")
     places = np.where(indices < 0, indices.astype(np.int64) + extent, indices).reshape(-1)
-    runs = _runs(call, places)
-    parts = [cut(call, x, axis, start, stop, step) for start, stop, step in runs]
-    picked = parts[0] if len(parts) == 1 else call.add("concat", *parts, axis=axis)
+    picked = take(call, x, axis, places)
     shape = (*x.shape[:axis], *indices.shape, *x.shape[axis + 1 :])
     return picked if picked.shape == shape else call.add("reshape", picked, shape=shape)
 
 
-def _runs(call: ImportedNode, places: np.ndarray) -> list[tuple[int, int, int]]:
-    """``places`` as ranges (start, stop, step) one behind the other; each goes on as far as its steps are equal."""
-    steps = np.diff(places)
-    changes = np.flatnonzero(steps[1:] != steps[:-1]) + 1  # where a place is not one step behind the last
-    runs: list[tuple[int, int, int]] = []
-    first, last = 0, len(places) - 1
-    while first <= last:
-        call.pieces(len(runs) + 1)
-        end = first
-        if first < last and steps[first] > 0:
-            i = int(np.searchsorted(changes, first, side="right"))
-            end = int(changes[i]) if i < len(changes) else last
-        step = int(steps[first]) if end > first else 1
-        runs.append((int(places[first]), int(places[end]) + 1, step))
-        first = end + 1
-    return runs
-
-
-@reads("Pad")
-def read_pad(call: ImportedNode) -> Value:
-    x = call.value(0)
-    fill = call.scalar(2, "the fill value") if call.given(2) else call.node.number("value", 0.0)
-    pads = paddings(call, x.spec.rank)
-    for axis, (before, after) in enumerate(pads):
-        if before < 0 or after < 0:
-            x = cut(call, x, axis, max(0, -before), x.shape[axis] + min(0, after))
-    whole = Padding(x, tuple(max(0, n) for n, _ in pads), tuple(max(0, n) for _, n in pads), fill)
-    return call.pad(_padded(call, whole), whole) if any(map(any, pads)) else x
-
-
-def paddings(call: ImportedNode, rank: int) -> list[tuple[int, int]]:
-    """What a ``Pad`` node puts before and behind each axis; it cuts off where that is negative."""
-    if call.node.text("mode", "constant") != "constant":
-        raise OnnxError(f"padding mode {call.node.text('mode')!r} is not supported, only constant")
-    given = call.integers_anywhere("pads", 1) or ()
-    axes = call.integers(3, "axes") if call.given(3) else tuple(range(rank))
-    places = [call.axis(axis, rank) for axis in axes]
-    if len(given) != 2 * len(places) or len(set(places)) < len(places):
-        raise OnnxError(f"pads {given} must be two numbers for each of the axes {axes}")
-    found = dict(zip(places, zip(given, given[len(places) :], strict=False), strict=True))
-    return [found.get(axis, (0, 0)) for axis in range(rank)]
-
-
-def _padded(call: ImportedNode, padding: Padding) -> Value:
-    x = padding.source
-    if padding.fill == 0:
-        shape = tuple(b + n + a for b, n, a in zip(padding.before, x.shape, padding.after, strict=True))
-        return (
-            x
-            if shape == x.shape
-            else call.add("unslice", x, starts=padding.before, steps=(1,) * len(shape), shape=shape)
-        )
-    for axis, (before, after) in enumerate(zip(padding.before, padding.after, strict=True)):
-        parts = [_block(call, x, axis, before, padding.fill), x, _block(call, x, axis, after, padding.fill)]
-        present = [p for p in parts if p is not None]
-        x = call.add("concat", *present, axis=axis) if len(present) > 1 else x
-    return x
-
-
-def _block(call: ImportedNode, x: Value, axis: int, extent: int, fill: float) -> Value | None:
-    """``extent`` times ``fill`` along ``axis``, otherwise shaped like ``x``; None where nothing is to be added."""
-    if extent == 0:
-        return None
-    return call.add("expand", call.constant(fill), shape=(*x.shape[:axis], extent, *x.shape[axis + 1 :]))
+def take(call: ImportedNode, x: Value, axis: int, places: np.ndarray) -> Value:
+    """The elements at ``places`` of an axis, by slices where these are few."""
+    found: list[Run] = []
+    for run in runs(places):
+        if len(found) == SLICES and x.dtype == "float32":
+            return call.add("gather", x, call.constant(places), axis=axis)
+        call.pieces(len(found) + 1)
+        found.append(run)
+    return take_runs(call, x, axis, found)
 
 
 @writes("reshape")
@@ -267,24 +216,16 @@ def write_slice(writing: ExportContext, node: Node) -> None:
     writing.make(node, "Slice", x, *limits)
 
 
-@writes("unslice")
-def write_unslice(writing: ExportContext, node: Node) -> None:
-    """Zeros around, which is all that a network's own padding needs; zeros between elements have no ONNX form."""
-    (x,), attrs = node.inputs, node.attrs
-    if any(step != 1 and n > 1 for step, n in zip(attrs["steps"], x.shape, strict=True)):
-        raise OnnxError(f"'{writing.label(node)}': spreading elements apart has no form in ONNX")
-    (y,) = node.outputs
-    after = [total - start - n for total, start, n in zip(y.shape, attrs["starts"], x.shape, strict=True)]
-    write_pad(writing, node, x, (*attrs["starts"], *after), y)
-
-
-def write_pad(
-    writing: ExportContext, node: Node, x: Value | str, pads: Sequence[int], result: Value | None = None
-) -> str:
-    """Zeros around ``x``; makes ``result``, or a step whose name is returned."""
-    given = [writing.integers(pads, "pads")] if writing.opset >= 11 else []
-    attributes = {} if given else {"pads": tuple(pads)}
-    if result is None:
-        return writing.step(node, "Pad", x, *given, **attributes)
-    writing.make(node, "Pad", x, *given, result=result, **attributes)
-    return writing.name(result)
+@writes("flip")
+def write_flip(writing: ExportContext, node: Node) -> None:
+    """Slices backwards, or before opset 10, which has none, the last place first."""
+    (x,), axes = node.inputs, node.attrs["axes"]
+    if writing.opset >= 10:
+        limits = ((-1,) * len(axes), (-TO_END,) * len(axes), axes, (-1,) * len(axes))
+        writing.make(node, "Slice", x, *(writing.integers(numbers, "limits") for numbers in limits))
+        return
+    made: str | Value = x
+    for axis in axes:
+        places = writing.integers(tuple(reversed(range(x.shape[axis]))), "places")
+        made = writing.step(node, "Gather", made, places, axis=axis)
+    writing.make(node, "Identity", made)
