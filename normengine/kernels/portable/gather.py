@@ -9,7 +9,7 @@ from __future__ import annotations
 from ..base import REGISTRY, Launch, Problem
 from .build import Array, Elements, Indices, portable
 
-LANES = 256
+NEIGHBOURS = 256
 
 
 def place_of(index: int, C: int) -> int:
@@ -21,9 +21,9 @@ def place_of(index: int, C: int) -> int:
 
 def part_of(task: int, B: int) -> tuple[int, int, int]:
     """The position before the axis that a task is for, and its first and last but one position behind it."""
-    blocks = (B + LANES - 1) // LANES
-    first = task % blocks * LANES
-    return task // blocks, first, min(first + LANES, B)
+    blocks = (B + NEIGHBOURS - 1) // NEIGHBOURS
+    first = task % blocks * NEIGHBOURS
+    return task // blocks, first, min(first + NEIGHBOURS, B)
 
 
 def gather(x: Elements, indices: Indices, y: Elements, C: int, B: int, count: int, begin: int, end: int) -> None:
@@ -78,7 +78,7 @@ def gather_elements_grad(
 
 def _parts(problem: Problem) -> Launch:
     a, _, b, _ = REGISTRY.signatures[problem.op].values(problem)
-    return Launch((int(a * -(-b // LANES)),))
+    return Launch((int(a * -(-b // NEIGHBOURS)),))
 
 
 for _dtype in ("float32", "int64"):
