@@ -14,6 +14,7 @@ from .conv_direct_tiling import MOST_TASKS, Panel, Tiling, blocks_of, shares_inp
 from .launches import (
     INT64,
     MOST_PHASES,
+    MOST_SPREAD,
     WIDEST,
     Sizes,
     ceil_div,
@@ -106,10 +107,12 @@ class Direct(NamedTuple):
 
 def supports(problem: Problem) -> bool:
     """Phases of which each can be planned, and rows of the input, and taps, of which a block is no larger than what may
-    be copied."""
+    be copied, and not far more than what is multiplied."""
     p = convolution_of(problem)
     if problem.op == "conv2d":
         pixels = copied_pixels(p, 1, p.ow)
+        if pixels > MOST_SPREAD * p.ow * p.taps:
+            return False
     elif min(p.stride_h, p.h) * min(p.stride_w, p.w) > MOST_PHASES:
         return False
     else:

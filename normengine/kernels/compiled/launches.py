@@ -28,6 +28,9 @@ NEAR_BYTES = l3(1 / 4)
 MOST_COPIED = 64 << 20
 """Bytes that a thread copies of images at a time, at most, where those are no larger: what dilation and padding spread
 further is left to kernels that read images where they are."""
+MOST_SPREAD = 512
+"""Pixels that may be copied for each that is multiplied; strides and padding that spread them further are left to
+kernels that read images where they are."""
 MOST_PHASES = 1 << 12
 """Phases of a stride that are planned one by one, at most."""
 

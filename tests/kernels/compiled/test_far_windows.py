@@ -67,3 +67,13 @@ def test_large_images_are_planned_without_a_look_at_each_row(shape: tuple[int, .
         for isa in BUILT:
             kernel = REGISTRY.choose(problem, ("numba", isa))
             assert kernel.launch(problem).tasks
+
+
+def test_no_kernel_copies_far_more_than_it_multiplies() -> None:
+    """Many rows, each of two places that padding and stride set far apart: a copy of each row would take a minute."""
+    attrs = {"stride": (3, 2**16 + 1), "dilation": (1, 1), "padding": (6000, 0, 1, 2**16), "groups": 3}
+    problem = problems((2, 3, 9, 2), (24, 1, 3, 1), attrs)["conv2d"]
+    near = problems((2, 3, 9, 2), (24, 1, 3, 1), {**attrs, "stride": (3, 2), "padding": (6000, 0, 1, 1)})["conv2d"]
+    for isa in BUILT:
+        found, usual = ({k.algorithm for k in REGISTRY.supporting(p, ("numba", isa))} for p in (problem, near))
+        assert "direct" in usual and "direct" not in found
