@@ -12,6 +12,7 @@ from ..typing import Device, DType
 from . import functional as F
 from .context import current
 from .functional.activation import as_traced
+from .functional.norm import update_running
 from .module import Module, check_placement
 from .parameter import Parameter
 from .tensor import Tensor
@@ -80,6 +81,23 @@ class RunningNorm(Module):
         if self.bias is not None:
             self.bias._data.zero_()
 
+    def _count_batch(self) -> float | Tensor:
+        """The share that this batch has in the running statistics, one more batch counted where batches are."""
+        share: float | Tensor = 0.0 if self.momentum is None else self.momentum
+        if not self.track_running_stats or self.num_batches_tracked is None:
+            return share
+        tracer, count = current(), self.num_batches_tracked
+        assert tracer is not None
+        seen = tracer.add("count_step", tracer.tensor(count))
+        tracer.update(tracer.tensor(count), seen)
+        return tracer.add("count_weight", seen) if self.momentum is None else share
+
+    def _remember(self, mean: Tensor, var: Tensor, values: int) -> None:
+        """Count a batch, and take its mean and biased variance, those of so many values a channel, into the running
+        ones."""
+        unbiased = var * mean._tracer.constant(values / (values - 1))
+        update_running(self.running_mean, self.running_var, mean, unbiased, self._count_batch())
+
     def has_statistics(self) -> bool:
         """Whether there are running statistics."""
         return self._buffers["running_mean"] is not None and self._buffers["running_var"] is not None
@@ -119,13 +137,7 @@ class BatchNorm(RunningNorm):
             raise tracer.error(f"input has {shape[1]} channels (shape {shape}), num_features is {self.num_features}")
         if self.alpha and not self.training and self.has_statistics() and math.prod(shape[2:]) > 1:
             return self._mixed(tracer.tensor(x))
-        momentum: float | Tensor = 0.0 if self.momentum is None else self.momentum
-        if self.training and self.track_running_stats and self.num_batches_tracked is not None:
-            count = self.num_batches_tracked
-            seen = tracer.add("count_step", count)
-            tracer.update(count, seen)
-            if self.momentum is None:
-                momentum = tracer.add("count_weight", seen)
+        momentum = self._count_batch() if self.training else 0.0
         return F.batch_norm(
             x,
             self.running_mean if not self.training or self.track_running_stats else None,

@@ -99,12 +99,10 @@ class GhostBatchNorm2d(BatchNorm2d):
 
     def _track(self, means: Tensor, unbiased: Tensor) -> None:
         """Means and variances (k, C, 1, 1) of k parts go into the running ones."""
-        parts, tracer = means.shape[0], means._tracer
-        seen = tracer.add("count_step", tracer.tensor(self.num_batches_tracked))
-        tracer.update(tracer.tensor(self.num_batches_tracked), seen)
+        parts, tracer, share = means.shape[0], means._tracer, self._count_batch()
         if self.momentum is None:
             mean, var = means.mean((0, 2, 3)), unbiased.mean((0, 2, 3))
-            update_running(self.running_mean, self.running_var, mean, var, tracer.add("count_weight", seen))
+            update_running(self.running_mean, self.running_var, mean, var, share)
             return
         kept = 1.0 - self.momentum
         shares = np.array([self.momentum * kept ** (parts - 1 - i) for i in range(parts)])
@@ -163,17 +161,9 @@ class BatchRenorm2d(BatchNorm2d):
         inverse = (tracer.tensor(self.running_var) + eps).rsqrt()
         r = _bounded((var + eps).sqrt() * inverse, 1.0 / rmax, rmax).detach()
         d = _bounded((mean - self.running_mean) * inverse, -dmax, dmax).detach()
-        self._track(x, mean, var)
+        self._remember(mean, var, x.shape[0] * x.shape[2] * x.shape[3])
         y = y * _column(r) + _column(d)
         return y if self.weight is None else _with_affine(y, self.weight, self.bias)
-
-    def _track(self, x: Tensor, mean: Tensor, var: Tensor) -> None:
-        tracer, count = x._tracer, x.shape[0] * x.shape[2] * x.shape[3]
-        seen = tracer.add("count_step", tracer.tensor(self.num_batches_tracked))
-        tracer.update(tracer.tensor(self.num_batches_tracked), seen)
-        momentum = tracer.add("count_weight", seen) if self.momentum is None else self.momentum
-        unbiased = var * tracer.constant(count / (count - 1))
-        update_running(self.running_mean, self.running_var, mean, unbiased, momentum)
 
     def extra_repr(self) -> str:
         """The settings that ``repr`` shows."""
@@ -278,11 +268,7 @@ class SwitchNorm2d(RunningNorm):
             raise tracer.error(f"expected more than 1 value per channel when training, got input shape {x.shape}")
         mean, var = _merged(*own, self.num_features, batch)
         if self.track_running_stats:
-            seen = tracer.add("count_step", tracer.tensor(self.num_batches_tracked))
-            tracer.update(tracer.tensor(self.num_batches_tracked), seen)
-            momentum = tracer.add("count_weight", seen) if self.momentum is None else self.momentum
-            unbiased = var[:1].reshape(-1) * tracer.constant(count / (count - 1))
-            update_running(self.running_mean, self.running_var, mean[:1].reshape(-1), unbiased, momentum)
+            self._remember(mean[:1].reshape(-1), var[:1].reshape(-1), count)
         return mean, var
 
 
