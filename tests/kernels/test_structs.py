@@ -72,5 +72,5 @@ def test_two_records_of_one_name_are_refused() -> None:
         low: int
 
     records = [*REGISTRY.signatures["conv2d"].records, Clamp]
-    with pytest.raises(ValueError, match="two records are called Clamp: normengine.kernels.signatures, "):
+    with pytest.raises(ValueError, match="two records are called Clamp: normengine.kernels.records, "):
         declarations(records)

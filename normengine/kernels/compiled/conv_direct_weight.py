@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from ..base import Launch, Prefetcher, Problem
 from ..machine import MACHINE, OuterCosts, l1, l2, l3, whole_lines
-from ..signatures import Convolution
+from ..records import Convolution
 from .launches import (
     WIDEST,
     Sizes,

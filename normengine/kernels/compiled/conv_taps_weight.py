@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from ..base import Launch, Problem
 from ..machine import OuterCosts, l3, whole_lines
-from ..signatures import Convolution
+from ..records import Convolution
 from .conv_direct_weight import (
     OUTER_SCRATCH_BYTES,
     OUTER_SUMS_BYTES,

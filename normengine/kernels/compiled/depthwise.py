@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from ..base import Launch, Problem
 from ..machine import DepthwiseCosts, l1, l2, whole_lines
-from ..signatures import Convolution
+from ..records import Convolution
 from .launches import INT64, PartialChunks, Parts, Sizes, ceil_div, convolution_of, tasks_wanted
 from .row import Row
 

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from ..base import Launch, Prefetcher, Problem
 from ..machine import MACHINE, FirstCosts, TileCosts, l1, l2
-from ..signatures import Convolution
+from ..records import Convolution
 from .launches import INT64, Sizes, ceil_div, convolution_of, tasks_wanted
 from .row import Row
 from .tiles import panel_count, shares, sharing_cost, tiles_cost

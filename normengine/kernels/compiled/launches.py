@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from ..base import REGISTRY, Launch, Problem
 from ..machine import l3
-from ..signatures import Convolution
+from ..records import Convolution
 
 Sizes = Mapping[str, int]
 """What an extension module says of itself: vector ``width``, sizes of its register tiles, ..."""

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from ..base import Launch, Problem
 from ..machine import whole_lines
-from ..signatures import Channels
+from ..records import Channels
 from .launches import Chunks, PartialChunks, Sizes, ceil_div, numbers_of, tasks_wanted
 from .row import Row, half
 

@@ -10,7 +10,7 @@ from math import gcd
 from typing import NamedTuple
 
 from ..base import Problem
-from ..signatures import Convolution
+from ..records import Convolution
 from .launches import ceil_div, convolution_of
 
 
